@@ -1,0 +1,56 @@
+# Two commands are all a fresh machine needs: `make run` and `make test`.
+# Both make .venv/ on their first call, with pip alone, and install nothing on their second.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PHOTOS ?=
+BENCH_ARGS ?=
+
+.PHONY: run test lint types lock fuzz bench-noop bench-pixels clean help
+
+help: ## List what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+run: .venv/installed ## Set up, then bring output/ in step with input/
+	@$(BIN)/datapipe run
+
+test: .venv/installed-dev ## Set up, then run the tests
+	@$(BIN)/python -m pytest
+
+lint: .venv/installed-dev ## Check style and formatting
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: .venv/installed-dev ## Check types, strictly
+	@$(BIN)/mypy
+
+fuzz: .venv/installed-dev ## Five minutes of mutated files of every format
+	@$(BIN)/python -m tests.fuzz $(FUZZ_ARGS)
+
+bench-noop: .venv/installed-dev ## A run with no change at 100,000 originals, beside git and datapipe
+	@$(BIN)/python -m benchmarks.noop $(BENCH_ARGS)
+
+bench-pixels: .venv/installed-dev ## Images per second and quality, beside sharp, vips and Pillow
+	@$(BIN)/python -m benchmarks.pixels $(if $(PHOTOS),--photos $(PHOTOS)) $(BENCH_ARGS)
+
+lock: ## Resolve the dependencies anew (needs Poetry with its export plug-in)
+	poetry lock
+	poetry export --with build -o requirements.txt
+	poetry export --with build,dev --all-extras -o requirements-dev.txt
+
+clean: ## Remove what make has made; input/, output/ and the database stay
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("Lockstep needs Python 3.10 or newer; this is %s: name another with make PYTHON=python3.12" % sys.version.split()[0])'
+	@$(PYTHON) -m venv .venv
+
+.venv/installed: requirements.txt pyproject.toml | .venv/bin/python
+	@test -e .venv/installed-dev || $(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements.txt
+	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/installed-dev: requirements-dev.txt pyproject.toml | .venv/bin/python
+	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@ .venv/installed

@@ -1,0 +1,70 @@
+"""Every error that Lockstep raises on purpose, in one tree.
+
+::
+
+    LockstepError                 exit code 2 unless said otherwise
+    ├── SettingsError             a PIPELINE_* variable is wrong
+    ├── RecipeError               recipes.toml is wrong
+    ├── DatabaseError             the database cannot be used as it is
+    ├── LockedError               another run holds the lock              exit code 3
+    ├── TooManyRemovedError       the input folder looks unmounted        exit code 4
+    ├── OutputError               a rendition could not be written (full disk, no rights)
+    ├── ImageError                one original cannot be made into a rendition; never ends a run
+    ├── CsvError                  a CSV of products has faults
+    │   └── FaultyCsv             it cannot be read at all, from one line on (jobs.csv_dialect)
+    └── FetchError                one URL could not be fetched; never ends a run
+        ├── UrlRefused            the URL is against the rules (jobs.urls)
+        ├── AddressRefused        its host is not at public addresses (jobs.resolver)
+        ├── DecodingFailed        its body is compressed otherwise than asked (jobs.decoding)
+        └── Ended, Again          how one attempt ended (jobs.attempt)
+
+A message is a subject and a remedy: what is wrong, where, and what to do.
+"""
+
+from __future__ import annotations
+
+
+class LockstepError(Exception):
+    """Base of all errors that are meant for the person who runs Lockstep."""
+
+    exit_code = 2
+
+
+class SettingsError(LockstepError):
+    """A setting has a value that cannot work; the message names the variable."""
+
+
+class RecipeError(LockstepError):
+    """``recipes.toml`` is wrong; the message names the table, the key and what is allowed."""
+
+
+class DatabaseError(LockstepError):
+    """The database is unreachable, of another layout, or cannot be written."""
+
+
+class LockedError(LockstepError):
+    """Another run is at work on the same database."""
+
+    exit_code = 3
+
+
+class TooManyRemovedError(LockstepError):
+    """So many originals are gone at once that a missing disk is more likely than intent."""
+
+    exit_code = 4
+
+
+class OutputError(LockstepError):
+    """A rendition could not be written; the run stops, what is done is kept."""
+
+
+class ImageError(LockstepError):
+    """One original cannot be made into a rendition; the text is the reason people read."""
+
+
+class CsvError(LockstepError):
+    """A CSV of products has faults and starts nothing."""
+
+
+class FetchError(LockstepError):
+    """One URL could not be fetched; the text is the reason people read."""

@@ -1,0 +1,295 @@
+"""Recipes: named ways to derive an image, read from ``recipes.toml``.
+
+A recipe is plain data. It knows no tables and no pixels; it can be pickled and sent to a worker.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import math
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import RecipeError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+FORMATS = ("keep", "jpeg", "png", "webp", "avif", "gif")
+METADATA = ("strip", "keep", "copyright")
+POSITIONS = (
+    "center",
+    "top",
+    "top-right",
+    "right",
+    "bottom-right",
+    "bottom",
+    "bottom-left",
+    "left",
+    "top-left",
+    "attention",
+)
+SIZINGS = ("scale", "fit", "cover", "width", "height")
+COLOURS = {
+    "aqua": "#00ffff",
+    "black": "#000000",
+    "blue": "#0000ff",
+    "fuchsia": "#ff00ff",
+    "gray": "#808080",
+    "green": "#008000",
+    "grey": "#808080",
+    "lime": "#00ff00",
+    "maroon": "#800000",
+    "navy": "#000080",
+    "olive": "#808000",
+    "orange": "#ffa500",
+    "purple": "#800080",
+    "red": "#ff0000",
+    "silver": "#c0c0c0",
+    "teal": "#008080",
+    "white": "#ffffff",
+    "yellow": "#ffff00",
+}
+
+MAX_SIDE_PX = 65_535  # the most that a JPEG header can say
+MAX_SCALE = 16.0
+MAX_NAME_LENGTH = 64
+
+# Windows opens a device, not a folder, under these names.
+_WINDOWS_DEVICES = frozenset(
+    ["con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))]
+)
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
+_HEX_COLOUR = re.compile(r"#(?:[0-9a-f]{3}|[0-9a-f]{6})")
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How one rendition is made; exactly one of the five sizing keys is set.
+
+    Sizes are in pixels of the upright picture. ``quality`` None means the format's default.
+    """
+
+    name: str
+    scale: float | None = None
+    fit: tuple[int, int] | None = None
+    cover: tuple[int, int] | None = None
+    width: int | None = None
+    height: int | None = None
+    format: str = "keep"
+    quality: int | None = None
+    background: str = "#ffffff"
+    enlarge: bool = False
+    metadata: str = "strip"
+    position: str = "center"
+    progressive: bool = False
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex characters that change when the bytes of a rendition could; the name is not in."""
+        fields = asdict(self)
+        del fields["name"]
+        canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def load_recipes(path: Path) -> dict[str, Recipe]:
+    """Read the recipes of a TOML file, in its order.
+
+    Raises RecipeError with every fault of the file at once: file, table, key, and what is allowed.
+    """
+    document = _read_toml(path)
+    faults: list[str] = []
+    recipes: dict[str, Recipe] = {}
+    seen: dict[str, str] = {}
+    for name, table in document.items():
+        if not isinstance(table, dict):
+            faults.append(f"{name}: stands outside a recipe; put it below a [name] line")
+            continue
+        faults += _name_faults(name)
+        twin = seen.setdefault(name.lower(), name)
+        if twin != name:
+            faults.append(
+                f"[{name}]: would write the same files as [{twin}] where a file system ignores "
+                "case; give it another name"
+            )
+        recipe, table_faults = _parse_table(name, table)
+        faults += table_faults
+        if recipe is not None:
+            recipes[name] = recipe
+    if faults:
+        count = "a fault" if len(faults) == 1 else f"{len(faults)} faults"
+        raise RecipeError("\n  ".join([f"{path} has {count}:", *faults]))
+    if not recipes:
+        raise RecipeError(f"{path} has no recipe; add one, such as [thumb] with fit = [400, 400]")
+    return recipes
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        # utf-8-sig: editors on Windows put a byte order mark first, which TOML refuses.
+        document: dict[str, Any] = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+    except FileNotFoundError:
+        raise RecipeError(
+            f"{path} does not exist; make it, or name another file in PIPELINE_RECIPES"
+        ) from None
+    except OSError as error:
+        raise RecipeError(f"{path} cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise RecipeError(f"{path} is not UTF-8 text (line {line}); save it as UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{path} is not valid TOML: {error}") from error
+    except RecursionError:
+        raise RecipeError(f"{path} is not valid TOML: it is nested too deep") from None
+    return document
+
+
+def _name_faults(name: str) -> list[str]:
+    """Say why a name cannot be the name of a folder everywhere; empty where it can."""
+    if len(name) > MAX_NAME_LENGTH:
+        return [f"[{name[:20]}...]: the name is longer than {MAX_NAME_LENGTH} characters"]
+    if not _NAME.fullmatch(name):
+        return [
+            f"[{name}]: a recipe names a folder, so only the letters a-z, digits, '-' and '_' are "
+            "allowed, and no '-' in front"
+        ]
+    if name.lower() in _WINDOWS_DEVICES:
+        return [f"[{name}]: Windows reserves this name for a device; choose another"]
+    return []
+
+
+def _parse_table(name: str, table: Mapping[str, Any]) -> tuple[Recipe | None, list[str]]:
+    faults: list[str] = []
+    values: dict[str, Any] = {}
+    for key, given in table.items():
+        if key not in _CHECKS:
+            faults.append(f"[{name}] {key}: {_unknown_key(key)}")
+            continue
+        allowed, check = _CHECKS[key]
+        try:
+            values[key] = check(given)
+        except _NotAllowedError:
+            faults.append(f"[{name}] {key} = {_toml(given)}: must be {allowed}")
+    faults += [f"[{name}] {fault}" for fault in _combination_faults(table, values)]
+    return (None, faults) if faults else (Recipe(name=name, **values), [])
+
+
+def _combination_faults(table: Mapping[str, Any], values: Mapping[str, Any]) -> list[str]:
+    """Judge the keys together; a key with a fault of its own is not blamed a second time."""
+    faults = []
+    sizings = [key for key in SIZINGS if key in table]
+    choices = "scale, fit, cover, width or height"
+    if not sizings:
+        faults.append(f"has no size; give one of {choices}")
+    elif len(sizings) > 1:
+        faults.append(f"has {' and '.join(sizings)}; give only one of {choices}")
+    if values.get("scale", 0) > 1 and not values.get("enlarge", False):
+        faults.append(f"scale = {values['scale']:g}: enlarges; give at most 1, or enlarge = true")
+    format_ = values.get("format", "keep")
+    if "quality" in values and format_ in ("png", "gif"):
+        faults.append(f"quality: {format_} has no quality; leave the key out")
+    if values.get("progressive") and format_ not in ("keep", "jpeg"):
+        faults.append(f"progressive: only jpeg can be progressive, not {format_}; leave it out")
+    if "position" in values and "cover" not in table:
+        faults.append("position: only cover crops; leave the key out, or size with cover")
+    return faults
+
+
+def _unknown_key(key: str) -> str:
+    near = difflib.get_close_matches(key.lower(), _CHECKS, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return f"is not a key of a recipe; {hint}Allowed: {', '.join(_CHECKS)}"
+
+
+def _toml(value: object) -> str:
+    """Write a value as TOML would, shortened so that a message stays readable."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = json.dumps(value, default=str, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+class _NotAllowedError(Exception):
+    """A value is of the wrong type or out of range; the caller says what is allowed."""
+
+
+def _whole(lowest: int, highest: int) -> Callable[[object], int]:
+    def check(given: object) -> int:
+        # `true` is an int to Python, and would pass for 1.
+        if isinstance(given, bool) or not isinstance(given, int) or not lowest <= given <= highest:
+            raise _NotAllowedError
+        return given
+
+    return check
+
+
+def _scale(given: object) -> float:
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        raise _NotAllowedError
+    if not (math.isfinite(given) and 0 < given <= MAX_SCALE):
+        raise _NotAllowedError
+    return float(given)
+
+
+def _box(given: object) -> tuple[int, int]:
+    if not isinstance(given, list) or len(given) != 2:
+        raise _NotAllowedError
+    return _side(given[0]), _side(given[1])
+
+
+def _one_of(choices: tuple[str, ...]) -> Callable[[object], str]:
+    def check(given: object) -> str:
+        if not isinstance(given, str) or given not in choices:
+            raise _NotAllowedError
+        return given
+
+    return check
+
+
+def _flag(given: object) -> bool:
+    if not isinstance(given, bool):
+        raise _NotAllowedError
+    return given
+
+
+def _colour(given: object) -> str:
+    """Write a colour as #rrggbb, so that two spellings of one colour are one recipe."""
+    if not isinstance(given, str):
+        raise _NotAllowedError
+    text = COLOURS.get(given.lower(), given.lower())
+    if not _HEX_COLOUR.fullmatch(text):
+        raise _NotAllowedError
+    return text if len(text) == 7 else "#" + "".join(digit * 2 for digit in text[1:])
+
+
+_side = _whole(1, MAX_SIDE_PX)
+_a_side = f"a whole number of pixels from 1 to {MAX_SIDE_PX}"
+_a_box = f"[width, height], two whole numbers from 1 to {MAX_SIDE_PX}"
+
+# What is allowed, in words, and the check that turns a TOML value into the recipe's own.
+_CHECKS: dict[str, tuple[str, Callable[[object], Any]]] = {
+    "scale": (f"a number above 0 and at most {MAX_SCALE:g}, such as 0.5", _scale),
+    "fit": (_a_box, _box),
+    "cover": (_a_box, _box),
+    "width": (_a_side, _side),
+    "height": (_a_side, _side),
+    "format": (f"one of {', '.join(FORMATS)}", _one_of(FORMATS)),
+    "quality": ("a whole number from 1 to 100", _whole(1, 100)),
+    "background": (
+        f"a colour such as '#ffffff' or '#fff', or one of {', '.join(COLOURS)}",
+        _colour,
+    ),
+    "enlarge": ("true or false", _flag),
+    "metadata": (f"one of {', '.join(METADATA)}", _one_of(METADATA)),
+    "position": (f"one of {', '.join(POSITIONS)}", _one_of(POSITIONS)),
+    "progressive": ("true or false", _flag),
+}
