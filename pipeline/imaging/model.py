@@ -1,0 +1,38 @@
+"""What goes into and comes out of a render: limits, renditions and failures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+RENDERER_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What an original may ask for; both are checked before any pixel is decoded."""
+
+    max_pixels: int = 200_000_000
+    max_frames: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Rendition:
+    """The bytes that one recipe made of one original; ``notes`` are for the person, not failures.
+
+    ``format`` is one of jpeg, png, webp, avif, gif.
+    """
+
+    recipe: str
+    data: bytes
+    format: str
+    width_px: int
+    height_px: int
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why one recipe could not be made of an original that is itself sound."""
+
+    recipe: str
+    reason: str

@@ -1,0 +1,222 @@
+"""Opening: from bytes to the pixels of an original, with every check before the decoding."""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+# All plug-ins that the allow-list needs, by name: where one is missing, Pillow imports every
+# plug-in it has, which costs 100 ms in each worker.
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,  # noqa: F401
+    GifImagePlugin,  # noqa: F401
+    Image,
+    Jpeg2KImagePlugin,  # noqa: F401
+    JpegImagePlugin,  # noqa: F401
+    PngImagePlugin,  # noqa: F401
+    TiffImagePlugin,
+    WebPImagePlugin,  # noqa: F401
+)
+
+from pipeline.errors import ImageError
+from pipeline.imaging import formats, structure
+from pipeline.imaging.geometry import Size
+from pipeline.imaging.model import Limits
+from pipeline.imaging.orientation import stored_orientation, swaps_sides
+
+# Every core has its worker; an AVIF decoder with threads of its own only takes turns with them.
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+
+# The scales at which libjpeg decodes, smallest picture first.
+JPEG_SHRINKS = (8, 4, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """An original that is opened, judged sound by its header, and not decoded yet."""
+
+    image: Image.Image
+    data: bytes
+    format: str
+    frames: int
+    orientation: int
+
+    @property
+    def size(self) -> Size:
+        """Width and height of the upright picture."""
+        width, height = self.image.size
+        return (height, width) if swaps_sides(self.orientation) else (width, height)
+
+
+@contextmanager
+def pillow_limit(max_pixels: int | None) -> Iterator[None]:
+    """Set Pillow's own limit, which is one for the process, and put it back."""
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = max_pixels
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def open_original(data: bytes, limits: Limits) -> Original:
+    """Open bytes without decoding; raises ImageError with a reason that a person understands."""
+    format_ = formats.sniff(data)
+    if format_ == "heif":
+        _register_heif()
+    if format_ == "webp" and len(data) >= 30:
+        check_pixels(structure.webp_size(data), 1, limits)
+    if format_ == "tiff":
+        structure.count_frames(data, format_)
+    try:
+        # Pillow's refusal would not say how large the picture is; ours, below, does.
+        with pillow_limit(None):
+            image = Image.open(io.BytesIO(data), formats=[formats.PILLOW_FORMAT[format_]])
+    except Exception as error:  # a decoder raises nearly anything on bytes anybody may have written
+        structure.count_frames(data, format_)
+        raise ImageError(f"not a sound {_name(format_)}: {_words(error)}") from error
+    check_pixels(image.size, 1, limits)
+    try:
+        frames = structure.count_frames(data, format_)
+    except structure.CutOffError as error:
+        raise ImageError(f"{error}{_rows_there(image)}") from None
+    if frames > limits.max_frames:
+        raise ImageError(
+            f"{frames:,} frames are over the limit of {limits.max_frames:,} (PIPELINE_MAX_FRAMES)"
+        )
+    check_pixels(image.size, frames, limits)
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        _check_strips(image, data)
+        _mend_plain_ycbcr(image)
+    if format_ == "png" and "exif" not in image.info:
+        # It may stand behind the pixels, and Pillow reads them to get there.
+        decode(Original(image, data, format_, frames, 1), 1)
+    return Original(image, data, format_, frames, stored_orientation(image))
+
+
+def decode(original: Original, shrink: int) -> Image.Image:
+    """Decode the first frame; a JPEG at 1/``shrink`` of its size, its sides rounded upwards.
+
+    Raises ImageError where the pixels are cut off or broken.
+    """
+    image = original.image
+    try:
+        if shrink > 1:
+            width, height = image.size
+            image.draft(None, (width // shrink, height // shrink))
+        if original.format == "tiff":
+            _load_tiff(image)
+        else:
+            image.load()
+    except Exception as error:
+        raise broken(original, error) from error
+    return image
+
+
+def _load_tiff(image: Image.Image) -> None:
+    """Load a TIFF; libtiff prints what is wrong to the terminal, which no reason would show."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is no terminal, as in some services
+        image.load()
+        return
+    with tempfile.TemporaryFile() as printed:
+        os.dup2(printed.fileno(), 2)
+        try:
+            image.load()
+        except Exception as error:
+            printed.seek(0)
+            lines = printed.read(1000).decode("utf-8", "replace").splitlines()
+            said = lines[0].removeprefix("tempfile.tif: ").rstrip(".") if lines else error
+            raise OSError(said) from error
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def broken(original: Original, error: Exception) -> ImageError:
+    """Turn what a decoder raised into the reason that people read."""
+    text = str(error).lower()
+    if "truncated" in text or "not enough" in text or isinstance(error, EOFError):
+        cut = structure.cut_off(len(original.data))
+        return ImageError(f"{cut}{_rows_there(original.image)}")
+    if isinstance(error, MemoryError):
+        return ImageError("out of memory while it was decoded")
+    return ImageError(f"broken {_name(original.format)}: {_words(error)}")
+
+
+def check_pixels(size: Size, frames: int, limits: Limits) -> None:
+    """Raise ImageError where so many frames of this size are more than the limit allows."""
+    width, height = size
+    if width < 1 or height < 1:
+        raise ImageError(f"the picture has no pixels ({width} x {height})")
+    if width * height * frames > limits.max_pixels:
+        times = f"{frames:,} frames of " if frames > 1 else ""
+        verb = "are" if frames > 1 else "is"
+        raise ImageError(
+            f"{times}{width:,} x {height:,} px {verb} over the limit of "
+            f"{_millions(limits.max_pixels)} pixels (PIPELINE_MAX_PIXELS)"
+        )
+
+
+def _millions(number: int) -> str:
+    return f"{number // 10**6:,} million" if number % 10**6 == 0 else f"{number:,}"
+
+
+def _check_strips(image: TiffImagePlugin.TiffImageFile, data: bytes) -> None:
+    """Compare where a TIFF's first page says its pixels lie with where the file ends."""
+    tags = image.tag_v2
+    for offsets, counts in ((273, 279), (324, 325)):
+        parts = zip(tags.get(offsets, ()), tags.get(counts, ()), strict=False)
+        ends = [start + length for start, length in parts]
+        if ends and max(ends) > len(data):
+            raise structure.cut_off(len(data), max(ends))
+
+
+def _mend_plain_ycbcr(image: TiffImagePlugin.TiffImageFile) -> None:
+    """Read uncompressed YCbCr as the three bytes a pixel that it is; Pillow 11 reads four."""
+    if image.tag_v2.get(262) == 6 and all(tile.codec_name == "raw" for tile in image.tile):
+        image._mode = "YCbCr"
+        image.tile = [tile._replace(args=("YCbCr", 0, 1)) for tile in image.tile]
+
+
+def _rows_there(image: Image.Image) -> str:
+    """Decode what is there of a cut picture, to say how much of it that is; "" if unknown."""
+    with suppress(Exception):
+        _load_tiff(image) if image.format == "TIFF" else image.load()
+    try:
+        box = image.im.getbbox()
+    except Exception:
+        return ""
+    if box is None:
+        return ""
+    share = round(100 * (box[3] - box[1]) / image.height)
+    return f"; {f'about {share} %' if share < 99 else 'almost all'} of its rows were there"
+
+
+def _register_heif() -> None:
+    """Load the HEIF decoder on first need: it is an optional part, and slow to import."""
+    if "HEIF" in Image.OPEN:
+        return
+    try:
+        import pillow_heif
+    except ImportError:
+        raise ImageError(
+            "a HEIC/HEIF picture: to read it, install the extra lockstep[heif]"
+        ) from None
+    pillow_heif.register_heif_opener(thumbnails=False, decode_threads=1)
+
+
+def _name(format_: str) -> str:
+    return {"webp": "WebP", "jpeg2000": "JPEG 2000"}.get(format_, format_.upper())
+
+
+def _words(error: Exception) -> str:
+    """Take a decoder's own words, without the addresses of Python objects in them."""
+    text = str(error).split("<_io.")[0].strip() or type(error).__name__
+    return "the header cannot be read" if text.startswith("cannot identify") else text
