@@ -1,0 +1,1 @@
+"""Measurements of Lockstep beside other tools, each as a whole process; see README.md."""
