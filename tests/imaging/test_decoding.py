@@ -95,12 +95,17 @@ def test_a_smaller_decode_costs_no_quality_that_counts(
 
 def test_a_photo_in_grey_or_cmyk_is_decoded_smaller_too(shrinks: list[int]) -> None:
     for mode in ("L", "CMYK"):
-        image = photo(900, 600).convert(mode)
+        image = photo(1800, 1200).convert(mode)
         (result,) = render(encoded(image, "JPEG", quality=95), [HALF], Limits())
         assert isinstance(result, Rendition)
-        expected = pixels(image.convert("RGB").resize((450, 300), Image.Resampling.LANCZOS))
+        expected = pixels(image.convert("RGB").resize((900, 600), Image.Resampling.LANCZOS))
         assert psnr(pixels(result.data), expected) > 30, mode
     assert shrinks == [2, 2]
+
+
+def test_a_small_original_is_decoded_whole_for_its_half(shrinks: list[int]) -> None:
+    render(encoded(photo(900, 600), "JPEG", quality=95), [HALF], Limits())
+    assert shrinks == [1]
 
 
 def test_a_second_picture_behind_the_first_is_not_looked_at() -> None:

@@ -1,0 +1,62 @@
+"""The application: datapipe's, with the settings, the connection and the render steps at hand."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from datapipe.compute import Catalog, ComputeStep, DatapipeApp, Pipeline
+from datapipe.store.database import DBConn
+
+from pipeline.engine.plane import data_store
+from pipeline.engine.recipe_step import LoadRecipesStep
+from pipeline.engine.render_step import RenderStep
+from pipeline.engine.scan import ScanStep
+from pipeline.settings import Settings
+
+StepT = TypeVar("StepT", bound=ComputeStep)
+
+
+class Lockstep(DatapipeApp):
+    """What the commands and the web page work on."""
+
+    def __init__(
+        self, settings: Settings, connection: DBConn, catalog: Catalog, pipeline: Pipeline
+    ) -> None:
+        super().__init__(data_store(connection), catalog, pipeline)
+        self.settings = settings
+        self.connection = connection
+
+    @property
+    def scan(self) -> ScanStep:
+        """The step that compares ``input/`` with its table."""
+        return self._all(ScanStep)[0]
+
+    @property
+    def load_recipes(self) -> LoadRecipesStep:
+        """The step that reads ``recipes.toml``."""
+        return self._all(LoadRecipesStep)[0]
+
+    @property
+    def render(self) -> RenderStep:
+        """The step that makes the renditions of the originals below ``input/``."""
+        return self.renders[0]
+
+    @property
+    def renders(self) -> list[RenderStep]:
+        """The steps that make renditions: of the originals, then of the images of jobs."""
+        return self._all(RenderStep)
+
+    @property
+    def job_steps(self) -> list[ComputeStep]:
+        """The steps that one job needs: all but the scan and the renditions of originals."""
+        return [step for step in self.steps if step not in (self.scan, self.render)]
+
+    @property
+    def render_and_answer(self) -> list[ComputeStep]:
+        """The steps that bring renditions in step with the tables, and answers with them."""
+        from pipeline.jobs.steps import AnswerStep
+
+        return [step for step in self.steps if isinstance(step, (RenderStep, AnswerStep))]
+
+    def _all(self, kind: type[StepT]) -> list[StepT]:
+        return [step for step in self.steps if isinstance(step, kind)]

@@ -1,0 +1,359 @@
+"""The commands of Lockstep, added to datapipe's own through its entry point ``datapipe.cli``.
+
+Answers go to stdout, everything else to stderr. Exit codes:
+
+====  ==============================================================================
+0     in step (also: what failed before has not changed)
+1     originals failed in this run; or a check found something
+2     usage, settings, recipes, database or disk: the message says what to do
+3     another run holds the lock
+4     so many originals are gone that nothing was deleted
+130   stopped by Ctrl-C; what was done is kept
+====  ==============================================================================
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from pipeline.errors import LockstepError
+
+if TYPE_CHECKING:
+    from pipeline.app import Lockstep
+
+CommandT = TypeVar("CommandT", bound=Callable[..., Any])
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
+INTERRUPTED = 130
+TERMINATED = 143
+
+
+def register(cli: click.Group) -> None:
+    """Add our commands to datapipe's group; ``run`` replaces the one that is there."""
+    for command in (run, status, errors, retry, verify, explain):
+        cli.add_command(command)
+    database = cli.commands.get("db")
+    if isinstance(database, click.Group):
+        database.add_command(create_all)
+    for group, name, text in _UPSTREAM_HELP:
+        _explain_upstream(cli, group, name, text)
+    _speak_plainly(cli)
+
+
+class _Shown(click.ClickException):
+    """An error of ours in click's terms: one message on stderr, and its exit code."""
+
+    def __init__(self, error: LockstepError) -> None:
+        super().__init__(str(error))
+        setattr(self, "exit_code", error.exit_code)  # noqa: B010 - click declares it for the class
+
+
+def _speak_plainly(cli: click.Group) -> None:
+    """Turn the errors that people can mend into messages, also those raised by ``app.py``.
+
+    datapipe loads ``app.py`` in its group callback, before any command of ours is reached.
+    """
+    invoke = cli.invoke
+
+    def invoke_and_explain(context: click.Context) -> Any:
+        # datapipe logs "Running render ..." and the like at INFO for every step.
+        logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+        try:
+            return invoke(context)
+        except LockstepError as error:
+            raise _Shown(error) from error
+        except ModuleNotFoundError as error:
+            wanted = str(context.params.get("pipeline", "app")).partition(":")[0]
+            if error.name != wanted:
+                raise
+            raise click.ClickException(
+                f"there is no {wanted}.py in {os.getcwd()}; change to the project's folder, "
+                "or name the module with --pipeline"
+            ) from None
+        except Exception as error:
+            shown = _database_fault(error, context)
+            if shown is None:
+                raise
+            raise shown from error
+        except KeyboardInterrupt:
+            click.echo("stopped; what was done is kept, the next run goes on", err=True)
+            sys.exit(INTERRUPTED)
+
+    cli.invoke = invoke_and_explain  # type: ignore[method-assign, assignment]
+
+
+def _database_fault(error: Exception, context: click.Context) -> _Shown | None:
+    """What a statement of any command, also of datapipe's own, met; ``None`` for other errors."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from pipeline.engine.database import explain_database_error
+
+    app = (context.obj or {}).get("pipeline")
+    if app is None or not isinstance(error, SQLAlchemyError):
+        return None
+    return _Shown(explain_database_error(error, app.ds.meta_dbconn))
+
+
+def _app(context: click.Context) -> Lockstep:
+    from pipeline.app import Lockstep
+
+    app = context.obj["pipeline"]
+    if not isinstance(app, Lockstep):
+        raise click.ClickException("app.py must make `app` with pipeline.app.Lockstep")
+    # What imports have made lives as long as the process. Without this the collector walks through
+    # all of it again and again, and once more at exit: 0.2 s of every command.
+    gc.freeze()
+    # Upstream's group callback sets INFO again, whatever the plug-in said.
+    for name in (None, "datapipe", "tqdm_loggable"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    return app
+
+
+def _print_json(answer: Any) -> None:
+    click.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+
+
+@click.command()
+@click.option("--dry-run", is_flag=True, help="Say what a run would do, and write nothing.")
+@click.option("--rehash", is_flag=True, help="Hash every original, whatever its times say.")
+@click.option("--wait", is_flag=True, help="Wait for another run to end instead of giving up.")
+@click.option(
+    "--allow-removed", is_flag=True, help="Go ahead although most originals are gone at once."
+)
+@json_option
+@click.pass_context
+def run(
+    context: click.Context,
+    dry_run: bool,
+    rehash: bool,
+    wait: bool,
+    allow_removed: bool,
+    as_json: bool,
+) -> None:
+    """Bring the renditions in step with the originals.
+
+    New and changed originals are rendered, removed ones lose their renditions, and nothing else
+    is touched. Exit code 0: in step; 1: originals failed in this run; 2: usage or settings;
+    3: another run is at work; 4: too many originals are gone; 130: Ctrl-C.
+
+    \b
+    Examples:
+      datapipe run
+      datapipe run --dry-run
+      datapipe run --wait --json
+    """
+    from pipeline.engine.context import RunOptions
+    from pipeline.engine.progress import for_stderr
+
+    app = _app(context)
+    options = RunOptions(rehash=rehash, wait=wait, allow_removed=allow_removed)
+    if dry_run:
+        from pipeline.engine.plan import preview
+
+        report = preview(app, options)
+    else:
+        from pipeline.engine.run import run_once
+
+        signal.signal(signal.SIGTERM, _on_sigterm)
+        report = run_once(app, options, for_stderr())
+    for warning in report.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    if as_json:
+        _print_json(report.as_json())
+    else:
+        click.echo(report.as_text())
+    context.exit(1 if report.failed else 0)
+
+
+def _on_sigterm(number: int, stack: object) -> None:
+    # As Ctrl-C: workers end, temporary files go, what is done is kept.
+    raise SystemExit(TERMINATED)
+
+
+@click.command()
+@click.option("--check", is_flag=True, help="Exit 1 while anything is failed or pending.")
+@json_option
+@click.pass_context
+def status(context: click.Context, check: bool, as_json: bool) -> None:
+    """Count what is in step, failed and pending, by recipe.
+
+    What changed in the input folder since the last run is not known yet: see `run --dry-run`.
+
+    \b
+    Examples:
+      datapipe status
+      datapipe status --check || mail -s "renditions" me@example.com </dev/null
+    """
+    from pipeline.engine.status import status as count
+
+    app = _open_for_reading(context)
+    answer = count(app.render.pending)
+    if as_json:
+        _print_json(answer)
+    else:
+        click.echo(
+            f"{answer['originals']:,} originals, {answer['renditions']:,} renditions in step, "
+            f"{answer['failed']:,} failed, {answer['pending']:,} pending"
+        )
+        for name, counts in answer["recipes"].items():
+            click.echo(
+                f"  {name}: {counts['ok']:,} ok, {counts['failed']:,} failed, "
+                f"{counts['pending']:,} pending"
+            )
+    context.exit(1 if check and (answer["failed"] or answer["pending"]) else 0)
+
+
+@click.command()
+@json_option
+@click.pass_context
+def errors(context: click.Context, as_json: bool) -> None:
+    """List what failed: original, recipe, reason, and since when.
+
+    \b
+    Examples:
+      datapipe errors
+      datapipe errors --json
+    """
+    from pipeline.engine.report import printable
+    from pipeline.engine.status import errors as failed
+
+    answer = failed(_open_for_reading(context).render.pending)
+    if as_json:
+        _print_json(answer)
+        return
+    for row in answer:
+        click.echo(f"{printable(row['path'])} [{row['recipe']}] {row['reason']} ({row['since']})")
+    if not answer:
+        click.echo("nothing failed")
+
+
+@click.command()
+@click.argument("paths", metavar="[PATH]...", nargs=-1)
+@click.option("--older", is_flag=True, help="Also what an older release of the renderer made.")
+@json_option
+@click.pass_context
+def retry(context: click.Context, paths: tuple[str, ...], older: bool, as_json: bool) -> None:
+    """Have failed renditions tried again at the next run: all of them, or those of PATH.
+
+    PATH is an original, below the input folder or as a path to it, or a folder of originals.
+
+    \b
+    Examples:
+      datapipe retry
+      datapipe retry shoes/red.jpg
+      datapipe retry --older
+    """
+    from pipeline.engine.retry import retry as mark
+
+    app = _open_for_reading(context)
+    count = mark(app, paths, older)
+    if as_json:
+        _print_json({"retried": count})
+    else:
+        click.echo(f"{count:,} renditions will be tried at the next run")
+
+
+@click.command()
+@click.option("--fix", is_flag=True, help="Make what is missing or altered again; remove strays.")
+@click.option("--deep", is_flag=True, help="Compare contents (SHA-256), not just sizes.")
+@json_option
+@click.pass_context
+def verify(context: click.Context, fix: bool, deep: bool, as_json: bool) -> None:
+    """Compare the output folder with the tables: missing, altered, and unknown files.
+
+    Exit code 1 where something was found and not mended.
+
+    \b
+    Examples:
+      datapipe verify
+      datapipe verify --deep --fix
+    """
+    from pipeline.engine.report import printable
+    from pipeline.engine.verify import verify as compare
+
+    app = _open_for_reading(context)
+    found = compare(app, deep=deep, fix=fix)
+    if as_json:
+        _print_json(found.as_json())
+    else:
+        for kind, files in (
+            ("missing", found.missing),
+            ("altered", found.altered),
+            ("stray", found.strays),
+        ):
+            for file in files:
+                click.echo(f"{kind}  {printable(file)}")
+        click.echo(found.as_text())
+    context.exit(0 if found.mended else 1)
+
+
+@click.command()
+@click.argument("path")
+@json_option
+@click.pass_context
+def explain(context: click.Context, path: str, as_json: bool) -> None:
+    """Say what is known of one original, and what the next run would do with it, and why.
+
+    \b
+    Examples:
+      datapipe explain shoes/red.jpg
+      datapipe explain input/shoes/red.jpg --json
+    """
+    from pipeline.engine.explain import explain as tell
+
+    answer = tell(_open_for_reading(context), path)
+    if as_json:
+        _print_json(answer.as_json())
+    else:
+        click.echo(answer.as_text())
+    context.exit(0 if answer.known else 1)
+
+
+@click.command("create-all")
+@click.pass_context
+def create_all(context: click.Context) -> None:
+    """Make the tables that are missing; harmless if they are there.
+
+    Tables of another release are refused, and not touched.
+
+    \b
+    Example:
+      datapipe db create-all
+    """
+    _open_for_reading(context)
+
+
+def _open_for_reading(context: click.Context) -> Lockstep:
+    """The application with its tables made: a question to a new database is no error."""
+    from pipeline.engine.database import make_tables
+    from pipeline.engine.state import StateBook
+
+    app = _app(context)
+    make_tables(app.connection, StateBook(app.connection))
+    return app
+
+
+_UPSTREAM_HELP = (
+    ("table", "list", "List the tables.\n\n\b\nExample:\n  datapipe table list"),
+    ("step", "list", "List the steps.\n\n\b\nExample:\n  datapipe step list --status"),
+    ("step", "run", "Run single steps.\n\n\b\nExample:\n  datapipe step --name=scan run"),
+    ("", "lint", "Check the tracked tables.\n\n\b\nExample:\n  datapipe lint --fix"),
+)
+
+
+def _explain_upstream(cli: click.Group, group: str, name: str, text: str) -> None:
+    """Give a command of datapipe's the help that it lacks."""
+    found = cli.commands.get(group) if group else cli
+    command = found.commands.get(name) if isinstance(found, click.Group) else None
+    if command is not None:
+        command.help = command.help or text
+        command.short_help = None

@@ -1,0 +1,58 @@
+"""Asking the database in a thread, while the main thread does something else."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, Generic, TypeVar
+
+import sqlalchemy as sa
+from datapipe.store.database import DBConn
+
+T = TypeVar("T")
+
+
+class Ahead(Generic[T]):
+    """One question under way. It has to be closed before the engine is disposed of."""
+
+    def __init__(self, connection: DBConn, ask: Callable[[sa.Connection], T]) -> None:
+        self._engine = connection.con
+        self._ask = ask
+        self._driver: Any = None
+        self._closed = False
+        self._answer: Future[T] = Future()
+        threading.Thread(target=self._work, daemon=True).start()
+
+    def result(self) -> T:
+        """The answer, or the error that the question ended in."""
+        return self._answer.result()
+
+    def close(self) -> None:
+        """End the question, answered or not, and wait until its connection is at rest.
+
+        Otherwise a connection would be closed under a query at work, which crashes the process.
+        """
+        self._closed = True
+        if not self._answer.done():
+            # sqlite3 and psycopg2 each have a call that any thread may make.
+            stop = getattr(self._driver, "interrupt", None) or getattr(self._driver, "cancel", None)
+            if stop is not None:
+                with contextlib.suppress(Exception):
+                    stop()
+        self._answer.exception()
+
+    def _work(self) -> None:
+        try:
+            with self._engine.connect() as con:
+                # Closed in this thread, not by the pool in whichever thread comes upon it.
+                con.detach()
+                self._driver = con.connection.driver_connection
+                if self._closed:
+                    raise InterruptedError("closed before it was asked")
+                answer = self._ask(con)
+        except BaseException as error:
+            self._answer.set_exception(error)
+        else:
+            self._answer.set_result(answer)

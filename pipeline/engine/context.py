@@ -1,0 +1,114 @@
+"""The context of one run: its options, counts, clock and workers, handed to every step.
+
+It travels as datapipe-core's ``RunConfig``, so that a step started on its own (``datapipe step
+run``) finds none and makes one, with the lock held.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from datapipe.run_config import RunConfig
+from datapipe.store.database import DBConn
+
+from pipeline.engine.database import make_tables
+from pipeline.engine.lock import run_lock
+from pipeline.engine.progress import Progress, Silent
+from pipeline.engine.report import Report
+from pipeline.engine.state import Clock, StateBook
+from pipeline.engine.walk import CSV_SUFFIXES, Passed
+from pipeline.settings import Settings, check_folders
+from pipeline.workers import Workers, WorkerSetup
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What a person asked of a run: the options of ``datapipe run``."""
+
+    rehash: bool = False
+    wait: bool = False
+    allow_removed: bool = False
+    # The reference of a job: the steps of jobs then look at this one alone.
+    job: str | None = None
+
+
+@dataclass
+class Run(RunConfig):
+    """One run at work. Only :func:`open_run` makes one."""
+
+    connection: DBConn = field(kw_only=True)
+    settings: Settings = field(kw_only=True)
+    options: RunOptions = field(kw_only=True)
+    book: StateBook = field(kw_only=True)
+    clock: Clock = field(kw_only=True)
+    workers: Workers = field(kw_only=True)
+    progress: Progress = field(kw_only=True)
+    report: Report = field(default_factory=Report)
+    # What the render step of jobs did; its sums go into `report.jobs` at the end.
+    job_report: Report = field(default_factory=Report)
+    # The clock of the last write before this run: 0.0 in a new database.
+    last_write_ts: float = 0.0
+    # When this run began to look, by its own clock: what has a later time was found by it.
+    began_ts: float = 0.0
+    # Recipe name to fingerprint, as `recipes.toml` stands in this run.
+    fingerprints: dict[str, str] = field(default_factory=dict)
+    # A run before this one was cut off: what is pending may lie half done in the output folder.
+    recovering: bool = False
+    # What the scan passed over; folders that could not be read, also in later steps. CSVs are put
+    # aside there for the jobs.
+    passed: Passed = field(default_factory=lambda: Passed(aside_suffixes=CSV_SUFFIXES))
+    scanned: bool = False
+    # What is left to do when the lock has been given back: nobody shall wait for it.
+    afterwards: list[Callable[[], None]] = field(default_factory=list)
+
+
+@contextlib.contextmanager
+def open_run(
+    connection: DBConn,
+    settings: Settings,
+    options: RunOptions | None = None,
+    progress: Progress | None = None,
+) -> Iterator[Run]:
+    """Check folders and tables, take the lock, and give the context; workers end with the block.
+
+    Raises:
+        SettingsError, DatabaseError, LockedError
+    """
+    options = options or RunOptions()
+    check_folders(settings)
+    with run_lock(connection, wait=options.wait):
+        book = StateBook(connection)
+        make_tables(connection, book)
+        clock = Clock(book)
+        last_write_ts = clock.last
+        setup = WorkerSetup(
+            settings.max_pixels,
+            settings.max_frames,
+            settings.worker_memory_mb,
+        )
+        workers = Workers(setup, settings.workers, settings.render_timeout_s)
+        run = Run(
+            connection=connection,
+            settings=settings,
+            options=options,
+            book=book,
+            clock=clock,
+            workers=workers,
+            progress=progress or Silent(),
+            last_write_ts=last_write_ts,
+            began_ts=clock.now(),
+        )
+        with contextlib.closing(workers):
+            yield run
+
+
+@contextlib.contextmanager
+def run_of(run_config: RunConfig | None, connection: DBConn, settings: Settings) -> Iterator[Run]:
+    """The run that a step was started in, or one of its own."""
+    if isinstance(run_config, Run):
+        yield run_config
+    else:
+        with open_run(connection, settings) as run:
+            yield run

@@ -1,0 +1,119 @@
+"""One run at a time on one database, by a lock that dies with its process.
+
+SQLite: a lock of the operating system (``flock``) on ``<database>.lock``. PostgreSQL: an advisory
+lock on a connection of its own, so that two machines cannot run on one database either.
+Who holds the lock stands in ``<database>.lock.json``, or in the server's list of connections.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import sqlalchemy as sa
+from datapipe.store.database import DBConn
+
+from pipeline.errors import DatabaseError, LockedError
+
+# "LOCKSTEP" in ASCII, as one 64-bit number: the key of the advisory lock.
+ADVISORY_KEY = int.from_bytes(b"LOCKSTEP", "big")
+POLL_S = 0.1
+
+
+@contextlib.contextmanager
+def run_lock(connection: DBConn, wait: bool = False) -> Iterator[None]:
+    """Hold the lock for the length of a ``with`` block.
+
+    Raises:
+        LockedError: another process holds it and ``wait`` is false.
+    """
+    url = sa.make_url(connection.connstr)
+    held = (
+        _advisory(connection, wait)
+        if url.database is None or "postgres" in url.drivername
+        else (_file_lock(Path(url.database), wait))
+    )
+    with held:
+        yield
+
+
+@contextlib.contextmanager
+def _file_lock(database: Path, wait: bool) -> Iterator[None]:
+    # Imported here: no command but a run needs it, and it costs 30 ms.
+    from filelock import FileLock, Timeout
+
+    path = database.with_name(database.name + ".lock")
+    note = database.with_name(database.name + ".lock.json")
+    lock = FileLock(path, timeout=-1 if wait else 0)
+    try:
+        lock.acquire(poll_interval=POLL_S)
+    except Timeout:
+        raise LockedError(
+            f"another run is at work{_holder(note)}; wait for it, or use --wait"
+        ) from None
+    except OSError as error:
+        raise DatabaseError(
+            f"{path}: the lock file cannot be made ({error.strerror}); "
+            "the database's folder must be writable"
+        ) from None
+    try:
+        # Beside the lock file: opening that one to lock it empties it.
+        note.write_text(json.dumps(_ourselves()), "utf-8")
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            note.unlink()
+        lock.release()
+
+
+@contextlib.contextmanager
+def _advisory(connection: DBConn, wait: bool) -> Iterator[None]:
+    with connection.con.connect() as con:
+        while not con.execute(sa.select(sa.func.pg_try_advisory_lock(ADVISORY_KEY))).scalar():
+            con.commit()
+            if not wait:
+                raise LockedError(
+                    f"another run is at work{_advisory_holder(con)}; wait for it, or use --wait"
+                )
+            time.sleep(POLL_S)
+        con.commit()
+        try:
+            yield
+        finally:
+            with contextlib.suppress(sa.exc.SQLAlchemyError):
+                con.execute(sa.select(sa.func.pg_advisory_unlock(ADVISORY_KEY)))
+                con.commit()
+
+
+def _ourselves() -> dict[str, str | int]:
+    now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+    return {"pid": os.getpid(), "host": socket.gethostname(), "since": now}
+
+
+def _holder(note: Path) -> str:
+    try:
+        holder = json.loads(note.read_text("utf-8"))
+        return f" (process {holder['pid']} on {holder['host']}, since {holder['since']})"
+    except (OSError, ValueError, KeyError):
+        return ""
+
+
+def _advisory_holder(con: sa.Connection) -> str:
+    row = con.execute(
+        sa.text(
+            "SELECT a.pid, a.client_addr, a.backend_start FROM pg_locks l "
+            "JOIN pg_stat_activity a USING (pid) WHERE l.locktype = 'advisory' AND l.granted "
+            "AND l.classid = :high AND l.objid = :low"
+        ),
+        {"high": ADVISORY_KEY >> 32, "low": ADVISORY_KEY & 0xFFFFFFFF},
+    ).first()
+    if row is None:
+        return ""
+    host, since = row.client_addr or "this host", f"{row.backend_start:%Y-%m-%d %H:%M:%S}"
+    return f" (connection {row.pid} from {host}, since {since})"

@@ -1,0 +1,246 @@
+"""What is pending: the change query joined with all that is known of each rendition, in pages."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from datapipe.datatable import DataTable
+
+from pipeline.engine.ahead import Ahead
+from pipeline.engine.plane import FOUND_TS, FRESH, KIND, LinearTransformMeta
+from pipeline.tables import State, TrackedTable
+
+# Rows of one page; also the number of changes that the first look fetches, so that a run with
+# few changes asks the linear query once.
+PAGE_ROWS = 4_000
+
+
+class Rendition(NamedTuple):
+    """One (original, recipe) that is pending, and what its row says, if it has one.
+
+    ``size_bytes`` is the rendition's, ``original_bytes`` the original's when it was made.
+    """
+
+    path: str
+    recipe: str
+    kind: int
+    found_ts: float
+    now_bytes: int | None
+    state: str | None
+    file: str | None
+    size_bytes: int | None
+    sha256: str | None
+    original_bytes: int | None
+    fingerprint: str | None
+    reason: str | None
+    since: float | None
+
+
+class Original(NamedTuple):
+    """All that is pending of one original."""
+
+    path: str
+    size_bytes: int | None
+    found_ts: float
+    renditions: tuple[Rendition, ...]
+
+    @property
+    def has_renditions(self) -> bool:
+        """Whether any of the pending ones has been made, or has failed, before."""
+        return any(rendition.state is not None for rendition in self.renditions)
+
+
+class Pending:
+    """Asks what is pending between originals and recipes on one side and renditions."""
+
+    def __init__(
+        self,
+        meta: LinearTransformMeta,
+        originals: DataTable,
+        recipes: DataTable,
+        renditions: DataTable,
+    ) -> None:
+        self.meta = meta
+        self.originals = originals
+        self.recipes = recipes
+        self.renditions = renditions
+        self._first_look: tuple[bool, list[Rendition]] | None = None
+        self._ahead: Ahead[list[Rendition]] | None = None
+
+    @property
+    def table(self) -> sa.Table:
+        """The table of renditions."""
+        return _data(self.renditions)
+
+    @property
+    def original_table(self) -> sa.Table:
+        """The table of originals."""
+        return _data(self.originals)
+
+    @property
+    def recipe_table(self) -> sa.Table:
+        """The table of recipes."""
+        return _data(self.recipes)
+
+    def look_ahead(self) -> None:
+        """Begin to ask, in a thread, what is pending now.
+
+        A run with no change spends its time on the scan, in Python, and on this query, in the
+        database: side by side, the query costs nothing.
+        """
+        query = self._first_query()
+        self._ahead = Ahead(self.meta.dbconn, lambda con: _fetch(con, query))
+
+    def end_look_ahead(self) -> None:
+        """Stop asking, if it is still under way; the answer is forgotten."""
+        if self._ahead is not None:
+            self._ahead.close()
+            self._ahead = None
+
+    def counts(self, everything: bool = False, as_looked_ahead: bool = False) -> dict[int, int]:
+        """How many renditions are pending of each kind; empty where all is in step.
+
+        Costs one linear query where no more than a page is pending, and keeps that page.
+        ``as_looked_ahead``: no row was written since :meth:`look_ahead`, so its answer holds.
+        """
+        if as_looked_ahead and self._ahead is not None and not everything:
+            rows = self._ahead.result()
+        else:
+            rows = self._fetch(self._first_query(everything))
+        self.end_look_ahead()
+        self._first_look = (everything, rows) if len(rows) <= PAGE_ROWS else None
+        counts: dict[int, int] = {}
+        if self._first_look:
+            for row in rows:
+                counts[row.kind] = counts.get(row.kind, 0) + 1
+            return counts
+        changed = self.meta.changed_sql(everything=everything).subquery()
+        kind = changed.c[KIND]
+        with self.meta.dbconn.con.begin() as con:
+            found = con.execute(sa.select(kind, sa.func.count()).group_by(kind)).all()
+        return {row[0]: row[1] for row in found}
+
+    def look_again(self) -> None:
+        """Forget the first look: the pages to come are asked for anew."""
+        self._first_look = None
+
+    def pages(self, kind: int, everything: bool = False) -> Iterator[list[Original]]:
+        """Pending originals of one kind in the order of their paths, whole ones in each page.
+
+        Rows that are settled while a page is worked on do not disturb the next.
+        """
+        if self._first_look and self._first_look[0] == everything:
+            rows = [row for row in self._first_look[1] if row.kind == kind]
+            rows.sort(key=lambda row: row[:2])
+            if rows:
+                yield _originals(rows)
+            return
+        after: str | None = None
+        while True:
+            query = self._query(everything, kind, after).limit(PAGE_ROWS)
+            rows = self._fetch(query)
+            if not rows:
+                return
+            last = rows[-1].path
+            if len(rows) == PAGE_ROWS and rows[0].path != last:
+                # The last original may have more rows than fitted: leave it to the next page.
+                rows = [row for row in rows if row.path != last]
+            after = rows[-1].path
+            yield _originals(rows)
+
+    def sizes_fresh(self) -> set[int]:
+        """Sizes, in bytes, of new and changed originals: one that is gone may only have moved."""
+        changed = self.meta.changed_sql().subquery("changed")
+        originals = self.original_table
+        query = (
+            sa.select(originals.c.size_bytes)
+            .join(changed, changed.c.path == originals.c.path)
+            .where(changed.c[KIND] == FRESH)
+            .distinct()
+        )
+        with self.meta.dbconn.con.begin() as con:
+            return set(con.execute(query).scalars())
+
+    def sizes_known(self, page: Sequence[Original]) -> set[int]:
+        """Sizes, in bytes, that occur twice in the page, or in a rendition of another original.
+
+        An original of any other size cannot have bytes that are known already.
+        """
+        counted = Counter(original.size_bytes for original in page if original.size_bytes)
+        known = {size for size, count in counted.items() if count > 1}
+        path_of = {original.size_bytes: original.path for original in page}
+        size, path = self.table.c.original_bytes, self.table.c.path
+        query = (
+            sa.select(size, sa.func.min(path), sa.func.max(path))
+            .where(size.in_(counted), self.table.c.state == State.OK.value)
+            .group_by(size)
+        )
+        with self.meta.dbconn.con.begin() as con:
+            for found, first, last in con.execute(query):
+                if not first == last == path_of[found]:
+                    known.add(found)
+        return known
+
+    def _first_query(self, everything: bool = False) -> sa.Select[Any]:
+        return self._query(everything).limit(PAGE_ROWS + 1)
+
+    def _query(
+        self, everything: bool = False, kind: int | None = None, after: str | None = None
+    ) -> sa.Select[Any]:
+        changed = self.meta.changed_sql(everything=everything).subquery("changed")
+        originals, renditions = _data(self.originals), self.table
+        query = (
+            sa.select(
+                changed.c.path,
+                changed.c.recipe,
+                changed.c[KIND],
+                changed.c[FOUND_TS],
+                originals.c.size_bytes,
+                renditions.c.state,
+                renditions.c.file,
+                renditions.c.size_bytes,
+                renditions.c.sha256,
+                renditions.c.original_bytes,
+                renditions.c.fingerprint,
+                renditions.c.reason,
+                renditions.c.since,
+            )
+            .select_from(changed)
+            .outerjoin(originals, originals.c.path == changed.c.path)
+            .outerjoin(
+                renditions,
+                sa.and_(
+                    renditions.c.path == changed.c.path, renditions.c.recipe == changed.c.recipe
+                ),
+            )
+        )
+        if kind is not None:
+            query = query.where(changed.c[KIND] == kind).order_by(changed.c.path, changed.c.recipe)
+        if after is not None:
+            query = query.where(changed.c.path > after)
+        return query
+
+    def _fetch(self, query: sa.Select[Any]) -> list[Rendition]:
+        with self.meta.dbconn.con.begin() as con:
+            return _fetch(con, query)
+
+
+def _fetch(con: sa.Connection, query: sa.Select[Any]) -> list[Rendition]:
+    return [Rendition(*row) for row in con.execute(query)]
+
+
+def _originals(rows: list[Rendition]) -> list[Original]:
+    return [
+        Original(path, group[0].now_bytes, group[0].found_ts, group)
+        for path, group in ((path, tuple(g)) for path, g in groupby(rows, key=lambda row: row.path))
+    ]
+
+
+def _data(table: DataTable) -> sa.Table:
+    store = table.table_store
+    assert isinstance(store, TrackedTable)
+    return store.data_table

@@ -1,0 +1,145 @@
+"""The preview of a run: what it would render and delete, counted without writing anything."""
+
+from __future__ import annotations
+
+import time
+
+import sqlalchemy as sa
+
+from pipeline.app import Lockstep
+from pipeline.engine.context import RunOptions
+from pipeline.engine.database import explain_database_error, make_tables
+from pipeline.engine.pending import Pending
+from pipeline.engine.plane import GONE, KIND
+from pipeline.engine.recipe_step import compare_recipes
+from pipeline.engine.recovery import sha256_of
+from pipeline.engine.report import Report
+from pipeline.engine.scan import Difference, compare, refuse_too_many
+from pipeline.engine.state import StateBook
+from pipeline.engine.status import count_states
+from pipeline.engine.walk import CSV_SUFFIXES, Passed
+from pipeline.names import name_of
+from pipeline.recipes import load_recipes
+from pipeline.tables import State
+
+LOOKED_UP_AT_ONCE = 2_000
+
+
+def preview(app: Lockstep, options: RunOptions) -> Report:
+    """What a run would do now. Files whose times changed are hashed, for they may be the same.
+
+    Raises:
+        LockstepError: whatever would stop the run before its first write.
+    """
+    began = time.monotonic()
+    try:
+        make_tables(app.connection, StateBook(app.connection))
+        report = _preview(app, options)
+    except sa.exc.SQLAlchemyError as error:
+        raise explain_database_error(error, app.connection) from error
+    report.seconds = time.monotonic() - began
+    return report
+
+
+def _preview(app: Lockstep, options: RunOptions) -> Report:
+    pending, settings = app.render.pending, app.settings
+    recipes = load_recipes(settings.recipes_file)
+    recipe_changes = compare_recipes(recipes, app.load_recipes.table)
+    moved = {*recipe_changes.added, *recipe_changes.changed}
+
+    difference = Difference(passed=Passed(aside_suffixes=CSV_SUFFIXES))
+    folder = settings.input_dir
+    found = [
+        file.path
+        for file in compare(
+            folder, app.scan.suffixes, app.scan.table, difference, options.allow_removed
+        )
+    ]
+    if not options.allow_removed:
+        refuse_too_many(difference, settings.max_removed_percent, folder)
+    removed = set(difference.removed)
+    same = _only_touched(app, found)
+    looked_at = set(found) - same
+
+    waiting = _waiting(pending)
+    current = {
+        (path, recipe)
+        for path, recipe in waiting
+        if recipe in recipes and path not in removed and path not in looked_at
+    }
+    kept = difference.known - len(removed) - len(looked_at & _known(pending, looked_at))
+    report = Report(dry_run=True)
+    report.new = difference.new
+    report.changed = difference.changed - len(same)
+    report.unchanged = difference.unchanged + len(same)
+    report.removed = len(removed)
+    report.passed = difference.passed.reasons
+    report.rendered = (
+        len(looked_at) * len(recipes)
+        + kept * len(moved)
+        + sum(recipe not in moved for _, recipe in current)
+    )
+    report.deleted = _deleted(pending, difference.removed, recipe_changes.removed)
+    states = count_states(pending)
+    report.failed_before = states.get(State.FAILED, 0)
+    report.in_step = states.get(State.OK, 0)
+    return report
+
+
+def _only_touched(app: Lockstep, paths: list[str]) -> set[str]:
+    """Those whose bytes are the ones that all their renditions were made of."""
+    table = app.render.pending.table
+    same: set[str] = set()
+    for start in range(0, len(paths), LOOKED_UP_AT_ONCE):
+        chunk = paths[start : start + LOOKED_UP_AT_ONCE]
+        with app.connection.con.begin() as con:
+            rows = con.execute(
+                sa.select(table.c.path, table.c.sha256).where(table.c.path.in_(chunk)).distinct()
+            ).all()
+        made_of: dict[str, set[str | None]] = {}
+        for row in rows:
+            made_of.setdefault(row.path, set()).add(row.sha256)
+        for path, digests in made_of.items():
+            try:
+                if digests == {sha256_of(app.settings.input_dir / name_of(path))}:
+                    same.add(path)
+            except OSError:
+                continue
+    return same
+
+
+def _waiting(pending: Pending) -> set[tuple[str, str]]:
+    changed = pending.meta.changed_sql().subquery()
+    query = sa.select(changed.c.path, changed.c.recipe).where(changed.c[KIND] != GONE)
+    with pending.meta.dbconn.con.begin() as con:
+        return {(row.path, row.recipe) for row in con.execute(query)}
+
+
+def _known(pending: Pending, paths: set[str]) -> set[str]:
+    column = pending.original_table.c.path
+    known: set[str] = set()
+    ordered = sorted(paths)
+    with pending.meta.dbconn.con.begin() as con:
+        for start in range(0, len(ordered), LOOKED_UP_AT_ONCE):
+            chunk = ordered[start : start + LOOKED_UP_AT_ONCE]
+            known.update(con.execute(sa.select(column).where(column.in_(chunk))).scalars())
+    return known
+
+
+def _deleted(pending: Pending, paths: list[str], recipes: list[str]) -> int:
+    """Rows of renditions whose original or recipe goes, also where an earlier run was cut off."""
+    table = pending.table
+    changed = pending.meta.changed_sql().subquery()
+    gone: set[tuple[str, str]] = set()
+    with pending.meta.dbconn.con.begin() as con:
+        keys = sa.select(table.c.path, table.c.recipe)
+        cut_off = keys.join(
+            changed, sa.and_(changed.c.path == table.c.path, changed.c.recipe == table.c.recipe)
+        ).where(changed.c[KIND] == GONE)
+        gone.update(con.execute(cut_off).tuples())
+        if recipes:
+            gone.update(con.execute(keys.where(table.c.recipe.in_(recipes))).tuples())
+        for start in range(0, len(paths), LOOKED_UP_AT_ONCE):
+            chunk = paths[start : start + LOOKED_UP_AT_ONCE]
+            gone.update(con.execute(keys.where(table.c.path.in_(chunk))).tuples())
+    return len(gone)

@@ -1,0 +1,394 @@
+"""Publishing: finished renditions take their place in ``output/``, then their rows are written.
+
+The order is what makes a kill harmless. New file, old file of another name, row, mark: whatever
+is cut off, the pair stays pending, and the next run makes it again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import sqlalchemy as sa
+from datapipe.types import IndexDF
+
+from pipeline.engine.context import Run
+from pipeline.engine.database import one_transaction
+from pipeline.engine.files import link_or_copy, publish, remove
+from pipeline.engine.pending import Original, Pending, Rendition
+from pipeline.engine.plane import LinearTransformMeta, forget_deleted, frame
+from pipeline.engine.recovery import remember_writing
+from pipeline.engine.report import Report
+from pipeline.engine.state import INTERRUPTED
+from pipeline.imaging import RENDERER_VERSION, format_of_suffix, suffix_for
+from pipeline.names import name_of, rendition_key, set_apart
+from pipeline.tables import State
+from pipeline.workers import Made, Outcome, Task
+
+# Each batch costs 50 ms of fixed work in pandas; what a kill loses is at most one batch.
+BATCH = 2_000
+FLUSH_S = 3.0
+# Rows handed to datapipe at once; 2,000 x 14 columns stay below SQLite's 32,766 variables.
+CHUNK_ROWS = 2_000
+FAILURES_SHOWN = 20
+
+
+class Publisher:
+    """Collects what workers made, and publishes and records it in batches."""
+
+    def __init__(
+        self,
+        pending: Pending,
+        meta: LinearTransformMeta,
+        output_dir: Path,
+        run: Run,
+        report: Report | None = None,
+        settled: Callable[[Collection[str]], None] | None = None,
+    ) -> None:
+        """``settled`` is told the paths of each batch, inside the transaction that records it."""
+        self.run = run
+        self.report = report or run.report
+        self._settled = settled or (lambda paths: None)
+        self.output_dir = output_dir
+        self.pending = pending
+        self.meta = meta
+        # Processed "as of" this time: a later change of an input stays pending.
+        self.page_ts = run.began_ts
+        self.mark_unchanged = True
+        self._expected: dict[str, Original] = {}
+        self._batch: list[Outcome] = []
+        self._sources: dict[tuple[str | None, str], Sequence[sa.Row[Any]]] = {}
+        self._last_flush = time.monotonic()
+        self._unsettled = 0
+        self._deleted_any = False
+        self._begun = False
+
+    def begin(self) -> None:
+        """Remember that files are about to be written, until :meth:`finish` says all went well."""
+        if not self._begun:
+            self._begun = True
+            remember_writing(self.run)
+
+    def finish(self) -> None:
+        """All that could be done is done and recorded."""
+        self.report.pending = self._unsettled
+        if self._begun:
+            if self._deleted_any and not self._unsettled:
+                forget_deleted(self.meta)
+            if self.run.book.get(INTERRUPTED) == repr(self.run.began_ts):
+                # That of an earlier run stays until a whole run has mended all it left.
+                self.run.book.set(INTERRUPTED, None)
+            self.run.clock.remember()
+
+    def expect(self, original: Original) -> None:
+        """A task for ``original`` is about to be handed out."""
+        self._expected[original.path] = original
+
+    def add(self, outcome: Outcome) -> None:
+        """One outcome more; written when enough have come or enough time has passed."""
+        self._batch.append(outcome)
+        if len(self._batch) >= BATCH or time.monotonic() - self._last_flush >= FLUSH_S:
+            self.flush()
+
+    def flush(self) -> None:
+        """Publish and record all that has been added.
+
+        Raises:
+            OutputError: a file cannot take its place; what was published before is recorded.
+        """
+        batch, self._batch = self._batch, []
+        self._sources.clear()
+        self._last_flush = time.monotonic()
+        rows: list[dict[str, Any]] = []
+        marks: list[tuple[str, str]] = []
+        owners = self._owners([made.file for outcome in batch for made in outcome.made])
+        try:
+            for outcome in batch:
+                self._settle(outcome, owners, rows, marks)
+        finally:
+            self._record(rows, marks)
+
+    def delete(self, gone: Sequence[Rendition]) -> None:
+        """Delete the files and rows of renditions whose original or recipe is gone.
+
+        Raises:
+            OutputError: a file cannot be deleted; what was deleted before is recorded.
+        """
+        if not gone:
+            return
+        self._deleted_any = True
+        done: list[Rendition] = []
+        try:
+            for rendition in gone:
+                self._remove(rendition.file)
+                self.report.deleted += rendition.state is not None
+                done.append(rendition)
+        finally:
+            for start in range(0, len(done), CHUNK_ROWS):
+                chunk = done[start : start + CHUNK_ROWS]
+                idx = _index([(row.path, row.recipe) for row in chunk])
+                with one_transaction(self.run.connection):
+                    self.pending.renditions.delete_by_idx(idx, now=self.run.clock.now())
+                    self.meta.mark_rows_processed_success(idx, process_ts=self.run.clock.now())
+                    self._settled({row.path for row in chunk})
+                    self.run.clock.remember()
+
+    def known_content(self, digests: Sequence[str | None]) -> set[str]:
+        """Those of ``digests`` (SHA-256) of which a rendition is there, in any state of repair."""
+        column, state = self.pending.table.c.sha256, self.pending.table.c.state
+        known: set[str] = set()
+        with self.meta.dbconn.con.begin() as con:
+            for start in range(0, len(digests), CHUNK_ROWS):
+                chunk = digests[start : start + CHUNK_ROWS]
+                query = sa.select(column).where(column.in_(chunk), state == State.OK.value)
+                known.update(con.execute(query.distinct()).scalars())
+        return known
+
+    def reuse(self, outcome: Outcome, task: Task) -> bool:
+        """Give ``outcome`` the renditions of other originals with the same bytes.
+
+        False, and nothing done, unless every wanted rendition is there to be taken.
+        """
+        root = self.output_dir
+        taken = Outcome(task.path, outcome.sha256, outcome.size_bytes, reused=True)
+        for recipe in (wanted.recipe for wanted in task.wanted):
+            made_before = self._made_of(outcome.sha256, recipe.name)
+            row = next((row for row in made_before if row.path != task.path), None)
+            if row is None or not _is_whole(root / name_of(row.file), row.size_bytes):
+                break
+            key = rendition_key(task.path, recipe.name, _appended(task.path, row.file))
+            try:
+                temporary = link_or_copy(root / name_of(row.file), root / name_of(key))
+            except (FileNotFoundError, NotADirectoryError):
+                break
+            taken.made.append(
+                Made(
+                    recipe.name,
+                    key,
+                    str(temporary),
+                    row.width_px,
+                    row.height_px,
+                    row.size_bytes,
+                    row.file_sha256,
+                    (),
+                )
+            )
+        else:
+            self.run.progress.advance(len(taken.made))
+            self.add(taken)
+            return True
+        for made in taken.made:
+            Path(made.temporary).unlink()
+        return False
+
+    def _made_of(self, sha256: str | None, recipe: str) -> Sequence[sa.Row[Any]]:
+        """Up to two renditions that are in step, of these bytes by this recipe.
+
+        Kept until the next flush: of thousands of copies, each would ask the same.
+        """
+        found = self._sources.get((sha256, recipe))
+        if found is None:
+            table = self.pending.table
+            query = sa.select(table).where(
+                table.c.sha256 == sha256,
+                table.c.recipe == recipe,
+                table.c.state == State.OK.value,
+                table.c.fingerprint == self.run.fingerprints[recipe],
+                table.c.renderer == RENDERER_VERSION,
+            )
+            with self.meta.dbconn.con.begin() as con:
+                found = con.execute(query.limit(2)).all()
+            self._sources[sha256, recipe] = found
+        return found
+
+    def _settle(
+        self,
+        outcome: Outcome,
+        owners: dict[str, tuple[str, str]],
+        rows: list[dict[str, Any]],
+        marks: list[tuple[str, str]],
+    ) -> None:
+        original = self._expected.pop(outcome.path)
+        before = {rendition.recipe: rendition for rendition in original.renditions}
+        if outcome.unsettled:
+            self._unsettled += len(before)
+            return
+        self._count(outcome, original)
+        for made in outcome.made:
+            old = before[made.recipe]
+            try:
+                file = self._place(made, outcome.path, owners)
+            except FileNotFoundError:
+                # Somebody cleared the output folder under our hands: the pair stays pending.
+                self._unsettled += 1
+                continue
+            except OSError as error:
+                reason = f"the rendition cannot be written ({error.strerror})"
+                Path(made.temporary).unlink(missing_ok=True)
+                self._fail(outcome, old, reason, rows, marks)
+                continue
+            if old.file and old.file != file:
+                self._remove(old.file)
+            if outcome.reused:
+                self.report.reused += 1
+            else:
+                self.report.rendered += 1
+            rows.append(
+                self._row(old, outcome, State.OK)
+                | {
+                    "file": file,
+                    "width_px": made.width_px,
+                    "height_px": made.height_px,
+                    "size_bytes": made.size_bytes,
+                    "file_sha256": made.file_sha256,
+                    "reason": "; ".join(made.notes) or None,
+                }
+            )
+            marks.append((outcome.path, made.recipe))
+        for recipe, reason in outcome.failed:
+            self._fail(outcome, before[recipe], reason, rows, marks)
+        if self.mark_unchanged:
+            marks.extend((outcome.path, recipe) for recipe in outcome.unchanged)
+
+    def _fail(
+        self,
+        outcome: Outcome,
+        old: Rendition,
+        reason: str,
+        rows: list[dict[str, Any]],
+        marks: list[tuple[str, str]],
+    ) -> None:
+        # A stale rendition is worse than none.
+        self._remove(old.file)
+        report = self.report
+        report.failed += 1
+        if len(report.failures) < FAILURES_SHOWN:
+            shown = (outcome.path, reason)
+            if shown not in report.failures:
+                report.failures.append(shown)
+        row = self._row(old, outcome, State.FAILED)
+        if old.state == State.FAILED and old.reason == reason:
+            row["since"] = old.since
+        rows.append(row | {"reason": reason})
+        marks.append((old.path, old.recipe))
+
+    def _row(self, old: Rendition, outcome: Outcome, state: State) -> dict[str, Any]:
+        return {
+            "path": outcome.path,
+            "recipe": old.recipe,
+            "file": None,
+            "width_px": None,
+            "height_px": None,
+            "size_bytes": None,
+            "file_sha256": None,
+            "sha256": outcome.sha256,
+            "original_bytes": outcome.size_bytes,
+            "state": state.value,
+            "reason": None,
+            "since": self.page_ts,
+            "fingerprint": self.run.fingerprints[old.recipe],
+            "renderer": RENDERER_VERSION,
+        }
+
+    def _place(self, made: Made, path: str, owners: dict[str, tuple[str, str]]) -> str:
+        """Rename a finished file to its key, or to one of its own where that is taken."""
+        root = self.output_dir
+        key = made.file
+        if owners.get(key, (path, made.recipe)) != (path, made.recipe):
+            key = set_apart(key, path)
+        try:
+            publish(Path(made.temporary), root / name_of(key))
+        except (IsADirectoryError, NotADirectoryError):
+            # `a.png` as WebP is `a.png.webp`, and so is somebody's folder.
+            key = set_apart(key, path)
+            publish(Path(made.temporary), root / name_of(key))
+        owners[key] = (path, made.recipe)
+        return key
+
+    def _owners(self, keys: list[str]) -> dict[str, tuple[str, str]]:
+        if not keys:
+            return {}
+        table = self.pending.table
+        query = sa.select(table.c.file, table.c.path, table.c.recipe).where(table.c.file.in_(keys))
+        with self.meta.dbconn.con.begin() as con:
+            return {row.file: (row.path, row.recipe) for row in con.execute(query)}
+
+    def _count(self, outcome: Outcome, original: Original) -> None:
+        report = self.report
+        # A changed recipe, or a rendition that is missing, has it made of the same bytes again.
+        made_of = {rendition.sha256 for rendition in original.renditions} - {None}
+        only_touched = made_of == {outcome.sha256}
+        found_by_scan = original.found_ts >= self.run.began_ts
+        if only_touched and found_by_scan and original.has_renditions and report.changed:
+            report.changed -= 1
+            report.unchanged += 1
+        elif not self.mark_unchanged and not only_touched and report.unchanged:
+            report.changed += 1
+            report.unchanged -= 1
+
+    def _remove(self, file: str | None) -> None:
+        if file is not None:
+            root = self.output_dir
+            remove(root / name_of(file), root)
+
+    def _record(self, rows: list[dict[str, Any]], marks: list[tuple[str, str]]) -> None:
+        if not marks:
+            return
+        with _undisturbed(), one_transaction(self.run.connection):
+            for start in range(0, len(rows), CHUNK_ROWS):
+                chunk = frame(rows[start : start + CHUNK_ROWS], list(rows[0]))
+                self.pending.renditions.store_chunk(chunk, now=self.run.clock.now())
+            self.meta.mark_rows_processed_success(_index(marks), process_ts=self.page_ts)
+            self._settled({row["path"] for row in rows})
+            self.run.clock.remember()
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM wait until the files that took their place have their rows.
+
+    Else what is done would be made again by the next run.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread is ever disturbed
+        return
+    came: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+
+    def wait(number: int, stack: object) -> None:
+        came.append(number)
+
+    before = [signal.signal(number, wait) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        if came:
+            signal.raise_signal(came[0])
+
+
+def _index(pairs: list[tuple[str, str]]) -> IndexDF:
+    return IndexDF(pd.DataFrame(pairs, columns=["path", "recipe"], dtype="object"))
+
+
+def _is_whole(file: Path, size_bytes: int) -> bool:
+    try:
+        return file.stat().st_size == size_bytes
+    except OSError:
+        return False
+
+
+def _appended(path: str, file: str) -> str | None:
+    """The suffix to append to the name of ``path`` for a rendition with the bytes of ``file``."""
+    made = format_of_suffix(os.path.splitext(file)[1])
+    if made is None or made == format_of_suffix(os.path.splitext(path)[1]):
+        return None
+    return suffix_for(made)

@@ -1,0 +1,297 @@
+"""The render step: what is pending goes to the workers, what they made is published and recorded.
+
+The order of a run, each in pages of bounded size:
+
+1. renditions of originals and recipes that are gone are deleted, but for originals that may only
+   have moved (a new one has the same size);
+2. fresh originals are rendered, or take the renditions of an original with the same bytes;
+3. what was held back in 1 is deleted;
+4. the backlog that a recipe's change makes is rendered; old renditions serve until then.
+
+File first, row second: a run that is killed between the two leaves a row that is still pending.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Iterator, Sequence, Set
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from datapipe.compute import Catalog, ComputeInput, ComputeOutput, ComputeStep, PipelineStep
+from datapipe.datatable import DataStore
+from datapipe.executor import Executor, ExecutorConfig
+from datapipe.run_config import RunConfig
+from datapipe.step.batch_transform import BaseBatchTransformStep
+
+from pipeline.engine.context import Run, run_of
+from pipeline.engine.pending import Original, Pending, Rendition
+from pipeline.engine.plane import BACKLOG, FRESH, GONE, LinearTransformMeta
+from pipeline.engine.publish import FLUSH_S, Publisher
+from pipeline.engine.report import Report
+from pipeline.names import name_of
+from pipeline.recipes import load_recipes
+from pipeline.settings import Settings
+from pipeline.workers import Outcome, Task, Wanted
+
+
+class RenderStep(BaseBatchTransformStep):
+    """Keeps ``output`` (renditions) in step with originals x recipes."""
+
+    def __init__(
+        self,
+        ds: DataStore,
+        name: str,
+        originals: ComputeInput,
+        recipes: ComputeInput,
+        output: ComputeOutput,
+        originals_dir: Path,
+        output_dir: Path,
+        settings: Settings,
+        max_pixels: int | None = None,
+        executor_config: ExecutorConfig | None = None,
+    ) -> None:
+        """``max_pixels`` is a lower limit than that of the settings, for these originals."""
+        super().__init__(
+            ds=ds,
+            name=name,
+            input_dts=[originals, recipes],
+            output_dts=[output],
+            transform_keys=["path", "recipe"],
+            executor_config=executor_config,
+        )
+        assert isinstance(self.meta, LinearTransformMeta)
+        self.linear_meta = self.meta
+        self.settings = settings
+        self.originals_dir = originals_dir
+        self.output_dir = output_dir
+        self.max_pixels = max_pixels
+        self.pending = Pending(self.meta, originals.dt, recipes.dt, output.dt)
+
+    def report(self, run: Run) -> Report:
+        """Where the counts go."""
+        return run.report
+
+    def settled(self, paths: Collection[str]) -> None:
+        """Told the paths of each batch, inside the transaction that records it."""
+
+    def run_full(
+        self,
+        ds: DataStore,
+        run_config: RunConfig | None = None,
+        executor: Executor | None = None,
+    ) -> None:
+        """Bring all renditions in step.
+
+        Raises:
+            OutputError: a rendition cannot be written or deleted; what is done is kept.
+        """
+        with run_of(run_config, ds.meta_dbconn, self.settings) as run:
+            _Rendering(self, run).work()
+
+
+class _Rendering:
+    """One pass of the render step; holds what lives no longer than a run."""
+
+    def __init__(self, step: RenderStep, run: Run) -> None:
+        self.run = run
+        self.step = step
+        self.pending = step.pending
+        self.recipes = load_recipes(step.settings.recipes_file)
+        run.fingerprints = {name: recipe.fingerprint for name, recipe in self.recipes.items()}
+        self.publisher = Publisher(
+            step.pending,
+            step.linear_meta,
+            step.output_dir,
+            run,
+            step.report(run),
+            step.settled,
+        )
+        # Enough tasks ahead that no worker waits while a batch of rows is written.
+        self.ahead = max(64, 32 * run.workers.count)
+
+    def work(self) -> None:
+        try:
+            self._bring_in_step()
+            if self.run.options.rehash:
+                self._look_at_all()
+        finally:
+            self.run.progress.stop()
+            # Also on Ctrl-C and on a full disk: what is done is kept.
+            self.publisher.flush()
+        self.publisher.finish()
+
+    def _bring_in_step(self) -> None:
+        counts = self.pending.counts(as_looked_ahead=not self.run.clock.has_written)
+        if not counts:
+            return
+        self.publisher.begin()
+        self.run.progress.start("renditions", sum(counts.values()))
+        held = self._delete(hold=self.pending.sizes_fresh()) if counts.get(GONE) else 0
+        if counts.get(FRESH):
+            self._render(self.pending.pages(FRESH))
+        if held:
+            # What has been deleted must not be deleted twice: its file may be a new one by now.
+            self.pending.look_again()
+            self._delete(hold=set())
+        if counts.get(BACKLOG):
+            self._render(self.pending.pages(BACKLOG))
+
+    def _look_at_all(self) -> None:
+        """Hash every original, whatever its times say, and render those whose bytes changed."""
+        self.publisher.flush()
+        self.publisher.mark_unchanged = False
+        counts = self.pending.counts(everything=True)
+        self.run.progress.start("renditions", sum(counts.values()))
+        for kind in (FRESH, BACKLOG):
+            if counts.get(kind):
+                self.publisher.begin()
+                self._render(self.pending.pages(kind, everything=True))
+
+    def _delete(self, hold: Set[int]) -> int:
+        """Delete what is gone, but for originals of the sizes to ``hold``; how many were held."""
+        held = 0
+        for page in self.pending.pages(GONE):
+            gone: list[Rendition] = []
+            for original in page:
+                keep = [r for r in original.renditions if r.original_bytes in hold]
+                if keep and self._is_in_the_way(original.path):
+                    keep = []
+                held += len(keep)
+                gone.extend(r for r in original.renditions if r not in keep)
+            self.publisher.delete(gone)
+            self.run.progress.advance(len(gone))
+        return held
+
+    def _is_in_the_way(self, path: str) -> bool:
+        """Whether a folder took the place of a file that is gone, or a file that of its folder.
+
+        Its renditions would then stand where those of what is there now have to go.
+        """
+        try:
+            os.stat(self.step.originals_dir / name_of(path))
+        except FileNotFoundError:
+            return False
+        except (OSError, ValueError):
+            return True
+        return True
+
+    def _render(self, pages: Iterable[list[Original]]) -> None:
+        for page in pages:
+            self.publisher.page_ts = self.run.clock.now()
+            # After a cut-off run, a file may hold other bytes than its row says: take none of them.
+            recovering = self.run.recovering
+            maybe_known: Set[int] = set() if recovering else self.pending.sizes_known(page)
+            plain: list[Task] = []
+            to_compare: list[Task] = []
+            for original in page:
+                task = self._task(original)
+                (to_compare if original.size_bytes in maybe_known else plain).append(task)
+            for outcome in self._through_workers(plain):
+                self.publisher.add(outcome)
+            if to_compare:
+                self.publisher.flush()
+                self._reuse_or_render(to_compare)
+            self.publisher.flush()
+
+    def _task(self, original: Original) -> Task:
+        wanted = []
+        for rendition in original.renditions:
+            recipe = self.recipes[rendition.recipe]
+            same = (
+                rendition.fingerprint == self.run.fingerprints[recipe.name]
+                and not self.run.recovering
+            )
+            wanted.append(
+                Wanted(
+                    recipe,
+                    rendition.sha256 if same else None,
+                    rendition.file,
+                    rendition.size_bytes,
+                )
+            )
+        self.publisher.expect(original)
+        return Task(
+            original.path,
+            tuple(wanted),
+            str(self.step.originals_dir),
+            str(self.step.output_dir),
+            max_pixels=self.step.max_pixels,
+        )
+
+    def _through_workers(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
+        workers = self.run.workers
+        coming = iter(tasks)
+        task = next(coming, None)
+        while task is not None or workers.waiting:
+            while task is not None and workers.waiting < self.ahead:
+                workers.submit(task)
+                task = next(coming, None)
+            outcome = workers.next_outcome(timeout_s=FLUSH_S)
+            if outcome is None:
+                self.publisher.flush()
+                continue
+            self.run.progress.advance(
+                len(outcome.made) + len(outcome.failed) + len(outcome.unchanged)
+            )
+            yield outcome
+
+    def _reuse_or_render(self, tasks: list[Task]) -> None:
+        """Originals of a size that is known already: hash first, decode only unknown bytes."""
+        by_path = {task.path: task for task in tasks}
+        waiting: list[Outcome] = []
+        for outcome in self._through_workers([task._replace(hash_only=True) for task in tasks]):
+            complete = len(outcome.unchanged) == len(by_path[outcome.path].wanted)
+            if outcome.sha256 is None or outcome.unsettled or complete:
+                self.publisher.add(outcome)
+            else:
+                waiting.append(outcome)
+        # A second round for twins of what the first has made. Where that failed, they fail alike,
+        # and there is nothing to wait for.
+        for is_last in (False, True):
+            waiting.sort(key=lambda outcome: outcome.sha256 or "")
+            known = self.publisher.known_content([outcome.sha256 for outcome in waiting])
+            first_of_each: list[Task] = []
+            rest: list[Outcome] = []
+            for digest, same in groupby(waiting, key=lambda outcome: outcome.sha256):
+                unlike = [
+                    twin
+                    for twin in same
+                    if digest not in known or not self.publisher.reuse(twin, by_path[twin.path])
+                ]
+                now = unlike if is_last else unlike[:1]
+                first_of_each.extend(by_path[twin.path] for twin in now)
+                rest.extend(unlike[len(now) :])
+            for outcome in self._through_workers(first_of_each):
+                self.publisher.add(outcome)
+            # Twins of what has just been made can now take its renditions.
+            self.publisher.flush()
+            waiting = rest
+
+
+@dataclass
+class Render(PipelineStep):
+    """Declares that each of ``originals`` has, by each of ``recipes``, a row of ``output``."""
+
+    originals: str
+    recipes: str
+    output: str
+    originals_dir: Path
+    output_dir: Path
+    settings: Settings
+    name: str = "render"
+
+    def build_compute(self, ds: DataStore, catalog: Catalog) -> list[ComputeStep]:
+        return [
+            RenderStep(
+                ds,
+                name=self.name,
+                originals=ComputeInput(catalog.get_datatable(ds, self.originals)),
+                recipes=ComputeInput(catalog.get_datatable(ds, self.recipes)),
+                output=ComputeOutput(catalog.get_datatable(ds, self.output)),
+                originals_dir=self.originals_dir,
+                output_dir=self.output_dir,
+                settings=self.settings,
+            )
+        ]

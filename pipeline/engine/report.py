@@ -1,0 +1,187 @@
+"""What a run did, in numbers, and in words for the person who started it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class JobCounts:
+    """What a run did for jobs. ``failed_images`` are those of the jobs that ended in this run."""
+
+    received: int = 0
+    completed: int = 0
+    completed_with_errors: int = 0
+    rejected: int = 0
+    failed: int = 0
+    deleted: int = 0
+    active: int = 0
+    asked: int = 0
+    fetched: int = 0
+    not_modified: int = 0
+    failed_images: int = 0
+    rendered: int = 0
+    reused: int = 0
+    removed: int = 0
+
+    @property
+    def any(self) -> bool:
+        """Whether there was anything to do."""
+        return any(vars(self).values())
+
+    @property
+    def bad(self) -> int:
+        """How many jobs ended in this run otherwise than they should."""
+        return self.completed_with_errors + self.rejected + self.failed
+
+    def as_json(self) -> dict[str, Any]:
+        """The part ``jobs`` of the report."""
+        return {
+            "received": self.received,
+            "completed": self.completed,
+            "completed_with_errors": self.completed_with_errors,
+            "rejected": self.rejected,
+            "failed": self.failed,
+            "deleted": self.deleted,
+            "active": self.active,
+            "images": {
+                "asked": self.asked,
+                "fetched": self.fetched,
+                "not_modified": self.not_modified,
+                "failed": self.failed_images,
+            },
+            "renditions": {
+                "rendered": self.rendered,
+                "reused": self.reused,
+                "deleted": self.removed,
+            },
+        }
+
+    def as_lines(self) -> list[str]:
+        """The lines of the summary; none where there was nothing to do."""
+        if not self.any:
+            return []
+        jobs = _listed(
+            [
+                (self.received, "received"),
+                (self.completed, "completed"),
+                (self.completed_with_errors, "completed with errors"),
+                (self.rejected, "rejected"),
+                (self.failed, "failed"),
+                (self.deleted, "deleted"),
+                (self.active, "still to do"),
+            ]
+        )
+        images = _listed(
+            [
+                (self.fetched, "fetched"),
+                (self.not_modified, "not modified"),
+                (self.failed_images, "failed"),
+                (self.rendered, "renditions"),
+                (self.reused, "renditions reused"),
+                (self.removed, "renditions deleted"),
+            ]
+        )
+        lines = [f"jobs        {jobs or 'none new'}"]
+        return [*lines, f"job images  {images}"] if images else lines
+
+
+@dataclass
+class Report:
+    """Counts of one run. ``failed`` are renditions, and those of this run alone."""
+
+    new: int = 0
+    changed: int = 0
+    removed: int = 0
+    unchanged: int = 0
+    rendered: int = 0
+    reused: int = 0
+    deleted: int = 0
+    failed: int = 0
+    failed_before: int = 0
+    in_step: int = 0
+    pending: int = 0
+    seconds: float = 0.0
+    dry_run: bool = False
+    passed: Counter[str] = field(default_factory=Counter)
+    failures: list[tuple[str, str]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    jobs: JobCounts = field(default_factory=JobCounts)
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as ``datapipe run --json`` prints it."""
+        return {
+            "originals": {
+                "new": self.new,
+                "changed": self.changed,
+                "removed": self.removed,
+                "unchanged": self.unchanged,
+            },
+            "renditions": {
+                "rendered": self.rendered,
+                "reused": self.reused,
+                "deleted": self.deleted,
+                "failed": self.failed,
+                "failed_before": self.failed_before,
+                "in_step": self.in_step,
+                "pending": self.pending,
+            },
+            "jobs": self.jobs.as_json(),
+            "ignored": dict(sorted(self.passed.items())),
+            "seconds": round(self.seconds, 3),
+        } | ({"dry_run": True} if self.dry_run else {})
+
+    def as_text(self) -> str:
+        """The summary that a person reads at the end of a run."""
+        would = "would be " if self.dry_run else ""
+        originals = _listed(
+            [(self.new, "new"), (self.changed, "changed"), (self.removed, "removed")],
+            rest=(self.unchanged, "unchanged"),
+        )
+        renditions = _listed(
+            [
+                (self.rendered, f"{would}rendered"),
+                (self.reused, f"{would}reused"),
+                (self.deleted, f"{would}deleted"),
+                (self.failed, "failed"),
+                (self.failed_before, "failed before"),
+                (self.pending, "still to do"),
+            ],
+            rest=(self.in_step, "in step"),
+        )
+        lines = [f"originals   {originals}", f"renditions  {renditions}"]
+        lines += self.jobs.as_lines()
+        if self.passed:
+            ignored = _listed([(count, reason) for reason, count in self.passed.most_common()])
+            lines.append(f"ignored     {ignored}")
+        for path, reason in self.failures:
+            lines.append(f"failed      {printable(path)}: {reason}")
+        if self.failed > len(self.failures) and self.failures:
+            lines.append("            and more: see `datapipe errors`")
+        lines.append(f"{self._verdict()} ({self.seconds:.1f} s)")
+        return "\n".join(lines)
+
+    def _verdict(self) -> str:
+        if self.dry_run:
+            return "nothing was written: this was a dry run"
+        if self.pending:
+            return "not yet in step: some originals changed while they were read; run again"
+        if self.failed:
+            return "in step, except for what failed in this run"
+        if self.failed_before:
+            return "in step, except for what failed before (`datapipe errors`)"
+        return "in step"
+
+
+def printable(path: str) -> str:
+    """A path on one line of a terminal: line breaks and controls shown, not obeyed."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in path)
+
+
+def _listed(counts: list[tuple[int, str]], rest: tuple[int, str] | None = None) -> str:
+    parts = [f"{count:,} {word}" for count, word in counts if count]
+    if rest is not None:
+        parts.append(f"{rest[0]:,} {rest[1]}")
+    return ", ".join(parts)

@@ -1,0 +1,66 @@
+"""One run of the whole pipeline: recover, then every declared step in its order, then count."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from datapipe.compute import ComputeStep, run_steps
+
+from pipeline.app import Lockstep
+from pipeline.engine.context import RunOptions, open_run
+from pipeline.engine.database import explain_database_error
+from pipeline.engine.files import clear_temporary
+from pipeline.engine.progress import Progress
+from pipeline.engine.recovery import recover
+from pipeline.engine.report import Report
+from pipeline.engine.state import INTERRUPTED
+from pipeline.engine.status import count_states
+from pipeline.tables import State
+
+
+def run_once(
+    app: Lockstep,
+    options: RunOptions | None = None,
+    progress: Progress | None = None,
+    steps: Sequence[ComputeStep] | None = None,
+) -> Report:
+    """Bring everything in step, or work ``steps`` alone; what was done is kept whatever ends it.
+
+    Raises:
+        LockstepError: settings, recipes, lock, a folder that looks unmounted, a full disk.
+        KeyboardInterrupt: after the workers have ended and temporary files are gone.
+    """
+    began = time.monotonic()
+    try:
+        with open_run(app.connection, app.settings, options, progress) as run:
+            recover(run, app.renders)
+            try:
+                if steps is None:
+                    app.render.pending.look_ahead()
+                run_steps(app.ds, app.steps if steps is None else steps, run_config=run)
+            except BaseException:
+                # No worker may write after we have cleared up.
+                run.workers.close()
+                clear_temporary(app.settings.output_dir)
+                raise
+            finally:
+                app.render.pending.end_look_ahead()
+            if run.workers.lost:
+                clear_temporary(app.settings.output_dir)
+            if steps is None:
+                run.book.set(INTERRUPTED, None)
+            report = run.report
+            report.jobs.rendered = run.job_report.rendered
+            report.jobs.reused = run.job_report.reused
+            report.jobs.removed = run.job_report.deleted
+            states = count_states(app.render.pending)
+            report.in_step = states.get(State.OK, 0)
+            report.failed_before = max(0, states.get(State.FAILED, 0) - report.failed)
+    except sa.exc.SQLAlchemyError as error:
+        raise explain_database_error(error, app.connection) from error
+    for task in run.afterwards:
+        task()
+    report.seconds = time.monotonic() - began
+    return report

@@ -1,0 +1,79 @@
+"""Status: how much is in step, what failed and why, what is pending. Reads, never writes."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from pipeline.engine.pending import Pending
+from pipeline.engine.plane import GONE, KIND
+from pipeline.tables import State
+
+
+def count_states(pending: Pending) -> dict[str, int]:
+    """Renditions by state."""
+    state = pending.table.c.state
+    with pending.meta.dbconn.con.begin() as con:
+        rows = con.execute(sa.select(state, sa.func.count()).group_by(state)).all()
+    return {row[0]: row[1] for row in rows}
+
+
+def status(pending: Pending) -> dict[str, Any]:
+    """The counts that ``datapipe status --json`` prints.
+
+    ``pending`` is what the tables know to be pending, as after a run that was cut off; what
+    changed in ``input/`` since is known after the next scan (``datapipe run --dry-run``).
+    """
+    table, recipes = pending.table, pending.recipe_table
+    originals = pending.original_table
+    changed = pending.meta.changed_sql().subquery()
+    with pending.meta.dbconn.con.begin() as con:
+        names = con.execute(sa.select(recipes.c.recipe).order_by(recipes.c.recipe)).scalars().all()
+        total = con.execute(sa.select(sa.func.count()).select_from(originals)).scalar_one()
+        counted = con.execute(
+            sa.select(table.c.recipe, table.c.state, sa.func.count()).group_by(
+                table.c.recipe, table.c.state
+            )
+        ).all()
+        waiting = con.execute(
+            sa.select(changed.c.recipe, sa.func.count())
+            .where(changed.c[KIND] != GONE)
+            .group_by(changed.c.recipe)
+        ).all()
+    by_recipe = {name: {"ok": 0, "failed": 0, "pending": 0} for name in names}
+    for recipe, state, count in counted:
+        if recipe in by_recipe:
+            by_recipe[recipe][state] = count
+    for recipe, count in waiting:
+        by_recipe.setdefault(recipe, {"ok": 0, "failed": 0, "pending": 0})["pending"] = count
+    return {
+        "originals": total,
+        "renditions": sum(counts["ok"] for counts in by_recipe.values()),
+        "failed": sum(counts["failed"] for counts in by_recipe.values()),
+        "pending": sum(counts["pending"] for counts in by_recipe.values()),
+        "recipes": by_recipe,
+    }
+
+
+def errors(pending: Pending) -> list[dict[str, str]]:
+    """Every failed rendition: path, recipe, reason, and since when (ISO 8601, local time)."""
+    table = pending.table
+    query = (
+        sa.select(table.c.path, table.c.recipe, table.c.reason, table.c.since)
+        .where(table.c.state == State.FAILED.value)
+        .order_by(table.c.path, table.c.recipe)
+    )
+    with pending.meta.dbconn.con.begin() as con:
+        rows = con.execute(query).all()
+    return [
+        {"path": row.path, "recipe": row.recipe, "reason": row.reason, "since": iso(row.since)}
+        for row in rows
+    ]
+
+
+def iso(timestamp_s: float) -> str:
+    """A Unix time as people and programs read it."""
+    moment = datetime.datetime.fromtimestamp(timestamp_s).astimezone()
+    return moment.isoformat(timespec="seconds")

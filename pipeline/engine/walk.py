@@ -1,0 +1,233 @@
+"""Walking a folder in the order of the keys, so that it can be compared with a sorted table.
+
+Nothing is opened; each file costs one ``stat``. Folders and files come sorted as if every folder's
+name ended in ``/``, which is the byte order of the whole paths.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from operator import itemgetter
+from pathlib import Path
+from typing import NamedTuple
+
+from pipeline.names import TEMPORARY_PREFIX, key_of, name_of
+
+# What editors, browsers, copy tools and office programs call a file that is not there yet.
+TEMPORARY_SUFFIXES = frozenset(
+    (".tmp", ".temp", ".part", ".partial", ".crdownload", ".download", ".swp", ".filepart", ".bak")
+)
+SYSTEM_NAMES = frozenset(("thumbs.db", "desktop.ini", "__macosx", "@eadir"))
+
+CSV_SUFFIXES = frozenset((".csv",))
+LEADS_OUT = "link that leads out of the input folder"
+
+# SQLite keeps 64-bit signed integers; some file systems give inodes of 64 bits unsigned.
+_SIGN_BIT = 1 << 63
+_TYPE_BITS = 0o170000
+
+
+class Found(NamedTuple):
+    """One file: its key and what ``stat`` tells. Times in nanoseconds, size in bytes."""
+
+    path: str
+    size_bytes: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+
+
+@dataclass
+class Passed:
+    """What the walk passed over: a count by reason, and folders that could not be read."""
+
+    reasons: Counter[str] = field(default_factory=Counter)
+    unreadable: list[str] = field(default_factory=list)
+    # Files of these suffixes are put aside for another step: the folder is walked once for both.
+    aside_suffixes: frozenset[str] = frozenset()
+    aside: list[Found] = field(default_factory=list)
+
+    def covers(self, path: str) -> bool:
+        """Whether ``path`` lies in a folder that could not be read, so that it may still exist."""
+        return any(path.startswith(folder) for folder in self.unreadable)
+
+
+# A `Found` as a plain tuple, which costs a third: it is made for every file of every run.
+Row = tuple[str, int, int, int, int]
+
+
+@dataclass
+class _Level:
+    """A folder that we are inside of: what is left of it."""
+
+    files: list[Row]
+    folders: list[tuple[str, os.DirEntry[str]]]
+    real_path: str
+    next_file: int = 0
+    next_folder: int = 0
+
+
+def walk(root: Path, suffixes: frozenset[str], passed: Passed) -> Iterator[list[Row]]:
+    """Every file below ``root`` whose suffix is in ``suffixes`` (lower case, with the dot).
+
+    Files come in runs: those of one folder that no sub-folder stands between. Hidden and temporary
+    names, other suffixes, links that lead out of ``root`` or nowhere, and anything that is no file
+    are counted in ``passed``. A folder that cannot be read is listed there, and the walk goes on.
+
+    Raises:
+        OSError: ``root`` itself cannot be read.
+    """
+    real_root = os.path.realpath(root)
+    stack = [_Level(*_listing(str(root), "", real_root, suffixes, passed), real_root)]
+    while stack:
+        level = stack[-1]
+        if level.next_folder == len(level.folders):
+            stack.pop()
+            if level.next_file < len(level.files):
+                yield level.files[level.next_file :]
+            continue
+        key, item = level.folders[level.next_folder]
+        level.next_folder += 1
+        until = bisect_left(level.files, (key,), level.next_file)
+        if level.next_file < until:
+            yield level.files[level.next_file : until]
+            level.next_file = until
+        real = level.real_path + os.sep + item.name
+        if item.is_symlink():
+            real = os.path.realpath(item.path)
+            if any(real == outer.real_path for outer in stack):
+                passed.reasons["link into a loop"] += 1
+                continue
+        try:
+            listing = _listing(item.path, key, real_root, suffixes, passed)
+        except OSError:
+            passed.reasons["folder that cannot be read"] += 1
+            passed.unreadable.append(key)
+            continue
+        stack.append(_Level(*listing, real))
+
+
+def look_at(root: Path, path: str) -> Found | None:
+    """What ``stat`` tells of one key below ``root``, or ``None`` where there is no file."""
+    try:
+        status = os.stat(root / name_of(path))
+    except (OSError, ValueError):
+        return None
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    return _found(path, status)
+
+
+def _found(path: str, status: os.stat_result) -> Found:
+    inode = status.st_ino
+    if inode >= _SIGN_BIT:
+        inode -= 2 * _SIGN_BIT
+    return Found(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns, inode)
+
+
+_Folders = list[tuple[str, "os.DirEntry[str]"]]
+
+
+def _listing(
+    folder: str, prefix: str, real_root: str, suffixes: frozenset[str], passed: Passed
+) -> tuple[list[Row], _Folders]:
+    """The wanted files and the folders of one folder, each sorted by key; all else is counted."""
+    files: list[Row] = []
+    folders: _Folders = []
+    # This loop is most of a run with no change: a file costs one stat, and no other call that
+    # could be saved. The common spelling of a suffix is tried before its lower case.
+    with os.scandir(folder) as items:
+        for item in items:
+            name = item.name
+            suffix = name[name.rfind(".") :]
+            if (suffix in suffixes or suffix.lower() in suffixes) and name[0] not in ".~":
+                try:
+                    status = item.stat(follow_symlinks=False)
+                except OSError as error:
+                    _note_unseen(error, prefix + key_of(name), passed)
+                    continue
+                inode = status.st_ino
+                if status.st_mode & _TYPE_BITS == stat.S_IFREG and inode < _SIGN_BIT:
+                    files.append(
+                        (
+                            prefix + (name if name.isascii() else key_of(name)),
+                            status.st_size,
+                            status.st_mtime_ns,
+                            status.st_ctime_ns,
+                            inode,
+                        )
+                    )
+                    continue
+            _add_unusual(item, prefix, real_root, suffixes, passed, files, folders)
+    files.sort(key=itemgetter(0))
+    folders.sort(key=itemgetter(0))
+    return files, folders
+
+
+def _add_unusual(
+    item: os.DirEntry[str],
+    prefix: str,
+    real_root: str,
+    suffixes: frozenset[str],
+    passed: Passed,
+    files: list[Row],
+    folders: _Folders,
+) -> None:
+    """Add a folder, a link or a large inode; count whatever else there is in a folder."""
+    name = item.name
+    key = prefix + key_of(name)
+    reason = None
+    try:
+        is_folder = item.is_dir()
+        if name[0] == ".":
+            reason = "temporary" if name.startswith(TEMPORARY_PREFIX) else "hidden"
+        elif item.is_symlink() and not _inside(os.path.realpath(item.path), real_root):
+            reason = LEADS_OUT
+        elif name.lower() in SYSTEM_NAMES:
+            reason = "hidden"
+        elif not is_folder:
+            reason = _reason_to_pass(name, suffixes | passed.aside_suffixes)
+        if reason is None and is_folder:
+            folders.append((key + "/", item))
+        elif reason is None:
+            status = item.stat()
+            if not stat.S_ISREG(status.st_mode):
+                reason = "not a file"
+            elif os.path.splitext(name)[1].lower() in passed.aside_suffixes:
+                passed.aside.append(_found(key, status))
+            else:
+                files.append(_found(key, status))
+    except OSError as error:
+        _note_unseen(error, key, passed)
+    if reason is not None:
+        passed.reasons[reason] += 1
+
+
+def _note_unseen(error: OSError, key: str, passed: Passed) -> None:
+    """Tell what is gone from what a failing disk, or a lack of rights, does not let us see."""
+    if isinstance(error, FileNotFoundError):
+        passed.reasons["gone, or a link to nowhere"] += 1
+    elif error.errno == errno.ELOOP:
+        passed.reasons["link into a loop"] += 1
+    else:
+        passed.reasons["file that cannot be looked at"] += 1
+        passed.unreadable.append(key)
+
+
+def _reason_to_pass(name: str, suffixes: frozenset[str]) -> str | None:
+    suffix = os.path.splitext(name)[1].lower()
+    if name.startswith("~$") or name.endswith("~") or suffix in TEMPORARY_SUFFIXES:
+        return "temporary"
+    if suffix in suffixes:
+        return None
+    return f"other suffix ({suffix or 'none'})"
+
+
+def _inside(real: str, real_root: str) -> bool:
+    return real == real_root or real.startswith(real_root + os.sep)

@@ -1,0 +1,93 @@
+"""Names: the key of an original in the tables, and the file that a rendition is written to.
+
+A key is the path below ``input/`` with ``/`` between folders, as text that every database takes.
+File systems allow bytes that are no text; Python shows those as lone surrogates, which SQLite and
+PostgreSQL refuse. Each such byte becomes one character of U+EF80..U+EFFF (the range that MirBSD
+chose for raw octets, see the MirOS OPTU-8 encoding); a name that really holds such a character has
+that character's own bytes written the same way, so that two names never share a key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+
+RAW_FIRST = 0xEF80
+_RAW = re.compile("[\uef80-\uefff]")
+_NOT_TEXT = re.compile("[\udc80-\udcff\uef80-\uefff]")
+
+# Linux, macOS and Windows file systems agree on 255 (bytes, or code units, of which bytes are the
+# stricter count).
+NAME_MAX_BYTES = 255
+
+# Begins with a dot so that people's tools and our own scans pass over it.
+TEMPORARY_PREFIX = ".lockstep-"
+
+
+def key_of(name: str) -> str:
+    """The key of a file name as the operating system gave it (``os.fsdecode``)."""
+    if name.isascii() or not _NOT_TEXT.search(name):
+        return name
+    return _NOT_TEXT.sub(_raw_from_text, name)
+
+
+def name_of(key: str) -> str:
+    """The file name (or path) of a key: the inverse of :func:`key_of`."""
+    if key.isascii() or not _RAW.search(key):
+        return key
+    raw = b"".join(
+        bytes((ord(c) - RAW_FIRST + 0x80,)) if _RAW.match(c) else os.fsencode(c) for c in key
+    )
+    return os.fsdecode(raw)
+
+
+def _raw_from_text(match: re.Match[str]) -> str:
+    return "".join(chr(RAW_FIRST + byte - 0x80) for byte in os.fsencode(match.group()))
+
+
+def rendition_key(original: str, recipe: str, suffix: str | None) -> str:
+    """The key, below ``output/``, of the rendition that ``recipe`` makes of ``original``.
+
+    ``suffix`` (as ``.webp``) is appended where the format is not the one that the original's own
+    suffix tells; ``None`` keeps the name. A name that grows past 255 bytes is cut and told apart
+    by a hash of the whole name.
+    """
+    folder, _, name = original.rpartition("/")
+    new = name + (suffix or "")
+    if len(os.fsencode(name_of(new))) > NAME_MAX_BYTES:
+        new = shortened(name, name[-_suffix_length(name) :] if suffix is None else suffix)
+    return "/".join(part for part in (recipe, folder, new) if part)
+
+
+def set_apart(key: str, original: str) -> str:
+    """Another key for a rendition whose natural one belongs to another original already.
+
+    ``b.png`` as WebP and ``b.png.webp`` kept as it is would both be ``b.png.webp``.
+    """
+    folder, _, name = key.rpartition("/")
+    suffix = name[-_suffix_length(name) :]
+    return f"{folder}/{shortened(name.removesuffix(suffix), suffix, of=original)}"
+
+
+def without_folders(key: str, original: str) -> str:
+    """Another key for a rendition one of whose folders cannot be, for a file has its name.
+
+    ``b.png`` as WebP is the file ``b.png.webp``, and there may be a folder of originals named so.
+    """
+    recipe, _, rest = key.partition("/")
+    return set_apart(f"{recipe}/{rest.rpartition('/')[2]}", original)
+
+
+def shortened(name: str, suffix: str, of: str | None = None) -> str:
+    """``name`` cut to fit 255 bytes with ``~``, ten digits of a hash of ``of``, and ``suffix``."""
+    digest = hashlib.sha256(os.fsencode(name_of(of or name))).hexdigest()[:10]
+    tail = f"~{digest}{suffix}"
+    head = os.fsencode(name_of(name))[: NAME_MAX_BYTES - len(tail.encode())]
+    # A cut inside a character would leave a name that is no text: drop the torn end.
+    return key_of(head.decode("utf-8", "ignore")) + tail
+
+
+def _suffix_length(name: str) -> int:
+    stem, suffix = os.path.splitext(name)
+    return len(suffix) if stem and 0 < len(suffix) <= 16 else len(name)

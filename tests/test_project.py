@@ -1,0 +1,145 @@
+"""The project as a fresh machine meets it: lock files, make, README, start-up."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).parents[1]
+
+
+def locked_packages() -> list[dict]:
+    return tomllib.loads((ROOT / "poetry.lock").read_text("utf-8"))["package"]
+
+
+def exported(file: str) -> dict[tuple[str, str], set[str]]:
+    """(name, version) to the hashes that pip will accept."""
+    text = (ROOT / file).read_text("utf-8").replace("\\\n", " ")
+    found: dict[tuple[str, str], set[str]] = {}
+    for line in text.splitlines():
+        match = re.match(r"([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^ ;]+)", line)
+        if match:
+            key = (canonicalize_name(match[1]), match[2])
+            found[key] = set(re.findall(r"--hash=(sha256:[0-9a-f]{64})", line))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("file", "groups", "optional"),
+    [
+        ("requirements.txt", {"main", "build"}, False),
+        ("requirements-dev.txt", {"main", "build", "dev"}, True),
+    ],
+)
+def test_the_exported_requirements_are_those_of_the_lock(file, groups, optional):
+    wanted = {
+        (canonicalize_name(package["name"]), package["version"]): {
+            entry["hash"] for entry in package["files"]
+        }
+        for package in locked_packages()
+        if groups & set(package["groups"]) and (optional or not package["optional"])
+    }
+    assert exported(file) == wanted, f"run `make lock`: {file} and poetry.lock have parted"
+
+
+def test_the_lock_holds_what_pyproject_asks_for():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    versions = {canonicalize_name(p["name"]): p["version"] for p in locked_packages()}
+    asked = list(project["dependencies"])
+    for extra in project["optional-dependencies"].values():
+        asked += extra
+    for requirement in map(Requirement, asked):
+        version = versions.get(canonicalize_name(requirement.name))
+        assert version, f"run `make lock`: {requirement.name} is not locked"
+        assert version in requirement.specifier, f"run `make lock`: {requirement.name} has parted"
+
+
+def test_the_lock_and_the_exports_hold_no_address():
+    for file in ("poetry.lock", "requirements.txt", "requirements-dev.txt"):
+        assert "://" not in (ROOT / file).read_text("utf-8"), file
+
+
+def test_a_python_that_is_too_old_gets_one_clear_line(tmp_path):
+    old = tmp_path / "python3"
+    old.write_text(
+        f"#!/bin/sh\nexec {sys.executable} -c 'import sys; sys.version_info = (3, 8, 1); "
+        'sys.version = "3.8.1 (old)"; exec(sys.argv[1])\' "$2"\n'
+    )
+    old.chmod(0o755)
+    for file in ("Makefile", "requirements.txt", "pyproject.toml"):
+        (tmp_path / file).write_bytes((ROOT / file).read_bytes())
+    done = subprocess.run(
+        ["make", "run", f"PYTHON={old}"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode != 0
+    first, *rest = done.stderr.splitlines()
+    assert first == (
+        "Lockstep needs Python 3.10 or newer; this is 3.8.1: "
+        "name another with make PYTHON=python3.12"
+    )
+    assert all(line.startswith("make") for line in rest)
+
+
+def test_starting_up_loads_no_optional_part_and_no_decoder(tmp_path):
+    heavy = ("PIL", "cykooz_resizer", "pillow_heif", "httpx", "pebble", "filelock", "rich.progress")
+    code = f"import sys, app; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PIPELINE_RECIPES": "recipes.toml"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_the_readme_names_every_setting_that_is_read():
+    source = (ROOT / "pipeline/settings.py").read_text("utf-8")
+    names = set(re.findall(r'read\(\s*"([A-Z_]+)"', source))
+    assert len(names) >= 10
+    readme = (ROOT / "README.md").read_text("utf-8")
+    missing = [name for name in sorted(names) if f"`PIPELINE_{name}`" not in readme]
+    assert missing == []
+
+
+def test_the_readme_maps_every_module_that_there_is():
+    readme = (ROOT / "README.md").read_text("utf-8")
+    map_of_modules = readme[readme.index("## Where things are") :]
+    for module in (ROOT / "pipeline").glob("*.py"):
+        if module.name not in ("__init__.py", "errors.py", "app.py"):
+            assert module.name in map_of_modules, module
+    for module in (ROOT / "pipeline/engine").glob("*.py"):
+        if module.name not in ("__init__.py", "paths.py", "progress.py", "database.py"):
+            assert module.name in map_of_modules, module
+
+
+def test_the_samples_are_few_small_and_of_many_kinds():
+    files = [path for path in (ROOT / "input").rglob("*") if path.is_file()]
+    assert 8 <= len(files) <= 12
+    assert sum(path.stat().st_size for path in files) < 1_000_000
+    assert len({path.suffix.lower() for path in files}) >= 6
+
+
+def test_nothing_in_the_project_leads_to_a_path_of_one_machine():
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False
+    ).stdout.split(b"\0")
+    for name in filter(None, listed):
+        path = ROOT / os.fsdecode(name)
+        if path.suffix in (".py", ".md", ".toml", ".txt", ".mjs") and path.exists():
+            text = path.read_text("utf-8")
+            assert not re.search(r"/home/[a-z]+/|/root/|/tmp/venv|/work/", text) or (
+                path == Path(__file__)
+            ), path

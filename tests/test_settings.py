@@ -1,0 +1,156 @@
+"""A setting that cannot work is refused before any work, with its name and the remedy."""
+
+import os
+from pathlib import Path
+
+import pytest
+from a_project import Project
+
+from pipeline.errors import SettingsError
+from pipeline.settings import default_worker_memory_mb, load_settings
+
+
+def test_the_defaults_lie_in_the_working_folder(tmp_path: Path) -> None:
+    settings = load_settings({}, tmp_path)
+    assert settings.input_dir == tmp_path / "input"
+    assert settings.output_dir == tmp_path / "output"
+    assert settings.recipes_file == tmp_path / "recipes.toml"
+    assert settings.database_url == f"sqlite:///{tmp_path / 'db.sqlite'}"
+    assert settings.workers >= 1
+    assert (settings.max_pixels, settings.max_frames) == (200_000_000, 1000)
+    assert (settings.max_removed_percent, settings.render_timeout_s) == (50, 60)
+    assert settings.worker_memory_mb == default_worker_memory_mb(200_000_000)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("WORKERS", "many", "whole number from 1"),
+        ("WORKERS", "0", "whole number from 1"),
+        ("WORKERS", "-1", "whole number from 1"),
+        ("MAX_PIXELS", "1e6", "pixels"),
+        ("MAX_FRAMES", "none", "frames"),
+        ("MAX_REMOVED", "101", "percentage from 0 to 100"),
+        ("MAX_REMOVED", "nan", "percentage from 0 to 100"),
+        ("RENDER_TIMEOUT_S", "0", "seconds"),
+        ("RENDER_TIMEOUT_S", "inf", "seconds"),
+        ("WORKER_MEMORY_MB", "1", "megabytes"),
+        ("DB", "mysql://x/y", "sqlite:///"),
+        ("DB", "db.sqlite", "sqlite:///"),
+        ("DB", "sqlite://", "outlive the run"),
+        ("DB", "sqlite:///:memory:", "outlive the run"),
+        ("DB", "sqlite:///nowhere/db.sqlite", "does not exist"),
+        ("DB", "sqlite:///.", "folder"),
+    ],
+)
+def test_a_bad_value_names_the_variable_and_the_remedy(
+    tmp_path: Path, name: str, value: str, said: str
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings({f"PIPELINE_{name}": value}, tmp_path)
+    assert f"PIPELINE_{name}={value!r}" in str(caught.value)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "said"),
+    [
+        ("input", "input", "is the same folder as"),
+        ("input", "./input/../input", "is the same folder as"),
+        ("input", "input/out", "lies inside"),
+        ("output/in", "output", "holds"),
+        (".", "output", "lies inside"),
+    ],
+)
+def test_nested_folders_are_refused(tmp_path: Path, source: str, target: str, said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        load_settings({"PIPELINE_INPUT": source, "PIPELINE_OUTPUT": target}, tmp_path)
+
+
+def test_a_link_between_the_folders_does_not_hide_that_they_are_one(tmp_path: Path) -> None:
+    (tmp_path / "input").mkdir()
+    (tmp_path / "output").symlink_to("input")
+    with pytest.raises(SettingsError, match="is the same folder as"):
+        load_settings({}, tmp_path)
+
+
+def test_the_environment_wins_over_the_dotenv_file(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("PIPELINE_WORKERS=3\nPIPELINE_INPUT=photos\nPIPELINE_DB=\n")
+    assert load_settings({}, tmp_path).workers == 3
+    assert load_settings({}, tmp_path).input_dir == tmp_path / "photos"
+    assert load_settings({"PIPELINE_WORKERS": "4"}, tmp_path).workers == 4
+
+
+def test_a_bad_setting_ends_the_command_with_2_before_any_work(project: Project) -> None:
+    project.add("a.jpg")
+    project.env["PIPELINE_WORKERS"] = "none"
+    answer = project.process("run")
+    assert answer.code == 2
+    assert answer.stdout == ""
+    assert answer.stderr.startswith("Error: PIPELINE_WORKERS='none'")
+    assert len(answer.stderr.splitlines()) == 1
+    assert sorted(p.name for p in project.root.iterdir()) == ["app.py", "input", "recipes.toml"]
+    project.env = {"PIPELINE_OUTPUT": "input/out"}
+    assert project.cli("run").code == 2
+    project.env = {"PIPELINE_OUTPUT": "recipes.toml"}
+    answer = project.cli("run")
+    assert answer.code == 2
+    assert "PIPELINE_OUTPUT" in answer.stderr
+    assert project.cli("status").code == 0
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_an_output_that_cannot_be_written_is_refused(project: Project) -> None:
+    project.add("a.jpg")
+    project.output.mkdir()
+    project.output.chmod(0o500)
+    answer = project.cli("run")
+    assert answer.code == 2
+    assert "PIPELINE_OUTPUT" in answer.stderr
+
+
+def test_every_path_can_lie_elsewhere(project: Project) -> None:
+    project.add("a.jpg")
+    (project.root / "data").mkdir()
+    project.input.rename(project.root / "data/photos #1")
+    (project.root / "recipes.toml").rename(project.root / "data/sizes.toml")
+    project.env |= {
+        "PIPELINE_INPUT": "data/photos #1",
+        "PIPELINE_OUTPUT": str(project.root / "data/made %20"),
+        "PIPELINE_DB": "sqlite:///data/tables.db",
+        "PIPELINE_RECIPES": "data/sizes.toml",
+    }
+    assert project.run()["renditions"]["rendered"] == 2
+    assert sorted(p.name for p in (project.root / "data").iterdir() if "-" not in p.name)[:3] == [
+        "made %20",
+        "photos #1",
+        "sizes.toml",
+    ]
+    assert (project.root / "data/made %20/half/a.jpg").exists()
+    assert not project.output.exists()
+    assert not (project.root / "db.sqlite").exists()
+
+
+@pytest.mark.parametrize(
+    ("recipes", "said"),
+    [
+        ("", "has no recipe"),
+        ("[half]\nscal = 0.5\n", "did you mean scale?"),
+        ("[half]\nscale = '0.5'\n", "must be a number"),
+        ("[half]\n", "has no size"),
+        ("[a]\nscale = 0.5\n[A]\nscale = 0.5\n", "same files"),
+        ("[half\n", "not valid TOML"),
+    ],
+)
+def test_a_recipe_with_faults_stops_the_run_and_keeps_all(
+    project: Project, recipes: str, said: str
+) -> None:
+    project.add("a.jpg")
+    project.run()
+    before = project.stamps()
+    project.recipes(recipes)
+    for command in ("run", "run --dry-run", "explain a.jpg"):
+        answer = project.cli(*command.split())
+        assert answer.code == 2, (command, answer)
+        assert said in answer.stderr
+    assert project.stamps() == before
