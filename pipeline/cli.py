@@ -315,7 +315,7 @@ def explain(context: click.Context, path: str, as_json: bool) -> None:
         _print_json(answer.as_json())
     else:
         click.echo(answer.as_text())
-    context.exit(0 if answer.known else 1)
+    context.exit(0 if answer.known or answer.exists else 1)
 
 
 @click.command("create-all")
@@ -343,9 +343,42 @@ def _open_for_reading(context: click.Context) -> Lockstep:
 
 
 _UPSTREAM_HELP = (
+    ("", "db", "Make the tables.\n\n\b\nExample:\n  datapipe db create-all"),
+    ("", "table", "Look at the tables.\n\n\b\nExample:\n  datapipe table list"),
+    ("", "step", "Look at the steps, or run single ones.\n\n\b\nExample:\n  datapipe step list"),
     ("table", "list", "List the tables.\n\n\b\nExample:\n  datapipe table list"),
     ("step", "list", "List the steps.\n\n\b\nExample:\n  datapipe step list --status"),
     ("step", "run", "Run single steps.\n\n\b\nExample:\n  datapipe step --name=scan run"),
+    (
+        "step",
+        "run-idx",
+        "Run steps of your own for one key; Lockstep's work on all that is pending.\n\n\b\n"
+        "Example:\n  datapipe step --name=mine run-idx path=a.jpg",
+    ),
+    (
+        "step",
+        "run-changelist",
+        "Run steps of your own from one on; Lockstep's work on all that is pending.\n\n\b\n"
+        "Example:\n  datapipe step run-changelist --start-step=mine",
+    ),
+    (
+        "step",
+        "fill-metadata",
+        "Note what is pending without working on it.\n\n\b\nExample:\n"
+        "  datapipe step --name=render fill-metadata",
+    ),
+    (
+        "step",
+        "reset-metadata",
+        "Have steps look at everything again.\n\n\b\nExample:\n"
+        "  datapipe step --name=render reset-metadata",
+    ),
+    (
+        "table",
+        "migrate-transform-tables",
+        "Move the transform tables of datapipe-core before 0.13.\n\n\b\nExample:\n"
+        "  datapipe table migrate-transform-tables",
+    ),
     ("", "lint", "Check the tracked tables.\n\n\b\nExample:\n  datapipe lint --fix"),
 )
 

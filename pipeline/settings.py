@@ -6,6 +6,7 @@ remedy, so that nothing has been touched when a person reads it.
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -89,10 +90,13 @@ def load_settings(environ: Mapping[str, str] | None = None, cwd: Path | None = N
     """
     cwd = Path.cwd() if cwd is None else cwd
     environ = os.environ if environ is None else environ
-    values = {k: v for k, v in _read_dotenv(cwd / ".env").items() if k.startswith(PREFIX)}
-    values |= {k: v for k, v in environ.items() if k.startswith(PREFIX)}
+    written = {k: v for k, v in _read_dotenv(cwd / ".env").items() if k.startswith(PREFIX)}
+    values = written | {k: v for k, v in environ.items() if k.startswith(PREFIX)}
+
+    known: set[str] = set()
 
     def read(name: str, default: str, parse: Callable[[str], T]) -> T:
+        known.add(PREFIX + name)
         # An empty variable is how compose files and CI systems spell "not set".
         text = (values.get(PREFIX + name) or "").strip() or default
         try:
@@ -120,6 +124,12 @@ def load_settings(environ: Mapping[str, str] | None = None, cwd: Path | None = N
         jobs=_job_settings(read, (values.get(PREFIX + "JOB_RECIPES") or "").strip() != ""),
         fetch=_fetch_settings(read),
     )
+    # A typo in `.env` is ours to tell. The environment may hold other programs' PIPELINE_* (some CI
+    # systems set them), so an unknown one there is let be.
+    for name in sorted(set(written) - known):
+        near = difflib.get_close_matches(name, known, n=1)
+        meant = f"did you mean {near[0]}?" if near else "take it out"
+        raise SettingsError(f"{cwd / '.env'}: {name} is no setting of Lockstep; {meant}")
     _refuse_nested(settings)
     return settings
 

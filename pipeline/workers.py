@@ -173,6 +173,8 @@ class Workers:
         if method == "forkserver":
             context.set_forkserver_preload(["pipeline.imaging.render", "pipeline.workers"])
         self._exits.enter_context(_main_module_not_loaded_again())
+        if method == "forkserver":
+            _start_fork_server()
         self._pool = ProcessPool(
             max_workers=self.count,
             context=context,
@@ -180,6 +182,22 @@ class Workers:
             initargs=(self._setup,),
         )
         return self._pool
+
+
+def _start_fork_server() -> None:
+    """Start the fork server deaf to Ctrl-C, which is ours to answer.
+
+    It ignores Ctrl-C by itself only once it has loaded all that it preloads; before, it would die
+    with a traceback on the terminal. A signal that is blocked stays so in a child.
+    """
+    from multiprocessing import forkserver, resource_tracker
+
+    resource_tracker.ensure_running()  # it unblocks signals as it starts, so it has to be up first
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager
@@ -307,13 +325,11 @@ def _times(status: os.stat_result) -> tuple[int, int, int]:
 
 
 def _is_there(wanted: Wanted, output_dir: str) -> bool:
+    from pipeline.engine.files import has_size
+
     if wanted.file is None:
         return True  # failed before, on these very bytes: it would fail again
-    try:
-        status = os.stat(Path(output_dir, name_of(wanted.file)))
-    except OSError:
-        return False
-    return status.st_size == wanted.size_bytes
+    return has_size(Path(output_dir, name_of(wanted.file)), wanted.size_bytes)
 
 
 def _make(task: Task, data: bytes, recipes: list[Recipe], outcome: Outcome) -> None:

@@ -217,6 +217,44 @@ def test_explain_says_why(shop: Project) -> None:
     assert "the next run finds it" in shop.cli("explain", "fresh.png").stdout
 
 
+def test_explain_says_why_a_file_is_passed_over(shop: Project) -> None:
+    (shop.input / "notes.txt").write_text("Remember the milk.")
+    (shop.input / ".hidden.png").write_bytes(b"")
+    (shop.root / "elsewhere.png").write_bytes(b"")
+    (shop.input / "link.png").symlink_to(shop.root / "elsewhere.png")
+    for path, why in (
+        ("notes.txt", "other suffix (.txt)"),
+        (".hidden.png", "hidden"),
+        ("link.png", "link that leads out of the input folder"),
+        ("../elsewhere.png", "outside of the input folder"),
+        (str(shop.root / "app.py"), "outside of the input folder"),
+    ):
+        story = shop.cli("explain", path, "--json").json
+        assert (story["verdict"], story["renditions"]) == (f"passed over: {why}", []), path
+
+
+def test_a_folder_of_renditions_that_is_gone_is_told(shop: Project) -> None:
+    shutil.rmtree(shop.output / "thumb")
+    answer = shop.cli("run")
+    assert answer.stderr.startswith("warning:")
+    assert "the folder is gone with all its renditions" in answer.stderr
+    assert "`datapipe verify`" in shop.cli("explain", "good.png").stdout
+    assert shop.cli("verify", "--fix").code == 0
+    assert shop.cli("run").stderr == ""
+    shop.assert_in_step()
+
+
+def test_the_summary_names_each_failure_once(project: Project) -> None:
+    for number in range(20):
+        (project.input / f"{number:02}.png").write_bytes(b"")
+    summary = project.cli("run").stdout
+    assert summary.count("empty file") == 20
+    assert "and more" not in summary
+    (project.input / "20.png").write_bytes(b"")
+    project.cli("retry")
+    assert "and more" in project.cli("run").stdout
+
+
 def test_a_dry_run_writes_nothing(project: Project) -> None:
     project.add("a.png")
     project.run()

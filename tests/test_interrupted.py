@@ -197,6 +197,25 @@ def test_a_run_that_is_stopped_keeps_what_is_done(
     assert project.cli("verify", "--deep").code == 0
 
 
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs to see the processes")
+def test_ctrl_c_while_the_workers_load_leaves_nothing_behind(project: Project) -> None:
+    for index in range(20):
+        project.add(f"{index}.jpg")
+    process = project.start("run", start_new_session=True)
+    deadline = time.monotonic() + 60
+    # The command, the resource tracker, and the fork server, which loads the decoders now.
+    while time.monotonic() < deadline and len(alive_in_group(process.pid)) < 3:
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (130, "")
+    assert "stopped; what was done is kept, the next run goes on\n" in err
+    assert "KeyboardInterrupt" not in err
+    time.sleep(0.5)
+    assert alive_in_group(process.pid) == []
+    assert temporary_files(project) == []
+
+
 def test_a_full_disk_is_one_clear_error_and_heals(project: Project) -> None:
     for index in range(6):
         project.add(f"{index}.png")

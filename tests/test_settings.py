@@ -99,6 +99,19 @@ def test_a_bad_setting_ends_the_command_with_2_before_any_work(project: Project)
     assert project.cli("status").code == 0
 
 
+def test_a_locale_that_would_rename_every_original_is_refused(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.add("a.png")
+    for name, value in (("PYTHONUTF8", "0"), ("PYTHONCOERCECLOCALE", "0"), ("LC_ALL", "C")):
+        monkeypatch.setenv(name, value)
+    answer = project.process("run")
+    assert answer.code == 2
+    assert "set PYTHONUTF8=1" in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert project.outputs() == {}
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
 def test_an_output_that_cannot_be_written_is_refused(project: Project) -> None:
     project.add("a.jpg")
@@ -154,3 +167,13 @@ def test_a_recipe_with_faults_stops_the_run_and_keeps_all(
         assert answer.code == 2, (command, answer)
         assert said in answer.stderr
     assert project.stamps() == before
+
+
+def test_a_typo_in_dot_env_is_named_with_what_was_meant(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("PIPELINE_WORKER=3\n")
+    with pytest.raises(SettingsError, match=r"PIPELINE_WORKER is no.*mean PIPELINE_WORKERS\?"):
+        load_settings({}, tmp_path)
+
+
+def test_a_variable_of_another_program_is_let_be(tmp_path: Path) -> None:
+    assert load_settings({"PIPELINE_ID": "77"}, tmp_path).workers >= 1

@@ -1,60 +1,65 @@
-"""The limit: the codec calls that the fastest pipeline makes, in two processes, nothing around.
+"""The limit: the codec calls that Lockstep makes, in two processes, with nothing around them.
 
-No scan, no hash, no table, no temporary file. One read and one decode per original: a JPEG is
-decoded at the smallest scale that still gives the largest rendition its quality (`divisor`),
-and each smaller rendition is resized from that same decode.
+No scan, no hash, no table, no check, no temporary file. One read and one decode per original: a
+JPEG is decoded at the smallest scale that still gives the largest rendition its quality
+(`divisor`), and each rendition is resized from that same decode.
 """
 
 from __future__ import annotations
 
 import io
 
-from cykooz_resizer import FilterType, ResizeAlg, ResizeOptions, Resizer
+from cykooz_resizer import CropBox, FilterType, ResizeAlg, ResizeOptions, Resizer
 from PIL import Image
 
 from benchmarks.peers.worker import Task, in_processes, save_options
 
-# A rendition that no scaled decode hits is resized from one at least this many times as large:
-# less costs 0.7 dB against a whole decode, more costs time for nothing.
+# Lockstep's own rule (docs/pixels.md): twice the largest rendition, or exactly the half of an
+# original that is not small.
 OVERSAMPLING = 2
+HALVED_BY_DECODER_PX = 2_000_000
 _RESIZER = Resizer()
-_LANCZOS = ResizeOptions(resize_alg=ResizeAlg.convolution(FilterType.lanczos3))
+_LANCZOS = ResizeAlg.convolution(FilterType.lanczos3)
 
 
 def divisor(src: tuple[int, int], renditions: list[tuple[int, int]]) -> int:
     """The largest divisor at which a JPEG may be decoded for all of its renditions, else 1."""
+    largest = (max(width for width, _ in renditions), max(height for _, height in renditions))
     for candidate in (8, 4, 2):  # the scales Pillow lets libjpeg decode at; sides are rounded up
-        decoded = tuple(-(-side // candidate) for side in src)
-        if all(_serves(decoded, rendition) for rendition in renditions):
+        decoded = (-(-src[0] // candidate), -(-src[1] // candidate))
+        is_half = candidate == 2 and decoded == largest
+        if is_half and src[0] * src[1] >= HALVED_BY_DECODER_PX:
+            return candidate
+        if all(have >= OVERSAMPLING * want for have, want in zip(decoded, largest, strict=True)):
             return candidate
     return 1
-
-
-def _serves(decoded: tuple[int, int], rendition: tuple[int, int]) -> bool:
-    pairs = list(zip(decoded, rendition, strict=True))
-    exact = all(abs(have - want) <= 1 for have, want in pairs)
-    return exact or all(have >= OVERSAMPLING * want for have, want in pairs)
 
 
 def render(task: Task) -> None:
     with open(task["path"], "rb") as file:
         source = io.BytesIO(file.read())
     image = Image.open(source)
-    renditions = task["renditions"]  # largest first
+    renditions = task["renditions"]
+    edges = (float(image.width), float(image.height))
     if image.format == "JPEG":
         sizes = [(rendition["width"], rendition["height"]) for rendition in renditions]
         by = divisor(image.size, sizes)
+        # What libjpeg rounds up at the right and bottom edge is no picture, so not in the box.
+        edges = (image.width / by, image.height / by)
         # Rounded down, as `draft` finds its divisor by a division that rounds down.
         image.draft("RGB", (max(1, image.width // by), max(1, image.height // by)))
     if image.mode != "RGB":
         image = image.convert("RGB")
     for rendition in renditions:
         size = (rendition["width"], rendition["height"])
-        if image.size == size:
+        if edges == size:
             resized = image
         else:
+            image.load()
             resized = Image.new("RGB", size)
-            _RESIZER.resize_pil(image, resized, _LANCZOS)
+            box = CropBox(0, 0, *edges)
+            options = ResizeOptions(resize_alg=_LANCZOS, crop_box=box)
+            _RESIZER.resize_pil(image, resized, options)
         resized.save(rendition["path"], **save_options(rendition, task["encoder"]))
 
 

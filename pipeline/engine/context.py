@@ -7,6 +7,7 @@ run``) finds none and makes one, with the lock held.
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -19,6 +20,7 @@ from pipeline.engine.progress import Progress, Silent
 from pipeline.engine.report import Report
 from pipeline.engine.state import Clock, StateBook
 from pipeline.engine.walk import CSV_SUFFIXES, Passed
+from pipeline.errors import SettingsError
 from pipeline.settings import Settings, check_folders
 from pipeline.workers import Workers, WorkerSetup
 
@@ -77,6 +79,7 @@ def open_run(
         SettingsError, DatabaseError, LockedError
     """
     options = options or RunOptions()
+    _check_name_encoding()
     check_folders(settings)
     with run_lock(connection, wait=options.wait):
         book = StateBook(connection)
@@ -102,6 +105,16 @@ def open_run(
         )
         with contextlib.closing(workers):
             yield run
+
+
+def _check_name_encoding() -> None:
+    """Refuse a locale in which the same file would have another key than in the run before."""
+    encoding = sys.getfilesystemencoding()
+    if encoding != "utf-8":
+        raise SettingsError(
+            f"this locale reads file names as {encoding}, not as UTF-8; set PYTHONUTF8=1, or "
+            "a UTF-8 locale, as LC_ALL=C.UTF-8"
+        )
 
 
 @contextlib.contextmanager

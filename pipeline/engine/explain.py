@@ -8,11 +8,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from pipeline.app import Lockstep
+from pipeline.engine.files import has_size
 from pipeline.engine.paths import key_below
 from pipeline.engine.recovery import sha256_of
 from pipeline.engine.report import printable
 from pipeline.engine.status import iso
-from pipeline.engine.walk import Found, look_at
+from pipeline.engine.walk import Found, look_at, why_passed
 from pipeline.imaging import RENDERER_VERSION
 from pipeline.names import name_of
 from pipeline.recipes import load_recipes
@@ -92,7 +93,9 @@ def explain(app: Lockstep, typed: str) -> Story:
                 )
             ).scalars()
         )
-    now = look_at(app.settings.input_dir, path)
+    there = look_at(app.settings.input_dir, path)
+    passed = why_passed(app.settings.input_dir, path, app.scan.suffixes) if there else None
+    now = there if passed is None else None
     digest, cannot_read = None, None
     if now is not None:
         try:
@@ -103,8 +106,8 @@ def explain(app: Lockstep, typed: str) -> Story:
     story = Story(
         path,
         known=known is not None or bool(made),
-        exists=now is not None,
-        verdict=_verdict(known, now),
+        exists=there is not None,
+        verdict=_verdict(known, now) if passed is None else f"passed over: {passed}",
         sha256=digest,
         fingerprint={}
         if known is None
@@ -131,6 +134,8 @@ def explain(app: Lockstep, typed: str) -> Story:
             verdict = "would be rendered: the content changed"
         elif item.state == State.FAILED.value:
             verdict = "would not be tried: these very bytes failed before (`datapipe retry`)"
+        elif not has_size(app.render.output_dir / name_of(item.file), item.size_bytes):
+            verdict = "its file is missing or altered: no run looks for that (`datapipe verify`)"
         elif item.renderer != RENDERER_VERSION:
             verdict = "in step; made by an older renderer (`datapipe retry --older`)"
         else:

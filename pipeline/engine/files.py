@@ -133,6 +133,14 @@ def remove(target: Path, root: Path) -> bool:
     return there
 
 
+def has_size(file: Path, size_bytes: int | None) -> bool:
+    """Whether a file is there, and as many bytes long as it was made."""
+    try:
+        return file.stat().st_size == size_bytes
+    except OSError:
+        return False
+
+
 def files_below(root: Path, apart: Collection[Path] = ()) -> Iterator[tuple[str, os.DirEntry[str]]]:
     """Every file below ``root`` with its path from there; links are not followed.
 

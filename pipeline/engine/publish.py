@@ -21,7 +21,7 @@ from datapipe.types import IndexDF
 
 from pipeline.engine.context import Run
 from pipeline.engine.database import one_transaction
-from pipeline.engine.files import link_or_copy, publish, remove
+from pipeline.engine.files import has_size, link_or_copy, publish, remove
 from pipeline.engine.pending import Original, Pending, Rendition
 from pipeline.engine.plane import LinearTransformMeta, forget_deleted, frame
 from pipeline.engine.recovery import remember_writing
@@ -161,7 +161,7 @@ class Publisher:
         for recipe in (wanted.recipe for wanted in task.wanted):
             made_before = self._made_of(outcome.sha256, recipe.name)
             row = next((row for row in made_before if row.path != task.path), None)
-            if row is None or not _is_whole(root / name_of(row.file), row.size_bytes):
+            if row is None or not has_size(root / name_of(row.file), row.size_bytes):
                 break
             key = rendition_key(task.path, recipe.name, _appended(task.path, row.file))
             try:
@@ -269,10 +269,12 @@ class Publisher:
         self._remove(old.file)
         report = self.report
         report.failed += 1
-        if len(report.failures) < FAILURES_SHOWN:
-            shown = (outcome.path, reason)
-            if shown not in report.failures:
+        shown = (outcome.path, reason)
+        if shown not in report.failures:
+            if len(report.failures) < FAILURES_SHOWN:
                 report.failures.append(shown)
+            else:
+                report.more_failures = True
         row = self._row(old, outcome, State.FAILED)
         if old.state == State.FAILED and old.reason == reason:
             row["since"] = old.since
@@ -377,13 +379,6 @@ def _undisturbed() -> Iterator[None]:
 
 def _index(pairs: list[tuple[str, str]]) -> IndexDF:
     return IndexDF(pd.DataFrame(pairs, columns=["path", "recipe"], dtype="object"))
-
-
-def _is_whole(file: Path, size_bytes: int) -> bool:
-    try:
-        return file.stat().st_size == size_bytes
-    except OSError:
-        return False
 
 
 def _appended(path: str, file: str) -> str | None:

@@ -24,12 +24,14 @@ from datapipe.datatable import DataStore
 from datapipe.executor import Executor, ExecutorConfig
 from datapipe.run_config import RunConfig
 from datapipe.step.batch_transform import BaseBatchTransformStep
+from datapipe.types import ChangeList, IndexDF
 
 from pipeline.engine.context import Run, run_of
 from pipeline.engine.pending import Original, Pending, Rendition
 from pipeline.engine.plane import BACKLOG, FRESH, GONE, LinearTransformMeta
 from pipeline.engine.publish import FLUSH_S, Publisher
 from pipeline.engine.report import Report
+from pipeline.errors import LockstepError
 from pipeline.names import name_of
 from pipeline.recipes import load_recipes
 from pipeline.settings import Settings
@@ -75,6 +77,15 @@ class RenderStep(BaseBatchTransformStep):
 
     def settled(self, paths: Collection[str]) -> None:
         """Told the paths of each batch, inside the transaction that records it."""
+
+    def process_batch(
+        self, ds: DataStore, idx: IndexDF, run_config: RunConfig | None = None
+    ) -> ChangeList:
+        """Not for single keys: upstream's ``run-idx`` and ``run-changelist`` come here."""
+        raise LockstepError(
+            f"the step {self.name} works on all that is pending: use `datapipe run`, or "
+            f"`datapipe step --name={self.name} run`"
+        )
 
     def run_full(
         self,

@@ -107,6 +107,8 @@ class Report:
     dry_run: bool = False
     passed: Counter[str] = field(default_factory=Counter)
     failures: list[tuple[str, str]] = field(default_factory=list)
+    # Whether there were more of them than are listed.
+    more_failures: bool = False
     warnings: list[str] = field(default_factory=list)
     jobs: JobCounts = field(default_factory=JobCounts)
 
@@ -158,7 +160,7 @@ class Report:
             lines.append(f"ignored     {ignored}")
         for path, reason in self.failures:
             lines.append(f"failed      {printable(path)}: {reason}")
-        if self.failed > len(self.failures) and self.failures:
+        if self.more_failures:
             lines.append("            and more: see `datapipe errors`")
         lines.append(f"{self._verdict()} ({self.seconds:.1f} s)")
         return "\n".join(lines)

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from datapipe.compute import ComputeStep, run_steps
 
 from pipeline.app import Lockstep
-from pipeline.engine.context import RunOptions, open_run
+from pipeline.engine.context import Run, RunOptions, open_run
 from pipeline.engine.database import explain_database_error
 from pipeline.engine.files import clear_temporary
 from pipeline.engine.progress import Progress
@@ -55,6 +55,8 @@ def run_once(
             report.jobs.rendered = run.job_report.rendered
             report.jobs.reused = run.job_report.reused
             report.jobs.removed = run.job_report.deleted
+            if steps is None:
+                report.warnings += _folders_gone(app, run)
             states = count_states(app.render.pending)
             report.in_step = states.get(State.OK, 0)
             report.failed_before = max(0, states.get(State.FAILED, 0) - report.failed)
@@ -64,3 +66,25 @@ def run_once(
         task()
     report.seconds = time.monotonic() - began
     return report
+
+
+def _folders_gone(app: Lockstep, run: Run) -> list[str]:
+    """Warn of recipes whose whole folder is gone; a run looks at no single rendition.
+
+    Nothing is made again unasked: the disk with the renditions may only not be mounted.
+    """
+    table, warnings = app.render.pending.table, []
+    for name in run.fingerprints:
+        folder = app.render.output_dir / name
+        if folder.is_dir():
+            continue
+        made = sa.select(table.c.path).where(
+            table.c.recipe == name, table.c.state == State.OK.value
+        )
+        with app.connection.con.begin() as con:
+            if con.execute(made.limit(1)).first() is not None:
+                warnings.append(
+                    f"{folder}: the folder is gone with all its renditions; mount its disk, or "
+                    "have them made again with `datapipe verify --fix`"
+                )
+    return warnings

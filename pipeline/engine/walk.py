@@ -185,14 +185,7 @@ def _add_unusual(
     reason = None
     try:
         is_folder = item.is_dir()
-        if name[0] == ".":
-            reason = "temporary" if name.startswith(TEMPORARY_PREFIX) else "hidden"
-        elif item.is_symlink() and not _inside(os.path.realpath(item.path), real_root):
-            reason = LEADS_OUT
-        elif name.lower() in SYSTEM_NAMES:
-            reason = "hidden"
-        elif not is_folder:
-            reason = _reason_to_pass(name, suffixes | passed.aside_suffixes)
+        reason = _reason_to_pass(item, is_folder, real_root, suffixes | passed.aside_suffixes)
         if reason is None and is_folder:
             folders.append((key + "/", item))
         elif reason is None:
@@ -220,7 +213,32 @@ def _note_unseen(error: OSError, key: str, passed: Passed) -> None:
         passed.unreadable.append(key)
 
 
-def _reason_to_pass(name: str, suffixes: frozenset[str]) -> str | None:
+def why_passed(root: Path, path: str, suffixes: frozenset[str]) -> str | None:
+    """Why the walk would pass over the file of this key; ``None`` where it is an original."""
+    names = name_of(path).split("/")
+    if names[0] in ("", ".."):
+        return "outside of the input folder"
+    real_root, here = os.path.realpath(root), root
+    for name in names:
+        here /= name
+        reason = _reason_to_pass(here, here.is_dir(), real_root, suffixes)
+        if reason is not None:
+            return reason
+    return None
+
+
+def _reason_to_pass(
+    item: Path | os.DirEntry[str], is_folder: bool, real_root: str, suffixes: frozenset[str]
+) -> str | None:
+    name = item.name
+    if name[0] == ".":
+        return "temporary" if name.startswith(TEMPORARY_PREFIX) else "hidden"
+    if item.is_symlink() and not _inside(os.path.realpath(item), real_root):
+        return LEADS_OUT
+    if name.lower() in SYSTEM_NAMES:
+        return "hidden"
+    if is_folder:
+        return None
     suffix = os.path.splitext(name)[1].lower()
     if name.startswith("~$") or name.endswith("~") or suffix in TEMPORARY_SUFFIXES:
         return "temporary"

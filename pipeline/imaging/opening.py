@@ -71,24 +71,22 @@ def open_original(data: bytes, limits: Limits) -> Original:
         _register_heif()
     if format_ == "webp" and len(data) >= 30:
         check_pixels(structure.webp_size(data), 1, limits)
+        with suppress(structure.CutOffError):  # told below, with how much of the picture was there
+            _count_frames(data, format_, limits)
     if format_ == "tiff":
-        structure.count_frames(data, format_)
+        _count_frames(data, format_, limits)
     try:
         # Pillow's refusal would not say how large the picture is; ours, below, does.
         with pillow_limit(None):
             image = Image.open(io.BytesIO(data), formats=[formats.PILLOW_FORMAT[format_]])
     except Exception as error:  # a decoder raises nearly anything on bytes anybody may have written
-        structure.count_frames(data, format_)
+        _count_frames(data, format_, limits)
         raise ImageError(f"not a sound {_name(format_)}: {_words(error)}") from error
     check_pixels(image.size, 1, limits)
     try:
-        frames = structure.count_frames(data, format_)
+        frames = _count_frames(data, format_, limits)
     except structure.CutOffError as error:
         raise ImageError(f"{error}{_rows_there(image)}") from None
-    if frames > limits.max_frames:
-        raise ImageError(
-            f"{frames:,} frames are over the limit of {limits.max_frames:,} (PIPELINE_MAX_FRAMES)"
-        )
     check_pixels(image.size, frames, limits)
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         _check_strips(image, data)
@@ -148,6 +146,14 @@ def broken(original: Original, error: Exception) -> ImageError:
     if isinstance(error, MemoryError):
         return ImageError("out of memory while it was decoded")
     return ImageError(f"broken {_name(original.format)}: {_words(error)}")
+
+
+def _count_frames(data: bytes, format_: str, limits: Limits) -> int:
+    """Walk the container and return its frames; raises ImageError where they are too many."""
+    frames = structure.count_frames(data, format_, most=limits.max_frames)
+    if frames > limits.max_frames:
+        raise ImageError(f"more than {limits.max_frames:,} frames (PIPELINE_MAX_FRAMES)")
+    return frames
 
 
 def check_pixels(size: Size, frames: int, limits: Limits) -> None:

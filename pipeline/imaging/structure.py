@@ -6,6 +6,7 @@ their own terms. What a walk cannot see, because only the pixels end early, the 
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Iterator
 from typing import Literal
@@ -25,18 +26,19 @@ def cut_off(there: int, whole: int | None = None, detail: str = "") -> CutOffErr
     return CutOffError(f"cut off: the picture needs more data after its {there:,} bytes{detail}")
 
 
-def count_frames(data: bytes, format: str) -> int:
+def count_frames(data: bytes, format: str, most: int) -> int:
     """Return the frames of a file whose format was sniffed; 1 where it cannot be animated.
 
-    Only GIF, APNG and WebP are animated here: a TIFF's further pages and an AVIF's or HEIF's
-    further pictures are not looked at. Raises CutOffError where the container ends too early.
+    Counting ends past ``most``, so that a million frames cost no more than a thousand. Only GIF,
+    APNG and WebP are animated here: a TIFF's further pages and an AVIF's or HEIF's further
+    pictures are not looked at. Raises CutOffError where the container ends too early.
     """
     if format == "png":
         return _png(data)
     if format == "gif":
-        return _gif(data)
+        return _gif(data, most)
     if format == "webp":
-        return _webp(data)
+        return _webp(data, most)
     if format == "jpeg":
         _jpeg(data)
     elif format in ("avif", "heif"):
@@ -80,11 +82,14 @@ def _png(data: bytes) -> int:
     raise cut_off(len(data))
 
 
-def _gif(data: bytes) -> int:
+_GIF_BLOCK = re.compile(rb"[\x21\x2c\x3b]")
+
+
+def _gif(data: bytes, most: int) -> int:
     frames = 0
     try:
         at = 13 + _gif_table_bytes(data[10])
-        while True:
+        while frames <= most:
             block = data[at]
             if block == 0x3B:
                 return max(1, frames)
@@ -95,11 +100,13 @@ def _gif(data: bytes) -> int:
                 at += 2
             else:
                 # Padding and rubbish between blocks: decoders skip it, so it is no cut.
-                at += 1
+                found = _GIF_BLOCK.search(data, at)
+                at = found.start() if found else len(data)
                 continue
             while data[at]:
                 at += 1 + data[at]
             at += 1
+        return frames
     except IndexError:
         whole = f", in frame {frames}" if frames > 1 else ""
         raise cut_off(len(data), detail=whole) from None
@@ -109,12 +116,12 @@ def _gif_table_bytes(flags: int) -> int:
     return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
 
 
-def _webp(data: bytes) -> int:
+def _webp(data: bytes, most: int) -> int:
     whole = 8 + int.from_bytes(data[4:8], "little")
     if len(data) < whole:
         raise cut_off(len(data), whole)
     frames, at = 0, 12
-    while at + 8 <= whole:
+    while at + 8 <= whole and frames <= most:
         frames += data[at : at + 4] == b"ANMF"
         length = int.from_bytes(data[at + 4 : at + 8], "little")
         at += 8 + length + (length & 1)
@@ -135,17 +142,15 @@ def webp_size(data: bytes) -> tuple[int, int]:
     )
 
 
+# A marker that a length follows. Decoders skip rubbish, fill bytes and bare markers before it.
+_JPEG_SEGMENT = re.compile(rb"\xff[^\x01\xd0-\xd8\xff]")
+
+
 def _jpeg(data: bytes) -> None:
     at = 2
-    while at + 4 <= len(data):
-        if data[at] != 0xFF:
-            at += 1  # rubbish between segments, which decoders skip
-            continue
-        marker = data[at + 1]
-        if marker == 0xFF or marker == 0x01 or 0xD0 <= marker <= 0xD8:
-            at += 1 if marker == 0xFF else 2
-            continue
-        if marker == 0xDA:
+    while found := _JPEG_SEGMENT.search(data, at, len(data) - 2):
+        at = found.start()
+        if data[at + 1] == 0xDA:
             # The end mark cannot occur within the coded pixels, but does in a thumbnail before.
             if data.rfind(b"\xff\xd9", at) < 0:
                 raise cut_off(len(data))

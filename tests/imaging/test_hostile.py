@@ -11,7 +11,7 @@ from PIL import Image, ImageFile
 from samples import animated, encoded, every_format, photo
 
 from pipeline.errors import ImageError
-from pipeline.imaging import Failure, Limits, Rendition
+from pipeline.imaging import Failure, Limits, Rendition, structure
 from pipeline.imaging.render import render
 from pipeline.recipes import Recipe
 
@@ -144,6 +144,34 @@ def test_a_bomb_is_refused_from_its_header_in_no_time(name: str) -> None:
     said = reason(data)
     assert time.perf_counter() - start < 0.05
     assert "is over the limit of 200 million pixels (PIPELINE_MAX_PIXELS)" in said
+
+
+def frame_bombs() -> dict[str, bytes]:
+    frame = b",\0\0\0\0\1\0\1\0\0\x02\x02D\x01\0"
+    dot = encoded(Image.new("RGB", (1, 1)), "WEBP")[12:]
+    moving = b"ANMF" + struct.pack("<I", 16 + len(dot)) + bytes(16) + dot
+    webp = b"VP8X\x0a\0\0\0\x02" + bytes(9) + b"ANIM\x06\0\0\0" + bytes(6) + moving * 300_000
+    return {
+        "gif": b"GIF89a\1\0\1\0\x80\0\0" + bytes(6) + frame * 500_000 + b";",
+        "webp": b"RIFF" + struct.pack("<I", 4 + len(webp)) + b"WEBP" + webp,
+        "apng": png(1, 1, (b"acTL", struct.pack(">II", 500_000, 0))),
+    }
+
+
+@pytest.mark.parametrize("name", ["gif", "webp", "apng"])
+def test_a_million_frames_are_not_even_counted(name: str) -> None:
+    data = frame_bombs()[name]
+    render(FORMATS["png"], [SMALL], Limits())
+    start = time.perf_counter()
+    assert reason(data) == "more than 1,000 frames (PIPELINE_MAX_FRAMES)"
+    assert time.perf_counter() - start < 0.05
+
+
+def test_rubbish_between_the_blocks_of_a_gif_is_skipped_in_no_time() -> None:
+    start = time.perf_counter()
+    padded = FORMATS["gif"][:-1] + bytes(10_000_000) + b";"
+    assert structure.count_frames(padded, "gif", most=1000) == 1
+    assert time.perf_counter() - start < 0.5
 
 
 def test_a_picture_at_the_pixel_limit_passes_and_one_over_it_does_not() -> None:
