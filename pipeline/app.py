@@ -43,20 +43,8 @@ class Lockstep(DatapipeApp):
 
     @property
     def renders(self) -> list[RenderStep]:
-        """The steps that make renditions: of the originals, then of the images of jobs."""
+        """Every step that makes renditions."""
         return self._all(RenderStep)
-
-    @property
-    def job_steps(self) -> list[ComputeStep]:
-        """The steps that one job needs: all but the scan and the renditions of originals."""
-        return [step for step in self.steps if step not in (self.scan, self.render)]
-
-    @property
-    def render_and_answer(self) -> list[ComputeStep]:
-        """The steps that bring renditions in step with the tables, and answers with them."""
-        from pipeline.jobs.steps import AnswerStep
-
-        return [step for step in self.steps if isinstance(step, (RenderStep, AnswerStep))]
 
     def _all(self, kind: type[StepT]) -> list[StepT]:
         return [step for step in self.steps if isinstance(step, kind)]

@@ -12,7 +12,6 @@ on: pebble tells which one, and puts a new worker in its place.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import multiprocessing
 import multiprocessing.connection
@@ -55,7 +54,6 @@ class Task(NamedTuple):
     output_dir: str
     hash_only: bool = False
     # A lower limit than the workers', for originals that a stranger's server gave.
-    max_pixels: int | None = None
 
 
 class Made(NamedTuple):
@@ -338,10 +336,7 @@ def _make(task: Task, data: bytes, recipes: list[Recipe], outcome: Outcome) -> N
     from pipeline.imaging.render import render
 
     try:
-        limits = _limits
-        if task.max_pixels is not None and task.max_pixels < limits.max_pixels:
-            limits = dataclasses.replace(limits, max_pixels=task.max_pixels)
-        results = render(data, recipes, limits)
+        results = render(data, recipes, _limits)
     except ImageError as error:
         outcome.failed += [(recipe.name, str(error)) for recipe in recipes]
         return

@@ -11,13 +11,7 @@ from datapipe.store.database import DBConn
 
 from pipeline.engine.state import LAYOUT, StateBook
 from pipeline.errors import DatabaseError
-from pipeline.tables import (
-    LAYOUT_VERSION,
-    csv_urls_table,
-    fetches_table,
-    jobs_table,
-    state_table,
-)
+from pipeline.tables import LAYOUT_VERSION, state_table
 
 
 def connect(url: str) -> DBConn:
@@ -35,8 +29,7 @@ def connect(url: str) -> DBConn:
     if connection.con.dialect.name == "sqlite":
         sa.event.listen(connection.con, "connect", _tune_sqlite)
         connection.con.dispose()
-    for untracked in (state_table, jobs_table, csv_urls_table, fetches_table):
-        untracked(connection.sqla_metadata)
+    state_table(connection.sqla_metadata)
     return connection
 
 

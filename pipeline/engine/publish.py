@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,6 @@ from pipeline.engine.files import has_size, link_or_copy, publish, remove
 from pipeline.engine.pending import Original, Pending, Rendition
 from pipeline.engine.plane import LinearTransformMeta, forget_deleted, frame
 from pipeline.engine.recovery import remember_writing
-from pipeline.engine.report import Report
 from pipeline.engine.state import INTERRUPTED
 from pipeline.imaging import RENDERER_VERSION, format_of_suffix, suffix_for
 from pipeline.names import name_of, rendition_key, set_apart
@@ -48,14 +47,13 @@ class Publisher:
         pending: Pending,
         meta: LinearTransformMeta,
         output_dir: Path,
+        fingerprints: Mapping[str, str],
         run: Run,
-        report: Report | None = None,
-        settled: Callable[[Collection[str]], None] | None = None,
     ) -> None:
-        """``settled`` is told the paths of each batch, inside the transaction that records it."""
+        """``fingerprints`` of the recipes by name, as ``recipes.toml`` stands in this run."""
         self.run = run
-        self.report = report or run.report
-        self._settled = settled or (lambda paths: None)
+        self.report = run.report
+        self.fingerprints = fingerprints
         self.output_dir = output_dir
         self.pending = pending
         self.meta = meta
@@ -137,7 +135,6 @@ class Publisher:
                 with one_transaction(self.run.connection):
                     self.pending.renditions.delete_by_idx(idx, now=self.run.clock.now())
                     self.meta.mark_rows_processed_success(idx, process_ts=self.run.clock.now())
-                    self._settled({row.path for row in chunk})
                     self.run.clock.remember()
 
     def known_content(self, digests: Sequence[str | None]) -> set[str]:
@@ -200,7 +197,7 @@ class Publisher:
                 table.c.sha256 == sha256,
                 table.c.recipe == recipe,
                 table.c.state == State.OK.value,
-                table.c.fingerprint == self.run.fingerprints[recipe],
+                table.c.fingerprint == self.fingerprints[recipe],
                 table.c.renderer == RENDERER_VERSION,
             )
             with self.meta.dbconn.con.begin() as con:
@@ -295,7 +292,7 @@ class Publisher:
             "state": state.value,
             "reason": None,
             "since": self.page_ts,
-            "fingerprint": self.run.fingerprints[old.recipe],
+            "fingerprint": self.fingerprints[old.recipe],
             "renderer": RENDERER_VERSION,
         }
 
@@ -348,7 +345,6 @@ class Publisher:
                 chunk = frame(rows[start : start + CHUNK_ROWS], list(rows[0]))
                 self.pending.renditions.store_chunk(chunk, now=self.run.clock.now())
             self.meta.mark_rows_processed_success(_index(marks), process_ts=self.page_ts)
-            self._settled({row["path"] for row in rows})
             self.run.clock.remember()
 
 

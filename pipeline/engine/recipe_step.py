@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 
 import pandas as pd
@@ -17,7 +16,6 @@ from datapipe.types import IndexDF
 from pipeline.engine.context import Run, run_of
 from pipeline.engine.database import one_transaction
 from pipeline.engine.plane import frame
-from pipeline.errors import RecipeError
 from pipeline.recipes import Recipe, load_recipes
 from pipeline.settings import Settings
 from pipeline.tables import TrackedTable
@@ -52,18 +50,9 @@ def compare_recipes(recipes: dict[str, Recipe], table: DataTable) -> RecipeDiffe
 class LoadRecipesStep(ComputeStep):
     """Brings the table of recipes in step with ``recipes.toml``."""
 
-    def __init__(
-        self,
-        name: str,
-        output: DataTable,
-        settings: Settings,
-        only: Collection[str] | None = None,
-        required: bool = False,
-    ) -> None:
+    def __init__(self, name: str, output: DataTable, settings: Settings) -> None:
         super().__init__(name=name, input_dts=[], output_dts=[ComputeOutput(dt=output)])
         self.table = output
-        self.only = only
-        self.required = required
         self.settings = settings
 
     def run_full(
@@ -78,25 +67,13 @@ class LoadRecipesStep(ComputeStep):
             RecipeError: the file has faults; nothing is written then.
         """
         with run_of(run_config, ds.meta_dbconn, self.settings) as run:
-            recipes = self._wanted()
+            recipes = load_recipes(self.settings.recipes_file)
             difference = compare_recipes(recipes, self.table)
             written = [recipes[name] for name in (*difference.added, *difference.changed)]
             if not written and not difference.removed:
                 return
             with one_transaction(ds.meta_dbconn):
                 self._write(written, difference.removed, run)
-
-    def _wanted(self) -> dict[str, Recipe]:
-        recipes = load_recipes(self.settings.recipes_file)
-        if self.only is None:
-            return recipes
-        missing = [name for name in self.only if name not in recipes]
-        if missing and self.required:
-            raise RecipeError(
-                f"PIPELINE_JOB_RECIPES={','.join(self.only)}: {self.settings.recipes_file} has no "
-                f"[{missing[0]}]; it has {', '.join(recipes)}"
-            )
-        return {name: recipe for name, recipe in recipes.items() if name in self.only}
 
     def _write(self, written: list[Recipe], removed: list[str], run: Run) -> None:
         if written:
@@ -118,14 +95,11 @@ class LoadRecipesStep(ComputeStep):
 
 @dataclass
 class LoadRecipes(PipelineStep):
-    """Declares the loading of ``PIPELINE_RECIPES``, or ``only`` some of it, into ``output``."""
+    """Declares the loading of ``PIPELINE_RECIPES`` into ``output``."""
 
     output: str
     settings: Settings
-    only: Collection[str] | None = None
-    required: bool = False
-    name: str = "load_recipes"
 
     def build_compute(self, ds: DataStore, catalog: Catalog) -> list[ComputeStep]:
         table = catalog.get_datatable(ds, self.output)
-        return [LoadRecipesStep(self.name, table, self.settings, self.only, self.required)]
+        return [LoadRecipesStep("load_recipes", table, self.settings)]

@@ -14,7 +14,7 @@ File first, row second: a run that is killed between the two leaves a row that i
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -30,7 +30,6 @@ from pipeline.engine.context import Run, run_of
 from pipeline.engine.pending import Original, Pending, Rendition
 from pipeline.engine.plane import BACKLOG, FRESH, GONE, LinearTransformMeta
 from pipeline.engine.publish import FLUSH_S, Publisher
-from pipeline.engine.report import Report
 from pipeline.errors import LockstepError
 from pipeline.names import name_of
 from pipeline.recipes import load_recipes
@@ -51,10 +50,8 @@ class RenderStep(BaseBatchTransformStep):
         originals_dir: Path,
         output_dir: Path,
         settings: Settings,
-        max_pixels: int | None = None,
         executor_config: ExecutorConfig | None = None,
     ) -> None:
-        """``max_pixels`` is a lower limit than that of the settings, for these originals."""
         super().__init__(
             ds=ds,
             name=name,
@@ -68,15 +65,7 @@ class RenderStep(BaseBatchTransformStep):
         self.settings = settings
         self.originals_dir = originals_dir
         self.output_dir = output_dir
-        self.max_pixels = max_pixels
         self.pending = Pending(self.meta, originals.dt, recipes.dt, output.dt)
-
-    def report(self, run: Run) -> Report:
-        """Where the counts go."""
-        return run.report
-
-    def settled(self, paths: Collection[str]) -> None:
-        """Told the paths of each batch, inside the transaction that records it."""
 
     def process_batch(
         self, ds: DataStore, idx: IndexDF, run_config: RunConfig | None = None
@@ -110,14 +99,9 @@ class _Rendering:
         self.step = step
         self.pending = step.pending
         self.recipes = load_recipes(step.settings.recipes_file)
-        run.fingerprints = {name: recipe.fingerprint for name, recipe in self.recipes.items()}
+        self.fingerprints = {name: recipe.fingerprint for name, recipe in self.recipes.items()}
         self.publisher = Publisher(
-            step.pending,
-            step.linear_meta,
-            step.output_dir,
-            run,
-            step.report(run),
-            step.settled,
+            step.pending, step.linear_meta, step.output_dir, self.fingerprints, run
         )
         # Enough tasks ahead that no worker waits while a batch of rows is written.
         self.ahead = max(64, 32 * run.workers.count)
@@ -211,8 +195,7 @@ class _Rendering:
         for rendition in original.renditions:
             recipe = self.recipes[rendition.recipe]
             same = (
-                rendition.fingerprint == self.run.fingerprints[recipe.name]
-                and not self.run.recovering
+                rendition.fingerprint == self.fingerprints[recipe.name] and not self.run.recovering
             )
             wanted.append(
                 Wanted(
@@ -228,7 +211,6 @@ class _Rendering:
             tuple(wanted),
             str(self.step.originals_dir),
             str(self.step.output_dir),
-            max_pixels=self.step.max_pixels,
         )
 
     def _through_workers(self, tasks: Sequence[Task]) -> Iterator[Outcome]:

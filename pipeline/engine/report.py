@@ -8,87 +8,6 @@ from typing import Any
 
 
 @dataclass
-class JobCounts:
-    """What a run did for jobs. ``failed_images`` are those of the jobs that ended in this run."""
-
-    received: int = 0
-    completed: int = 0
-    completed_with_errors: int = 0
-    rejected: int = 0
-    failed: int = 0
-    deleted: int = 0
-    active: int = 0
-    asked: int = 0
-    fetched: int = 0
-    not_modified: int = 0
-    failed_images: int = 0
-    rendered: int = 0
-    reused: int = 0
-    removed: int = 0
-
-    @property
-    def any(self) -> bool:
-        """Whether there was anything to do."""
-        return any(vars(self).values())
-
-    @property
-    def bad(self) -> int:
-        """How many jobs ended in this run otherwise than they should."""
-        return self.completed_with_errors + self.rejected + self.failed
-
-    def as_json(self) -> dict[str, Any]:
-        """The part ``jobs`` of the report."""
-        return {
-            "received": self.received,
-            "completed": self.completed,
-            "completed_with_errors": self.completed_with_errors,
-            "rejected": self.rejected,
-            "failed": self.failed,
-            "deleted": self.deleted,
-            "active": self.active,
-            "images": {
-                "asked": self.asked,
-                "fetched": self.fetched,
-                "not_modified": self.not_modified,
-                "failed": self.failed_images,
-            },
-            "renditions": {
-                "rendered": self.rendered,
-                "reused": self.reused,
-                "deleted": self.removed,
-            },
-        }
-
-    def as_lines(self) -> list[str]:
-        """The lines of the summary; none where there was nothing to do."""
-        if not self.any:
-            return []
-        jobs = _listed(
-            [
-                (self.received, "received"),
-                (self.completed, "completed"),
-                (self.completed_with_errors, "completed with errors"),
-                (self.rejected, "rejected"),
-                (self.failed, "failed"),
-                (self.deleted, "deleted"),
-                (self.active, "still to do"),
-            ]
-        )
-        images = _listed(
-            [
-                (self.fetched, "fetched"),
-                (self.not_modified, "not modified"),
-                (self.failed_images, "failed"),
-                (self.rendered, "renditions"),
-                (self.reused, "renditions reused"),
-                (self.removed, "renditions deleted"),
-            ]
-        )
-        lines = [f"jobs        {jobs or 'none new'}"]
-        return [*lines, f"job images  {images}"] if images else lines
-
-
-@dataclass
 class Report:
     """Counts of one run. ``failed`` are renditions, and those of this run alone."""
 
@@ -110,7 +29,6 @@ class Report:
     # Whether there were more of them than are listed.
     more_failures: bool = False
     warnings: list[str] = field(default_factory=list)
-    jobs: JobCounts = field(default_factory=JobCounts)
 
     def as_json(self) -> dict[str, Any]:
         """The report as ``datapipe run --json`` prints it."""
@@ -130,7 +48,6 @@ class Report:
                 "in_step": self.in_step,
                 "pending": self.pending,
             },
-            "jobs": self.jobs.as_json(),
             "ignored": dict(sorted(self.passed.items())),
             "seconds": round(self.seconds, 3),
         } | ({"dry_run": True} if self.dry_run else {})
@@ -154,7 +71,6 @@ class Report:
             rest=(self.in_step, "in step"),
         )
         lines = [f"originals   {originals}", f"renditions  {renditions}"]
-        lines += self.jobs.as_lines()
         if self.passed:
             ignored = _listed([(count, reason) for reason, count in self.passed.most_common()])
             lines.append(f"ignored     {ignored}")

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from datapipe.compute import ComputeStep, run_steps
 
 from pipeline.app import Lockstep
-from pipeline.engine.context import Run, RunOptions, open_run
+from pipeline.engine.context import RunOptions, open_run
 from pipeline.engine.database import explain_database_error
 from pipeline.engine.files import clear_temporary
 from pipeline.engine.progress import Progress
@@ -49,32 +49,29 @@ def run_once(
                 app.render.pending.end_look_ahead()
             if run.workers.lost:
                 clear_temporary(app.settings.output_dir)
+            report = run.report
             if steps is None:
                 run.book.set(INTERRUPTED, None)
-            report = run.report
-            report.jobs.rendered = run.job_report.rendered
-            report.jobs.reused = run.job_report.reused
-            report.jobs.removed = run.job_report.deleted
-            if steps is None:
-                report.warnings += _folders_gone(app, run)
+                report.warnings += _folders_gone(app)
             states = count_states(app.render.pending)
             report.in_step = states.get(State.OK, 0)
             report.failed_before = max(0, states.get(State.FAILED, 0) - report.failed)
     except sa.exc.SQLAlchemyError as error:
         raise explain_database_error(error, app.connection) from error
-    for task in run.afterwards:
-        task()
     report.seconds = time.monotonic() - began
     return report
 
 
-def _folders_gone(app: Lockstep, run: Run) -> list[str]:
+def _folders_gone(app: Lockstep) -> list[str]:
     """Warn of recipes whose whole folder is gone; a run looks at no single rendition.
 
     Nothing is made again unasked: the disk with the renditions may only not be mounted.
     """
-    table, warnings = app.render.pending.table, []
-    for name in run.fingerprints:
+    table, recipes = app.render.pending.table, app.render.pending.recipe_table
+    with app.connection.con.begin() as con:
+        names = con.execute(sa.select(recipes.c.recipe)).scalars().all()
+    warnings = []
+    for name in names:
         folder = app.render.output_dir / name
         if folder.is_dir():
             continue

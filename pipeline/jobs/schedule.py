@@ -1,0 +1,151 @@
+"""Whose turn it is: so many fetches of a host at once, so many a second, and no host in the way.
+
+Hosts take turns. Ten thousand URLs of one slow host at the head of a CSV keep six places busy, not
+all of them. Knows nothing of HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class _Host(Generic[T]):
+    __slots__ = ("alarm", "entering", "next_at", "queue", "running")
+
+    def __init__(self) -> None:
+        self.queue: deque[T] = deque()
+        self.entering: deque[asyncio.Future[None]] = deque()
+        self.running = 0
+        self.next_at = 0.0
+        self.alarm: asyncio.TimerHandle | None = None
+
+
+class Schedule(Generic[T]):
+    """Items by host, handed out as soon as their host has a place for them.
+
+    To be used within one event loop. ``interval_s`` is the least time between two starts at a host.
+    """
+
+    def __init__(self, per_host: int, interval_s: float = 0.0) -> None:
+        self._per_host = per_host
+        self._interval_s = interval_s
+        self._hosts: dict[str, _Host[T]] = {}
+        self._ready: dict[str, None] = {}  # in the order of their turns
+        self._takers: deque[asyncio.Future[None]] = deque()
+        self._loop = asyncio.get_running_loop()
+
+    def put(self, host: str, item: T, first: bool = False) -> None:
+        """Queue ``item``; with ``first`` before what waits already."""
+        state = self._host(host)
+        if first:
+            state.queue.appendleft(item)
+        else:
+            state.queue.append(item)
+        self._look(host)
+
+    async def take(self) -> tuple[str, T]:
+        """Wait for an item whose turn it is; its host's place is taken until :meth:`leave`."""
+        while not self._ready:
+            taker: asyncio.Future[None] = self._loop.create_future()
+            self._takers.append(taker)
+            try:
+                await taker
+            except asyncio.CancelledError:
+                if taker in self._takers:
+                    self._takers.remove(taker)
+                else:
+                    self._wake_taker()  # the turn was ours: somebody else must have it
+                raise
+        host = next(iter(self._ready))
+        del self._ready[host]
+        state = self._hosts[host]
+        item = state.queue.popleft()
+        self._start(state)
+        self._look(host)
+        return host, item
+
+    async def enter(self, host: str) -> None:
+        """Wait for a place at ``host``, before everything in its queue: a redirect leads there."""
+        place: asyncio.Future[None] = self._loop.create_future()
+        state = self._host(host)
+        state.entering.append(place)
+        self._look(host)
+        try:
+            await place
+        except asyncio.CancelledError:
+            if place.done() and not place.cancelled():
+                self.leave(host)
+            elif place in state.entering:
+                state.entering.remove(place)
+            raise
+
+    def leave(self, host: str) -> None:
+        """Give the place at ``host`` back."""
+        self._hosts[host].running -= 1
+        self._look(host)
+
+    def pause(self, host: str, seconds: float) -> float:
+        """Start nothing at ``host`` for ``seconds``; a pause that is longer already stays.
+
+        Returns the seconds by which this made the pause longer.
+        """
+        state = self._host(host)
+        now = self._loop.time()
+        before = max(state.next_at, now)
+        state.next_at = max(before, now + seconds)
+        self._ready.pop(host, None)
+        if state.alarm is not None:
+            state.alarm.cancel()
+            state.alarm = None
+        longer_s = state.next_at - before
+        self._look(host)
+        return longer_s
+
+    def _host(self, host: str) -> _Host[T]:
+        state = self._hosts.get(host)
+        if state is None:
+            state = self._hosts[host] = _Host()
+        return state
+
+    def _start(self, state: _Host[T]) -> None:
+        state.running += 1
+        if self._interval_s:
+            state.next_at = max(state.next_at, self._loop.time() + self._interval_s)
+
+    def _look(self, host: str) -> None:
+        """See what the host may start now, or when to look again."""
+        state = self._hosts[host]
+        while (state.entering or state.queue) and state.running < self._per_host:
+            if self._loop.time() < state.next_at:
+                self._ready.pop(host, None)
+                if state.alarm is None:
+                    state.alarm = self._loop.call_at(state.next_at, self._ring, host)
+                return
+            if not state.entering:
+                self._ready.setdefault(host)
+                self._wake_taker()
+                return
+            place = state.entering.popleft()
+            if not place.done():
+                self._start(state)
+                place.set_result(None)
+        self._ready.pop(host, None)
+        if not state.running and not state.queue and self._loop.time() >= state.next_at:
+            del self._hosts[host]
+
+    def _ring(self, host: str) -> None:
+        state = self._hosts.get(host)
+        if state is not None:
+            state.alarm = None
+            self._look(host)
+
+    def _wake_taker(self) -> None:
+        while self._takers and self._ready:
+            taker = self._takers.popleft()
+            if not taker.done():
+                taker.set_result(None)
+                return

@@ -1,0 +1,65 @@
+"""A server that speaks HTTP/2 only: the least that a test of the client needs."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import threading
+
+import h2.config
+import h2.connection
+import h2.events
+
+
+class Http2Server:
+    """Answers every request with ``body``, over TLS; counts connections and requests."""
+
+    def __init__(self, tls: ssl.SSLContext, body: bytes) -> None:
+        tls.set_alpn_protocols(["h2"])
+        self.connections = 0
+        self.paths: list[str] = []
+        self._tls = tls
+        self._body = body
+        self._started = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
+        self._thread.start()
+        assert self._started.wait(10)
+
+    def stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._over.set)
+        self._thread.join(10)
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._over = asyncio.Event()
+        self._writers: list[asyncio.StreamWriter] = []
+        server = await asyncio.start_server(self._client, "127.0.0.1", 0, ssl=self._tls)
+        self.port = server.sockets[0].getsockname()[1]
+        self._started.set()
+        await self._over.wait()
+        server.close()
+        for writer in self._writers:
+            writer.transport.abort()
+        await asyncio.sleep(0.01)
+
+    async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self._writers.append(writer)
+        connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
+        connection.initiate_connection()
+        writer.write(connection.data_to_send())
+        while data := await reader.read(65_536):
+            for event in connection.receive_data(data):
+                if isinstance(event, h2.events.RequestReceived):
+                    headers = dict(event.headers)
+                    self.paths.append(headers[b":path"].decode())
+                    answer = [(":status", "200"), ("content-type", "image/jpeg")]
+                    connection.send_headers(event.stream_id, answer)
+                    # Small enough for the window that every stream begins with.
+                    size = connection.max_outbound_frame_size
+                    for start in range(0, len(self._body), size):
+                        piece = self._body[start : start + size]
+                        connection.send_data(event.stream_id, piece)
+                    connection.end_stream(event.stream_id)
+            writer.write(connection.data_to_send())
+            await writer.drain()
