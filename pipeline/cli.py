@@ -20,8 +20,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -29,8 +28,6 @@ from pipeline.errors import LockstepError
 
 if TYPE_CHECKING:
     from pipeline.app import Lockstep
-
-CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 INTERRUPTED = 130

@@ -312,12 +312,16 @@ class Publisher:
         return key
 
     def _owners(self, keys: list[str]) -> dict[str, tuple[str, str]]:
-        if not keys:
-            return {}
         table = self.pending.table
-        query = sa.select(table.c.file, table.c.path, table.c.recipe).where(table.c.file.in_(keys))
+        wanted = sa.select(table.c.file, table.c.path, table.c.recipe)
+        owners: dict[str, tuple[str, str]] = {}
         with self.meta.dbconn.con.begin() as con:
-            return {row.file: (row.path, row.recipe) for row in con.execute(query)}
+            # A batch times many recipes is more keys than one statement can hold.
+            for start in range(0, len(keys), CHUNK_ROWS):
+                chunk = keys[start : start + CHUNK_ROWS]
+                for row in con.execute(wanted.where(table.c.file.in_(chunk))):
+                    owners[row.file] = (row.path, row.recipe)
+        return owners
 
     def _count(self, outcome: Outcome, original: Original) -> None:
         report = self.report
