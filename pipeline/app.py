@@ -12,6 +12,7 @@ from pipeline.engine.recipe_step import LoadRecipesStep
 from pipeline.engine.render_step import RenderStep
 from pipeline.engine.scan import ScanStep
 from pipeline.settings import Settings
+from pipeline.tables import index_exceptions
 
 StepT = TypeVar("StepT", bound=ComputeStep)
 
@@ -25,6 +26,8 @@ class Lockstep(DatapipeApp):
         super().__init__(data_store(connection), catalog, pipeline)
         self.settings = settings
         self.connection = connection
+        for step in self.renders:
+            index_exceptions(step.pending.table)
 
     @property
     def scan(self) -> ScanStep:

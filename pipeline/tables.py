@@ -4,7 +4,8 @@
 ``input_images``   a row per original below ``input/``: what the file system says of it
 ``renditions``     a row per original and recipe: what was made, of which bytes, by what
 
-Not tracked: ``lockstep_state``, a few values about the tables themselves.
+Not tracked: ``lockstep_state``, a few values about the tables themselves, and ``runs``, what the
+last runs did.
 
 datapipe-core keeps a ``<table>_meta`` beside each tracked table, and ``render_meta`` for the step.
 """
@@ -141,3 +142,43 @@ def state_table(metadata: sa.MetaData) -> sa.Table:
         sa.Column("value", sa.String, nullable=False),
         extend_existing=True,
     )
+
+
+def runs_table(metadata: sa.MetaData) -> sa.Table:
+    """``runs``: a row per run that did something, or was stopped by an error.
+
+    ``began_ts`` is Unix time in seconds; ``report`` is the JSON of ``datapipe run --json``, and
+    NULL where ``stopped_by``, the message of an error, says why the run did not end.
+    """
+    return sa.Table(
+        "runs",
+        metadata,
+        sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+        sa.Column("began_ts", sa.Float, nullable=False),
+        sa.Column("seconds", sa.Float, nullable=False),
+        sa.Column("report", sa.String, nullable=True),
+        sa.Column("stopped_by", sa.String, nullable=True),
+        extend_existing=True,
+    )
+
+
+def index_exceptions(renditions: sa.Table) -> None:
+    """Declare an index of the renditions that are not ``ok``.
+
+    With it the gallery finds the few that failed among millions. It holds no other row, so that
+    a rendition that is made costs nothing more.
+    """
+    name = f"ix_{renditions.name}_exceptions"
+    if name not in {index.name for index in renditions.indexes}:
+        rest = sa.text(EXCEPTION)
+        sa.Index(
+            name,
+            renditions.c.state,
+            renditions.c.path,
+            sqlite_where=rest,
+            postgresql_where=rest,
+        )
+
+
+# SQLite takes a partial index only where a query says its very condition.
+EXCEPTION = "state <> 'ok'"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 from collections.abc import Iterator
 
@@ -11,7 +12,7 @@ from datapipe.store.database import DBConn
 
 from pipeline.engine.state import LAYOUT, StateBook
 from pipeline.errors import DatabaseError
-from pipeline.tables import LAYOUT_VERSION, state_table
+from pipeline.tables import LAYOUT_VERSION, runs_table, state_table
 
 
 def connect(url: str) -> DBConn:
@@ -30,7 +31,27 @@ def connect(url: str) -> DBConn:
         sa.event.listen(connection.con, "connect", _tune_sqlite)
         connection.con.dispose()
     state_table(connection.sqla_metadata)
+    runs_table(connection.sqla_metadata)
     return connection
+
+
+def for_threads(connection: DBConn) -> None:
+    """Have any number of threads ask at a time, as a server does.
+
+    datapipe-core keeps five SQLite connections, one a thread, and closes one of them, whatever it
+    is at, as soon as a sixth thread comes.
+    """
+    if connection.con.dialect.name != "sqlite":
+        return
+    connection.con.dispose()
+    connection.con = sa.create_engine(
+        connection.connstr, poolclass=sa.pool.QueuePool, pool_size=8, max_overflow=-1
+    )
+    sa.event.listen(connection.con, "connect", _tune_sqlite)
+
+
+# The transaction that a thread is in, by engine: two threads may each be in one of their own.
+_joined = threading.local()
 
 
 @contextlib.contextmanager
@@ -41,18 +62,21 @@ def one_transaction(connection: DBConn) -> Iterator[None]:
     own. Killed between the two, a change would be lost for ever: the scan finds the row up to
     date, and the change query does not know of it.
     """
-    engine, thread = connection.con, threading.get_ident()
-    begin = engine.begin
-    with begin() as con:
-
-        def join() -> contextlib.AbstractContextManager[sa.Connection]:
-            return contextlib.nullcontext(con) if threading.get_ident() == thread else begin()
-
-        engine.begin = join  # type: ignore[assignment, method-assign]
+    engine = connection.con
+    if "begin" not in vars(engine):
+        engine.begin = functools.partial(_begin, engine)  # type: ignore[method-assign]
+    with sa.Engine.begin(engine) as con:
+        outer = vars(_joined).get("by_engine", {})
+        _joined.by_engine = {**outer, id(engine): con}
         try:
             yield
         finally:
-            engine.begin = begin  # type: ignore[method-assign]
+            _joined.by_engine = outer
+
+
+def _begin(engine: sa.Engine) -> contextlib.AbstractContextManager[sa.Connection]:
+    con = vars(_joined).get("by_engine", {}).get(id(engine))
+    return sa.Engine.begin(engine) if con is None else contextlib.nullcontext(con)
 
 
 def make_tables(connection: DBConn, book: StateBook) -> None:
@@ -67,6 +91,10 @@ def make_tables(connection: DBConn, book: StateBook) -> None:
         declared = connection.sqla_metadata.tables
         if not set(declared) <= existing:
             connection.sqla_metadata.create_all(connection.con)
+            # Tables that were there before an index was thought of do not get it by the above.
+            for table in declared.values():
+                for index in table.indexes:
+                    index.create(connection.con, checkfirst=True)
         version = book.get(LAYOUT)
         if version is None:
             for name in sorted(set(declared) & existing):
