@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.errors import LockstepError
+from pipeline.web.commands import serve
 
 if TYPE_CHECKING:
     from pipeline.app import Lockstep
@@ -36,7 +37,7 @@ TERMINATED = 143
 
 def register(cli: click.Group) -> None:
     """Add our commands to datapipe's group; ``run`` replaces the one that is there."""
-    for command in (run, status, errors, retry, verify, explain):
+    for command in (run, status, errors, retry, verify, explain, serve):
         cli.add_command(command)
     database = cli.commands.get("db")
     if isinstance(database, click.Group):
@@ -100,7 +101,8 @@ def _database_fault(error: Exception, context: click.Context) -> _Shown | None:
     return _Shown(explain_database_error(error, app.ds.meta_dbconn))
 
 
-def _app(context: click.Context) -> Lockstep:
+def app_of(context: click.Context) -> Lockstep:
+    """The application that ``app.py`` made, with logging as our commands have it."""
     from pipeline.app import Lockstep
 
     app = context.obj["pipeline"]
@@ -151,7 +153,7 @@ def run(
     from pipeline.engine.context import RunOptions
     from pipeline.engine.progress import for_stderr
 
-    app = _app(context)
+    app = app_of(context)
     options = RunOptions(rehash=rehash, wait=wait, allow_removed=allow_removed)
     if dry_run:
         from pipeline.engine.plan import preview
@@ -334,7 +336,7 @@ def _open_for_reading(context: click.Context) -> Lockstep:
     from pipeline.engine.database import make_tables
     from pipeline.engine.state import StateBook
 
-    app = _app(context)
+    app = app_of(context)
     make_tables(app.connection, StateBook(app.connection))
     return app
 

@@ -43,6 +43,27 @@ def run_lock(connection: DBConn, wait: bool = False) -> Iterator[None]:
         yield
 
 
+def holder(connection: DBConn) -> str | None:
+    """Who holds the lock now, as ``process 12 on shop, since ...``; ``None`` where nobody does.
+
+    Takes no lock, not even for a moment: that would turn away a run from cron.
+    """
+    url = sa.make_url(connection.connstr)
+    if url.database is None or "postgres" in url.drivername:
+        with connection.con.connect() as con:
+            return _advisory_holder(con).strip(" ()") or None
+    note = Path(url.database).with_name(Path(url.database).name + ".lock.json")
+    try:
+        written = json.loads(note.read_text("utf-8"))
+        if written["host"] == socket.gethostname():
+            os.kill(written["pid"], 0)  # a note outlives a process that was killed
+    except PermissionError:
+        pass
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return _holder(note).strip(" ()") or None
+
+
 @contextlib.contextmanager
 def _file_lock(database: Path, wait: bool) -> Iterator[None]:
     # Imported here: no command but a run needs it, and it costs 30 ms.

@@ -1,0 +1,170 @@
+"""The shapes of JSON that go in and out: what the reference at ``/docs`` is made of."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+# No path, host or text of ours holds a NUL, and PostgreSQL takes none.
+Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=4096)]
+NonEmpty = Annotated[str, StringConstraints(pattern=r"^[^\x00]*\S[^\x00]*$", max_length=2000)]
+
+
+class Problem(BaseModel):
+    """What went wrong, in public words; the log has the rest under ``request_id``."""
+
+    error: str
+    request_id: str
+
+
+class Fault(BaseModel):
+    """One thing that is wrong with what was sent, and where."""
+
+    line: int | None = None
+    column: str | None = None
+    message: str
+
+
+class Faults(BaseModel):
+    """All that is wrong with what was sent."""
+
+    errors: list[Fault]
+
+
+class Unusable(BaseModel):
+    """Either the faults one by one, or one message."""
+
+    errors: list[Fault] | None = None
+    error: str | None = None
+    request_id: str | None = None
+
+
+class RecipeCounts(BaseModel):
+    """Renditions of one recipe, by state."""
+
+    model_config = ConfigDict(extra="allow")
+    ok: int
+    failed: int
+    pending: int
+
+
+class Counts(BaseModel):
+    """As ``datapipe status --json``, and when it was counted."""
+
+    model_config = ConfigDict(extra="allow")
+    originals: int
+    renditions: int
+    failed: int
+    pending: int
+    recipes: dict[str, RecipeCounts]
+    counted: str
+
+
+class Now(BaseModel):
+    """What the worker of this service is at."""
+
+    state: str = Field(description="resting, waiting (for another run) or running")
+    what: str | None
+    done: int
+    total: int
+    since: str | None
+    seconds_left: float | None
+
+
+class RunDone(BaseModel):
+    """One run that did something, or was stopped."""
+
+    id: int
+    began: str
+    seconds: float
+    report: dict[str, Any] | None
+    stopped_by: str | None
+
+
+class Status(BaseModel):
+    """Is all in step?"""
+
+    in_step: bool
+    counts: Counts | None = Field(description="null until they have been counted once")
+    now: Now
+    elsewhere: str | None = Field(description="another process that is at a run now")
+    last_error: str | None
+    runs: list[RunDone]
+
+
+class Rendition(BaseModel):
+    """What one recipe makes of one original. Sizes in bytes and pixels."""
+
+    recipe: str
+    state: str
+    file: str | None = None
+    url: str | None = None
+    width_px: int | None = None
+    height_px: int | None = None
+    size_bytes: int | None = None
+    reason: str | None = None
+    since: str | None = None
+
+
+class Image(BaseModel):
+    """One original with its renditions."""
+
+    path: str
+    state: str
+    size_bytes: int | None
+    sha256: str | None
+    renditions: list[Rendition]
+
+
+class Images(BaseModel):
+    """A page of originals. Go on with ``after`` = ``next``, also from an empty page."""
+
+    images: list[Image]
+    next: str | None
+
+
+class ImageStory(Image):
+    """One original, with what the next run would do and what happened to it."""
+
+    explain: dict[str, Any]
+    history: list[dict[str, str]]
+
+
+class FailedReason(BaseModel):
+    """One reason, and how many renditions failed for it."""
+
+    reason: str
+    count: int
+    paths: list[str] = Field(description="the first of them")
+
+
+class Failed(BaseModel):
+    """What failed, by reason."""
+
+    reasons: list[FailedReason]
+    failed: int
+
+
+class RetryRequest(BaseModel):
+    """What to try again; everything that failed where no path is given."""
+
+    model_config = ConfigDict(extra="forbid")
+    paths: list[NonEmpty] = Field(default=[], max_length=1000)
+
+
+class Retried(BaseModel):
+    """How many renditions the next run, which begins now, tries again."""
+
+    retried: int
+
+
+class RecipeChange(BaseModel):
+    """What a run would do now, with ``recipes.toml`` as it is."""
+
+    recipes: list[dict[str, Any]]
+    added: list[str]
+    changed: list[str]
+    removed: list[str]
+    preview: dict[str, Any] | None
+    fault: str | None

@@ -1,0 +1,97 @@
+"""The server: routes, guard and worker put together, and uvicorn to serve them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+from pipeline.app import Lockstep
+from pipeline.errors import SettingsError
+from pipeline.settings import Settings
+from pipeline.web import entry, events, files, health, home, images, problems
+from pipeline.web.files import Shelf
+from pipeline.web.guard import Guard
+from pipeline.web.hosts import is_loopback
+from pipeline.web.service import Options, Service
+
+ABOUT = (
+    "Keeps every resized image in step with its original. Each route is a page for people and "
+    "JSON for programs: send `Accept: application/json`, or put `.json` behind the path."
+)
+# What an upload may hold before the setting of the jobs is known.
+DEFAULT_UPLOAD_BYTES = 64 << 20
+
+
+def refuse_open_door(settings: Settings, host: str, insecure: bool) -> None:
+    """Refuse to let everybody in who can connect.
+
+    Raises:
+        SettingsError: ``host`` can be reached from other machines, and no token is set.
+    """
+    if is_loopback(host) or settings.token or insecure:
+        return
+    raise SettingsError(
+        f"--host {host}: other machines can reach it, and PIPELINE_TOKEN is not set; set it to a "
+        "secret of 16 characters or more, or say --insecure if whoever connects may do everything"
+    )
+
+
+def build(service: Service) -> ASGIApp:
+    """The whole application, guard and all."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(site: FastAPI) -> AsyncIterator[None]:
+        service.start()
+        yield
+        service.stop()
+
+    site = FastAPI(
+        title="Lockstep",
+        description=ABOUT,
+        version=version("lockstep"),
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    site.state.service = service
+    site.state.shelf = Shelf(service.app)
+    problems.install(site)
+    for module in (files, home, images, events, health, entry):
+        site.include_router(module.router)
+    upload = getattr(service.settings, "job_max_bytes", DEFAULT_UPLOAD_BYTES)
+    return Guard(site, service.hosts, service.sessions, upload)
+
+
+def serve(app: Lockstep, options: Options) -> None:
+    """Serve until SIGTERM or Ctrl-C.
+
+    Raises:
+        SettingsError: the address cannot be bound.
+        DatabaseError: the tables are of another layout, or cannot be made.
+    """
+    import uvicorn
+
+    service = Service(app, options)
+    config = uvicorn.Config(
+        build(service),
+        host=options.host,
+        port=options.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        # Open event streams are told to end; nothing else takes longer.
+        timeout_graceful_shutdown=3,
+    )
+    config.load()
+    try:
+        sockets = [config.bind_socket()]
+    except SystemExit:
+        raise SettingsError(
+            f"--host {options.host} --port {options.port}: the address cannot be bound; is "
+            "another service there? Name another --port"
+        ) from None
+    uvicorn.Server(config).run(sockets=sockets)
