@@ -6,7 +6,6 @@ A browser says that it takes ``text/html``; whoever does not say so gets JSON.
 from __future__ import annotations
 
 import gzip
-import json
 from datetime import datetime
 from functools import cache
 from hashlib import sha256
@@ -127,7 +126,7 @@ def _environment() -> Environment:
         name=printable,
         key=lambda key: quote(key, safe="/"),
         quoted=lambda text: quote(text, safe=""),
-        pretty=lambda value: json.dumps(value, indent=2, ensure_ascii=False),
+        fields=fields,
     )
     environment.globals.update(asset=asset)
     return environment
@@ -165,6 +164,20 @@ def when(iso: str | None) -> Markup:
     return Markup('<time datetime="{}" title="{}">{}</time>').format(
         iso, escape(iso), f"{moment:%Y-%m-%d %H:%M:%S}"
     )
+
+
+def fields(schema: dict[str, Any]) -> str:
+    """The fields of a JSON schema, a line each: name, type, and what it is."""
+    lines = []
+    for name, what in schema.get("properties", {}).items():
+        kinds = [item.get("type", _named(item)) for item in what.get("anyOf", [what])]
+        note = f"  {what['description']}" if "description" in what else ""
+        lines.append(f"{name}: {' or '.join(kinds)}{note}")
+    return "\n".join(lines)
+
+
+def _named(item: dict[str, Any]) -> str:
+    return str(item.get("$ref", "anything")).rpartition("/")[2]
 
 
 class Asset:

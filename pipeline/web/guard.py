@@ -66,10 +66,11 @@ class Guard:
             return
         number = secrets.token_hex(6)
         scope.setdefault("state", {})["request_id"] = number
-        started = False
+        started = ended = False
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal started
+            nonlocal started, ended
+            ended = message["type"] == "http.response.body" and not message.get("more_body")
             if message["type"] == "http.response.start":
                 started = True
                 headers = MutableHeaders(scope=message)
@@ -88,8 +89,10 @@ class Guard:
         except Exception:
             # A name may hold line breaks, and the log is read by the line.
             log.exception("request %s: %s %r", number, scope["method"], scope["path"])
+            if started and not ended:
+                raise  # the server cuts the connection: half an answer must not look like a whole
             if started:
-                raise
+                return
             answer = problem(scope, 500, "something went wrong here; the log says what")
             await answer(scope, receive, send_with_headers)
 

@@ -50,6 +50,11 @@ def install(site: FastAPI) -> None:
             answer.headers[name] = value
         return answer
 
+    @site.exception_handler(Exception)
+    async def _(request: Request, error: Exception) -> Response:
+        # The error goes on to the guard, which logs it.
+        return problem(request.scope, 500, "something went wrong here; the log says what")
+
     @site.exception_handler(LockstepError)
     async def _(request: Request, error: LockstepError) -> Response:
         status, words = public(error)
