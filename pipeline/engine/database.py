@@ -11,7 +11,12 @@ from datapipe.store.database import DBConn
 
 from pipeline.engine.state import LAYOUT, StateBook
 from pipeline.errors import DatabaseError
-from pipeline.tables import LAYOUT_VERSION, state_table
+from pipeline.tables import (
+    LAYOUT_VERSION,
+    state_table,
+    takedown_files_table,
+    takedowns_table,
+)
 
 
 def connect(url: str) -> DBConn:
@@ -29,7 +34,8 @@ def connect(url: str) -> DBConn:
     if connection.con.dialect.name == "sqlite":
         sa.event.listen(connection.con, "connect", _tune_sqlite)
         connection.con.dispose()
-    state_table(connection.sqla_metadata)
+    for untracked in (state_table, takedowns_table, takedown_files_table):
+        untracked(connection.sqla_metadata)
     return connection
 
 
