@@ -8,6 +8,7 @@
     ├── DatabaseError             the database cannot be used as it is
     ├── LockedError               another run holds the lock              exit code 3
     ├── TooManyRemovedError       the input folder looks unmounted        exit code 4
+    ├── NotFoundError             what was named is not known
     ├── OutputError               a rendition could not be written (full disk, no rights)
     ├── ImageError                one original cannot be made into a rendition; never ends a run
     ├── CsvError                  a CSV of products has faults
@@ -52,6 +53,10 @@ class TooManyRemovedError(LockstepError):
     """So many originals are gone at once that a missing disk is more likely than intent."""
 
     exit_code = 4
+
+
+class NotFoundError(LockstepError):
+    """What a person named (an original, a takedown) is not known."""
 
 
 class OutputError(LockstepError):

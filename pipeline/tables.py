@@ -4,8 +4,8 @@
 ``input_images``   a row per original below ``input/``: what the file system says of it
 ``renditions``     a row per original and recipe: what was made, of which bytes, by what
 
-Not tracked: ``lockstep_state``, a few values about the tables themselves, and ``runs``, what the
-last runs did.
+Not tracked: ``takedowns`` and ``takedown_files`` (who took what down, and why), ``runs`` (what the
+last runs did), and ``lockstep_state`` (a few values about the tables themselves).
 
 datapipe-core keeps a ``<table>_meta`` beside each tracked table, and ``render_meta`` for the step.
 """
@@ -34,6 +34,16 @@ class State(str, enum.Enum):
 
     OK = "ok"
     FAILED = "failed"
+    TAKEN_DOWN = "taken_down"
+
+
+class TakedownState(str, enum.Enum):
+    """Where a takedown is. Its SHA-256 is barred in every state but the last."""
+
+    REMOVING = "removing"
+    IN_FORCE = "in_force"
+    LIFTING = "lifting"
+    LIFTED = "lifted"
 
 
 class TrackedTable(TableStoreDB):
@@ -111,7 +121,7 @@ def input_images_columns() -> list[sa.Column[Any]]:
 def renditions_columns() -> list[sa.Column[Any]]:
     """What was made of which bytes, by which recipe and renderer, and in which state it is.
 
-    ``file`` is below ``output/``, and NULL where the state is ``failed``. ``sha256`` and
+    ``file`` is below ``output/``, and NULL where the state is not ``ok``. ``sha256`` and
     ``original_bytes`` are the original's, ``file_sha256`` and ``size_bytes`` the rendition's.
     ``since`` is the Unix time, in seconds, at which the state and its reason began.
     """
@@ -131,6 +141,53 @@ def renditions_columns() -> list[sa.Column[Any]]:
         sa.Column("fingerprint", sa.String, nullable=False),
         sa.Column("renderer", sa.BigInteger, nullable=False),
     ]
+
+
+def takedowns_table(metadata: sa.MetaData) -> sa.Table:
+    """``takedowns``: the audit of what was taken down. Rows are never deleted.
+
+    ``size_bytes`` is the size of the original of these bytes, NULL where none was ever seen.
+    ``target`` is what the person named. Times are Unix times in seconds.
+    """
+    return sa.Table(
+        "takedowns",
+        metadata,
+        sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+        sa.Column("sha256", sa.String, nullable=False, index=True),
+        sa.Column("size_bytes", sa.BigInteger, nullable=True),
+        sa.Column("target", sa.String, nullable=False),
+        sa.Column("state", sa.String, nullable=False, index=True),
+        sa.Column("purge", sa.Boolean, nullable=False),
+        sa.Column("reason", sa.String, nullable=False),
+        sa.Column("who", sa.String, nullable=False),
+        sa.Column("created_ts", sa.Float, nullable=False),
+        sa.Column("lifted_ts", sa.Float, nullable=True),
+        sa.Column("lifted_by", sa.String, nullable=True),
+        # An id is never given twice, also when the last row was removed by hand.
+        sqlite_autoincrement=True,
+        extend_existing=True,
+    )
+
+
+def takedown_files_table(metadata: sa.MetaData) -> sa.Table:
+    """``takedown_files``: each original and each rendition that a takedown removed.
+
+    ``path`` is below ``input/`` or ``output/``. Of originals: ``kept`` is the place below the
+    quarantine folder, NULL where there is nothing to put back; ``removed`` says that it is out of
+    ``input/``; ``restored`` is the path that a lift put it back to.
+    """
+    return sa.Table(
+        "takedown_files",
+        metadata,
+        sa.Column("takedown", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("kind", sa.String, primary_key=True),
+        sa.Column("path", Key, primary_key=True),
+        sa.Column("kept", Key, nullable=True, index=True),
+        sa.Column("removed", sa.Boolean, nullable=False),
+        sa.Column("restored", Key, nullable=True),
+        sa.Index("ix_takedown_files_path", "path"),
+        extend_existing=True,
+    )
 
 
 def state_table(metadata: sa.MetaData) -> sa.Table:

@@ -12,7 +12,13 @@ from datapipe.store.database import DBConn
 
 from pipeline.engine.state import LAYOUT, StateBook
 from pipeline.errors import DatabaseError
-from pipeline.tables import LAYOUT_VERSION, runs_table, state_table
+from pipeline.tables import (
+    LAYOUT_VERSION,
+    runs_table,
+    state_table,
+    takedown_files_table,
+    takedowns_table,
+)
 
 
 def connect(url: str) -> DBConn:
@@ -30,8 +36,8 @@ def connect(url: str) -> DBConn:
     if connection.con.dialect.name == "sqlite":
         sa.event.listen(connection.con, "connect", _tune_sqlite)
         connection.con.dispose()
-    state_table(connection.sqla_metadata)
-    runs_table(connection.sqla_metadata)
+    for untracked in (state_table, runs_table, takedowns_table, takedown_files_table):
+        untracked(connection.sqla_metadata)
     return connection
 
 

@@ -1,5 +1,7 @@
 """One run at a time on one database, by a lock that dies with its process.
 
+A second lock, held for moments, keeps a takedown and the publishing of a run apart.
+
 SQLite: a lock of the operating system (``flock``) on ``<database>.lock``. PostgreSQL: an advisory
 lock on a connection of its own, so that two machines cannot run on one database either.
 Who holds the lock stands in ``<database>.lock.json``, or in the server's list of connections.
@@ -24,6 +26,9 @@ from pipeline.errors import DatabaseError, LockedError
 # "LOCKSTEP" in ASCII, as one 64-bit number: the key of the advisory lock.
 ADVISORY_KEY = int.from_bytes(b"LOCKSTEP", "big")
 POLL_S = 0.1
+# "LOCKPUBL", the key of the second lock.
+PUBLISH_KEY = int.from_bytes(b"LOCKPUBL", "big")
+PUBLISH_POLL_S = 0.01
 
 
 @contextlib.contextmanager
@@ -62,6 +67,42 @@ def holder(connection: DBConn) -> str | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return _holder(note).strip(" ()") or None
+
+
+@contextlib.contextmanager
+def publish_lock(connection: DBConn) -> Iterator[None]:
+    """Wait for, and hold, the right to publish renditions or to take some down.
+
+    A run holds it from its look at the takedowns until the rows of a batch are written. So a
+    takedown that holds it finds either the rows of what was published, or a run that will look.
+    """
+    url = sa.make_url(connection.connstr)
+    if url.database is None or "postgres" in url.drivername:
+        with connection.con.connect() as con:
+            con.execute(sa.select(sa.func.pg_advisory_lock(PUBLISH_KEY)))
+            con.commit()
+            try:
+                yield
+            finally:
+                with contextlib.suppress(sa.exc.SQLAlchemyError):
+                    con.execute(sa.select(sa.func.pg_advisory_unlock(PUBLISH_KEY)))
+                    con.commit()
+        return
+    from filelock import FileLock
+
+    path = Path(url.database)
+    lock = FileLock(path.with_name(path.name + ".publish.lock"))
+    try:
+        lock.acquire(poll_interval=PUBLISH_POLL_S)
+    except OSError as error:
+        raise DatabaseError(
+            f"{path}.publish.lock: the lock file cannot be made ({error.strerror}); "
+            "the database's folder must be writable"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextlib.contextmanager

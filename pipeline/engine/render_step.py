@@ -178,6 +178,9 @@ class _Rendering:
             # After a cut-off run, a file may hold other bytes than its row says: take none of them.
             recovering = self.run.recovering
             maybe_known: Set[int] = set() if recovering else self.pending.sizes_known(page)
+            # What was taken down is told by its hash, and not even decoded.
+            sizes = {original.size_bytes for original in page if original.size_bytes}
+            maybe_known = maybe_known | self.publisher.takedowns.barred_sizes(sizes)
             plain: list[Task] = []
             to_compare: list[Task] = []
             for original in page:
@@ -236,7 +239,8 @@ class _Rendering:
         waiting: list[Outcome] = []
         for outcome in self._through_workers([task._replace(hash_only=True) for task in tasks]):
             complete = len(outcome.unchanged) == len(by_path[outcome.path].wanted)
-            if outcome.sha256 is None or outcome.unsettled or complete:
+            is_barred = bool(self.publisher.takedowns.barred_among([outcome.sha256]))
+            if outcome.sha256 is None or outcome.unsettled or complete or is_barred:
                 self.publisher.add(outcome)
             else:
                 waiting.append(outcome)

@@ -18,6 +18,7 @@ class Report:
     rendered: int = 0
     reused: int = 0
     deleted: int = 0
+    taken_down: int = 0
     failed: int = 0
     failed_before: int = 0
     in_step: int = 0
@@ -43,6 +44,7 @@ class Report:
                 "rendered": self.rendered,
                 "reused": self.reused,
                 "deleted": self.deleted,
+                "taken_down": self.taken_down,
                 "failed": self.failed,
                 "failed_before": self.failed_before,
                 "in_step": self.in_step,
@@ -64,6 +66,7 @@ class Report:
                 (self.rendered, f"{would}rendered"),
                 (self.reused, f"{would}reused"),
                 (self.deleted, f"{would}deleted"),
+                (self.taken_down, "taken down"),
                 (self.failed, "failed"),
                 (self.failed_before, "failed before"),
                 (self.pending, "still to do"),

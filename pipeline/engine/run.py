@@ -21,6 +21,7 @@ from pipeline.engine.state import INTERRUPTED
 from pipeline.engine.status import count_states
 from pipeline.errors import LockstepError
 from pipeline.tables import State
+from pipeline.takedowns import finish
 
 
 def run_once(
@@ -39,6 +40,7 @@ def run_once(
     try:
         with open_run(app.connection, app.settings, options, progress) as run:
             recover(run, app.renders)
+            run.report.warnings += finish(app)
             try:
                 if steps is None:
                     app.render.pending.look_ahead()

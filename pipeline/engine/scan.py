@@ -26,6 +26,7 @@ from pipeline.engine.walk import Found, Passed, Row, walk
 from pipeline.errors import TooManyRemovedError
 from pipeline.settings import Settings
 from pipeline.tables import TrackedTable
+from pipeline.takedowns.book import TakedownBook
 
 # Rows written at once: 2,000 x 5 values stay below SQLite's 32,766 variables in upstream's reads.
 CHUNK_ROWS = 2_000
@@ -86,13 +87,17 @@ def compare(
         _gone(path, difference)
 
 
-def refuse_too_many(difference: Difference, max_percent: float, folder: Path) -> None:
+def refuse_too_many(
+    difference: Difference, max_percent: float, folder: Path, meant: int = 0
+) -> None:
     """Raise where so many are gone that a missing disk is likelier than intent.
+
+    ``meant`` of them are known to be gone for good.
 
     Raises:
         TooManyRemovedError: at least 100, and more than ``max_percent`` of all.
     """
-    removed, known = len(difference.removed), difference.known
+    removed, known = len(difference.removed) - meant, difference.known
     if removed >= REMOVED_AT_LEAST and removed * 100 > known * max_percent:
         raise TooManyRemovedError(
             f"{folder}: {removed:,} of {known:,} originals are gone, more than the "
@@ -227,7 +232,9 @@ class ScanStep(ComputeStep):
                 self._store(waiting, run)
         self._store(waiting, run)
         if not allowed:
-            refuse_too_many(difference, self.settings.max_removed_percent, folder)
+            # What takedowns took out is meant to be gone.
+            meant = TakedownBook(run.connection).removed_among(difference.removed)
+            refuse_too_many(difference, self.settings.max_removed_percent, folder, meant)
         for start in range(0, len(difference.removed), CHUNK_ROWS):
             gone = pd.DataFrame({"path": difference.removed[start : start + CHUNK_ROWS]})
             with one_transaction(run.connection):
