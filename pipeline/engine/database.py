@@ -70,7 +70,7 @@ def one_transaction(connection: DBConn) -> Iterator[None]:
     """
     engine = connection.con
     if "begin" not in vars(engine):
-        engine.begin = functools.partial(_begin, engine)  # type: ignore[method-assign]
+        engine.begin = functools.partial(_begin, engine)  # type: ignore[method-assign, assignment]
     with sa.Engine.begin(engine) as con:
         outer = vars(_joined).get("by_engine", {})
         _joined.by_engine = {**outer, id(engine): con}

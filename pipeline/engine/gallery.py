@@ -107,7 +107,7 @@ def folders(pending: Pending, folder: str = "") -> list[str]:
 
 
 def times(pending: Pending, path: str) -> list[dict[str, str]]:
-    """What happened to one original, as far as the tables remember: time, and what, oldest first."""
+    """What happened to one original, as far as the tables remember, the oldest first."""
     told: list[tuple[float, str]] = []
     tables = (
         (pending.originals.meta, "found in the input folder", "found changed"),
@@ -197,9 +197,7 @@ def _pending_paths(
     return _cut(list(con.execute(query.limit(limit + 1)).scalars()), limit)
 
 
-def _described(
-    con: sa.Connection, pending: Pending, paths: Sequence[str]
-) -> list[dict[str, Any]]:
+def _described(con: sa.Connection, pending: Pending, paths: Sequence[str]) -> list[dict[str, Any]]:
     if not paths:
         return []
     originals, made = pending.original_table, pending.table
@@ -261,13 +259,11 @@ def _rendition(row: sa.Row[Any], waiting: set[tuple[str, str]]) -> dict[str, Any
     return {name: value for name, value in described.items() if value is not None}
 
 
-def _worst(found: list[str]) -> str:
+def _worst(found: Sequence[str]) -> str:
     """The state of an original: that of its renditions which matters most to a person."""
-    for state in (*(s.value for s in State if s not in (State.OK, State.FAILED)), PENDING):
+    for state in (State.TAKEN_DOWN.value, PENDING, State.FAILED.value):
         if state in found:
             return state
-    if State.FAILED.value in found:
-        return State.FAILED.value
     return State.OK.value if found else PENDING
 
 

@@ -1,4 +1,4 @@
-"""History: what the last runs did. A run that found nothing to do leaves no trace, and writes none."""
+"""History: what the last runs did. A run that found nothing to do writes nothing."""
 
 from __future__ import annotations
 
@@ -45,9 +45,7 @@ def remember_stop(connection: DBConn, error: LockstepError, seconds: float) -> N
     _write(connection, seconds, stopped_by=str(error))
 
 
-def runs(
-    connection: DBConn, limit: int = 20, before: int | None = None
-) -> list[dict[str, Any]]:
+def runs(connection: DBConn, limit: int = 20, before: int | None = None) -> list[dict[str, Any]]:
     """The last runs, newest first: id, when they began, seconds, counts or what stopped them.
 
     ``before``: only those of a lower id, for the page after.

@@ -46,8 +46,10 @@ def show(scope: Scope, template: str, status: int = 200, **values: Any) -> Respo
     """A page."""
     said = unquote(cookie_parser(Headers(scope=scope).get("cookie", "")).get(SAID, ""))
     shared = scope["app"].state.service.shared()
-    text = _environment().get_template(template).render(
-        here=scope["path"], said=said, **shared, **values
+    text = (
+        _environment()
+        .get_template(template)
+        .render(here=scope["path"], said=said, **shared, **values)
     )
     answer = _packed(scope, text.encode(), status)
     if said:
@@ -60,14 +62,18 @@ def problem(scope: Scope, status: int, message: str) -> Response:
     number = scope["state"]["request_id"]
     if wants_json(scope):
         return JSONResponse({"error": message, "request_id": number}, status)
-    text = _environment().get_template("problem.html").render(
-        here=scope["path"],
-        said="",
-        logged_in=False,
-        status=status,
-        heading=HEADINGS.get(status, "That did not work"),
-        message=message,
-        request_id=number,
+    text = (
+        _environment()
+        .get_template("problem.html")
+        .render(
+            here=scope["path"],
+            said="",
+            logged_in=False,
+            status=status,
+            heading=HEADINGS.get(status, "That did not work"),
+            message=message,
+            request_id=number,
+        )
     )
     return _packed(scope, text.encode(), status)
 

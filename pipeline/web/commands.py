@@ -8,7 +8,11 @@ import click
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
-    "--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0: any free one."
+    "--port",
+    default=8000,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="0: any.",
 )
 @click.option("--no-watch", is_flag=True, help="Run when asked on the page, and at no other time.")
 @click.option(

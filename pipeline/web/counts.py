@@ -42,7 +42,7 @@ class Counts:
         self._asking = threading.Lock()
 
     def get(self) -> dict[str, Any] | None:
-        """The counts that ``datapipe status`` prints, and ``counted``; ``None`` before the first."""
+        """What ``datapipe status`` prints, and ``counted``; ``None`` before the first count."""
         if self._counted is None or self._is_stale():
             may_wait = self._counted is not None and self._cost_s <= AT_ONCE_S
             if may_wait or self._counted is None:

@@ -25,6 +25,7 @@ from pipeline.engine.pending import Pending
 from pipeline.imaging import format_of_suffix
 from pipeline.names import name_of
 from pipeline.tables import State
+from pipeline.takedowns import was_taken_down
 from pipeline.web.documented import page_or
 from pipeline.web.home import service_of
 
@@ -177,13 +178,8 @@ def inside(folder: Path, key: str, may_be_link: bool = False) -> str | None:
         return None
 
 
-def was_taken_down(app: Lockstep, key: str) -> bool:
-    """Whether a file that is not there was taken down, rather than never made."""
-    return False
-
-
 def not_modified(request: Request, etag: str, mtime_s: float) -> bool:
-    """Whether the one who asks has it already (RFC 9110, 13.1: the tag decides where there is one)."""
+    """Whether the one who asks has it already; a tag, where there is one, decides (RFC 9110)."""
     tags = request.headers.get("if-none-match")
     if tags is not None:
         given = [tag.strip().removeprefix("W/") for tag in tags.split(",")]

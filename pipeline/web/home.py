@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
 from pipeline.app import Lockstep
@@ -22,6 +23,7 @@ from pipeline.recipes import load_recipes
 from pipeline.web import models, requests
 from pipeline.web.answers import answer, back, wants_json
 from pipeline.web.documented import page_or
+from pipeline.web.keys import clean_key
 from pipeline.web.problems import public
 from pipeline.web.service import Service
 
@@ -65,7 +67,7 @@ def failed(request: Request) -> Response:
 @router.post(
     "/retries",
     status_code=202,
-    responses=page_or(models.Retried, 413, 415, 422, status=202),
+    responses=page_or(models.Retried, 404, 413, 415, 422, status=202),
     openapi_extra=requests.body_of(models.RetryRequest, required=False),
 )
 async def retries(request: Request) -> Response:
@@ -74,8 +76,11 @@ async def retries(request: Request) -> Response:
     service = service_of(request)
     folder = service.settings.input_dir
     # As whole paths: a key could be mistaken for a path below the working folder.
-    paths = [str(folder / name_of(path)) for path in wanted.paths]
-    count = await run_in_threadpool(retry, service.app, paths)
+    paths = [str(folder / name_of(clean_key(path))) for path in wanted.paths]
+    try:
+        count = await run_in_threadpool(retry, service.app, paths)
+    except LockstepError:
+        raise HTTPException(404, "no original of that name is known") from None
     service.changed()
     if wants_json(request.scope):
         return answer(request, "", {"retried": count}, 202)

@@ -14,11 +14,13 @@ from pipeline.engine.explain import explain
 from pipeline.engine.gallery import Wanted
 from pipeline.imaging import format_of_suffix
 from pipeline.names import name_of
+from pipeline.takedowns.book import Kind, TakedownBook
 from pipeline.web import models
 from pipeline.web.answers import answer, wants_json
 from pipeline.web.documented import page_or
 from pipeline.web.files import INLINE
 from pipeline.web.home import service_of
+from pipeline.web.keys import clean_key
 
 router = APIRouter()
 
@@ -34,7 +36,7 @@ def images(
     after: models.Text = "",
     limit: int = Query(PAGE, ge=1, le=500),
 ) -> Response:
-    """Originals by name, a page at a time; narrowed down by state, folder, and a text in the name."""
+    """Originals by name, a page at a time; by state, folder, and a text in the name."""
     service = service_of(request)
     pending = service.app.render.pending
     wanted = Wanted(state, folder.strip("/"), text.strip())
@@ -69,7 +71,7 @@ def images(
     )
 
 
-@router.get("/images/{path:path}", responses=page_or(models.ImageStory, 404))
+@router.get("/images/{path:path}", responses=page_or(models.ImageStory, 404, 410))
 def image(request: Request, path: str) -> Response:
     """One original and its renditions, what the next run would do with it, and its history."""
     service = service_of(request)
@@ -96,9 +98,12 @@ def known(app: Any, path: str) -> dict[str, Any]:
     """The original of a path from a request, by its row.
 
     Raises:
-        HTTPException: 404, there is none. Nothing but a row's key is ever looked for on the disk.
+        HTTPException: 404, there is none; 410, it was taken down. Nothing but a row's key is ever
+            looked for on the disk.
     """
-    found = None if "\0" in path else gallery.describe(app.render.pending, path)
+    found = gallery.describe(app.render.pending, clean_key(path))
+    if found is None and TakedownBook(app.connection).has_removed(Kind.ORIGINAL, path):
+        raise HTTPException(410, "this was taken down; the page of takedowns says why")
     if found is None:
         raise HTTPException(404, "no original of that name is known")
     return found

@@ -9,6 +9,15 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 # No path, host or text of ours holds a NUL, and PostgreSQL takes none.
 Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=4096)]
 NonEmpty = Annotated[str, StringConstraints(pattern=r"^[^\x00]*\S[^\x00]*$", max_length=2000)]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{64}$")]
+# The largest number that a column of ids holds.
+ID_MAX = 2**31 - 1
+
+
+class Sent(BaseModel):
+    """What is sent to us. An unknown field is refused, for it was meant for something."""
+
+    model_config = ConfigDict(extra="forbid")
 
 
 class Problem(BaseModel):
@@ -146,10 +155,9 @@ class Failed(BaseModel):
     failed: int
 
 
-class RetryRequest(BaseModel):
+class RetryRequest(Sent):
     """What to try again; everything that failed where no path is given."""
 
-    model_config = ConfigDict(extra="forbid")
     paths: list[NonEmpty] = Field(default=[], max_length=1000)
 
 
@@ -168,3 +176,41 @@ class RecipeChange(BaseModel):
     removed: list[str]
     preview: dict[str, Any] | None
     fault: str | None
+
+
+class Takedown(BaseModel):
+    """One takedown in the audit."""
+
+    model_config = ConfigDict(extra="allow")
+    id: int
+    sha256: str
+    state: str
+    who: str
+    reason: str
+    when: str
+
+
+class Takedowns(BaseModel):
+    """A page of the audit. Go on with ``before`` = ``next``."""
+
+    takedowns: list[Takedown]
+    next: int | None
+
+
+class TakenDown(BaseModel):
+    """What a takedown did: the originals that went, and how many renditions were deleted."""
+
+    id: int
+    sha256: str
+    originals: list[str]
+    renditions: int
+
+
+class Lifted(BaseModel):
+    """What a lift put back. ``set_apart``: from the old path to the new one, where it was taken."""
+
+    sha256: str
+    takedowns: list[int]
+    originals: list[str]
+    set_apart: dict[str, str]
+    missing: list[str]

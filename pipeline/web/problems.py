@@ -27,6 +27,8 @@ PUBLIC: dict[str, tuple[int, str | None]] = {
     "DatabaseError": (503, "the database cannot be used right now; the log says why"),
     "OutputError": (503, "a file cannot be written or removed right now; the log says why"),
     "LockedError": (409, "another run is at work; try again when it is done"),
+    "JobNotFoundError": (404, "there is no job with that number"),
+    "NotFoundError": (404, "nothing of that name is known here"),
     "TooManyRemovedError": (503, "most originals are gone at once; the log says more"),
 }
 
@@ -37,7 +39,7 @@ def public(error: Exception) -> tuple[int, str]:
         if kind.__name__ in PUBLIC:
             status, words = PUBLIC[kind.__name__]
             return status, words or str(error)
-    return 422, str(error)
+    return 409, "that cannot be done now; the log says why"
 
 
 def install(site: FastAPI) -> None:
@@ -58,8 +60,7 @@ def install(site: FastAPI) -> None:
     @site.exception_handler(LockstepError)
     async def _(request: Request, error: LockstepError) -> Response:
         status, words = public(error)
-        if status >= 500:
-            log.error("request %s: %s", request.state.request_id, error)
+        log.warning("request %s: %s", request.state.request_id, error)
         return problem(request.scope, status, words)
 
     @site.exception_handler(SQLAlchemyError)

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 from pipeline.app import Lockstep
 from pipeline.errors import SettingsError
 from pipeline.settings import Settings
-from pipeline.web import entry, events, files, health, home, images, problems
+from pipeline.web import entry, events, files, health, home, images, problems, takedowns
 from pipeline.web.files import Shelf
 from pipeline.web.guard import Guard
 from pipeline.web.hosts import is_loopback
@@ -60,7 +60,7 @@ def build(service: Service) -> ASGIApp:
     site.state.service = service
     site.state.shelf = Shelf(service.app)
     problems.install(site)
-    for module in (files, home, images, events, health, entry):
+    for module in (files, home, images, takedowns, events, health, entry):
         site.include_router(module.router)
     upload = getattr(service.settings, "job_max_bytes", DEFAULT_UPLOAD_BYTES)
     return Guard(site, service.hosts, service.sessions, upload)

@@ -164,9 +164,7 @@ class Shown:
         self._told = time.monotonic()
         taken = self._told - self._began
         left = taken / self._done * (self._total - self._done) if self._done else None
-        self.worker.show(
-            Doing("running", self._what, self._done, self._total, self.began_ts, left)
-        )
+        self.worker.show(Doing("running", self._what, self._done, self._total, self.began_ts, left))
 
 
 def as_json(doing: Doing) -> dict[str, Any]:
