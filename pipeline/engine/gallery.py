@@ -28,6 +28,17 @@ CHECKED = 2_000
 AFTER_SLASH = chr(ord("/") + 1)
 FOLDERS_SHOWN = 60
 PENDING = "pending"
+# A rendition of which no row says anything yet.
+NOT_YET = {
+    "recipe": None,
+    "state": PENDING,
+    "file": None,
+    "width_px": None,
+    "height_px": None,
+    "size_bytes": None,
+    "reason": None,
+    "since": None,
+}
 
 
 @dataclass(frozen=True)
@@ -228,7 +239,7 @@ def _described(con: sa.Connection, pending: Pending, paths: Sequence[str]) -> li
         renditions = [_rendition(row, waiting) for row in by_path.get(path, [])]
         known = {rendition["recipe"] for rendition in renditions}
         renditions += [
-            {"recipe": recipe, "state": PENDING}
+            {**NOT_YET, "recipe": recipe}
             for of, recipe in sorted(waiting)
             if of == path and recipe not in known
         ]
@@ -246,7 +257,7 @@ def _described(con: sa.Connection, pending: Pending, paths: Sequence[str]) -> li
 
 
 def _rendition(row: sa.Row[Any], waiting: set[tuple[str, str]]) -> dict[str, Any]:
-    described = {
+    return {
         "recipe": row.recipe,
         "state": PENDING if (row.path, row.recipe) in waiting else row.state,
         "file": row.file,
@@ -256,7 +267,6 @@ def _rendition(row: sa.Row[Any], waiting: set[tuple[str, str]]) -> dict[str, Any
         "reason": row.reason,
         "since": iso(row.since),
     }
-    return {name: value for name, value in described.items() if value is not None}
 
 
 def _worst(found: Sequence[str]) -> str:

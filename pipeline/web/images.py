@@ -51,14 +51,15 @@ def images(
     if wants_json(request.scope):
         return answer(request, "", data)
     asked = {"state": state, "folder": wanted.folder, "text": wanted.text}
-    asked = {name: value for name, value in asked.items() if value}
-    more = f"/images?{urlencode({**asked, 'after': found.next})}" if found.next else None
+    narrowed = {name: value for name, value in asked.items() if value}
+    more = f"/images?{urlencode({**narrowed, 'after': found.next})}" if found.next else None
     inside = [] if after else gallery.folders(pending, wanted.folder)
     return answer(
         request,
         "images.html",
         data,
         asked=asked,
+        narrowed=bool(narrowed),
         after=after,
         more=more,
         states=gallery.states(),
@@ -112,7 +113,7 @@ def known(app: Any, path: str) -> dict[str, Any]:
 def with_urls(image: dict[str, Any]) -> dict[str, Any]:
     """An original whose renditions say where they are served."""
     renditions = [
-        {**item, "url": f"/files/{quote(item['file'])}"} if item.get("file") else item
+        {**item, "url": f"/files/{quote(item['file'])}" if item["file"] else None}
         for item in image["renditions"]
     ]
     return {**image, "renditions": renditions}
@@ -120,7 +121,7 @@ def with_urls(image: dict[str, Any]) -> dict[str, Any]:
 
 def _thumb(image: dict[str, Any]) -> dict[str, Any] | None:
     """The smallest rendition that there is."""
-    there = [item for item in image["renditions"] if item.get("url")]
+    there = [item for item in image["renditions"] if item["url"]]
     return min(there, key=lambda item: item["width_px"] * item["height_px"], default=None)
 
 
