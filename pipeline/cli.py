@@ -4,7 +4,8 @@ Answers go to stdout, everything else to stderr. Exit codes:
 
 ====  ==============================================================================
 0     in step (also: what failed before has not changed)
-1     originals failed in this run; or a check found something
+1     originals or images of jobs failed in this run, or a CSV was rejected; or a check
+      found something
 2     usage, settings, recipes, database or disk: the message says what to do
 3     another run holds the lock
 4     so many originals are gone that nothing was deleted
@@ -37,9 +38,10 @@ TERMINATED = 143
 
 def register(cli: click.Group) -> None:
     """Add our commands to datapipe's group; ``run`` replaces the one that is there."""
+    from pipeline.cli_jobs import job
     from pipeline.cli_takedown import takedown
 
-    for command in (run, status, errors, retry, verify, explain, takedown, serve):
+    for command in (run, status, errors, retry, verify, explain, job, takedown, serve):
         cli.add_command(command)
     database = cli.commands.get("db")
     if isinstance(database, click.Group):
@@ -103,8 +105,7 @@ def _database_fault(error: Exception, context: click.Context) -> _Shown | None:
     return _Shown(explain_database_error(error, app.ds.meta_dbconn))
 
 
-def app_of(context: click.Context) -> Lockstep:
-    """The application that ``app.py`` made, with logging as our commands have it."""
+def _app(context: click.Context) -> Lockstep:
     from pipeline.app import Lockstep
 
     app = context.obj["pipeline"]
@@ -155,7 +156,7 @@ def run(
     from pipeline.engine.context import RunOptions
     from pipeline.engine.progress import for_stderr
 
-    app = app_of(context)
+    app = _app(context)
     options = RunOptions(rehash=rehash, wait=wait, allow_removed=allow_removed)
     if dry_run:
         from pipeline.engine.plan import preview
@@ -172,7 +173,8 @@ def run(
         _print_json(report.as_json())
     else:
         click.echo(report.as_text())
-    context.exit(1 if report.failed else 0)
+    report.join()
+    context.exit(1 if report.failed or report.jobs.bad else 0)
 
 
 def _on_sigterm(number: int, stack: object) -> None:
@@ -340,7 +342,7 @@ def _open_for_reading(context: click.Context) -> Lockstep:
     from pipeline.engine.database import make_tables
     from pipeline.engine.state import StateBook
 
-    app = app_of(context)
+    app = _app(context)
     make_tables(app.connection, StateBook(app.connection))
     return app
 

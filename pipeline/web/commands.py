@@ -35,12 +35,12 @@ def serve(context: click.Context, host: str, port: int, no_watch: bool, insecure
     """
     import logging
 
-    from pipeline.cli import app_of
+    from pipeline.cli import _app
     from pipeline.web.server import refuse_open_door
     from pipeline.web.server import serve as serve_app
     from pipeline.web.service import Options
 
-    app = app_of(context)
+    app = _app(context)
     refuse_open_door(app.settings, host, insecure)
     logging.basicConfig(
         level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
