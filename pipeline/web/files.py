@@ -147,12 +147,13 @@ def _rendition(request: Request, shelf: Shelf, key: str) -> Response:
 def original(request: Request, path: str) -> Response:
     """An original, to be shown beside its renditions; what no browser shows is downloaded."""
     app = service_of(request).app
-    table = app.render.pending.original_table
-    with app.connection.con.begin() as con:
-        known = None
-        if "\0" not in path:
+    file = None
+    for step in () if "\0" in path else app.renders:
+        table = step.pending.original_table
+        with app.connection.con.begin() as con:
             known = con.execute(sa.select(table.c.path).where(table.c.path == path)).scalar()
-    file = None if known is None else inside(app.settings.input_dir, known, may_be_link=True)
+        if known is not None and file is None:
+            file = inside(step.originals_dir, known, may_be_link=True)
     if file is None:
         raise HTTPException(404, "there is no such original")
     form = format_of_suffix(os.path.splitext(path)[1])

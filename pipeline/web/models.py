@@ -214,3 +214,76 @@ class Lifted(BaseModel):
     originals: list[str]
     set_apart: dict[str, str]
     missing: list[str]
+
+
+class JobImages(BaseModel):
+    """Images of a job, by how far they are."""
+
+    total: int
+    fetched: int
+    done: int
+    failed: int
+
+
+class JobListed(BaseModel):
+    """A job as ``datapipe job status --json`` prints it."""
+
+    model_config = ConfigDict(extra="allow")
+    reference: str
+    state: str
+    filename: str
+    created: str
+    ended: str | None
+    rows: int
+    images: JobImages
+    answer: str | None
+
+
+class JobFailure(BaseModel):
+    """One image that could not be had, or not be made into renditions."""
+
+    number: str
+    product: str
+    sequence: int
+    url: str
+    reason: str
+
+
+class Job(JobListed):
+    """One job, with the first of its failures."""
+
+    failures: list[JobFailure]
+    output_url: str | None
+
+
+class Jobs(BaseModel):
+    """A page of jobs. Go on with ``before`` = ``next``."""
+
+    jobs: list[JobListed]
+    next: str | None
+
+
+class JobSubmitted(BaseModel):
+    """The job that was made of a CSV."""
+
+    reference: str
+    status_url: str
+
+
+class CsvFaults(BaseModel):
+    """Every fault of a CSV, the first thousand; ``line`` counts from 1."""
+
+    errors: list[Fault]
+
+
+class JobDeleted(BaseModel):
+    """``removed``: all of it is gone already."""
+
+    reference: str
+    removed: bool
+
+
+class Asked(BaseModel):
+    """How many addresses are asked again."""
+
+    asked: int

@@ -28,6 +28,7 @@ PUBLIC: dict[str, tuple[int, str | None]] = {
     "OutputError": (503, "a file cannot be written or removed right now; the log says why"),
     "LockedError": (409, "another run is at work; try again when it is done"),
     "JobNotFoundError": (404, "there is no job with that number"),
+    "JobNotReadyError": (409, "the job has not got that, at least not yet"),
     "NotFoundError": (404, "nothing of that name is known here"),
     "TooManyRemovedError": (503, "most originals are gone at once; the log says more"),
 }

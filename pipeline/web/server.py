@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 from pipeline.app import Lockstep
 from pipeline.errors import SettingsError
 from pipeline.settings import Settings
-from pipeline.web import entry, events, files, health, home, images, problems, takedowns
+from pipeline.web import entry, events, files, health, home, images, jobs, problems, takedowns
 from pipeline.web.files import Shelf
 from pipeline.web.guard import Guard
 from pipeline.web.hosts import is_loopback
@@ -22,8 +22,6 @@ ABOUT = (
     "Keeps every resized image in step with its original. Each route is a page for people and "
     "JSON for programs: send `Accept: application/json`, or put `.json` behind the path."
 )
-# What an upload may hold before the setting of the jobs is known.
-DEFAULT_UPLOAD_BYTES = 64 << 20
 
 
 def refuse_open_door(settings: Settings, host: str, insecure: bool) -> None:
@@ -60,10 +58,9 @@ def build(service: Service) -> ASGIApp:
     site.state.service = service
     site.state.shelf = Shelf(service.app)
     problems.install(site)
-    for module in (files, home, images, takedowns, events, health, entry):
+    for module in (files, home, jobs, images, takedowns, events, health, entry):
         site.include_router(module.router)
-    upload = getattr(service.settings, "job_max_bytes", DEFAULT_UPLOAD_BYTES)
-    return Guard(site, service.hosts, service.sessions, upload)
+    return Guard(site, service.hosts, service.sessions, service.settings.jobs.max_bytes)
 
 
 def serve(app: Lockstep, options: Options) -> None:
