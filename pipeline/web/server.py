@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import socket
+import sys
 from collections.abc import AsyncIterator
 from importlib.metadata import version
 
@@ -91,4 +93,12 @@ def serve(app: Lockstep, options: Options) -> None:
             f"--host {options.host} --port {options.port}: the address cannot be bound; is "
             "another service there? Name another --port"
         ) from None
-    uvicorn.Server(config).run(sockets=sockets)
+    host, port = sockets[0].getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            print(f"Lockstep is at http://{shown}:{port} (Ctrl-C ends it)", file=sys.stderr)
+
+    Server(config).run(sockets=sockets)
