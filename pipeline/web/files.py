@@ -28,6 +28,7 @@ from pipeline.tables import State
 from pipeline.takedowns import was_taken_down
 from pipeline.web.documented import page_or
 from pipeline.web.home import service_of
+from pipeline.web.keys import PATH
 
 router = APIRouter()
 
@@ -110,11 +111,11 @@ class Shelf:
         raise HTTPException(404, "there is no such file")
 
 
-@router.api_route("/files/{key:path}", methods=["GET", "HEAD"], responses=ANSWERS)
-async def rendition(request: Request, key: str) -> Response:
+@router.api_route(f"/files/{PATH}", methods=["GET", "HEAD"], responses=ANSWERS)
+async def rendition(request: Request, path: str) -> Response:
     """A rendition, ``/files/<recipe>/<path>``. ``ETag`` is the SHA-256 of its content."""
     shelf: Shelf = request.app.state.shelf
-    return await run_in_threadpool(_rendition, request, shelf, key)
+    return await run_in_threadpool(_rendition, request, shelf, path)
 
 
 def _rendition(request: Request, shelf: Shelf, key: str) -> Response:
@@ -142,7 +143,7 @@ def _rendition(request: Request, shelf: Shelf, key: str) -> Response:
 
 
 @router.api_route(
-    "/originals/{path:path}", methods=["GET", "HEAD"], responses=ANSWERS, include_in_schema=False
+    f"/originals/{PATH}", methods=["GET", "HEAD"], responses=ANSWERS, include_in_schema=False
 )
 def original(request: Request, path: str) -> Response:
     """An original, to be shown beside its renditions; what no browser shows is downloaded."""

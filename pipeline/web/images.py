@@ -23,7 +23,7 @@ from pipeline.web.answers import answer, wants_json
 from pipeline.web.documented import page_or
 from pipeline.web.files import INLINE, inside
 from pipeline.web.home import service_of
-from pipeline.web.keys import clean_key
+from pipeline.web.keys import PATH, clean_key
 
 router = APIRouter()
 
@@ -81,7 +81,7 @@ def images(
     )
 
 
-@router.get("/images/{path:path}", responses=page_or(models.ImageStory, 404, 410))
+@router.get(f"/images/{PATH}", responses=page_or(models.ImageStory, 404, 410))
 def image(request: Request, path: str) -> Response:
     """One original and its renditions, what the next run would do with it, and its history."""
     service = service_of(request)

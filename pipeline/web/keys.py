@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import os
 
+from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.exceptions import HTTPException
+
+
+class KeyConvertor(PathConvertor):
+    """As Starlette's ``path``, for names with line breaks in them as well."""
+
+    regex = "(?s:.*)"
+
+
+register_url_convertor("key", KeyConvertor())
+# The rest of a route, as the parameter `path`.
+PATH = "{path:key}"
 
 
 def clean_key(path: str) -> str:
