@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import sqlalchemy as sa
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
+from pipeline.tables import UrlState, fetches_table
 
 if TYPE_CHECKING:
     from pipeline.web.service import Service
@@ -45,6 +48,7 @@ class Metrics:
         running = GaugeMetricFamily("lockstep_running", "Whether this service is at a run")
         running.add_metric([], float(doing.state == "running"))
         yield running
+        yield from self._fetches()
         if counts is None:
             return
         originals = GaugeMetricFamily("lockstep_originals", "Originals that are known")
@@ -62,6 +66,20 @@ class Metrics:
             gauge = GaugeMetricFamily(f"lockstep_{name}", f"Renditions that are {name}")
             gauge.add_metric([], counts[name])
             yield gauge
+
+    def _fetches(self) -> Iterator[Metric]:
+        """Addresses of CSVs by how asking for them ended; ``waiting`` is the queue of fetches."""
+        connection = self.service.app.connection
+        table = fetches_table(connection.sqla_metadata)
+        query = sa.select(table.c.state, sa.func.count()).group_by(table.c.state)
+        with connection.con.begin() as con:
+            counted = dict(con.execute(query).tuples().all())
+        fetches = GaugeMetricFamily(
+            "lockstep_fetches", "Addresses of jobs by how asking for them ended", labels=["state"]
+        )
+        for state in UrlState:
+            fetches.add_metric([state.value], counted.get(state.value, 0))
+        yield fetches
 
 
 def exposition(service: Service) -> tuple[bytes, str]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
 from importlib.metadata import version
+from types import FrameType
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp
@@ -101,4 +103,11 @@ def serve(app: Lockstep, options: Options) -> None:
             await super().startup(sockets)
             print(f"Lockstep is at http://{shown}:{port} (Ctrl-C ends it)", file=sys.stderr)
 
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            # Now, and not after the open event streams have run into the time limit.
+            service.end()
+            super().handle_exit(sig, frame)
+
+    # uvicorn raises the signal again when all is done: then it has done its work.
+    signal.signal(signal.SIGTERM, lambda number, stack: None)
     Server(config).run(sockets=sockets)

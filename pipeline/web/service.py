@@ -57,9 +57,14 @@ class Service:
         if self.options.watch:
             self.worker.ask()
 
-    def stop(self) -> None:
-        """End what is under way; what is done is kept."""
+    def end(self) -> None:
+        """Have everything end that is under way, and wait for none of it."""
         self.listeners.close()
+        self.worker.end()
+
+    def stop(self) -> None:
+        """End, and wait until it has; what is done is kept."""
+        self.end()
         self.worker.stop()
 
     def changed(self) -> None:

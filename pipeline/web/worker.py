@@ -75,10 +75,14 @@ class Worker:
         """Have a run begin as soon as it can be. Asked twice while waiting, it is one run."""
         self._asked.set()
 
-    def stop(self, timeout_s: float = 30.0) -> None:
-        """End the run at work, keep what is done, and wait until its workers are gone."""
+    def end(self) -> None:
+        """Have the run at work end; what is done is kept."""
         self._stopping.set()
         self._asked.set()
+
+    def stop(self, timeout_s: float = 30.0) -> None:
+        """End, and wait until the run and its workers are gone."""
+        self.end()
         if self._thread.is_alive():
             self._thread.join(timeout_s)
 

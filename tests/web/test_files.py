@@ -112,7 +112,9 @@ def test_a_takedown_is_gone_from_the_server_within_a_second(project: Project) ->
         url = "/files/half/a.png"
         tag = server.get(url).headers["etag"]
         began = time.monotonic()
-        answer = server.post("/takedowns", json={"path": "a.png", "reason": "flagged", "who": "Ada"})
+        answer = server.post(
+            "/takedowns", json={"path": "a.png", "reason": "flagged", "who": "Ada"}
+        )
         assert server.get(url, headers={"if-none-match": tag}).status_code == 410
         assert time.monotonic() - began < 10  # a busy machine; the benchmark measures the second
         assert answer.status_code == 201
