@@ -111,7 +111,7 @@ class Shelf:
         raise HTTPException(404, "there is no such file")
 
 
-@router.api_route(f"/files/{PATH}", methods=["GET", "HEAD"], responses=ANSWERS)
+@router.get(f"/files/{PATH}", responses=ANSWERS)
 async def rendition(request: Request, path: str) -> Response:
     """A rendition, ``/files/<recipe>/<path>``. ``ETag`` is the SHA-256 of its content."""
     shelf: Shelf = request.app.state.shelf
@@ -133,7 +133,7 @@ def _rendition(request: Request, shelf: Shelf, key: str) -> Response:
     }
     if not_modified(request, known.etag, status.st_mtime):
         return Response(None, 304, headers)
-    if request.method == "GET" and "range" not in request.headers:
+    if "range" not in request.headers:
         body = _read_small(known, status)
         if body is not None:
             return Response(body, 200, headers, known.media_type)
@@ -142,9 +142,7 @@ def _rendition(request: Request, shelf: Shelf, key: str) -> Response:
     return FileResponse(known.file, 200, headers, known.media_type, stat_result=status)
 
 
-@router.api_route(
-    f"/originals/{PATH}", methods=["GET", "HEAD"], responses=ANSWERS, include_in_schema=False
-)
+@router.get(f"/originals/{PATH}", responses=ANSWERS, include_in_schema=False)
 def original(request: Request, path: str) -> Response:
     """An original, to be shown beside its renditions; what no browser shows is downloaded."""
     app = service_of(request).app

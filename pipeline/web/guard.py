@@ -85,6 +85,9 @@ class Guard:
                 await refusal(scope, receive, send_with_headers)
                 return
             _ask_for_json(scope)
+            if scope["method"] == "HEAD":
+                # As GET; the server, which has the scope as it came, leaves the body out.
+                scope = {**scope, "method": "GET"}
             await self.app(scope, self._counted(scope, receive), send_with_headers)
         except Exception:
             # A name may hold line breaks, and the log is read by the line.

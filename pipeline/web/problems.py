@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Match
 
 from pipeline.errors import LockstepError
 from pipeline.web.answers import problem, wants_json
@@ -51,6 +52,8 @@ def install(site: FastAPI) -> None:
         answer = problem(request.scope, error.status_code, error.detail or "")
         for name, value in (error.headers or {}).items():
             answer.headers[name] = value
+        if error.status_code == 405:
+            answer.headers["allow"] = ", ".join(sorted(_allowed(request)))
         return answer
 
     @site.exception_handler(Exception)
@@ -72,6 +75,16 @@ def install(site: FastAPI) -> None:
     @site.exception_handler(RequestValidationError)
     async def _(request: Request, error: RequestValidationError) -> Response:
         return faulty(request, [_fault(item) for item in error.errors()])
+
+
+def _allowed(request: Request) -> set[str]:
+    """The methods of every route of this path; Starlette names those of the first alone."""
+    found: set[str] = set()
+    for route in request.app.state.routes:
+        match, _ = route.matches(request.scope)
+        if match != Match.NONE:
+            found |= route.methods
+    return found | ({"HEAD"} if "GET" in found else set())
 
 
 def faulty(request: Request, faults: list[dict[str, Any]]) -> Response:

@@ -28,7 +28,7 @@ async def read(request: Request, model: type[ModelT]) -> ModelT:
                 field = model.model_fields.get(name)
                 if field is not None and "list" in str(field.annotation):
                     values.setdefault(name, []).append(value)
-                elif name in model.model_fields:
+                else:
                     values[name] = value
     else:
         body = await request.body()

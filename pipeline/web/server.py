@@ -26,6 +26,7 @@ ABOUT = (
     "Keeps every resized image in step with its original. Each route is a page for people and "
     "JSON for programs: send `Accept: application/json`, or put `.json` behind the path."
 )
+PAGES = (files, home, jobs, images, takedowns, events, health, entry)
 
 
 def refuse_open_door(settings: Settings, host: str, insecure: bool) -> None:
@@ -62,8 +63,9 @@ def build(service: Service) -> ASGIApp:
     site.state.service = service
     site.state.shelf = Shelf(service.app)
     problems.install(site)
-    for module in (files, home, jobs, images, takedowns, events, health, entry):
+    for module in PAGES:
         site.include_router(module.router)
+    site.state.routes = [route for module in PAGES for route in module.router.routes]
     return Guard(site, service.hosts, service.sessions, service.settings.jobs.max_bytes)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Query, Request
-from pydantic import model_validator
+from pydantic import ConfigDict, model_validator
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -24,8 +24,12 @@ PAGE = 50
 class TakedownRequest(models.Sent):
     """What to take down: the ``path`` of an original below the input folder, or a ``sha256``."""
 
-    path: models.Text | None = None
-    sha256: models.Sha256 | None = None
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"oneOf": [{"required": ["path"]}, {"required": ["sha256"]}]},
+    )
+    path: models.NonEmpty = ""
+    sha256: models.Sha256 = ""
     reason: models.NonEmpty
     who: models.Text = ""
     purge: bool = False
@@ -69,7 +73,7 @@ async def take(request: Request) -> Response:
         # As a whole path: a key could be mistaken for a path below the working folder.
         target = str(service.settings.input_dir / name_of(clean_key(wanted.path)))
     else:
-        target = str(wanted.sha256).lower()
+        target = wanted.sha256.lower()
     who = wanted.who.strip() or visitor(request)
     done = await run_in_threadpool(
         take_down, service.app, target, wanted.reason.strip(), who, wanted.purge

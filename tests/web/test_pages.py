@@ -259,15 +259,17 @@ def test_the_reference_names_every_route(server: Server) -> None:
 
 
 def test_a_page_hears_that_something_moved(project: Project) -> None:
-    with serving(project, "--no-watch") as server:
-        with server.client.stream("GET", "/events", timeout=60) as events:
-            assert events.headers["content-type"].startswith("text/event-stream")
-            lines = events.iter_lines()
-            assert next(line for line in lines if line.startswith("event:")) == "event: moved"
-            # A run of another process tells the page as well.
-            project.add("a.png")
-            assert project.process("run").code == 0
-            assert next(line for line in lines if line.startswith("event:")) == "event: moved"
+    with (
+        serving(project, "--no-watch") as server,
+        server.client.stream("GET", "/events", timeout=60) as events,
+    ):
+        assert events.headers["content-type"].startswith("text/event-stream")
+        lines = events.iter_lines()
+        assert next(line for line in lines if line.startswith("event:")) == "event: moved"
+        # A run of another process tells the page as well.
+        project.add("a.png")
+        assert project.process("run").code == 0
+        assert next(line for line in lines if line.startswith("event:")) == "event: moved"
 
 
 def test_sigterm_ends_the_service_and_its_workers(project: Project) -> None:
