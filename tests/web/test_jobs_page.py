@@ -1,38 +1,16 @@
 """A CSV over HTTP: its faults, its reference, its answer, its ZIP, its end."""
 
-import functools
-import http.server
 import io
-import threading
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
-from a_project import Project, picture
+from a_project import Project
 from a_server import HTML, Server, serving
 
 HEADER = "S. No.,Product Name,Input Image Urls\n"
 ENDED = ("completed", "completed_with_errors", "rejected", "failed", "deleted")
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a server with `0.png` to `3.png`."""
-    folder: Path = tmp_path_factory.mktemp("pictures")
-    for number in range(4):
-        (folder / f"{number}.png").write_bytes(picture(".png", number))
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *args: object) -> None:
-            pass
-
-    handler = functools.partial(Quiet, directory=str(folder))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
 
 
 @pytest.fixture(scope="module")
