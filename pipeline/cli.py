@@ -37,8 +37,9 @@ TERMINATED = 143
 def register(cli: click.Group) -> None:
     """Add our commands to datapipe's group; ``run`` replaces the one that is there."""
     from pipeline.cli_takedown import takedown
+    from pipeline.cli_watch import watch
 
-    for command in (run, status, errors, retry, verify, explain, takedown):
+    for command in (run, status, errors, retry, verify, explain, takedown, watch):
         cli.add_command(command)
     database = cli.commands.get("db")
     if isinstance(database, click.Group):

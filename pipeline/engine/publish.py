@@ -84,7 +84,7 @@ class Publisher:
         self.report.pending = self._unsettled
         if self._begun:
             if self._deleted_any and not self._unsettled:
-                forget_deleted(self.meta)
+                forget_deleted(self.meta, self.run.touched)
             if self.run.book.get(INTERRUPTED) == repr(self.run.began_ts):
                 # That of an earlier run stays until a whole run has mended all it left.
                 self.run.book.set(INTERRUPTED, None)

@@ -36,6 +36,9 @@ from pipeline.recipes import load_recipes
 from pipeline.settings import Settings
 from pipeline.workers import Outcome, Task, Wanted
 
+# How often a run that may be asked to stop looks whether it is.
+STOP_POLL_S = 0.2
+
 
 class RenderStep(BaseBatchTransformStep):
     """Keeps ``output`` (renditions) in step with originals x recipes."""
@@ -105,6 +108,7 @@ class _Rendering:
         )
         # Enough tasks ahead that no worker waits while a batch of rows is written.
         self.ahead = max(64, 32 * run.workers.count)
+        self.patience_s = FLUSH_S if run.options.stop is None else STOP_POLL_S
 
     def work(self) -> None:
         try:
@@ -118,6 +122,7 @@ class _Rendering:
         self.publisher.finish()
 
     def _bring_in_step(self) -> None:
+        self.pending.narrow(self.run.touched)
         counts = self.pending.counts(as_looked_ahead=not self.run.clock.has_written)
         if not counts:
             return
@@ -224,7 +229,8 @@ class _Rendering:
             while task is not None and workers.waiting < self.ahead:
                 workers.submit(task)
                 task = next(coming, None)
-            outcome = workers.next_outcome(timeout_s=FLUSH_S)
+            self.run.check_stop()
+            outcome = workers.next_outcome(timeout_s=self.patience_s)
             if outcome is None:
                 self.publisher.flush()
                 continue

@@ -25,11 +25,20 @@ class Report:
     pending: int = 0
     seconds: float = 0.0
     dry_run: bool = False
+    # Some changed paths were looked at, and not the whole folder: nothing is known of the rest.
+    partial: bool = False
     passed: Counter[str] = field(default_factory=Counter)
     failures: list[tuple[str, str]] = field(default_factory=list)
     # Whether there were more of them than are listed.
     more_failures: bool = False
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def did_anything(self) -> bool:
+        """Whether an original or a rendition is another one than before, or failed."""
+        originals = self.new + self.changed + self.removed
+        made = self.rendered + self.reused + self.deleted + self.taken_down + self.failed
+        return bool(originals + made)
 
     def as_json(self) -> dict[str, Any]:
         """The report as ``datapipe run --json`` prints it."""
