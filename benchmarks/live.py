@@ -77,13 +77,14 @@ def main() -> None:
         raise SystemExit(reason)
     folder: Path = options.scratch / "live"
     originals = folder / "input"
-    shutil.rmtree(folder, ignore_errors=True)
-    print(f"making {options.count:,} originals", file=sys.stderr)
-    tiny.make(originals, options.count)
     project = Project(folder / "project", originals, RECIPES, options.workers)
-    project.prepare()
-    print("first run", file=sys.stderr)
-    lockstep.check(project.run(), rendered=options.count * len(RECIPES))
+    if not options.again:
+        shutil.rmtree(folder, ignore_errors=True)
+        print(f"making {options.count:,} originals", file=sys.stderr)
+        tiny.make(originals, options.count)
+        project.prepare()
+        print("first run", file=sys.stderr)
+        lockstep.check(project.run(), rendered=options.count * len(RECIPES))
     found = Findings()
     with watcher(project) as process:
         names = list(tiny.names(options.count))
@@ -95,7 +96,9 @@ def main() -> None:
             found.changed_s.append(time_change(project, name, photo(number)))
             time.sleep(chance.uniform(0.1, 0.9))
         for name in picked[: options.changes // 4]:
+            before = (project.input / name).read_bytes()
             found.removed_s.append(time_removal(project, name))
+            (project.input / name).write_bytes(before)
             time.sleep(chance.uniform(0.1, 0.9))
         if options.flat_changes:
             print(f"{options.flat_changes:,} changes in bursts", file=sys.stderr)
@@ -141,12 +144,11 @@ def watcher(project: Project) -> Iterator[subprocess.Popen[str]]:
         if not process.stdout.readline():
             raise UnexpectedRun("the watcher ended by itself")
         # What it writes later must not fill the pipe.
-        drain = subprocess.Popen(["cat"], stdin=process.stdout, stdout=subprocess.DEVNULL)
+        subprocess.Popen(["cat"], stdin=process.stdout, stdout=subprocess.DEVNULL)
         yield process
     finally:
         process.terminate()
         process.wait()
-        drain.wait()
 
 
 def time_change(project: Project, name: str, data: bytes) -> float:
@@ -267,6 +269,7 @@ def _options() -> argparse.Namespace:
     add("--changes", type=int, default=200, help="single changes (default: %(default)s)")
     add("--flat-changes", type=int, default=10_000, help="for memory; 0: none")
     add("--idle-s", type=float, default=120.0, help="seconds; 0: none (default: %(default)s)")
+    add("--again", action="store_true", help="take the originals and tables of the last time")
     add("--scratch", type=Path, default=default_scratch, help="(default: %(default)s)")
     add("--workers", type=int, default=2, help="(default: %(default)s)")
     add("--json", type=Path, metavar="FILE", help="write every figure to FILE")

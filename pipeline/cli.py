@@ -4,7 +4,8 @@ Answers go to stdout, everything else to stderr. Exit codes:
 
 ====  ==============================================================================
 0     in step (also: what failed before has not changed)
-1     originals failed in this run; or a check found something
+1     originals or images of jobs failed in this run, or a CSV was rejected; or a check
+      found something
 2     usage, settings, recipes, database or disk: the message says what to do
 3     another run holds the lock
 4     so many originals are gone that nothing was deleted
@@ -36,10 +37,11 @@ TERMINATED = 143
 
 def register(cli: click.Group) -> None:
     """Add our commands to datapipe's group; ``run`` replaces the one that is there."""
+    from pipeline.cli_jobs import job
     from pipeline.cli_takedown import takedown
     from pipeline.cli_watch import watch
 
-    for command in (run, status, errors, retry, verify, explain, takedown, watch):
+    for command in (run, status, errors, retry, verify, explain, job, takedown, watch):
         cli.add_command(command)
     database = cli.commands.get("db")
     if isinstance(database, click.Group):
@@ -171,7 +173,8 @@ def run(
         _print_json(report.as_json())
     else:
         click.echo(report.as_text())
-    context.exit(1 if report.failed else 0)
+    report.join()
+    context.exit(1 if report.failed or report.jobs.bad else 0)
 
 
 def _on_sigterm(number: int, stack: object) -> None:

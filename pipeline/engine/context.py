@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from datapipe.run_config import RunConfig
@@ -20,9 +20,13 @@ from pipeline.engine.lock import RUN, run_lock
 from pipeline.engine.progress import Progress, Silent
 from pipeline.engine.report import Report
 from pipeline.engine.state import Clock, StateBook
+from pipeline.engine.walk import CSV_SUFFIXES, Passed
 from pipeline.errors import SettingsError, StoppedError
 from pipeline.settings import Settings, check_folders
 from pipeline.workers import Workers, WorkerSetup
+
+# How often a run that may be asked to stop looks whether it is.
+STOP_POLL_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,8 @@ class RunOptions:
     stop: threading.Event | None = None
     # Who it is, for those who find the lock held: one of `engine.lock`'s holders.
     holder: str = RUN
+    # The reference of a job: the steps of jobs then look at this one alone.
+    job: str | None = None
 
 
 @dataclass
@@ -57,6 +63,8 @@ class Run(RunConfig):
     workers: Workers = field(kw_only=True)
     progress: Progress = field(kw_only=True)
     report: Report = field(default_factory=Report)
+    # What the render step of jobs did; its sums go into `report.jobs` at the end.
+    job_report: Report = field(default_factory=Report)
     # The clock of the last write before this run: 0.0 in a new database.
     last_write_ts: float = 0.0
     # When this run began to look, by its own clock: what has a later time was found by it.
@@ -65,6 +73,13 @@ class Run(RunConfig):
     recovering: bool = False
     # Originals that a scan of some keys found to differ; `None` after a scan of the whole folder.
     touched: list[str] | None = None
+
+    # What the scan passed over; folders that could not be read, also in later steps. CSVs are put
+    # aside there for the jobs.
+    passed: Passed = field(default_factory=lambda: Passed(aside_suffixes=CSV_SUFFIXES))
+    scanned: bool = False
+    # What begins when the lock has been given back, in threads: no run shall wait for it.
+    afterwards: list[Callable[[], threading.Thread]] = field(default_factory=list)
 
     def check_stop(self) -> None:
         """Give up where the run was asked to.

@@ -17,6 +17,7 @@ from pipeline.engine.report import Report
 from pipeline.engine.scan import Difference, compare, refuse_too_many
 from pipeline.engine.state import StateBook
 from pipeline.engine.status import count_states
+from pipeline.engine.walk import CSV_SUFFIXES, Passed
 from pipeline.names import name_of
 from pipeline.recipes import load_recipes
 from pipeline.tables import State
@@ -46,7 +47,7 @@ def _preview(app: Lockstep, options: RunOptions) -> Report:
     recipe_changes = compare_recipes(recipes, app.load_recipes.table)
     moved = {*recipe_changes.added, *recipe_changes.changed}
 
-    difference = Difference()
+    difference = Difference(passed=Passed(aside_suffixes=CSV_SUFFIXES))
     folder = settings.input_dir
     found = [
         file.path

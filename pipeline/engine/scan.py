@@ -321,7 +321,7 @@ class ScanStep(ComputeStep):
 
     def _scan(self, run: Run) -> None:
         folder = self.settings.input_dir
-        difference = Difference()
+        difference = Difference(passed=run.passed)
         waiting: list[Found] = []
         options = run.options
         allowed = options.allow_removed
@@ -360,6 +360,7 @@ class ScanStep(ComputeStep):
         report.new, report.changed = difference.new, difference.changed
         report.unchanged, report.removed = difference.unchanged, len(difference.removed)
         report.passed = difference.passed.reasons
+        run.scanned = True
         for unreadable in difference.passed.unreadable:
             report.warnings.append(
                 f"{folder / unreadable}: the folder cannot be read; "

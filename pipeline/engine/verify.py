@@ -88,7 +88,7 @@ def verify(app: Lockstep, deep: bool = False, fix: bool = False) -> Found:
     if fix and found.count:
         if wrong:
             # The render steps alone: a scan would bring in what else has changed.
-            run_once(app, RunOptions(wait=True), steps=app.renders)
+            run_once(app, RunOptions(wait=True), steps=app.render_and_answer)
         again = verify(app, deep=deep)
         found.fixed = not again.count
     return found

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import PurePath
 
 from pipeline.app import Lockstep
 from pipeline.engine.context import RunOptions, make_workers
@@ -20,6 +21,7 @@ from pipeline.engine.progress import Progress
 from pipeline.engine.report import Report
 from pipeline.engine.run import run_once
 from pipeline.errors import LockedError, LockstepError, RecipeError, StoppedError
+from pipeline.jobs.store import JobBook
 from pipeline.live.changes import Changes, Work
 from pipeline.live.events import POLL_MS, STEP_MS, EventsFailed, events
 
@@ -133,7 +135,7 @@ class Watcher:
             self._say(str(error))
         else:
             self._last_said, self._back_off_s = "", BACK_OFF_S
-            if report.pending:
+            if report.pending or report.csvs_left:
                 # Something changed under the hands of a worker: no event may tell of it again.
                 self._changes.add([""], time.monotonic())
             on_run(report)
@@ -148,7 +150,7 @@ class Watcher:
 
     def _run(self, work: Work, stop: threading.Event) -> Report:
         app = self._app
-        whole = work.whole or any(key.lower().endswith(".csv") for key in work.only)
+        whole = work.whole or self._concerns_jobs(work.only)
         options = RunOptions(
             only=None if whole else work.only,
             leave=work.leave,
@@ -160,6 +162,13 @@ class Watcher:
             return run_once(app, options, self._options.progress, workers=self._workers)
         steps = [app.load_recipes, app.scan, app.render]
         return run_once(app, options, steps=steps, workers=self._workers)
+
+    def _concerns_jobs(self, keys: frozenset[str]) -> bool:
+        """Whether a CSV changed, or a folder with one: jobs need all the steps of a run."""
+        sources = [job.source for job in JobBook(self._app.connection).dropped()]
+        return any(key.lower().endswith(".csv") for key in keys) or any(
+            parent.as_posix() in keys for source in sources for parent in PurePath(source).parents
+        )
 
     def _put_off(self, work: Work, wait_s: float) -> None:
         now = time.monotonic()

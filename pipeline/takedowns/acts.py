@@ -341,6 +341,7 @@ def _remove_renditions(app: Lockstep, book: TakedownBook, number: int, digest: s
                         }
                     )
                 )
+            step.settled({row.path})
 
 
 def _emptied(step: RenderStep) -> dict[str, None]:
