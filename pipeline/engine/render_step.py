@@ -198,8 +198,7 @@ class _Rendering:
             recovering = self.run.recovering
             maybe_known: Set[int] = set() if recovering else self.pending.sizes_known(page)
             # What was taken down is told by its hash, and not even decoded.
-            sizes = {original.size_bytes for original in page if original.size_bytes}
-            maybe_known = maybe_known | self.publisher.takedowns.barred_sizes(sizes)
+            maybe_known = maybe_known | self.publisher.takedowns.barred_sizes()
             plain: list[Task] = []
             to_compare: list[Task] = []
             for original in page:

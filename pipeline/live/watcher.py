@@ -12,17 +12,20 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import Path, PurePath
+
+import sqlalchemy as sa
 
 from pipeline.app import Lockstep
 from pipeline.engine.context import RunOptions, make_workers
+from pipeline.engine.database import explain_database_error
 from pipeline.engine.lock import WATCH
 from pipeline.engine.progress import Progress
 from pipeline.engine.report import Report
 from pipeline.engine.run import run_once
 from pipeline.errors import LockedError, LockstepError, RecipeError, StoppedError
 from pipeline.jobs.store import JobBook
-from pipeline.live.changes import Changes, Work
+from pipeline.live.changes import LATEST_S, Changes, Work
 from pipeline.live.events import POLL_MS, STEP_MS, EventsFailed, events
 
 # A run that cannot work is tried again after this long, and then ever more seldom.
@@ -121,7 +124,10 @@ class Watcher:
         if not work.whole and not work.only:
             return
         try:
-            report = self._run(work, stop)
+            try:
+                report = self._run(work, stop)
+            except sa.exc.SQLAlchemyError as error:
+                raise explain_database_error(error, self._app.connection) from error
         except StoppedError:
             return
         except LockedError as error:
@@ -137,7 +143,8 @@ class Watcher:
             self._last_said, self._back_off_s = "", BACK_OFF_S
             if report.pending or report.csvs_left:
                 # Something changed under the hands of a worker: no event may tell of it again.
-                self._changes.add([""], time.monotonic())
+                # Not at once: it may go on for a while, and each look is at the whole folder.
+                self._changes.add([""], time.monotonic() + LATEST_S)
             on_run(report)
         finally:
             self._worked_at = time.monotonic()
@@ -186,7 +193,7 @@ class Watcher:
         said = ""
         while not stop.is_set():
             now = self._folder_now()
-            if now is not None and (self._identity in (None, now) or any(os.scandir(folder))):
+            if now is not None and (self._identity in (None, now) or _holds_anything(folder)):
                 if said:
                     self._options.say(f"{folder}: the input folder is there again")
                 self._identity = now
@@ -224,3 +231,11 @@ class Watcher:
         if line != self._last_said:
             self._last_said = line
             self._options.say(line)
+
+
+def _holds_anything(folder: Path) -> bool:
+    try:
+        with os.scandir(folder) as entries:
+            return any(entries)
+    except OSError:
+        return False
