@@ -81,12 +81,12 @@ class Settings:
     max_removed_percent: float
     render_timeout_s: float
     worker_memory_mb: int
-    state_dir: Path
-    jobs: JobSettings
-    fetch: FetchSettings
     quarantine_dir: Path
     settle_ms: int
     rescan_s: float
+    state_dir: Path
+    jobs: JobSettings
+    fetch: FetchSettings
     # A secret: `repr` of the settings may end in a log.
     token: str = field(default="", repr=False)
     hosts: tuple[str, ...] = ()
@@ -137,12 +137,12 @@ def load_settings(environ: Mapping[str, str] | None = None, cwd: Path | None = N
             str(default_worker_memory_mb(max_pixels)),
             _whole(128, 10**6, "megabytes, as 2048"),
         ),
-        state_dir=read("STATE", ".lockstep", lambda text: _path(text, cwd)),
-        jobs=_job_settings(read, (values.get(PREFIX + "JOB_RECIPES") or "").strip() != ""),
-        fetch=_fetch_settings(read),
         quarantine_dir=read("QUARANTINE", "quarantine", lambda text: _path(text, cwd)),
         settle_ms=read("SETTLE_MS", "300", _whole(10, 60_000, "milliseconds, as 300")),
         rescan_s=read("RESCAN_S", "300", _seconds),
+        state_dir=read("STATE", ".lockstep", lambda text: _path(text, cwd)),
+        jobs=_job_settings(read, (values.get(PREFIX + "JOB_RECIPES") or "").strip() != ""),
+        fetch=_fetch_settings(read),
         token=read_secret("TOKEN", _token),
         hosts=read("HOSTS", "", _hosts),
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import threading
 import time
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from collections.abc import Iterator
 import sqlalchemy as sa
 from datapipe.store.database import DBConn
 
+from pipeline.engine.pool import keep_by_thread
 from pipeline.engine.state import LAYOUT, StateBook
 from pipeline.errors import DatabaseError
 from pipeline.tables import (
@@ -44,36 +44,11 @@ def connect(url: str) -> DBConn:
     if connection.con.dialect.name == "sqlite":
         sa.event.listen(connection.con, "connect", _tune_sqlite)
         connection.con.dispose()
-    for untracked in (
-        state_table,
-        runs_table,
-        takedowns_table,
-        takedown_files_table,
-        jobs_table,
-        csv_urls_table,
-        fetches_table,
-    ):
+        keep_by_thread(connection.con)
+    jobs = (jobs_table, csv_urls_table, fetches_table)
+    for untracked in (state_table, runs_table, *jobs, takedowns_table, takedown_files_table):
         untracked(connection.sqla_metadata)
     return connection
-
-
-def for_threads(connection: DBConn) -> None:
-    """Have any number of threads ask at a time, as a server does.
-
-    datapipe-core keeps five SQLite connections, one a thread, and closes one of them, whatever it
-    is at, as soon as a sixth thread comes.
-    """
-    if connection.con.dialect.name != "sqlite":
-        return
-    connection.con.dispose()
-    connection.con = sa.create_engine(
-        connection.connstr, poolclass=sa.pool.QueuePool, pool_size=8, max_overflow=-1
-    )
-    sa.event.listen(connection.con, "connect", _tune_sqlite)
-
-
-# The transaction that a thread is in, by engine: two threads may each be in one of their own.
-_joined = threading.local()
 
 
 @contextlib.contextmanager
@@ -85,20 +60,28 @@ def one_transaction(connection: DBConn) -> Iterator[None]:
     date, and the change query does not know of it.
     """
     engine = connection.con
-    if "begin" not in vars(engine):
-        engine.begin = functools.partial(_begin, engine)  # type: ignore[method-assign, assignment]
-    with sa.Engine.begin(engine) as con:
-        outer = vars(_joined).get("by_engine", {})
-        _joined.by_engine = {**outer, id(engine): con}
+    if not hasattr(engine, "joined"):
+        _let_threads_join(engine)
+    joined = engine.joined  # type: ignore[attr-defined]
+    outer = getattr(joined, "con", None)
+    with engine.begin() as con:
+        joined.con = con
         try:
             yield
         finally:
-            _joined.by_engine = outer
+            joined.con = outer
 
 
-def _begin(engine: sa.Engine) -> contextlib.AbstractContextManager[sa.Connection]:
-    con = vars(_joined).get("by_engine", {}).get(id(engine))
-    return sa.Engine.begin(engine) if con is None else contextlib.nullcontext(con)
+def _let_threads_join(engine: sa.Engine) -> None:
+    """Have ``engine.begin`` join the transaction that its own thread is in, if it is in one."""
+    begin, joined = engine.begin, threading.local()
+
+    def join_or_begin() -> contextlib.AbstractContextManager[sa.Connection]:
+        con = getattr(joined, "con", None)
+        return begin() if con is None else contextlib.nullcontext(con)
+
+    engine.joined = joined  # type: ignore[attr-defined]
+    engine.begin = join_or_begin  # type: ignore[assignment, method-assign]
 
 
 def make_tables(connection: DBConn, book: StateBook) -> None:

@@ -11,7 +11,7 @@ from datapipe.store.database import DBConn
 
 from pipeline.engine.report import Report
 from pipeline.engine.status import iso
-from pipeline.errors import DatabaseError, LockedError, LockstepError
+from pipeline.errors import DatabaseError, LockedError, LockstepError, StoppedError
 from pipeline.tables import runs_table
 
 # A run every ten minutes for a week that each did something.
@@ -35,7 +35,7 @@ def remember_stop(connection: DBConn, error: LockstepError, seconds: float) -> N
 
     The same error again, as every ten minutes from cron, takes the place of the one before.
     """
-    if isinstance(error, LockedError | DatabaseError):
+    if isinstance(error, LockedError | StoppedError | DatabaseError):
         return
     table = runs_table(connection.sqla_metadata)
     with connection.con.begin() as con:
@@ -66,6 +66,17 @@ def runs(connection: DBConn, limit: int = 20, before: int | None = None) -> list
         }
         for row in rows
     ]
+
+
+def last_stop(connection: DBConn, after_ts: float) -> str | None:
+    """What stopped the newest run, if that ended later than ``after_ts`` (Unix time, seconds)."""
+    table = runs_table(connection.sqla_metadata)
+    with connection.con.begin() as con:
+        row = con.execute(sa.select(table).order_by(table.c.id.desc()).limit(1)).first()
+    if row is None or row.began_ts + row.seconds <= after_ts:
+        return None
+    stopped_by: str | None = row.stopped_by
+    return stopped_by
 
 
 def _write(

@@ -7,8 +7,10 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
+import pandas as pd
 import sqlalchemy as sa
 from datapipe.datatable import DataTable
+from datapipe.types import IndexDF
 
 from pipeline.engine.ahead import Ahead
 from pipeline.engine.plane import FOUND_TS, FRESH, KIND, LinearTransformMeta
@@ -17,6 +19,8 @@ from pipeline.tables import State, TrackedTable
 # Rows of one page; also the number of changes that the first look fetches, so that a run with
 # few changes asks the linear query once.
 PAGE_ROWS = 4_000
+# Originals that are asked for by their keys: more take longer than the query for all.
+NARROW_ROWS = 2_000
 
 
 class Rendition(NamedTuple):
@@ -68,6 +72,7 @@ class Pending:
         self.originals = originals
         self.recipes = recipes
         self.renditions = renditions
+        self._only: IndexDF | None = None
         self._first_look: tuple[bool, list[Rendition]] | None = None
         self._ahead: Ahead[list[Rendition]] | None = None
 
@@ -85,6 +90,14 @@ class Pending:
     def recipe_table(self) -> sa.Table:
         """The table of recipes."""
         return _data(self.recipes)
+
+    def narrow(self, paths: Sequence[str] | None) -> None:
+        """Ask about these originals alone from now on, by their keys; ``None``: about all.
+
+        More than a page of them are asked for all together: one linear query costs less.
+        """
+        few = paths is not None and len(paths) <= NARROW_ROWS
+        self._only = IndexDF(pd.DataFrame({"path": paths}, dtype="object")) if few else None
 
     def look_ahead(self) -> None:
         """Begin to ask, in a thread, what is pending now.
@@ -118,7 +131,7 @@ class Pending:
             for row in rows:
                 counts[row.kind] = counts.get(row.kind, 0) + 1
             return counts
-        changed = self.meta.changed_sql(everything=everything).subquery()
+        changed = self._changed(everything).subquery()
         kind = changed.c[KIND]
         with self.meta.dbconn.con.begin() as con:
             found = con.execute(sa.select(kind, sa.func.count()).group_by(kind)).all()
@@ -154,7 +167,7 @@ class Pending:
 
     def sizes_fresh(self) -> set[int]:
         """Sizes, in bytes, of new and changed originals: one that is gone may only have moved."""
-        changed = self.meta.changed_sql().subquery("changed")
+        changed = self._changed().subquery("changed")
         originals = self.original_table
         query = (
             sa.select(originals.c.size_bytes)
@@ -185,13 +198,16 @@ class Pending:
                     known.add(found)
         return known
 
+    def _changed(self, everything: bool = False) -> sa.Select[Any]:
+        return self.meta.changed_sql(self._only, everything=everything)
+
     def _first_query(self, everything: bool = False) -> sa.Select[Any]:
         return self._query(everything).limit(PAGE_ROWS + 1)
 
     def _query(
         self, everything: bool = False, kind: int | None = None, after: str | None = None
     ) -> sa.Select[Any]:
-        changed = self.meta.changed_sql(everything=everything).subquery("changed")
+        changed = self._changed(everything).subquery("changed")
         originals, renditions = _data(self.originals), self.table
         query = (
             sa.select(

@@ -26,7 +26,7 @@ from datapipe.run_config import RunConfig
 from datapipe.step.batch_transform import BaseBatchTransformStep
 from datapipe.types import ChangeList, IndexDF
 
-from pipeline.engine.context import Run, run_of
+from pipeline.engine.context import STOP_POLL_S, Run, run_of
 from pipeline.engine.pending import Original, Pending, Rendition
 from pipeline.engine.plane import BACKLOG, FRESH, GONE, LinearTransformMeta
 from pipeline.engine.publish import FLUSH_S, Publisher
@@ -122,6 +122,7 @@ class _Rendering:
         )
         # Enough tasks ahead that no worker waits while a batch of rows is written.
         self.ahead = max(64, 32 * run.workers.count)
+        self.patience_s = FLUSH_S if run.options.stop is None else STOP_POLL_S
 
     def work(self) -> None:
         try:
@@ -135,6 +136,7 @@ class _Rendering:
         self.publisher.finish()
 
     def _bring_in_step(self) -> None:
+        self.pending.narrow(self.run.touched)
         counts = self.pending.counts(as_looked_ahead=not self.run.clock.has_written)
         if not counts:
             return
@@ -196,8 +198,7 @@ class _Rendering:
             recovering = self.run.recovering
             maybe_known: Set[int] = set() if recovering else self.pending.sizes_known(page)
             # What was taken down is told by its hash, and not even decoded.
-            sizes = {original.size_bytes for original in page if original.size_bytes}
-            maybe_known = maybe_known | self.publisher.takedowns.barred_sizes(sizes)
+            maybe_known = maybe_known | self.publisher.takedowns.barred_sizes()
             plain: list[Task] = []
             to_compare: list[Task] = []
             for original in page:
@@ -242,7 +243,8 @@ class _Rendering:
             while task is not None and workers.waiting < self.ahead:
                 workers.submit(task)
                 task = next(coming, None)
-            outcome = workers.next_outcome(timeout_s=FLUSH_S)
+            self.run.check_stop()
+            outcome = workers.next_outcome(timeout_s=self.patience_s)
             if outcome is None:
                 self.publisher.flush()
                 continue

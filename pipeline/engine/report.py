@@ -123,6 +123,10 @@ class Report:
     pending: int = 0
     seconds: float = 0.0
     dry_run: bool = False
+    # Some changed paths were looked at, and not the whole folder: nothing is known of the rest.
+    partial: bool = False
+    # CSVs that such a look came upon, and left to a look at the whole folder.
+    csvs_left: int = 0
     passed: Counter[str] = field(default_factory=Counter)
     failures: list[tuple[str, str]] = field(default_factory=list)
     # Whether there were more of them than are listed.
@@ -141,6 +145,13 @@ class Report:
         """Wait until all that want to know of the run have been told; each has its deadline."""
         for thread in self.threads:
             thread.join()
+
+    @property
+    def did_anything(self) -> bool:
+        """Whether an original or a rendition is another one than before, or failed."""
+        originals = self.new + self.changed + self.removed
+        made = self.rendered + self.reused + self.deleted + self.taken_down + self.failed
+        return bool(originals + made)
 
     def as_json(self) -> dict[str, Any]:
         """The report as ``datapipe run --json`` prints it."""

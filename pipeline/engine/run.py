@@ -19,9 +19,10 @@ from pipeline.engine.recovery import recover
 from pipeline.engine.report import Report
 from pipeline.engine.state import INTERRUPTED
 from pipeline.engine.status import count_states
-from pipeline.errors import LockstepError
+from pipeline.errors import LockstepError, StoppedError
 from pipeline.tables import State
 from pipeline.takedowns import finish
+from pipeline.workers import Workers, clear_temporary_of
 
 
 def run_once(
@@ -29,8 +30,11 @@ def run_once(
     options: RunOptions | None = None,
     progress: Progress | None = None,
     steps: Sequence[ComputeStep] | None = None,
+    workers: Workers | None = None,
 ) -> Report:
     """Bring everything in step, or work ``steps`` alone; what was done is kept whatever ends it.
+
+    ``workers`` that are handed in stay for the next run, but not where this one fails.
 
     Raises:
         LockstepError: settings, recipes, lock, a folder that looks unmounted, a full disk.
@@ -38,7 +42,7 @@ def run_once(
     """
     began = time.monotonic()
     try:
-        with open_run(app.connection, app.settings, options, progress) as run:
+        with open_run(app.connection, app.settings, options, progress, workers) as run:
             recover(run, app.renders)
             run.report.warnings += finish(app)
             if run.recovering:
@@ -47,6 +51,11 @@ def run_once(
                 if steps is None:
                     app.render.pending.look_ahead()
                 run_steps(app.ds, app.steps if steps is None else steps, run_config=run)
+            except StoppedError:
+                # A stop is to take no second: a walk through all of the output folder would.
+                for task in run.workers.close():
+                    clear_temporary_of(task)
+                raise
             except BaseException:
                 # No worker may write after we have cleared up.
                 run.workers.close()
@@ -63,9 +72,13 @@ def run_once(
             if steps is None:
                 report.warnings += _folders_gone(app)
             report.jobs.count_renditions(run.job_report)
-            states = count_states(app.render.pending)
-            report.in_step = states.get(State.OK, 0)
-            report.failed_before = max(0, states.get(State.FAILED, 0) - report.failed)
+            report.partial = run.touched is not None
+            if report.partial:
+                report.csvs_left = len(run.passed.aside)
+            else:
+                states = count_states(app.render.pending)
+                report.in_step = states.get(State.OK, 0)
+                report.failed_before = max(0, states.get(State.FAILED, 0) - report.failed)
             report.seconds = time.monotonic() - began
             remember_run(app.connection, report)
     except sa.exc.SQLAlchemyError as error:

@@ -11,38 +11,25 @@ What is cut off in between is finished by the next run or the next takedown.
 
 from __future__ import annotations
 
-import os
-import re
-import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from pipeline.engine.database import explain_database_error
-from pipeline.engine.files import remove
-from pipeline.engine.lock import publish_lock
-from pipeline.engine.paths import key_below
-from pipeline.engine.recovery import forget_content, sha256_of
 from pipeline.engine.status import iso
-from pipeline.engine.walk import Found, look_at, why_passed
-from pipeline.errors import LockstepError, NotFoundError, OutputError
-from pipeline.names import name_of
+from pipeline.errors import LockstepError, NotFoundError
 from pipeline.settings import check_quarantine
-from pipeline.tables import State, TakedownState
+from pipeline.tables import TakedownState
 from pipeline.takedowns.book import Kind, TakedownBook
-from pipeline.takedowns.quarantine import free_place, make_private, move, remove_empty
+from pipeline.takedowns.removing import carry_out
+from pipeline.takedowns.restoring import put_back
+from pipeline.takedowns.targets import SHA256, resolve
 
 if TYPE_CHECKING:
     from pipeline.app import Lockstep
-    from pipeline.engine.render_step import RenderStep
 
-_SHA256 = re.compile("[0-9a-fA-F]{64}")
 TEXT_MAX = 2_000
-# A file that changes while it is read is read again; one that never stands still is refused.
-TRIES = 3
 
 
 @dataclass
@@ -95,11 +82,11 @@ def take_down(app: Lockstep, target: str, reason: str, who: str, purge: bool = F
     book = TakedownBook(app.connection)
     try:
         finish(app)
-        wanted = _resolve(app, target)
+        wanted = resolve(app, target)
         originals = [] if wanted.path is None else [wanted.path]
         number = book.add(wanted.sha256, wanted.size_bytes, target, reason, who, purge, originals)
         verified = {} if wanted.found is None else {wanted.found.path: wanted.found}
-        _remove(app, book, number, verified)
+        carry_out(app, book, number, verified)
         files = book.files_of([number])
     except sa.exc.SQLAlchemyError as error:
         raise explain_database_error(error, app.connection) from error
@@ -133,7 +120,7 @@ def lift(app: Lockstep, id_or_sha256: str, who: str) -> Lifted:
         for act in acts:
             book.change(act.id, state=TakedownState.LIFTING.value, lifted_by=who)
         for act in acts:
-            _put_back(app, book, act.id)
+            put_back(app, book, act.id)
         for row in book.files_of(lifted.takedowns):
             if row.kind == Kind.ORIGINAL.value and row.removed:
                 if row.restored is None:
@@ -176,255 +163,17 @@ def finish(app: Lockstep) -> list[str]:
         try:
             if act is not None and act.state == TakedownState.REMOVING.value:
                 check_quarantine(app.settings)
-                _remove(app, book, number, {})
+                carry_out(app, book, number, {})
             elif act is not None and act.state == TakedownState.LIFTING.value:
-                _put_back(app, book, number)
+                put_back(app, book, number)
         except LockstepError as error:
             warnings.append(f"takedown {number} is not finished: {error}")
     return warnings
 
 
-# --- taking down ---------------------------------------------------------------------------------
-
-
-class _Wanted(NamedTuple):
-    """What the target of a takedown is. ``found`` is what ``stat`` told when it was hashed."""
-
-    sha256: str
-    size_bytes: int | None
-    path: str | None = None
-    found: Found | None = None
-
-
-def _resolve(app: Lockstep, target: str) -> _Wanted:
-    if not target.strip() or "\0" in target:
-        raise NotFoundError(f"{target!r}: name an original below the input folder, or a SHA-256")
-    path = _path_of(app, target)
-    if path is None:
-        named = target.strip().lower()
-        return _Wanted(named, _size_of(app, named))
-    found, digest = _hashed(app, path)
-    if found is not None and digest is not None:
-        return _Wanted(digest, found.size_bytes, path, found)
-    table = app.render.pending.table
-    query = sa.select(table.c.sha256, table.c.original_bytes).where(
-        table.c.path == path, table.c.sha256.is_not(None)
-    )
-    with app.connection.con.begin() as con:
-        row = con.execute(query.limit(1)).first()
-    if row is None:
-        raise NotFoundError(
-            f"{target}: there is no such original below {app.settings.input_dir}; give its path "
-            "there, or its SHA-256"
-        )
-    return _Wanted(row.sha256, row.original_bytes, path)
-
-
-def _path_of(app: Lockstep, target: str) -> str | None:
-    """The key of the original that ``target`` names; ``None`` where it is a SHA-256."""
-    folder = app.settings.input_dir
-    typed = key_below(folder, target)
-    # A page gives keys, a person may give a path from where they are: `input/a.jpg` can be both.
-    as_key = target if target == os.path.normpath(target) else typed
-    names = [key for key in dict.fromkeys((as_key, typed)) if _is_below(key)]
-    names = [key for key in names if look_at(folder, key) is not None]
-    if len(names) > 1:
-        raise LockstepError(
-            f"{target}: this is {names[0]} and also {names[1]} below {folder}; give the whole path "
-            "from / on, or the SHA-256"
-        )
-    if not names and _SHA256.fullmatch(target.strip()):
-        return None
-    key = names[0] if names else typed
-    if not _is_below(key):
-        raise NotFoundError(f"{target}: this is outside of the input folder {folder}")
-    passed = why_passed(folder, key, app.scan.suffixes)
-    if passed is not None and names:
-        raise NotFoundError(f"{target}: this is no original of Lockstep ({passed})")
-    return key
-
-
-def _is_below(key: str) -> bool:
-    return not key.startswith("/") and ".." not in key.split("/")
-
-
-def _hashed(app: Lockstep, path: str) -> tuple[Found | None, str | None]:
-    folder = app.settings.input_dir
-    for _ in range(TRIES):
-        found = look_at(folder, path)
-        if found is None:
-            return None, None
-        try:
-            digest = sha256_of(folder / name_of(path))
-        except FileNotFoundError:
-            return None, None
-        except OSError as error:
-            raise LockstepError(
-                f"{folder / name_of(path)}: cannot be read ({error.strerror}); change its rights, "
-                "or give its SHA-256"
-            ) from None
-        if look_at(folder, path) == found:
-            return found, digest
-    raise LockstepError(f"{path}: it is being written; try again when it is whole")
-
-
-def _size_of(app: Lockstep, digest: str) -> int | None:
-    for step in app.renders:
-        table = step.pending.table
-        query = sa.select(table.c.original_bytes).where(
-            table.c.sha256 == digest, table.c.original_bytes.is_not(None)
-        )
-        with app.connection.con.begin() as con:
-            size: int | None = con.execute(query.limit(1)).scalar()
-        if size is not None:
-            return size
-    return None
-
-
-def _remove(app: Lockstep, book: TakedownBook, number: int, verified: dict[str, Found]) -> None:
-    """Carry out what the row of a takedown says; harmless where it is done already."""
-    act = book.act(number)
-    assert act is not None
-    with publish_lock(app.connection):
-        _remove_renditions(app, book, number, act.sha256)
-    # Hashing takes its time, so it is done while no run has to wait.
-    twins = dict(_twins(app, act.sha256, act.size_bytes, verified))
-    with publish_lock(app.connection):
-        now = book.act(number)
-        if now is None or now.state != TakedownState.REMOVING.value:
-            return  # another process has finished it, or lifted it, meanwhile
-        book.add_files(number, Kind.ORIGINAL, twins)
-        _remove_renditions(app, book, number, act.sha256)
-        for row in book.files_of([number]):
-            if row.kind == Kind.ORIGINAL.value and not row.removed:
-                _take_out(app, book, act, row, twins.get(row.path))
-        book.change(number, state=TakedownState.IN_FORCE.value)
-
-
-def _remove_renditions(app: Lockstep, book: TakedownBook, number: int, digest: str) -> None:
-    """Delete the renditions of these bytes, and of the originals that go: file, then row."""
-    root = app.settings.output_dir
-    named = [row.path for row in book.files_of([number]) if row.kind == Kind.ORIGINAL.value]
-    reason = book.barred_among([digest]).get(digest)
-    for step in app.renders:
-        table = step.pending.table
-        wanted = table.c.sha256 == digest
-        if step is app.render:
-            wanted = sa.or_(wanted, table.c.path.in_(named))
-        query = sa.select(table.c.path, table.c.recipe, table.c.file, table.c.sha256).where(
-            wanted, table.c.state != State.TAKEN_DOWN.value
-        )
-        with app.connection.con.begin() as con:
-            rows = con.execute(query).all()
-        below = step.output_dir.relative_to(root).as_posix()
-        prefix = "" if below == "." else f"{below}/"
-        book.add_files(
-            number, Kind.RENDITION, [prefix + row.file for row in rows if row.file is not None]
-        )
-        for row in rows:
-            if row.file is not None:
-                remove(step.output_dir / name_of(row.file), root)
-            # One row a transaction: a run at work writes the same rows in an order of its own, and
-            # two transactions of many rows could wait for each other for ever.
-            with app.connection.con.begin() as con:
-                con.execute(
-                    sa.update(table)
-                    .where(table.c.path == row.path, table.c.recipe == row.recipe)
-                    .values(
-                        _emptied(step)
-                        | {
-                            "state": State.TAKEN_DOWN.value,
-                            "reason": reason,
-                            "since": time.time(),
-                            # Other bytes than those that are barred are to be looked at anew.
-                            "sha256": digest if row.sha256 == digest else None,
-                        }
-                    )
-                )
-
-
-def _emptied(step: RenderStep) -> dict[str, None]:
-    names = ("file", "width_px", "height_px", "size_bytes", "file_sha256")
-    return {name: None for name in names if name in step.pending.table.c}
-
-
-def _twins(
-    app: Lockstep, digest: str, size_bytes: int | None, verified: dict[str, Found]
-) -> Iterator[tuple[str, Found]]:
-    """Every original that has these bytes now, with what ``stat`` told when it was hashed.
-
-    Read are those whose row says so, and those of the same size of which no row says anything.
-    """
-    table, originals = app.render.pending.table, app.render.pending.original_table
-    same = sa.select(table.c.path).where(table.c.sha256 == digest)
-    with app.connection.con.begin() as con:
-        paths = {*verified, *con.execute(same.distinct()).scalars()}
-        if size_bytes is not None:
-            unknown = (
-                sa.select(originals.c.path)
-                .outerjoin(table, table.c.path == originals.c.path)
-                .where(originals.c.size_bytes == size_bytes, table.c.sha256.is_(None))
-            )
-            paths.update(con.execute(unknown.distinct()).scalars())
-    folder = app.settings.input_dir
-    for path in sorted(paths):
-        found = look_at(folder, path)
-        if found is None or why_passed(folder, path, app.scan.suffixes) is not None:
-            continue
-        if found == verified.get(path) or (
-            size_bytes in (None, found.size_bytes) and _is_now(folder / name_of(path), digest)
-        ):
-            yield path, found
-
-
-def _is_now(file: Path, digest: str) -> bool:
-    try:
-        return sha256_of(file) == digest
-    except OSError:
-        return False
-
-
-def _take_out(
-    app: Lockstep, book: TakedownBook, act: sa.Row[Any], row: sa.Row[Any], verified: Found | None
-) -> None:
-    """Move one original into the quarantine, or delete it, if it has the barred bytes still."""
-    settings = app.settings
-    source = settings.input_dir / name_of(row.path)
-    if not os.path.lexists(source):
-        # Where it was noted and is not there, a takedown that was cut off has moved it.
-        moved = row.kept is not None and os.path.lexists(
-            settings.quarantine_dir / name_of(row.kept)
-        )
-        book.change_file(act.id, row.path, removed=moved or act.purge)
-        return
-    if (verified is None or look_at(settings.input_dir, row.path) != verified) and not _is_now(
-        source, act.sha256
-    ):
-        return  # it is another file by now
-    try:
-        if act.purge:
-            source.unlink()
-            book.change_file(act.id, row.path, removed=True)
-            return
-        make_private(settings.quarantine_dir)
-        kept = row.kept or free_place(settings.quarantine_dir, row.path, f"{act.id}", book.is_kept)
-        book.change_file(act.id, row.path, kept=kept)
-        move(source, settings.quarantine_dir / name_of(kept))
-        book.change_file(act.id, row.path, removed=True)
-    except OSError as error:
-        raise OutputError(
-            f"{source}: its bytes are barred and its renditions are gone, but it cannot be taken "
-            f"out of the input folder ({error.strerror}); change the rights, and the next run "
-            "tries again"
-        ) from None
-
-
-# --- lifting -------------------------------------------------------------------------------------
-
-
 def _acts_to_lift(book: TakedownBook, id_or_sha256: str) -> list[sa.Row[Any]]:
     named = id_or_sha256.strip()
-    if _SHA256.fullmatch(named):
+    if SHA256.fullmatch(named):
         acts = book.acts_on(named.lower())
     elif named.isascii() and named.isdigit() and (act := book.act(int(named[:15]))) is not None:
         acts = book.acts_on(act.sha256)
@@ -442,50 +191,6 @@ def _acts_to_lift(book: TakedownBook, id_or_sha256: str) -> list[sa.Row[Any]]:
             f"{id_or_sha256}: it was lifted already, by {last.lifted_by} ({iso(last.lifted_ts)})"
         )
     return in_force
-
-
-def _put_back(app: Lockstep, book: TakedownBook, number: int) -> None:
-    """Put the originals of one takedown back, then forget its bytes; harmless if done already."""
-    with publish_lock(app.connection):
-        act = book.act(number)
-        if act is None or act.state != TakedownState.LIFTING.value:
-            return
-        for row in book.files_of([number]):
-            if row.kind == Kind.ORIGINAL.value and row.kept is not None:
-                _restore(app, book, number, row)
-        # Rows that say "taken down" become pending. A run at work that has them in hand records
-        # them after us, when it looks at the takedowns again.
-        for step in app.renders:
-            table = step.pending.table
-            query = sa.select(table.c.path, table.c.recipe).where(
-                table.c.sha256 == act.sha256, table.c.state == State.TAKEN_DOWN.value
-            )
-            with app.connection.con.begin() as con:
-                pairs = [(row.path, row.recipe) for row in con.execute(query)]
-            forget_content(step.pending, pairs)
-        book.change(number, state=TakedownState.LIFTED.value, lifted_ts=time.time())
-
-
-def _restore(app: Lockstep, book: TakedownBook, number: int, row: sa.Row[Any]) -> None:
-    settings = app.settings
-    source = settings.quarantine_dir / name_of(row.kept)
-    if not os.path.lexists(source):
-        return  # put back before we were cut off, or removed by hand
-    path = free_place(settings.input_dir, row.path, f"{number}", lambda key: False)
-    try:
-        # Noted first: where the move is cut off, the file is at one of the two places.
-        book.change_file(number, row.path, restored=path)
-        move(source, settings.input_dir / name_of(path))
-    except OSError as error:
-        raise OutputError(
-            f"{settings.input_dir / name_of(path)}: the original cannot be put back "
-            f"({error.strerror}); it is kept as {source}. Make room or change the rights, "
-            "and lift again"
-        ) from None
-    remove_empty(source.parent, settings.quarantine_dir)
-
-
-# --- telling -------------------------------------------------------------------------------------
 
 
 def _told(act: sa.Row[Any], files: list[sa.Row[Any]]) -> dict[str, Any]:

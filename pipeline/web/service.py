@@ -7,16 +7,21 @@ import contextlib
 from dataclasses import dataclass
 from typing import Any
 
+from anyio import to_thread
+
 from pipeline.app import Lockstep
-from pipeline.engine.database import for_threads, make_tables
-from pipeline.engine.history import runs
+from pipeline.engine.database import make_tables
+from pipeline.engine.history import last_stop, runs
 from pipeline.engine.lock import holder
+from pipeline.engine.report import Report
 from pipeline.engine.state import StateBook
 from pipeline.web.counts import Counts
 from pipeline.web.hosts import Hosts
 from pipeline.web.metrics import Metrics
 from pipeline.web.sessions import Sessions
-from pipeline.web.worker import Worker, as_json
+from pipeline.web.worker import Worker
+
+THREADS = 12
 
 
 @dataclass(frozen=True)
@@ -40,22 +45,20 @@ class Service:
         self.app = app
         self.settings = app.settings
         self.options = options
-        for_threads(app.connection)
         make_tables(app.connection, StateBook(app.connection))
         self.sessions = Sessions(self.settings.token) if self.settings.token else None
         self.hosts = Hosts(options.host, self.settings.hosts)
         self.listeners = Listeners()
-        self.worker = Worker(app, self.listeners.tell)
         self.counts = Counts(app, self.listeners.tell)
+        self.worker = Worker(app, options.watch, self.listeners.tell, self._ran)
         self.metrics = Metrics(self)
-        self.worker.on_run = self._ran
 
     def start(self) -> None:
         """Begin to work; to be called in the thread of the event loop."""
         self.listeners.loop = asyncio.get_running_loop()
+        # Each thread keeps a connection to the database, and two processors feed no more than few.
+        to_thread.current_default_thread_limiter().total_tokens = THREADS
         self.worker.start()
-        if self.options.watch:
-            self.worker.ask()
 
     def end(self) -> None:
         """Have everything end that is under way, and wait for none of it."""
@@ -79,9 +82,9 @@ class Service:
         return {
             "in_step": counts is not None and not counts["failed"] and not counts["pending"],
             "counts": counts,
-            "now": as_json(self.worker.doing),
+            "now": self.worker.doing.as_json(),
             "elsewhere": None if self.worker.doing.state == "running" else self._elsewhere(),
-            "last_error": self.worker.last_error,
+            "last_error": last_stop(self.app.connection, self.worker.looked_ts),
             "runs": runs(self.app.connection, limit=8),
         }
 
@@ -89,10 +92,10 @@ class Service:
         """What every page shows."""
         return {"logged_in": self.sessions is not None}
 
-    def _ran(self, seconds: float, renditions: int) -> None:
-        self.metrics.run_seconds.observe(seconds)
-        if renditions:
-            self.metrics.render_seconds.observe(seconds / renditions)
+    def _ran(self, report: Report) -> None:
+        self.metrics.run_seconds.observe(report.seconds)
+        if report.rendered:
+            self.metrics.render_seconds.observe(report.seconds / report.rendered)
 
     def _elsewhere(self) -> str | None:
         return holder(self.app.connection)
