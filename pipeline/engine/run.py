@@ -40,7 +40,8 @@ def run_once(
                 app.fetch.recover(run)
             try:
                 if steps is None:
-                    app.render.pending.look_ahead()
+                    for step in app.renders:
+                        step.pending.look_ahead()
                 run_steps(app.ds, app.steps if steps is None else steps, run_config=run)
             except BaseException:
                 # No worker may write after we have cleared up.
@@ -48,7 +49,8 @@ def run_once(
                 clear_temporary(app.settings.output_dir)
                 raise
             finally:
-                app.render.pending.end_look_ahead()
+                for step in app.renders:
+                    step.pending.end_look_ahead()
             if run.workers.lost:
                 clear_temporary(app.settings.output_dir)
             report = run.report

@@ -13,7 +13,7 @@ __all__ = ["postgres"]
 
 
 @pytest.fixture
-def pg_shop(shop: Shop, postgres: str) -> Shop:  # noqa: F811 - the fixture itself
+def pg_shop(shop: Shop, postgres: str) -> Shop:
     shop.env["PIPELINE_DB"] = emptied(postgres)
     return shop
 
