@@ -32,6 +32,8 @@ ACTIVE = frozenset(
         JobState.WRITING,
     )
 )
+# The stat of a dropped CSV that is to be read, or that is gone.
+UNREAD: dict[str, None] = dict.fromkeys(("size_bytes", "mtime_ns", "ctime_ns", "inode"))
 NOT_DELETED = frozenset(JobState) - {JobState.DELETED}
 # The time to the second; what follows is the running number.
 SECOND_DIGITS = 14
