@@ -7,10 +7,12 @@ from typing import TypeVar
 from datapipe.compute import Catalog, ComputeStep, DatapipeApp, Pipeline
 from datapipe.store.database import DBConn
 
+from pipeline.engine.database import make_tables
 from pipeline.engine.plane import data_store
 from pipeline.engine.recipe_step import LoadRecipesStep
 from pipeline.engine.render_step import RenderStep
 from pipeline.engine.scan import ScanStep
+from pipeline.engine.state import StateBook
 from pipeline.jobs.steps import AnswerStep, FetchStep
 from pipeline.settings import Settings
 from pipeline.tables import index_exceptions
@@ -30,6 +32,18 @@ class Lockstep(DatapipeApp):
         for step in self.renders:
             index_exceptions(step.pending.table)
         self.answer.render = self.renders[-1]
+        self._has_tables = False
+
+    def make_tables(self) -> None:
+        """Make the tables that are missing, once a process: a question to a new database is no
+        error.
+
+        Raises:
+            DatabaseError: they are of another layout.
+        """
+        if not self._has_tables:
+            make_tables(self.connection, StateBook(self.connection))
+            self._has_tables = True
 
     @property
     def scan(self) -> ScanStep:
@@ -40,6 +54,11 @@ class Lockstep(DatapipeApp):
     def load_recipes(self) -> LoadRecipesStep:
         """The step that reads ``recipes.toml``."""
         return self._all(LoadRecipesStep)[0]
+
+    @property
+    def load_job_recipes(self) -> LoadRecipesStep:
+        """The step that reads the recipes of jobs."""
+        return self._all(LoadRecipesStep)[-1]
 
     @property
     def render(self) -> RenderStep:

@@ -137,6 +137,11 @@ class Report:
     threads: list[threading.Thread] = field(default_factory=list)
 
     @property
+    def is_bad(self) -> bool:
+        """Whether something failed in this run that no run has told of before."""
+        return not self.dry_run and bool(self.failed or self.jobs.bad)
+
+    @property
     def there(self) -> int:
         """How many originals the folder holds."""
         return self.new + self.changed + self.unchanged
@@ -213,7 +218,9 @@ class Report:
             return "nothing was written: this was a dry run"
         if self.pending:
             return "not yet in step: some originals changed while they were read; run again"
-        if self.failed:
+        if self.jobs.active:
+            return "not yet in step: jobs are still to do; run again"
+        if self.is_bad:
             return "in step, except for what failed in this run"
         if self.failed_before:
             return "in step, except for what failed before (`datapipe errors`)"

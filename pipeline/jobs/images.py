@@ -18,7 +18,14 @@ from datapipe.datatable import DataTable
 from datapipe.types import IndexDF
 
 from pipeline.engine.database import one_transaction
-from pipeline.engine.files import clear_temporary, files_below, link_or_copy, publish, remove
+from pipeline.engine.files import (
+    clear_temporary,
+    files_below,
+    has_size,
+    link_or_copy,
+    publish,
+    remove,
+)
 from pipeline.engine.plane import frame
 from pipeline.jobs.blobs import blob_path
 from pipeline.jobs.steps import data_of
@@ -31,7 +38,7 @@ if TYPE_CHECKING:
 
 CHUNK = 1_000
 LOOKED_UP_AT_ONCE = 2_000
-# A CSV that is being handed in lies in the state folder before its job can be seen.
+# A CSV that somebody is handing in lies in the state folder before its job can be seen.
 LEFT_BEHIND_S = 86_400.0
 
 
@@ -68,12 +75,13 @@ def bring_in_step(
         missing: list[str] = []
         for row in page:
             target = file_below(folders.originals, row["path"])
+            stored = blob_path(folders.fetched, row["sha256"])
             key = row.pop("url_key")
-            try:
-                publish(link_or_copy(blob_path(folders.fetched, row["sha256"]), target), target)
-            except FileNotFoundError:
+            # Gone; or short, for a power cut may tear what was not written back yet.
+            if not has_size(stored, row["size_bytes"]):
                 missing.append(key)
                 continue
+            publish(link_or_copy(stored, target), target)
             rows.append(row)
         with one_transaction(run.connection):
             if rows:
@@ -150,6 +158,7 @@ def sweep(book: JobBook, folders: JobFolders, images: DataTable) -> None:
             clear_temporary(root)
     _sweep(book, folders.originals, data_of(images).c.path, key_of)
     _sweep(book, folders.fetched, book.fetches.c.sha256, lambda path: path.rpartition("/")[2])
+    remove(folders.incoming, folders.state)
     _sweep_csvs(book, folders)
 
 
