@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.errors import LockstepError
-from pipeline.web.commands import serve
 
 if TYPE_CHECKING:
     from pipeline.app import Lockstep
@@ -39,6 +38,7 @@ TERMINATED = 143
 def register(cli: click.Group) -> None:
     """Add our commands to datapipe's group; ``run`` replaces the one that is there."""
     from pipeline.cli_jobs import job
+    from pipeline.cli_serve import serve
     from pipeline.cli_takedown import takedown
     from pipeline.cli_watch import watch
 

@@ -1,8 +1,12 @@
-"""The command ``datapipe serve``."""
+"""``datapipe serve``: the page and its API, with the pipeline inside."""
 
 from __future__ import annotations
 
+import logging
+
 import click
+
+from pipeline.cli import _app
 
 
 @click.command()
@@ -33,9 +37,6 @@ def serve(context: click.Context, host: str, port: int, no_watch: bool, insecure
       datapipe serve --port 9000 --no-watch
       PIPELINE_TOKEN=... datapipe serve --host 0.0.0.0
     """
-    import logging
-
-    from pipeline.cli import _app
     from pipeline.web.server import refuse_open_door
     from pipeline.web.server import serve as serve_app
     from pipeline.web.service import Options
