@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
 import sys
@@ -89,14 +90,7 @@ def serve(app: Lockstep, options: Options) -> None:
         # Open event streams are told to end; nothing else takes longer.
         timeout_graceful_shutdown=3,
     )
-    config.load()
-    try:
-        sockets = [config.bind_socket()]
-    except SystemExit:
-        raise SettingsError(
-            f"--host {options.host} --port {options.port}: the address cannot be bound; is "
-            "another service there? Name another --port"
-        ) from None
+    sockets = [_listening(options.host, options.port)]
     host, port = sockets[0].getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
 
@@ -113,3 +107,30 @@ def serve(app: Lockstep, options: Options) -> None:
     # uvicorn raises the signal again when all is done: then it has done its work.
     signal.signal(signal.SIGTERM, lambda number, stack: None)
     Server(config).run(sockets=sockets)
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """A socket at this address.
+
+    Raises:
+        SettingsError: there is no such address here, or another service has it.
+    """
+    try:
+        known = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, _, _, address = known[0]
+        # The protocol by its number: without it asyncio does not know the socket for TCP and
+        # leaves Nagle's algorithm on, which holds the body of a small answer back for 40 ms.
+        listening = socket.socket(family, kind, socket.IPPROTO_TCP)
+        if os.name == "posix":
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind(address)
+        except OSError:
+            listening.close()
+            raise
+    except OSError as error:
+        raise SettingsError(
+            f"--host {host} --port {port}: cannot listen there ({error.strerror}); is another "
+            "service there already? Name another --port"
+        ) from None
+    return listening
