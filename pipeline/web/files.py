@@ -19,6 +19,7 @@ from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pipeline.app import Lockstep
 from pipeline.engine.pending import Pending
@@ -37,6 +38,7 @@ INLINE = frozenset(("jpeg", "png", "gif", "webp", "avif"))
 # Read and sent in one go, by one thread; what is larger is streamed.
 AT_ONCE_BYTES = 1 << 18
 REMEMBERED = 20_000
+CONDITIONS = frozenset((b"range", b"if-none-match", b"if-modified-since"))
 
 ANSWERS = {
     **page_or(None, 404, 410, 416),
@@ -54,6 +56,7 @@ class Known(NamedTuple):
     media_type: str
     etag: str
     signature: tuple[int, int, int]
+    headers: dict[str, str]
 
 
 class Shelf:
@@ -63,9 +66,22 @@ class Shelf:
     to be told of a change.
     """
 
-    def __init__(self, app: Lockstep) -> None:
+    def __init__(self, app: Lockstep, is_private: bool) -> None:
+        """``is_private``: a token is needed, so that no cache on the way may keep what it sees."""
         self.app = app
+        self.cache_control = "private, no-cache" if is_private else "public, no-cache"
         self._known: dict[str, Known] = {}
+
+    def remembered(self, key: str) -> tuple[Known, os.stat_result] | None:
+        """A rendition that was asked for before and has not changed since; costs one ``stat``."""
+        known = self._known.get(key)
+        if known is None:
+            return None
+        try:
+            status = os.lstat(known.file)
+        except OSError:
+            return None
+        return (known, status) if _signature(status) == known.signature else None
 
     def find(self, key: str) -> tuple[Known, os.stat_result]:
         """The rendition of a key below the output folder.
@@ -73,15 +89,10 @@ class Shelf:
         Raises:
             HTTPException: 404, there is none; 410, it was taken down.
         """
-        known = self._known.get(key)
-        if known is not None:
-            try:
-                status = os.lstat(known.file)
-                if _signature(status) == known.signature:
-                    return known, status
-            except OSError:
-                pass
-            self._known.pop(key, None)
+        remembered = self.remembered(key)
+        if remembered is not None:
+            return remembered
+        self._known.pop(key, None)
         known, status = self._look_up(key)
         if len(self._known) >= REMEMBERED:
             self._known.clear()
@@ -105,10 +116,51 @@ class Shelf:
                 # is written, and the new bytes under the old tag would stay in every cache.
                 status, digest = _hashed(file)
                 form = format_of_suffix(os.path.splitext(row)[1])
-                return Known(file, _media_type(form), f'"{digest}"', _signature(status)), status
+                return self._told(file, _media_type(form), f'"{digest}"', status), status
         if was_taken_down(self.app, key):
             raise HTTPException(410, "this was taken down")
         raise HTTPException(404, "there is no such file")
+
+    def _told(self, file: str, media_type: str, etag: str, status: os.stat_result) -> Known:
+        headers = {
+            "etag": etag,
+            "last-modified": formatdate(status.st_mtime, usegmt=True),
+            # Asked anew each time, so that a takedown is a takedown in every cache on the way.
+            "cache-control": self.cache_control,
+            "content-security-policy": "default-src 'none'; sandbox",
+            "cross-origin-resource-policy": "same-site",
+            "accept-ranges": "bytes",
+        }
+        return Known(file, media_type, etag, _signature(status), headers)
+
+
+class FilesFirst:
+    """ASGI middleware that answers for renditions of the shelf before any route is looked for.
+
+    A shop's page has a hundred of them, and looking for a route costs more than reading a file. As
+    in other servers of files, the read is done at once, in the loop: it is small, and was read
+    before. All that is not plain goes on to the route: parts, conditions, large files, errors.
+    """
+
+    def __init__(self, site: ASGIApp, shelf: Shelf) -> None:
+        self.site = site
+        self.shelf = shelf
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "GET":
+            path = scope["path"]
+            if path.startswith("/files/") and _is_plain(scope):
+                remembered = self.shelf.remembered(path[len("/files/") :])
+                body = _read_small(*remembered) if remembered is not None else None
+                if remembered is not None and body is not None:
+                    known = remembered[0]
+                    await Response(body, 200, known.headers, known.media_type)(scope, receive, send)
+                    return
+        await self.site(scope, receive, send)
+
+
+def _is_plain(scope: Scope) -> bool:
+    return not any(name in CONDITIONS for name, _ in scope["headers"])
 
 
 @router.get(f"/files/{PATH}", responses=ANSWERS)
@@ -120,26 +172,15 @@ async def rendition(request: Request, path: str) -> Response:
 
 def _rendition(request: Request, shelf: Shelf, key: str) -> Response:
     known, status = shelf.find(key)
-    # Asked anew each time, so that a takedown is a takedown everywhere, also in caches on the way.
-    headers = {
-        "etag": known.etag,
-        "last-modified": formatdate(status.st_mtime, usegmt=True),
-        "cache-control": "private, no-cache"
-        if service_of(request).sessions is not None
-        else "public, no-cache",
-        "content-security-policy": "default-src 'none'; sandbox",
-        "cross-origin-resource-policy": "same-site",
-        "accept-ranges": "bytes",
-    }
     if not_modified(request, known.etag, status.st_mtime):
-        return Response(None, 304, headers)
+        return Response(None, 304, known.headers)
     if "range" not in request.headers:
         body = _read_small(known, status)
         if body is not None:
-            return Response(body, 200, headers, known.media_type)
+            return Response(body, 200, known.headers, known.media_type)
         if status.st_size <= AT_ONCE_BYTES:
             return _rendition(request, shelf, key)
-    return FileResponse(known.file, 200, headers, known.media_type, stat_result=status)
+    return FileResponse(known.file, 200, known.headers, known.media_type, stat_result=status)
 
 
 @router.get(f"/originals/{PATH}", responses=ANSWERS, include_in_schema=False)

@@ -14,6 +14,8 @@ from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit
 
 LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
+# Host headers that were found to be ours: taking one apart costs as much as all else of the guard.
+REMEMBERED = 100
 UNSAFE = frozenset(("POST", "PUT", "PATCH", "DELETE"))
 
 
@@ -33,6 +35,7 @@ class Hosts:
     def __init__(self, bound: str, more: Collection[str] = ()) -> None:
         """``bound`` is the address that the server listens on, ``more`` is ``PIPELINE_HOSTS``."""
         self.names = {*LOOPBACK, bound.lower(), *(name.lower() for name in more)}
+        self._known: set[str] = set()
         # A server that people reach by the machine's address cannot be rebound to by number: the
         # page of an attacker would have to come from that very address.
         self.any_number = not is_loopback(bound)
@@ -41,7 +44,14 @@ class Hosts:
 
     def knows(self, header: str | None) -> bool:
         """Whether this Host header is one of ours; with or without a port."""
-        name = host_of(header or "")
+        if header in self._known:
+            return True
+        known = self._is_known(host_of(header or ""))
+        if known and header and len(self._known) < REMEMBERED:
+            self._known.add(header)
+        return known
+
+    def _is_known(self, name: str | None) -> bool:
         if name is None:
             return False
         if name in self.names:

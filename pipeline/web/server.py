@@ -18,7 +18,7 @@ from pipeline.app import Lockstep
 from pipeline.errors import SettingsError
 from pipeline.settings import Settings
 from pipeline.web import entry, events, files, health, home, images, jobs, problems, takedowns
-from pipeline.web.files import Shelf
+from pipeline.web.files import FilesFirst, Shelf
 from pipeline.web.guard import Guard
 from pipeline.web.hosts import is_loopback
 from pipeline.web.service import Options, Service
@@ -60,14 +60,17 @@ def build(service: Service) -> ASGIApp:
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
+        # Spans that nobody collects would double the cost of a small answer.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     site.state.service = service
-    site.state.shelf = Shelf(service.app)
+    site.state.shelf = Shelf(service.app, is_private=service.sessions is not None)
     problems.install(site)
     for module in PAGES:
         site.include_router(module.router)
     site.state.routes = [route for module in PAGES for route in module.router.routes]
-    return Guard(site, service.hosts, service.sessions, service.settings.jobs.max_bytes)
+    front = FilesFirst(site, site.state.shelf)
+    return Guard(front, service.hosts, service.sessions, service.settings.jobs.max_bytes)
 
 
 def serve(app: Lockstep, options: Options) -> None:
