@@ -6,7 +6,7 @@ BIN := .venv/bin
 PHOTOS ?=
 BENCH_ARGS ?=
 
-.PHONY: run test lint types lock fuzz bench-noop bench-pixels bench-live clean help
+.PHONY: run test lint types lock fuzz bench-noop bench-pixels bench-live bench-web clean help
 
 help: ## List what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -35,6 +35,9 @@ bench-pixels: .venv/installed-dev ## Images per second and quality, beside sharp
 
 bench-live: .venv/installed-dev ## How soon a watcher acts at 100,000 originals, and what it costs when idle
 	@$(BIN)/python -m benchmarks.live $(BENCH_ARGS)
+
+bench-web: .venv/installed-dev ## The page at 1,000,000 originals: gallery, files beside nginx, uploads, takedowns
+	@$(BIN)/python -m benchmarks.web $(BENCH_ARGS)
 
 lock: ## Resolve the dependencies anew (needs Poetry with its export plug-in)
 	poetry lock
