@@ -25,9 +25,7 @@ def test_on_postgresql_the_page_gives_the_same_answers(
         project.add(path)
     (project.input / "bad.png").write_bytes(b"no picture")
     with serving(project) as server:
-        status = server.until_rested()
-        assert status["counts"]["originals"] == 4
-        assert status["counts"]["failed"] == 2
+        server.until_counted(originals=4, renditions=6, failed=2)
         for query, count in (("", 4), ("?state=ok", 3), ("?state=failed", 1), ("?text=RED", 1)):
             assert len(server.get(f"/images{query}").json()["images"]) == count, query
         assert server.get("/images?text=%00").status_code == 422
