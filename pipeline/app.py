@@ -39,6 +39,11 @@ class Lockstep(DatapipeApp):
         return self._all(LoadRecipesStep)[0]
 
     @property
+    def load_job_recipes(self) -> LoadRecipesStep:
+        """The step that reads the recipes of jobs."""
+        return self._all(LoadRecipesStep)[-1]
+
+    @property
     def render(self) -> RenderStep:
         """The step that makes the renditions of the originals below ``input/``."""
         return self.renders[0]

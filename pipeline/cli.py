@@ -174,7 +174,7 @@ def run(
     else:
         click.echo(report.as_text())
     report.join()
-    context.exit(1 if report.failed or report.jobs.bad else 0)
+    context.exit(1 if report.is_bad else 0)
 
 
 def _on_sigterm(number: int, stack: object) -> None:
@@ -187,7 +187,7 @@ def _on_sigterm(number: int, stack: object) -> None:
 @json_option
 @click.pass_context
 def status(context: click.Context, check: bool, as_json: bool) -> None:
-    """Count what is in step, failed and pending, by recipe.
+    """Count what is in step, failed and pending, by recipe, and jobs by their state.
 
     What changed in the input folder since the last run is not known yet: see `run --dry-run`.
 
@@ -196,6 +196,7 @@ def status(context: click.Context, check: bool, as_json: bool) -> None:
       datapipe status
       datapipe status --check || mail -s "renditions" me@example.com </dev/null
     """
+    from pipeline.engine.status import is_out_of_step
     from pipeline.engine.status import status as count
 
     app = _open_for_reading(context)
@@ -214,7 +215,10 @@ def status(context: click.Context, check: bool, as_json: bool) -> None:
                 f"{counts['pending']:,} pending"
                 + (f", {counts['taken_down']:,} taken down" if counts["taken_down"] else "")
             )
-    context.exit(1 if check and (answer["failed"] or answer["pending"]) else 0)
+        if answer["jobs"]:
+            counts = ", ".join(f"{count:,} {state}" for state, count in answer["jobs"].items())
+            click.echo(f"  jobs: {counts}")
+    context.exit(1 if check and is_out_of_step(answer) else 0)
 
 
 @click.command()

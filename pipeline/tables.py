@@ -224,7 +224,8 @@ def jobs_table(metadata: sa.MetaData) -> sa.Table:
     (``csv_sha256``) were those given when it was last read. Times are Unix times in seconds.
     ``total``, ``fetched``, ``done`` and ``failed`` count images; ``failed_told`` those that a run
     has told of by its exit code. ``made_for`` holds the settings that the answer was written with.
-    ``cleared``: nothing of a deleted job is left.
+    ``ask_again``: the next run asks for all of its URLs again. ``cleared``: nothing of a deleted
+    job is left.
     """
     return _plain_table(
         "jobs",
@@ -255,6 +256,7 @@ def jobs_table(metadata: sa.MetaData) -> sa.Table:
         sa.Column("webhook", sa.String, nullable=True),
         sa.Column("webhook_state", sa.String, nullable=True),
         sa.Column("webhook_reason", sa.String, nullable=True),
+        sa.Column("ask_again", sa.Boolean, nullable=False, default=False),
         sa.Column("cleared", sa.Boolean, nullable=False, default=False),
     )
 

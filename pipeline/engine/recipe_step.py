@@ -81,7 +81,7 @@ class LoadRecipesStep(ComputeStep):
             RecipeError: the file has faults; nothing is written then.
         """
         with run_of(run_config, ds.meta_dbconn, self.settings) as run:
-            recipes = self._wanted()
+            recipes = self.wanted()
             difference = compare_recipes(recipes, self.table)
             written = [recipes[name] for name in (*difference.added, *difference.changed)]
             if not written and not difference.removed:
@@ -89,7 +89,12 @@ class LoadRecipesStep(ComputeStep):
             with one_transaction(ds.meta_dbconn):
                 self._write(written, difference.removed, run)
 
-    def _wanted(self) -> dict[str, Recipe]:
+    def wanted(self) -> dict[str, Recipe]:
+        """The recipes that the table is to hold.
+
+        Raises:
+            RecipeError: the file has faults, or not what is required.
+        """
         recipes = load_recipes(self.settings.recipes_file)
         if self.only is None:
             return recipes

@@ -47,7 +47,8 @@ def run_once(
                 app.fetch.recover(run)
             try:
                 if steps is None:
-                    app.render.pending.look_ahead()
+                    for step in app.renders:
+                        step.pending.look_ahead()
                 run_steps(app.ds, app.steps if steps is None else steps, run_config=run)
             except StoppedError:
                 # A stop is to take no second: a walk through all of the output folder would.
@@ -60,7 +61,8 @@ def run_once(
                 clear_temporary(app.settings.output_dir)
                 raise
             finally:
-                app.render.pending.end_look_ahead()
+                for step in app.renders:
+                    step.pending.end_look_ahead()
             if run.workers.lost:
                 clear_temporary(app.settings.output_dir)
             report = run.report

@@ -13,8 +13,9 @@ from typing import Any
 import sqlalchemy as sa
 from datapipe.store.database import DBConn
 
+from pipeline.errors import SettingsError
 from pipeline.jobs.names import reference as reference_of
-from pipeline.names import NAME_MAX_BYTES, name_of, shortened
+from pipeline.names import NAME_MAX_BYTES, TEMPORARY_PREFIX, name_of, shortened
 from pipeline.tables import JobState, UrlState, csv_urls_table, fetches_table, jobs_table
 
 # The source of a job whose CSV was handed in by a command or the page; all others are files.
@@ -67,6 +68,7 @@ class Job:
     webhook: str | None
     webhook_state: str | None
     webhook_reason: str | None
+    ask_again: bool
     cleared: bool
 
     @property
@@ -267,9 +269,30 @@ class JobFolders:
         """The same bytes under the names of the jobs' images."""
         return self.state / "originals"
 
+    @property
+    def incoming(self) -> Path:
+        """The copy of a dropped CSV that the run at work is checking."""
+        return self.csvs / f"{TEMPORARY_PREFIX}run.csv"
+
     def csv(self, reference: str) -> Path:
         """The copy of the CSV of one job."""
         return self.csvs / f"{reference}.csv"
+
+
+def made(folder: Path) -> Path:
+    """A folder of the state folder, made where it is missing.
+
+    Raises:
+        SettingsError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(
+            f"PIPELINE_STATE: the folder {str(folder)!r} cannot be made ({error.strerror}); "
+            "name one that can be written"
+        ) from None
+    return folder
 
 
 def file_below(root: Path, key: str) -> Path:

@@ -15,7 +15,7 @@ from pipeline.engine.state import StateBook
 from pipeline.errors import CsvError, CsvRejectedError, SettingsError
 from pipeline.jobs.csv_read import check_csv
 from pipeline.jobs.reading import copy_hashed, csv_limits
-from pipeline.jobs.store import SUBMITTED, JobBook, JobFolders
+from pipeline.jobs.store import SUBMITTED, JobBook, JobFolders, made
 from pipeline.jobs.urls import UrlRefused, checked_url
 from pipeline.names import TEMPORARY_PREFIX, key_of
 from pipeline.tables import JobState
@@ -40,8 +40,8 @@ def submit(app: Lockstep, source: Path, filename: str, webhook: str | None = Non
     Raises:
         CsvRejectedError: it has faults, all of which are told; nothing is left behind.
         CsvError: it cannot be read.
-        SettingsError: ``webhook`` is no address that may be asked.
-        OutputError: the state folder cannot be written.
+        SettingsError: ``webhook`` is no address that may be asked, or the state folder cannot be.
+        OutputError: the disk is full, or rights are missing.
     """
     if webhook:
         try:
@@ -50,9 +50,8 @@ def submit(app: Lockstep, source: Path, filename: str, webhook: str | None = Non
             raise SettingsError(f"--webhook {webhook}: {error}") from None
     make_tables(app.connection, StateBook(app.connection))
     folders = JobFolders(app.settings.state_dir)
-    folders.csvs.mkdir(parents=True, exist_ok=True)
     # The copy is what is checked and kept: whatever becomes of the source meanwhile.
-    copy = folders.csvs / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}.csv"
+    copy = made(folders.csvs) / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}.csv"
     try:
         try:
             digest = copy_hashed(source, copy)
