@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from a_project import Project, picture
 from a_watcher import DEADLINE_S, Watching, wait_until
+from test_interrupted import alive_in_group
 
 from pipeline.live.changes import LATEST_S, MANY, Changes
 
@@ -194,6 +195,22 @@ def test_a_stop_leaves_no_process_and_no_half_work(
     project.run()
     assert project.cli("verify", "--deep").code == 0
     assert len(project.outputs()) == 48
+
+
+def test_one_that_was_killed_leaves_no_worker_and_the_next_one_heals(
+    project: Project, watch: Callable[..., Watching]
+) -> None:
+    for number in range(12):
+        project.add(f"{number}.jpg", size=(2400, 1800))
+    killed = watch()
+    wait_until(lambda: any(project.output.rglob(".lockstep-*")), lambda: killed.said)
+    killed.process.kill()
+    wait_until(lambda: not alive_in_group(killed.process.pid))
+    again = watch()
+    again.wait_for(*(f"{number}.jpg" for number in range(12)))
+    again.wait_for_start()
+    assert again.stop() == 0
+    assert project.cli("verify", "--deep").code == 0
 
 
 def test_without_events_it_polls(project: Project, watch: Callable[..., Watching]) -> None:
