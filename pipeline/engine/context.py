@@ -78,6 +78,8 @@ class Run(RunConfig):
     # aside there for the jobs.
     passed: Passed = field(default_factory=lambda: Passed(aside_suffixes=CSV_SUFFIXES))
     scanned: bool = False
+    # Whether there is any job; None until a step has looked. Without one, no step of jobs works.
+    has_jobs: bool | None = None
     # What begins when the lock has been given back, in threads: no run shall wait for it.
     afterwards: list[Callable[[], threading.Thread]] = field(default_factory=list)
 

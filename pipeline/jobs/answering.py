@@ -18,7 +18,7 @@ from pipeline.jobs.images import forget_lost
 from pipeline.jobs.outcomes import Image, Outcomes
 from pipeline.jobs.reading import chunks
 from pipeline.jobs.steps import data_of
-from pipeline.jobs.store import ACTIVE, ENDED, Job, JobBook, file_below
+from pipeline.jobs.store import ACTIVE, ENDED, UNREAD, Job, JobBook, file_below
 from pipeline.jobs.telling import telling_of
 from pipeline.tables import JobState, WebhookState
 
@@ -80,7 +80,7 @@ class _Answer:
             dialect = detect_dialect(csv)[0]
             write_answer(target, dialect, self._read(csv), self.recipes, self._row)
         except (CsvError, OSError) as error:
-            self._end(JobState.FAILED, reason=f"the copy of its CSV cannot be read ({error})")
+            self._lost_csv(str(error))
             return
         self._end(
             JobState.COMPLETED_WITH_ERRORS if self.failed else JobState.COMPLETED,
@@ -106,6 +106,17 @@ class _Answer:
             )
             self.book.move(self.job.reference, {self.job.state}, JobState.FETCHING)
         return True
+
+    def _lost_csv(self, why: str) -> None:
+        """The copy of the CSV is gone; one below the input folder is read again."""
+        reason = f"the copy of its CSV cannot be read ({why})"
+        if self.job.was_submitted:
+            self._end(JobState.FAILED, reason=reason)
+            return
+        self.book.move(self.job.reference, {JobState.WRITING}, JobState.RECEIVED, **UNREAD)
+        self.run.report.warnings.append(
+            f"job {self.job.reference}: {reason}; the next run reads {self.job.source} again"
+        )
 
     def _read(self, csv: Path) -> Iterator[Row]:
         """The rows of the CSV; what became of a thousand of them is asked at once."""

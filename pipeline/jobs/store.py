@@ -32,6 +32,8 @@ ACTIVE = frozenset(
         JobState.WRITING,
     )
 )
+# The stat of a dropped CSV that is to be read, or that is gone.
+UNREAD: dict[str, None] = dict.fromkeys(("size_bytes", "mtime_ns", "ctime_ns", "inode"))
 NOT_DELETED = frozenset(JobState) - {JobState.DELETED}
 # The time to the second; what follows is the running number.
 SECOND_DIGITS = 14
@@ -115,6 +117,11 @@ class JobBook:
         """The job of that reference."""
         found = self._select(self.jobs.c.reference == reference)
         return found[0] if found else None
+
+    def any(self) -> bool:
+        """Whether there is any job, deleted or not."""
+        with self.connection.con.begin() as con:
+            return con.execute(sa.select(self.jobs.c.reference).limit(1)).first() is not None
 
     def dropped(self) -> list[Job]:
         """Every job whose CSV was dropped below ``input/``, the oldest first."""

@@ -10,8 +10,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.engine.database import make_tables
-from pipeline.engine.state import StateBook
 from pipeline.errors import CsvError, CsvRejectedError, SettingsError
 from pipeline.jobs.csv_read import check_csv
 from pipeline.jobs.reading import copy_hashed, csv_limits
@@ -48,7 +46,7 @@ def submit(app: Lockstep, source: Path, filename: str, webhook: str | None = Non
             checked_url(webhook, app.settings.fetch.ports)
         except UrlRefused as error:
             raise SettingsError(f"--webhook {webhook}: {error}") from None
-    make_tables(app.connection, StateBook(app.connection))
+    app.make_tables()
     folders = JobFolders(app.settings.state_dir)
     # The copy is what is checked and kept: whatever becomes of the source meanwhile.
     copy = made(folders.csvs) / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}.csv"
