@@ -213,6 +213,27 @@ def test_one_that_was_killed_leaves_no_worker_and_the_next_one_heals(
     assert project.cli("verify", "--deep").code == 0
 
 
+def test_a_look_at_the_whole_folder_finds_what_no_event_told(
+    project: Project, watch: Callable[..., Watching]
+) -> None:
+    project.env["PIPELINE_RESCAN_S"] = "1"
+    (project.input / "bad.jpg").write_bytes(b"no image")
+    watching = watch()
+    watching.wait_for_start()
+    # A look at one path alone, and then something that happens in the tables.
+    project.add("a.jpg")
+    watching.wait_for("a.jpg")
+    project.cli("retry")
+    wait_until(
+        lambda: (
+            [run["renditions"]["failed"] for run in watching.runs if not run["partial"]][:2]
+            == [2, 2]
+        ),
+        lambda: (watching.said, watching.runs),
+    )
+    assert watching.stop() == 0
+
+
 def test_without_events_it_polls(project: Project, watch: Callable[..., Watching]) -> None:
     project.add("a.jpg")
     watching = watch("--poll")
