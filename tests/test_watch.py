@@ -144,7 +144,7 @@ def test_a_run_gets_its_turn_under_constant_change(
     changing.start()
     try:
         # Not told to wait, and still not refused; 1 is a file that it read half written.
-        assert {project.process("run").code for _ in range(3)} <= {0, 1}
+        assert {project.process("run").code for _ in range(2)} <= {0, 1}
     finally:
         done.set()
         changing.join()
