@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from datapipe.run_config import RunConfig
@@ -22,6 +22,9 @@ from pipeline.engine.state import Clock, StateBook
 from pipeline.errors import SettingsError
 from pipeline.settings import Settings, check_folders
 from pipeline.workers import Workers, WorkerSetup
+
+# Asking for so many keys is still quicker than asking for all: SQLite looks each up by its index.
+MOST_TOUCHED = 1_000
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,18 @@ class Run(RunConfig):
     last_write_ts: float = 0.0
     # When this run began to look, by its own clock: what has a later time was found by it.
     began_ts: float = 0.0
+    # Paths of the originals whose rows this run has written; `None` where they are too many to
+    # list, or where recipes moved, which touches all.
+    touched: set[str] | None = field(default_factory=set)
     # A run before this one was cut off: what is pending may lie half done in the output folder.
     recovering: bool = False
+
+    def touch(self, paths: Iterable[str]) -> None:
+        """Note originals whose rows are being written, as long as they are few."""
+        if self.touched is not None:
+            self.touched.update(paths)
+            if len(self.touched) > MOST_TOUCHED:
+                self.touched = None
 
 
 @contextlib.contextmanager

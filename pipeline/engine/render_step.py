@@ -118,7 +118,7 @@ class _Rendering:
         self.publisher.finish()
 
     def _bring_in_step(self) -> None:
-        counts = self.pending.counts(as_looked_ahead=not self.run.clock.has_written)
+        counts = self.pending.counts(touched=self.run.touched)
         if not counts:
             return
         self.publisher.begin()
