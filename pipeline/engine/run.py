@@ -14,6 +14,7 @@ from pipeline.engine.database import explain_database_error
 from pipeline.engine.files import clear_temporary
 from pipeline.engine.progress import Progress
 from pipeline.engine.recovery import recover
+from pipeline.engine.render_step import RenderStep
 from pipeline.engine.report import Report
 from pipeline.engine.state import INTERRUPTED
 from pipeline.engine.status import count_states
@@ -36,9 +37,13 @@ def run_once(
     try:
         with open_run(app.connection, app.settings, options, progress) as run:
             recover(run, app.renders)
+            if run.recovering:
+                app.fetch.recover(run)
             try:
                 if steps is None:
-                    app.render.pending.look_ahead()
+                    run.has_jobs = app.answer.book.any()
+                    for step in app.renders if run.has_jobs else app.renders[:1]:
+                        step.pending.look_ahead()
                 run_steps(app.ds, app.steps if steps is None else steps, run_config=run)
             except BaseException:
                 # No worker may write after we have cleared up.
@@ -46,42 +51,50 @@ def run_once(
                 clear_temporary(app.settings.output_dir)
                 raise
             finally:
-                app.render.pending.end_look_ahead()
+                for step in app.renders:
+                    step.pending.end_look_ahead()
             if run.workers.lost:
                 clear_temporary(app.settings.output_dir)
             report = run.report
-            if steps is None:
+            if steps is None or run.book.get(INTERRUPTED) == repr(run.began_ts):
+                # That of an earlier run stays until a whole run has mended all it left.
                 run.book.set(INTERRUPTED, None)
-                report.warnings += _folders_gone(app)
+            if steps is None:
+                report.warnings += _folders_gone(app.renders if run.has_jobs else app.renders[:1])
+            report.jobs.count_renditions(run.job_report)
             states = count_states(app.render.pending)
             report.in_step = states.get(State.OK, 0)
             report.failed_before = max(0, states.get(State.FAILED, 0) - report.failed)
     except sa.exc.SQLAlchemyError as error:
         raise explain_database_error(error, app.connection) from error
+    # The lock is given back: what is left is for others, who may be slow.
+    report.threads += [start() for start in run.afterwards]
     report.seconds = time.monotonic() - began
     return report
 
 
-def _folders_gone(app: Lockstep) -> list[str]:
+def _folders_gone(renders: Sequence[RenderStep]) -> list[str]:
     """Warn of recipes whose whole folder is gone; a run looks at no single rendition.
 
     Nothing is made again unasked: the disk with the renditions may only not be mounted.
     """
-    table, recipes = app.render.pending.table, app.render.pending.recipe_table
-    with app.connection.con.begin() as con:
-        names = con.execute(sa.select(recipes.c.recipe)).scalars().all()
     warnings = []
-    for name in names:
-        folder = app.render.output_dir / name
-        if folder.is_dir():
-            continue
-        made = sa.select(table.c.path).where(
-            table.c.recipe == name, table.c.state == State.OK.value
-        )
-        with app.connection.con.begin() as con:
-            if con.execute(made.limit(1)).first() is not None:
-                warnings.append(
-                    f"{folder}: the folder is gone with all its renditions; mount its disk, or "
-                    "have them made again with `datapipe verify --fix`"
-                )
+    for step in renders:
+        table, recipes = step.pending.table, step.pending.recipe_table
+        connection = step.pending.meta.dbconn
+        with connection.con.begin() as con:
+            names = con.execute(sa.select(recipes.c.recipe)).scalars().all()
+        for name in names:
+            folder = step.output_dir / name
+            if folder.is_dir():
+                continue
+            made = sa.select(table.c.path).where(
+                table.c.recipe == name, table.c.state == State.OK.value
+            )
+            with connection.con.begin() as con:
+                if con.execute(made.limit(1)).first() is not None:
+                    warnings.append(
+                        f"{folder}: the folder is gone with all its renditions; mount its disk, "
+                        "or have them made again with `datapipe verify --fix`"
+                    )
     return warnings

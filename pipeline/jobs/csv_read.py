@@ -30,6 +30,8 @@ from pipeline.jobs.urls import shortened, split_cell, url_fault
 
 # Nobody mends more at a time; the rest is counted.
 MAX_FAULTS = 1_000
+# It is a key in the tables, of which databases take no more than some 2,000 bytes.
+MAX_NUMBER_CHARACTERS = 500
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,8 @@ def check_csv(path: Path, limits: CsvLimits | None = None) -> CsvCheck:
                     hashes.append(hash(number))
                 else:
                     faults.add(line, NUMBER, "no number; give each product its own")
+                if len(number) > MAX_NUMBER_CHARACTERS:
+                    faults.add(line, NUMBER, _length_message(len(number)))
             if name_at >= 0 and not cells[name_at].strip():
                 faults.add(line, NAME, "no name; say what the product is called")
             if urls_at >= 0:
@@ -227,6 +231,13 @@ def _repeated(hashes: array[int]) -> set[int]:
         ordered = sorted(value for value in hashes if value & 3 == bucket)
         repeated.update(a for a, b in itertools.pairwise(ordered) if a == b)
     return repeated
+
+
+def _length_message(characters: int) -> str:
+    return (
+        f"{characters:,} characters, at most {MAX_NUMBER_CHARACTERS:,} are allowed; "
+        "give a shorter one"
+    )
 
 
 def _width_message(cells: int, width: int) -> str:
