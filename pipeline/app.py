@@ -11,6 +11,7 @@ from pipeline.engine.plane import data_store
 from pipeline.engine.recipe_step import LoadRecipesStep
 from pipeline.engine.render_step import RenderStep
 from pipeline.engine.scan import ScanStep
+from pipeline.jobs.steps import AnswerStep, FetchStep
 from pipeline.settings import Settings
 
 StepT = TypeVar("StepT", bound=ComputeStep)
@@ -25,6 +26,7 @@ class Lockstep(DatapipeApp):
         super().__init__(data_store(connection), catalog, pipeline)
         self.settings = settings
         self.connection = connection
+        self.answer.render = self.renders[-1]
 
     @property
     def scan(self) -> ScanStep:
@@ -37,14 +39,39 @@ class Lockstep(DatapipeApp):
         return self._all(LoadRecipesStep)[0]
 
     @property
+    def load_job_recipes(self) -> LoadRecipesStep:
+        """The step that reads the recipes of jobs."""
+        return self._all(LoadRecipesStep)[-1]
+
+    @property
     def render(self) -> RenderStep:
         """The step that makes the renditions of the originals below ``input/``."""
         return self.renders[0]
 
     @property
     def renders(self) -> list[RenderStep]:
-        """Every step that makes renditions."""
+        """The steps that make renditions: of the originals, then of the images of jobs."""
         return self._all(RenderStep)
+
+    @property
+    def fetch(self) -> FetchStep:
+        """The step that asks for the URLs of jobs."""
+        return self._all(FetchStep)[0]
+
+    @property
+    def answer(self) -> AnswerStep:
+        """The step that writes the answers of jobs."""
+        return self._all(AnswerStep)[0]
+
+    @property
+    def job_steps(self) -> list[ComputeStep]:
+        """The steps that one job needs: all but the scan and the renditions of originals."""
+        return [step for step in self.steps if step not in (self.scan, self.render)]
+
+    @property
+    def render_and_answer(self) -> list[ComputeStep]:
+        """The steps that bring renditions in step with the tables, and answers with them."""
+        return [step for step in self.steps if isinstance(step, (RenderStep, AnswerStep))]
 
     def _all(self, kind: type[StepT]) -> list[StepT]:
         return [step for step in self.steps if isinstance(step, kind)]

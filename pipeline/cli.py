@@ -4,7 +4,8 @@ Answers go to stdout, everything else to stderr. Exit codes:
 
 ====  ==============================================================================
 0     in step (also: what failed before has not changed)
-1     originals failed in this run; or a check found something
+1     originals or images of jobs failed in this run, or a CSV was rejected; or a check
+      found something
 2     usage, settings, recipes, database or disk: the message says what to do
 3     another run holds the lock
 4     so many originals are gone that nothing was deleted
@@ -36,7 +37,9 @@ TERMINATED = 143
 
 def register(cli: click.Group) -> None:
     """Add our commands to datapipe's group; ``run`` replaces the one that is there."""
-    for command in (run, status, errors, retry, verify, explain):
+    from pipeline.cli_jobs import job
+
+    for command in (run, status, errors, retry, verify, explain, job):
         cli.add_command(command)
     database = cli.commands.get("db")
     if isinstance(database, click.Group):
@@ -168,7 +171,8 @@ def run(
         _print_json(report.as_json())
     else:
         click.echo(report.as_text())
-    context.exit(1 if report.failed else 0)
+    report.join()
+    context.exit(1 if report.failed or report.jobs.bad else 0)
 
 
 def _on_sigterm(number: int, stack: object) -> None:
@@ -181,7 +185,7 @@ def _on_sigterm(number: int, stack: object) -> None:
 @json_option
 @click.pass_context
 def status(context: click.Context, check: bool, as_json: bool) -> None:
-    """Count what is in step, failed and pending, by recipe.
+    """Count what is in step, failed and pending, by recipe, and jobs by their state.
 
     What changed in the input folder since the last run is not known yet: see `run --dry-run`.
 
@@ -190,6 +194,7 @@ def status(context: click.Context, check: bool, as_json: bool) -> None:
       datapipe status
       datapipe status --check || mail -s "renditions" me@example.com </dev/null
     """
+    from pipeline.engine.status import is_out_of_step
     from pipeline.engine.status import status as count
 
     app = _open_for_reading(context)
@@ -206,7 +211,10 @@ def status(context: click.Context, check: bool, as_json: bool) -> None:
                 f"  {name}: {counts['ok']:,} ok, {counts['failed']:,} failed, "
                 f"{counts['pending']:,} pending"
             )
-    context.exit(1 if check and (answer["failed"] or answer["pending"]) else 0)
+        if answer["jobs"]:
+            counts = ", ".join(f"{count:,} {state}" for state, count in answer["jobs"].items())
+            click.echo(f"  jobs: {counts}")
+    context.exit(1 if check and is_out_of_step(answer) else 0)
 
 
 @click.command()

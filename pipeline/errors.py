@@ -10,7 +10,10 @@
     ├── TooManyRemovedError       the input folder looks unmounted        exit code 4
     ├── OutputError               a rendition could not be written (full disk, no rights)
     ├── ImageError                one original cannot be made into a rendition; never ends a run
+    ├── JobNotFoundError          there is no job of that reference
+    ├── JobNotReadyError          a job has not (yet) what was asked for
     ├── CsvError                  a CSV of products has faults
+    │   ├── CsvRejectedError      it was handed in, and starts nothing
     │   └── FaultyCsv             it cannot be read at all, from one line on (jobs.csv_dialect)
     └── FetchError                one URL could not be fetched; never ends a run
         ├── UrlRefused            the URL is against the rules (jobs.urls)
@@ -22,6 +25,8 @@ A message is a subject and a remedy: what is wrong, where, and what to do.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 
 class LockstepError(Exception):
@@ -64,6 +69,32 @@ class ImageError(LockstepError):
 
 class CsvError(LockstepError):
     """A CSV of products has faults and starts nothing."""
+
+
+class CsvRejectedError(CsvError):
+    """A CSV that was handed in has faults; nothing of it is kept.
+
+    ``errors`` are the first thousand faults as ``{"line", "column", "message"}``, ``fault_count``
+    counts all.
+    """
+
+    def __init__(self, filename: str, errors: list[dict[str, Any]], fault_count: int) -> None:
+        count = "a fault" if fault_count == 1 else f"{fault_count:,} faults"
+        super().__init__(f"{filename} has {count}; mend it and submit it again")
+        self.filename = filename
+        self.errors = errors
+        self.fault_count = fault_count
+
+
+class JobNotFoundError(LockstepError):
+    """No job has that reference."""
+
+    def __init__(self, reference: str) -> None:
+        super().__init__(f"there is no job {reference}; `datapipe job list` lists them")
+
+
+class JobNotReadyError(LockstepError):
+    """A job has not (yet) what was asked for; the message says in which state it is."""
 
 
 class FetchError(LockstepError):

@@ -62,6 +62,8 @@ COLOURS = {
 MAX_SIDE_PX = 65_535  # the most that a JPEG header can say
 MAX_SCALE = 16.0
 MAX_NAME_LENGTH = 64
+# The renditions of jobs are in this folder of `output/`, beside those of each recipe.
+JOBS_FOLDER = "jobs"
 
 # Windows opens a device, not a folder, under these names.
 _WINDOWS_DEVICES = frozenset(
@@ -161,6 +163,10 @@ def _name_faults(name: str) -> list[str]:
         return [
             f"[{name}]: a recipe names a folder, so only the letters a-z, digits, '-' and '_' are "
             "allowed, and no '-' in front"
+        ]
+    if name.lower() == JOBS_FOLDER:
+        return [
+            f"[{name}]: output/{JOBS_FOLDER}/ holds the images of CSV jobs; choose another name"
         ]
     if name.lower() in _WINDOWS_DEVICES:
         return [f"[{name}]: Windows reserves this name for a device; choose another"]

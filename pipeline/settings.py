@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from dotenv import dotenv_values
 
@@ -20,6 +21,43 @@ from pipeline.errors import SettingsError
 T = TypeVar("T")
 
 PREFIX = "PIPELINE_"
+
+
+@dataclass(frozen=True)
+class JobSettings:
+    """What jobs may hold and whom they tell. ``recipes_given`` is false for the default alone."""
+
+    recipes: tuple[str, ...]
+    recipes_given: bool
+    max_rows: int
+    max_images: int
+    max_bytes: int
+    public_url: str
+    webhook_url: str
+    webhook_secret: str = field(repr=False)
+    webhook_timeout_s: float
+
+
+@dataclass(frozen=True)
+class FetchSettings:
+    """What the fetch may ask for and take; see :class:`pipeline.jobs.fetch_types.FetchLimits`."""
+
+    allow: str
+    ports: frozenset[int]
+    rate_per_s: float | None
+    max_bytes: int
+    max_pixels: int
+    connect_timeout_s: float
+    stall_timeout_s: float
+    timeout_s: float
+    slow_bytes_per_s: int
+    slow_for_s: float
+    concurrent: int
+    per_host: int
+    redirects: int
+    retries: int
+    backoff_s: float
+    proxy: str | None = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -39,6 +77,9 @@ class Settings:
     max_removed_percent: float
     render_timeout_s: float
     worker_memory_mb: int
+    state_dir: Path
+    jobs: JobSettings
+    fetch: FetchSettings
 
 
 def load_settings(environ: Mapping[str, str] | None = None, cwd: Path | None = None) -> Settings:
@@ -79,6 +120,9 @@ def load_settings(environ: Mapping[str, str] | None = None, cwd: Path | None = N
             str(default_worker_memory_mb(max_pixels)),
             _whole(128, 10**6, "megabytes, as 2048"),
         ),
+        state_dir=read("STATE", ".lockstep", lambda text: _path(text, cwd)),
+        jobs=_job_settings(read, (values.get(PREFIX + "JOB_RECIPES") or "").strip() != ""),
+        fetch=_fetch_settings(read),
     )
     # A typo in `.env` is ours to tell. The environment may hold other programs' PIPELINE_* (some CI
     # systems set them), so an unknown one there is let be.
@@ -88,6 +132,46 @@ def load_settings(environ: Mapping[str, str] | None = None, cwd: Path | None = N
         raise SettingsError(f"{cwd / '.env'}: {name} is no setting of Lockstep; {meant}")
     _refuse_nested(settings)
     return settings
+
+
+# Reads one variable: its name without the prefix, its default, and what turns it into a value.
+_Read = Callable[[str, str, Callable[[str], Any]], Any]
+
+
+def _job_settings(read: _Read, recipes_given: bool) -> JobSettings:
+    many = _whole(1, 10**9, "rows or images, as 1000000")
+    return JobSettings(
+        recipes=read("JOB_RECIPES", "half", _names),
+        recipes_given=recipes_given,
+        max_rows=read("JOB_MAX_ROWS", "1000000", many),
+        max_images=read("JOB_MAX_IMAGES", "5000000", many),
+        max_bytes=read("JOB_MAX_BYTES", "1000000000", _whole(1, 10**12, "bytes, as 1000000000")),
+        public_url=read("PUBLIC_URL", "", _web_address),
+        webhook_url=read("WEBHOOK_URL", "", _web_address),
+        webhook_secret=read("WEBHOOK_SECRET", "", str),
+        webhook_timeout_s=read("WEBHOOK_TIMEOUT_S", "60", _seconds),
+    )
+
+
+def _fetch_settings(read: _Read) -> FetchSettings:
+    return FetchSettings(
+        allow=read("FETCH_ALLOW", "", _allow_list),
+        ports=read("FETCH_PORTS", "80,443", _ports),
+        rate_per_s=read("FETCH_RATE", "0", _rate),
+        max_bytes=read("FETCH_MAX_BYTES", "50000000", _whole(1, 10**11, "bytes, as 50000000")),
+        max_pixels=read("FETCH_MAX_PIXELS", "100000000", _whole(1, 10**11, "pixels, as 100000000")),
+        connect_timeout_s=read("FETCH_CONNECT_TIMEOUT_S", "5", _seconds),
+        stall_timeout_s=read("FETCH_STALL_TIMEOUT_S", "20", _seconds),
+        timeout_s=read("FETCH_TIMEOUT_S", "120", _seconds),
+        slow_bytes_per_s=read("FETCH_SLOW_BYTES_PER_S", "1000", _whole(0, 10**9, "bytes, as 1000")),
+        slow_for_s=read("FETCH_SLOW_FOR_S", "20", _seconds),
+        concurrent=read("FETCH_CONCURRENT", "32", _whole(1, 1000, "connections, as 32")),
+        per_host=read("FETCH_PER_HOST", "6", _whole(1, 1000, "connections, as 6")),
+        redirects=read("FETCH_REDIRECTS", "5", _whole(0, 20, "redirects, as 5")),
+        retries=read("FETCH_RETRIES", "3", _whole(0, 20, "retries, as 3")),
+        backoff_s=read("FETCH_BACKOFF_S", "0.5", _seconds_or_none),
+        proxy=read("FETCH_PROXY", "", _web_address) or None,
+    )
 
 
 def default_worker_memory_mb(max_pixels: int) -> int:
@@ -194,6 +278,57 @@ def _seconds(text: str) -> float:
     return value
 
 
+def _seconds_or_none(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 3_600:
+        raise ValueError("give seconds from 0 to 3600, as 0.5")
+    return value
+
+
+def _rate(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 100_000:
+        raise ValueError("give requests a second for one host, as 5, or 0 for as many as come")
+    return value or None
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(part for part in re.split(r"[,\s]+", text) if part))
+    if not names:
+        raise ValueError("give names of recipes parted by commas, as half,thumb")
+    return names
+
+
+def _ports(text: str) -> frozenset[int]:
+    try:
+        ports = {int(part) for part in re.split(r"[,\s]+", text) if part}
+    except ValueError:
+        ports = {0}
+    if not all(0 < port < 65_536 for port in ports):
+        raise ValueError("give ports from 1 to 65535 parted by commas, as 8080,8443")
+    return frozenset(ports | {80, 443})
+
+
+def _web_address(text: str) -> str:
+    if text and not text.lower().startswith(("http://", "https://")):
+        raise ValueError("give an address that begins with https:// or http://")
+    return text
+
+
+def _allow_list(text: str) -> str:
+    if text:
+        from pipeline.jobs.addresses import AllowList
+
+        AllowList.parse(text)
+    return text
+
+
 def _refuse_nested(settings: Settings) -> None:
     # Renditions inside input/ would be scanned as originals, and those rendered again, for ever.
     # The real paths count: one folder may be a link to the other.
@@ -206,8 +341,24 @@ def _refuse_nested(settings: Settings) -> None:
     elif target in source.parents:
         how = "holds"
     else:
+        _refuse_state(settings, source, target)
         return
     raise SettingsError(
         f"{PREFIX}OUTPUT={str(settings.output_dir)!r}: the output folder {how} "
         f"{PREFIX}INPUT={str(settings.input_dir)!r}; name two folders side by side"
     )
+
+
+def _refuse_state(settings: Settings, source: Path, target: Path) -> None:
+    # In output/ its files would be strays, to be removed. Hidden in input/ it does no harm.
+    state = Path(os.path.realpath(settings.state_dir))
+    if (
+        state in (source, target)
+        or target in state.parents
+        or state in source.parents
+        or state in target.parents
+    ):
+        raise SettingsError(
+            f"{PREFIX}STATE={str(settings.state_dir)!r}: the state folder needs a place of its "
+            f"own, apart from {PREFIX}INPUT and {PREFIX}OUTPUT; name another folder"
+        )

@@ -1,10 +1,15 @@
-"""Every table of Lockstep in one place: columns and keys.
+"""Every table of Lockstep in one place: columns, keys, and which columns count as a change.
 
 ``recipes``        a row per recipe of ``recipes.toml``
 ``input_images``   a row per original below ``input/``: what the file system says of it
 ``renditions``     a row per original and recipe: what was made, of which bytes, by what
+``job_recipes``    a row per recipe that is used for jobs
+``csv_rows``       a row per product of a job's CSV
+``fetched_images`` a row per image of a job that is there: an original like those of ``input/``
+``job_renditions`` a row per image of a job and recipe, as in ``renditions``
 
-Not tracked: ``lockstep_state``, a few values about the tables themselves.
+Not tracked: ``jobs`` (a row per CSV), ``csv_urls`` (a row per URL of a row), ``fetches`` (a row per
+URL, however many rows name it), and ``lockstep_state`` (a few values about the tables themselves).
 
 datapipe-core keeps a ``<table>_meta`` beside each tracked table, and ``render_meta`` for the step.
 """
@@ -32,6 +37,38 @@ class State(str, enum.Enum):
     """What became of a rendition. The same words stand in the tables, the CLI and JSON."""
 
     OK = "ok"
+    FAILED = "failed"
+
+
+class JobState(str, enum.Enum):
+    """Where a job is; the same words in the tables, the CLI, JSON and the page."""
+
+    RECEIVED = "received"
+    CHECKING = "checking"
+    REJECTED = "rejected"
+    FETCHING = "fetching"
+    RENDERING = "rendering"
+    WRITING = "writing"
+    COMPLETED = "completed"
+    COMPLETED_WITH_ERRORS = "completed_with_errors"
+    FAILED = "failed"
+    DELETED = "deleted"
+
+
+class UrlState(str, enum.Enum):
+    """What is known of a URL: yet to be asked, or how asking ended."""
+
+    WAITING = "waiting"
+    FETCHED = "fetched"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
+class WebhookState(str, enum.Enum):
+    """Whether the end of a job has been told."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
     FAILED = "failed"
 
 
@@ -130,6 +167,131 @@ def renditions_columns() -> list[sa.Column[Any]]:
         sa.Column("fingerprint", sa.String, nullable=False),
         sa.Column("renderer", sa.BigInteger, nullable=False),
     ]
+
+
+def csv_rows_columns() -> list[sa.Column[Any]]:
+    """One product. ``number`` is its S. No.; ``urls`` a JSON list.
+
+    Neither its line nor its other cells are here: a row added above would change every row below.
+    Both are in the copy of the CSV, which the answer is written from.
+    """
+    return [
+        sa.Column("reference", Key, primary_key=True),
+        sa.Column("number", Key, primary_key=True),
+        sa.Column("name", sa.String, nullable=False),
+        sa.Column("urls", sa.String, nullable=False),
+    ]
+
+
+def fetched_images_columns() -> list[sa.Column[Any]]:
+    """An image of a job whose bytes are there; ``path`` is below ``<state folder>/originals/``.
+
+    ``sequence`` counts the URLs of a row from 0. ``size_bytes`` and ``sha256`` are the file's.
+    """
+    return [
+        sa.Column("path", Key, primary_key=True),
+        sa.Column("reference", Key, nullable=False, index=True),
+        sa.Column("number", Key, nullable=False),
+        sa.Column("sequence", sa.BigInteger, nullable=False),
+        sa.Column("sha256", sa.String, nullable=False),
+        sa.Column("size_bytes", sa.BigInteger, nullable=False),
+    ]
+
+
+def _plain_table(name: str, metadata: sa.MetaData, *items: sa.Column[Any] | sa.Index) -> sa.Table:
+    # Declared a second time, a table would have its indexes twice.
+    known = metadata.tables.get(f"{metadata.schema}.{name}" if metadata.schema else name)
+    return sa.Table(name, metadata, *items) if known is None else known
+
+
+def jobs_table(metadata: sa.MetaData) -> sa.Table:
+    """``jobs``: one CSV of products, where its work stands, and what came of it.
+
+    ``source`` is ``submitted``, or the key of the CSV below ``input/``, whose stat and content
+    (``csv_sha256``) were those given when it was last read. Times are Unix times in seconds.
+    ``total``, ``fetched``, ``done`` and ``failed`` count images; ``failed_told`` those that a run
+    has told of by its exit code. ``made_for`` holds the settings that the answer was written with.
+    ``cleared``: nothing of a deleted job is left.
+    """
+    return _plain_table(
+        "jobs",
+        metadata,
+        sa.Column("reference", Key, primary_key=True),
+        sa.Column("source", Key, nullable=False, index=True),
+        sa.Column("filename", sa.String, nullable=False),
+        sa.Column("state", sa.String, nullable=False, index=True),
+        sa.Column("reason", sa.String, nullable=True),
+        sa.Column("created_ts", sa.Float, nullable=False, index=True),
+        sa.Column("started_ts", sa.Float, nullable=True),
+        sa.Column("changed_ts", sa.Float, nullable=False),
+        sa.Column("ended_ts", sa.Float, nullable=True),
+        sa.Column("rows", sa.BigInteger, nullable=False, default=0),
+        sa.Column("total", sa.BigInteger, nullable=False, default=0),
+        sa.Column("fetched", sa.BigInteger, nullable=False, default=0),
+        sa.Column("done", sa.BigInteger, nullable=False, default=0),
+        sa.Column("failed", sa.BigInteger, nullable=False, default=0),
+        sa.Column("failed_told", sa.BigInteger, nullable=False, default=0),
+        sa.Column("faults", sa.String, nullable=True),
+        sa.Column("csv_sha256", sa.String, nullable=True),
+        sa.Column("size_bytes", sa.BigInteger, nullable=True),
+        sa.Column("mtime_ns", sa.BigInteger, nullable=True),
+        sa.Column("ctime_ns", sa.BigInteger, nullable=True),
+        sa.Column("inode", sa.BigInteger, nullable=True),
+        sa.Column("made_for", sa.String, nullable=True),
+        sa.Column("answer", Key, nullable=True),
+        sa.Column("webhook", sa.String, nullable=True),
+        sa.Column("webhook_state", sa.String, nullable=True),
+        sa.Column("webhook_reason", sa.String, nullable=True),
+        sa.Column("cleared", sa.Boolean, nullable=False, default=False),
+    )
+
+
+def csv_urls_table(metadata: sa.MetaData) -> sa.Table:
+    """``csv_urls``: each URL of each row, in full in ``fetches``.
+
+    ``stem`` is the path of its image in ``fetched_images``, but for the suffix.
+    """
+    return _plain_table(
+        "csv_urls",
+        metadata,
+        sa.Column("reference", Key, primary_key=True),
+        sa.Column("number", Key, primary_key=True),
+        sa.Column("sequence", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("url_key", Key, nullable=False, index=True),
+        sa.Column("stem", sa.String, nullable=False),
+    )
+
+
+def fetches_table(metadata: sa.MetaData) -> sa.Table:
+    """``fetches``: how asking for each URL ended last, and the bytes that are there of it.
+
+    ``url_key`` is a hash of the URL: PostgreSQL keeps no key of more than 2,704 bytes in an index.
+    ``sha256``, ``size_bytes``, ``suffix``, ``etag`` and ``last_modified`` are those of the bytes
+    that are there, also while the URL waits to be asked again; ``received_bytes`` is what the last
+    asking brought. ``place`` is a random number: asked in its order, the URLs of one host stand
+    between those of others.
+    """
+    return _plain_table(
+        "fetches",
+        metadata,
+        sa.Column("url_key", Key, primary_key=True),
+        sa.Column("url", sa.String, nullable=False),
+        sa.Column("state", sa.String, nullable=False),
+        sa.Column("place", sa.BigInteger, nullable=False),
+        sa.Column("http_code", sa.BigInteger, nullable=True),
+        sa.Column("reason", sa.String, nullable=True),
+        sa.Column("received_bytes", sa.BigInteger, nullable=True),
+        sa.Column("duration_ms", sa.BigInteger, nullable=True),
+        sa.Column("attempts", sa.BigInteger, nullable=True),
+        sa.Column("final_url", sa.String, nullable=True),
+        sa.Column("asked_ts", sa.Float, nullable=True),
+        sa.Column("sha256", sa.String, nullable=True, index=True),
+        sa.Column("size_bytes", sa.BigInteger, nullable=True),
+        sa.Column("suffix", sa.String, nullable=True),
+        sa.Column("etag", sa.String, nullable=True),
+        sa.Column("last_modified", sa.String, nullable=True),
+        sa.Index("ix_fetches_waiting", "state", "place"),
+    )
 
 
 def state_table(metadata: sa.MetaData) -> sa.Table:

@@ -12,6 +12,7 @@ on: pebble tells which one, and puts a new worker in its place.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import multiprocessing
 import multiprocessing.connection
@@ -54,6 +55,7 @@ class Task(NamedTuple):
     output_dir: str
     hash_only: bool = False
     # A lower limit than the workers', for originals that a stranger's server gave.
+    max_pixels: int | None = None
 
 
 class Made(NamedTuple):
@@ -304,9 +306,9 @@ def _read_settled(path: Path, outcome: Outcome) -> bytes | None:
         before = os.fstat(file.fileno())
         outcome.size_bytes = before.st_size
         age_ns = time.time_ns() - before.st_ctime_ns
-        tick_ns = _TICK_NS if before.st_ctime_ns % 1_000_000_000 else _COARSE_TICK_NS
-        if 0 <= age_ns < tick_ns:
-            time.sleep((tick_ns - age_ns) / 1e9)
+        wait_ns = tick_ns(before.st_ctime_ns)
+        if 0 <= age_ns < wait_ns:
+            time.sleep((wait_ns - age_ns) / 1e9)
         if before.st_size * 2 > _setup.memory_mb * 1_000_000:
             raise OSError(0, f"{before.st_size:,} bytes are too many for PIPELINE_WORKER_MEMORY_MB")
         data = file.read()
@@ -316,6 +318,11 @@ def _read_settled(path: Path, outcome: Outcome) -> bytes | None:
         outcome.unsettled = True
         return None
     return data
+
+
+def tick_ns(ctime_ns: int) -> int:
+    """How long, in nanoseconds, a second change may leave the same times behind."""
+    return _TICK_NS if ctime_ns % 1_000_000_000 else _COARSE_TICK_NS
 
 
 def _times(status: os.stat_result) -> tuple[int, int, int]:
@@ -336,7 +343,10 @@ def _make(task: Task, data: bytes, recipes: list[Recipe], outcome: Outcome) -> N
     from pipeline.imaging.render import render
 
     try:
-        results = render(data, recipes, _limits)
+        limits = _limits
+        if task.max_pixels is not None and task.max_pixels < limits.max_pixels:
+            limits = dataclasses.replace(limits, max_pixels=task.max_pixels)
+        results = render(data, recipes, limits)
     except ImageError as error:
         outcome.failed += [(recipe.name, str(error)) for recipe in recipes]
         return

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from datapipe.run_config import RunConfig
@@ -19,6 +20,7 @@ from pipeline.engine.lock import run_lock
 from pipeline.engine.progress import Progress, Silent
 from pipeline.engine.report import Report
 from pipeline.engine.state import Clock, StateBook
+from pipeline.engine.walk import CSV_SUFFIXES, Passed
 from pipeline.errors import SettingsError
 from pipeline.settings import Settings, check_folders
 from pipeline.workers import Workers, WorkerSetup
@@ -31,6 +33,8 @@ class RunOptions:
     rehash: bool = False
     wait: bool = False
     allow_removed: bool = False
+    # The reference of a job: the steps of jobs then look at this one alone.
+    job: str | None = None
 
 
 @dataclass
@@ -45,12 +49,20 @@ class Run(RunConfig):
     workers: Workers = field(kw_only=True)
     progress: Progress = field(kw_only=True)
     report: Report = field(default_factory=Report)
+    # What the render step of jobs did; its sums go into `report.jobs` at the end.
+    job_report: Report = field(default_factory=Report)
     # The clock of the last write before this run: 0.0 in a new database.
     last_write_ts: float = 0.0
     # When this run began to look, by its own clock: what has a later time was found by it.
     began_ts: float = 0.0
     # A run before this one was cut off: what is pending may lie half done in the output folder.
     recovering: bool = False
+    # What the scan passed over; folders that could not be read, also in later steps. CSVs are put
+    # aside there for the jobs.
+    passed: Passed = field(default_factory=lambda: Passed(aside_suffixes=CSV_SUFFIXES))
+    scanned: bool = False
+    # What begins when the lock has been given back, in threads: no run shall wait for it.
+    afterwards: list[Callable[[], threading.Thread]] = field(default_factory=list)
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterator
 
 import sqlalchemy as sa
@@ -11,7 +12,17 @@ from datapipe.store.database import DBConn
 
 from pipeline.engine.state import LAYOUT, StateBook
 from pipeline.errors import DatabaseError
-from pipeline.tables import LAYOUT_VERSION, state_table
+from pipeline.tables import (
+    LAYOUT_VERSION,
+    csv_urls_table,
+    fetches_table,
+    jobs_table,
+    state_table,
+)
+
+# How often, and how long apart, tables are looked for that another process is making.
+CREATE_TRIES = 50
+CREATE_WAIT_S = 0.1
 
 
 def connect(url: str) -> DBConn:
@@ -29,7 +40,8 @@ def connect(url: str) -> DBConn:
     if connection.con.dialect.name == "sqlite":
         sa.event.listen(connection.con, "connect", _tune_sqlite)
         connection.con.dispose()
-    state_table(connection.sqla_metadata)
+    for untracked in (state_table, jobs_table, csv_urls_table, fetches_table):
+        untracked(connection.sqla_metadata)
     return connection
 
 
@@ -66,12 +78,14 @@ def make_tables(connection: DBConn, book: StateBook) -> None:
         existing = set(inspector.get_table_names(schema=connection.schema))
         declared = connection.sqla_metadata.tables
         if not set(declared) <= existing:
-            connection.sqla_metadata.create_all(connection.con)
+            _create_missing(connection)
         version = book.get(LAYOUT)
         if version is None:
             for name in sorted(set(declared) & existing):
                 _compare(connection, inspector, declared[name])
-            book.set(LAYOUT, str(LAYOUT_VERSION))
+            # Another process may be making the very same tables.
+            with contextlib.suppress(sa.exc.IntegrityError):
+                book.set(LAYOUT, str(LAYOUT_VERSION))
         elif version != str(LAYOUT_VERSION):
             raise DatabaseError(
                 f"{_shown(connection.connstr)}: its tables have layout {version}, this release of "
@@ -79,6 +93,25 @@ def make_tables(connection: DBConn, book: StateBook) -> None:
             )
     except sa.exc.SQLAlchemyError as error:
         raise DatabaseError(f"{_shown(connection.connstr)}: {_cause(error)}") from None
+
+
+def _create_missing(connection: DBConn) -> None:
+    """Make the tables that are missing, also where other processes do the same at this moment.
+
+    Whoever comes second is told that a table is there already, and looks again.
+    """
+    metadata = connection.sqla_metadata
+    for tries_left in reversed(range(CREATE_TRIES)):
+        try:
+            metadata.create_all(connection.con)
+            return
+        except sa.exc.DBAPIError:
+            there = set(sa.inspect(connection.con).get_table_names(schema=connection.schema))
+            if set(metadata.tables) <= there:
+                return
+            if not tries_left:
+                raise
+            time.sleep(CREATE_WAIT_S)
 
 
 def explain_database_error(error: sa.exc.SQLAlchemyError, connection: DBConn) -> DatabaseError:

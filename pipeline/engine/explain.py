@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -13,7 +14,7 @@ from pipeline.engine.paths import key_below
 from pipeline.engine.recovery import sha256_of
 from pipeline.engine.report import printable
 from pipeline.engine.status import iso
-from pipeline.engine.walk import Found, look_at, why_passed
+from pipeline.engine.walk import CSV_SUFFIXES, Found, look_at, why_passed
 from pipeline.imaging import RENDERER_VERSION
 from pipeline.names import name_of
 from pipeline.recipes import load_recipes
@@ -74,12 +75,16 @@ class Story:
 
 
 def explain(app: Lockstep, typed: str) -> Story:
-    """What the tables and the folder say of the original at ``typed``. Reads it once.
+    """What the tables and the folder say of the original, or CSV, at ``typed``. Reads it once.
 
     Raises:
         RecipeError: ``recipes.toml`` has faults.
     """
     path = key_below(app.settings.input_dir, typed)
+    if os.path.splitext(path)[1].lower() in CSV_SUFFIXES:
+        from pipeline.jobs.foresight import explain_csv
+
+        return Story(path, *explain_csv(app, path))
     pending = app.render.pending
     originals, renditions = pending.original_table, pending.table
     marks = pending.meta.sql_table

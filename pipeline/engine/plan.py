@@ -17,6 +17,8 @@ from pipeline.engine.report import Report
 from pipeline.engine.scan import Difference, compare, refuse_too_many
 from pipeline.engine.state import StateBook
 from pipeline.engine.status import count_states
+from pipeline.engine.walk import CSV_SUFFIXES, Passed
+from pipeline.jobs.store import JobBook
 from pipeline.names import name_of
 from pipeline.recipes import load_recipes
 from pipeline.tables import State
@@ -46,7 +48,7 @@ def _preview(app: Lockstep, options: RunOptions) -> Report:
     recipe_changes = compare_recipes(recipes, app.load_recipes.table)
     moved = {*recipe_changes.added, *recipe_changes.changed}
 
-    difference = Difference()
+    difference = Difference(passed=Passed(aside_suffixes=CSV_SUFFIXES))
     folder = settings.input_dir
     found = [
         file.path
@@ -82,6 +84,10 @@ def _preview(app: Lockstep, options: RunOptions) -> Report:
     states = count_states(pending)
     report.failed_before = states.get(State.FAILED, 0)
     report.in_step = states.get(State.OK, 0)
+    if difference.passed.aside or JobBook(app.connection).counts():
+        from pipeline.jobs.foresight import preview_jobs
+
+        report.jobs = preview_jobs(app, difference.passed, report.there, options.allow_removed)
     return report
 
 

@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from pipeline.engine.files import has_size, link_or_copy, publish, remove
 from pipeline.engine.pending import Original, Pending, Rendition
 from pipeline.engine.plane import LinearTransformMeta, forget_deleted, frame
 from pipeline.engine.recovery import remember_writing
+from pipeline.engine.report import Report
 from pipeline.engine.state import INTERRUPTED
 from pipeline.imaging import RENDERER_VERSION, format_of_suffix, suffix_for
 from pipeline.names import name_of, rendition_key, set_apart
@@ -49,10 +50,16 @@ class Publisher:
         output_dir: Path,
         fingerprints: Mapping[str, str],
         run: Run,
+        report: Report | None = None,
+        settled: Callable[[Collection[str]], None] | None = None,
     ) -> None:
-        """``fingerprints`` of the recipes by name, as ``recipes.toml`` stands in this run."""
+        """``fingerprints`` of the recipes by name, as ``recipes.toml`` stands in this run.
+
+        ``settled`` is told the paths of each batch, inside the transaction that records it.
+        """
         self.run = run
-        self.report = run.report
+        self.report = report or run.report
+        self._settled = settled or (lambda paths: None)
         self.fingerprints = fingerprints
         self.output_dir = output_dir
         self.pending = pending
@@ -135,6 +142,7 @@ class Publisher:
                 with one_transaction(self.run.connection):
                     self.pending.renditions.delete_by_idx(idx, now=self.run.clock.now())
                     self.meta.mark_rows_processed_success(idx, process_ts=self.run.clock.now())
+                    self._settled({row.path for row in chunk})
                     self.run.clock.remember()
 
     def known_content(self, digests: Sequence[str | None]) -> set[str]:
@@ -349,6 +357,7 @@ class Publisher:
                 chunk = frame(rows[start : start + CHUNK_ROWS], list(rows[0]))
                 self.pending.renditions.store_chunk(chunk, now=self.run.clock.now())
             self.meta.mark_rows_processed_success(_index(marks), process_ts=self.page_ts)
+            self._settled({row["path"] for row in rows})
             self.run.clock.remember()
 
 

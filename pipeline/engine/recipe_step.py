@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 
 import pandas as pd
@@ -16,6 +17,7 @@ from datapipe.types import IndexDF
 from pipeline.engine.context import Run, run_of
 from pipeline.engine.database import one_transaction
 from pipeline.engine.plane import frame
+from pipeline.errors import RecipeError
 from pipeline.recipes import Recipe, load_recipes
 from pipeline.settings import Settings
 from pipeline.tables import TrackedTable
@@ -48,11 +50,23 @@ def compare_recipes(recipes: dict[str, Recipe], table: DataTable) -> RecipeDiffe
 
 
 class LoadRecipesStep(ComputeStep):
-    """Brings the table of recipes in step with ``recipes.toml``."""
+    """Brings the table of recipes in step with ``recipes.toml``, or ``only`` some of them.
 
-    def __init__(self, name: str, output: DataTable, settings: Settings) -> None:
+    Without ``required``, the first recipe stands in where there is none of the names.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        output: DataTable,
+        settings: Settings,
+        only: Collection[str] | None = None,
+        required: bool = False,
+    ) -> None:
         super().__init__(name=name, input_dts=[], output_dts=[ComputeOutput(dt=output)])
         self.table = output
+        self.only = only
+        self.required = required
         self.settings = settings
 
     def run_full(
@@ -67,13 +81,32 @@ class LoadRecipesStep(ComputeStep):
             RecipeError: the file has faults; nothing is written then.
         """
         with run_of(run_config, ds.meta_dbconn, self.settings) as run:
-            recipes = load_recipes(self.settings.recipes_file)
+            recipes = self.wanted()
             difference = compare_recipes(recipes, self.table)
             written = [recipes[name] for name in (*difference.added, *difference.changed)]
             if not written and not difference.removed:
                 return
             with one_transaction(ds.meta_dbconn):
                 self._write(written, difference.removed, run)
+
+    def wanted(self) -> dict[str, Recipe]:
+        """The recipes that the table is to hold.
+
+        Raises:
+            RecipeError: the file has faults, or not what is required.
+        """
+        recipes = load_recipes(self.settings.recipes_file)
+        if self.only is None:
+            return recipes
+        missing = [name for name in self.only if name not in recipes]
+        if missing and self.required:
+            raise RecipeError(
+                f"PIPELINE_JOB_RECIPES={','.join(self.only)}: {self.settings.recipes_file} has no "
+                f"[{missing[0]}]; it has {', '.join(recipes)}"
+            )
+        # Nobody named one: a project whose recipes bear other names has its jobs all the same.
+        names = [name for name in self.only if name in recipes] or list(recipes)[:1]
+        return {name: recipes[name] for name in names}
 
     def _write(self, written: list[Recipe], removed: list[str], run: Run) -> None:
         if written:

@@ -72,7 +72,7 @@ def strays(
     apart = [other.output_dir for other in renders if other is not step]
     waiting: list[str] = []
     for path, entry in files_below(step.output_dir, apart):
-        # What people keep at the top, a note or a .gitkeep, is no rendition.
+        # Files of the run itself, the answers of jobs and people's notes lie at the top.
         if "/" not in path or entry.name.startswith(TEMPORARY_PREFIX):
             continue
         if newer_than:

@@ -14,7 +14,7 @@ File first, row second: a run that is killed between the two leaves a row that i
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -30,6 +30,7 @@ from pipeline.engine.context import Run, run_of
 from pipeline.engine.pending import Original, Pending, Rendition
 from pipeline.engine.plane import BACKLOG, FRESH, GONE, LinearTransformMeta
 from pipeline.engine.publish import FLUSH_S, Publisher
+from pipeline.engine.report import Report
 from pipeline.errors import LockstepError
 from pipeline.names import name_of
 from pipeline.recipes import load_recipes
@@ -50,8 +51,10 @@ class RenderStep(BaseBatchTransformStep):
         originals_dir: Path,
         output_dir: Path,
         settings: Settings,
+        max_pixels: int | None = None,
         executor_config: ExecutorConfig | None = None,
     ) -> None:
+        """``max_pixels`` is a lower limit than that of the settings, for these originals."""
         super().__init__(
             ds=ds,
             name=name,
@@ -65,7 +68,15 @@ class RenderStep(BaseBatchTransformStep):
         self.settings = settings
         self.originals_dir = originals_dir
         self.output_dir = output_dir
+        self.max_pixels = max_pixels
         self.pending = Pending(self.meta, originals.dt, recipes.dt, output.dt)
+
+    def report(self, run: Run) -> Report:
+        """Where the counts go."""
+        return run.report
+
+    def settled(self, paths: Collection[str]) -> None:
+        """Told the paths of each batch, inside the transaction that records it."""
 
     def process_batch(
         self, ds: DataStore, idx: IndexDF, run_config: RunConfig | None = None
@@ -101,7 +112,13 @@ class _Rendering:
         self.recipes = load_recipes(step.settings.recipes_file)
         self.fingerprints = {name: recipe.fingerprint for name, recipe in self.recipes.items()}
         self.publisher = Publisher(
-            step.pending, step.linear_meta, step.output_dir, self.fingerprints, run
+            step.pending,
+            step.linear_meta,
+            step.output_dir,
+            self.fingerprints,
+            run,
+            step.report(run),
+            step.settled,
         )
         # Enough tasks ahead that no worker waits while a batch of rows is written.
         self.ahead = max(64, 32 * run.workers.count)
@@ -211,6 +228,7 @@ class _Rendering:
             tuple(wanted),
             str(self.step.originals_dir),
             str(self.step.output_dir),
+            max_pixels=self.step.max_pixels,
         )
 
     def _through_workers(self, tasks: Sequence[Task]) -> Iterator[Outcome]:

@@ -2,9 +2,107 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
+
+JOBS_SHOWN = 20
+
+
+@dataclass
+class JobCounts:
+    """What a run did for jobs. ``failed_images`` are those that no run has told of before."""
+
+    received: int = 0
+    completed: int = 0
+    completed_with_errors: int = 0
+    rejected: int = 0
+    failed: int = 0
+    deleted: int = 0
+    active: int = 0
+    asked: int = 0
+    fetched: int = 0
+    not_modified: int = 0
+    failed_images: int = 0
+    rendered: int = 0
+    reused: int = 0
+    removed: int = 0
+    # A line for each job that ended badly in this run, up to `JOBS_SHOWN`.
+    ends: list[str] = field(default_factory=list)
+
+    def count_renditions(self, report: Report) -> None:
+        """Take over what the render step of jobs counted."""
+        self.rendered, self.reused = report.rendered, report.reused
+        self.removed = report.deleted
+
+    def tell(self, line: str) -> None:
+        """Remember a job that ended badly."""
+        if len(self.ends) < JOBS_SHOWN:
+            self.ends.append(line)
+
+    @property
+    def any(self) -> bool:
+        """Whether there was anything to do."""
+        return any(vars(self).values())
+
+    @property
+    def bad(self) -> int:
+        """What went wrong in this run, for its exit code."""
+        return self.failed_images + self.rejected + self.failed
+
+    def as_json(self) -> dict[str, Any]:
+        """The part ``jobs`` of the report."""
+        return {
+            "received": self.received,
+            "completed": self.completed,
+            "completed_with_errors": self.completed_with_errors,
+            "rejected": self.rejected,
+            "failed": self.failed,
+            "deleted": self.deleted,
+            "active": self.active,
+            "images": {
+                "asked": self.asked,
+                "fetched": self.fetched,
+                "not_modified": self.not_modified,
+                "failed": self.failed_images,
+            },
+            "renditions": {
+                "rendered": self.rendered,
+                "reused": self.reused,
+                "deleted": self.removed,
+            },
+        }
+
+    def as_lines(self) -> list[str]:
+        """The lines of the summary; none where there was nothing to do."""
+        if not self.any:
+            return []
+        jobs = _listed(
+            [
+                (self.received, "received"),
+                (self.completed, "completed"),
+                (self.completed_with_errors, "completed with errors"),
+                (self.rejected, "rejected"),
+                (self.failed, "failed"),
+                (self.deleted, "deleted"),
+                (self.active, "still to do"),
+            ]
+        )
+        images = _listed(
+            [
+                (self.fetched, "fetched"),
+                (self.not_modified, "not modified"),
+                (self.failed_images, "failed"),
+                (self.rendered, "renditions"),
+                (self.reused, "renditions reused"),
+                (self.removed, "renditions deleted"),
+            ]
+        )
+        lines = [f"jobs        {jobs or 'none new'}"]
+        if images:
+            lines.append(f"job images  {images}")
+        return lines + [f"job         {line}" for line in self.ends]
 
 
 @dataclass
@@ -29,6 +127,19 @@ class Report:
     # Whether there were more of them than are listed.
     more_failures: bool = False
     warnings: list[str] = field(default_factory=list)
+    jobs: JobCounts = field(default_factory=JobCounts)
+    # They tell webhooks after the run. Who ends the process joins them first: see `join`.
+    threads: list[threading.Thread] = field(default_factory=list)
+
+    @property
+    def there(self) -> int:
+        """How many originals the folder holds."""
+        return self.new + self.changed + self.unchanged
+
+    def join(self) -> None:
+        """Wait until all that want to know of the run have been told; each has its deadline."""
+        for thread in self.threads:
+            thread.join()
 
     def as_json(self) -> dict[str, Any]:
         """The report as ``datapipe run --json`` prints it."""
@@ -48,6 +159,7 @@ class Report:
                 "in_step": self.in_step,
                 "pending": self.pending,
             },
+            "jobs": self.jobs.as_json(),
             "ignored": dict(sorted(self.passed.items())),
             "seconds": round(self.seconds, 3),
         } | ({"dry_run": True} if self.dry_run else {})
@@ -71,6 +183,7 @@ class Report:
             rest=(self.in_step, "in step"),
         )
         lines = [f"originals   {originals}", f"renditions  {renditions}"]
+        lines += self.jobs.as_lines()
         if self.passed:
             ignored = _listed([(count, reason) for reason, count in self.passed.most_common()])
             lines.append(f"ignored     {ignored}")

@@ -36,6 +36,8 @@ def run_once(
     try:
         with open_run(app.connection, app.settings, options, progress) as run:
             recover(run, app.renders)
+            if run.recovering:
+                app.fetch.recover(run)
             try:
                 if steps is None:
                     app.render.pending.look_ahead()
@@ -50,14 +52,19 @@ def run_once(
             if run.workers.lost:
                 clear_temporary(app.settings.output_dir)
             report = run.report
-            if steps is None:
+            if steps is None or run.book.get(INTERRUPTED) == repr(run.began_ts):
+                # That of an earlier run stays until a whole run has mended all it left.
                 run.book.set(INTERRUPTED, None)
+            if steps is None:
                 report.warnings += _folders_gone(app)
+            report.jobs.count_renditions(run.job_report)
             states = count_states(app.render.pending)
             report.in_step = states.get(State.OK, 0)
             report.failed_before = max(0, states.get(State.FAILED, 0) - report.failed)
     except sa.exc.SQLAlchemyError as error:
         raise explain_database_error(error, app.connection) from error
+    # The lock is given back: what is left is for others, who may be slow.
+    report.threads += [start() for start in run.afterwards]
     report.seconds = time.monotonic() - began
     return report
 
@@ -67,21 +74,22 @@ def _folders_gone(app: Lockstep) -> list[str]:
 
     Nothing is made again unasked: the disk with the renditions may only not be mounted.
     """
-    table, recipes = app.render.pending.table, app.render.pending.recipe_table
-    with app.connection.con.begin() as con:
-        names = con.execute(sa.select(recipes.c.recipe)).scalars().all()
     warnings = []
-    for name in names:
-        folder = app.render.output_dir / name
-        if folder.is_dir():
-            continue
-        made = sa.select(table.c.path).where(
-            table.c.recipe == name, table.c.state == State.OK.value
-        )
+    for step in app.renders:
+        table, recipes = step.pending.table, step.pending.recipe_table
         with app.connection.con.begin() as con:
-            if con.execute(made.limit(1)).first() is not None:
-                warnings.append(
-                    f"{folder}: the folder is gone with all its renditions; mount its disk, or "
-                    "have them made again with `datapipe verify --fix`"
-                )
+            names = con.execute(sa.select(recipes.c.recipe)).scalars().all()
+        for name in names:
+            folder = step.output_dir / name
+            if folder.is_dir():
+                continue
+            made = sa.select(table.c.path).where(
+                table.c.recipe == name, table.c.state == State.OK.value
+            )
+            with app.connection.con.begin() as con:
+                if con.execute(made.limit(1)).first() is not None:
+                    warnings.append(
+                        f"{folder}: the folder is gone with all its renditions; mount its disk, "
+                        "or have them made again with `datapipe verify --fix`"
+                    )
     return warnings

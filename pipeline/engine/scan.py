@@ -217,7 +217,7 @@ class ScanStep(ComputeStep):
 
     def _scan(self, run: Run) -> None:
         folder = self.settings.input_dir
-        difference = Difference()
+        difference = Difference(passed=run.passed)
         waiting: list[Found] = []
         allowed = run.options.allow_removed
         for file in compare(folder, self.suffixes, self.table, difference, allowed):
@@ -237,6 +237,7 @@ class ScanStep(ComputeStep):
         report.new, report.changed = difference.new, difference.changed
         report.unchanged, report.removed = difference.unchanged, len(difference.removed)
         report.passed = difference.passed.reasons
+        run.scanned = True
         for unreadable in difference.passed.unreadable:
             report.warnings.append(
                 f"{folder / unreadable}: the folder cannot be read; "

@@ -9,7 +9,8 @@ import sqlalchemy as sa
 
 from pipeline.engine.pending import Pending
 from pipeline.engine.plane import GONE, KIND
-from pipeline.tables import State
+from pipeline.jobs.store import JobBook
+from pipeline.tables import JobState, State
 
 
 def count_states(pending: Pending) -> dict[str, int]:
@@ -21,7 +22,7 @@ def count_states(pending: Pending) -> dict[str, int]:
 
 
 def status(pending: Pending) -> dict[str, Any]:
-    """The counts that ``datapipe status --json`` prints.
+    """The counts that ``datapipe status --json`` prints; ``jobs`` by their state.
 
     ``pending`` is what the tables know to be pending, as after a run that was cut off; what
     changed in ``input/`` since is known after the next scan (``datapipe run --dry-run``).
@@ -54,7 +55,14 @@ def status(pending: Pending) -> dict[str, Any]:
         "failed": sum(counts["failed"] for counts in by_recipe.values()),
         "pending": sum(counts["pending"] for counts in by_recipe.values()),
         "recipes": by_recipe,
+        "jobs": JobBook(pending.meta.dbconn).counts(),
     }
+
+
+def is_out_of_step(status: dict[str, Any]) -> bool:
+    """Whether anything is failed or pending, jobs included."""
+    in_step = {JobState.COMPLETED.value, JobState.DELETED.value}
+    return bool(status["failed"] or status["pending"] or set(status["jobs"]) - in_step)
 
 
 def errors(pending: Pending) -> list[dict[str, str]]:

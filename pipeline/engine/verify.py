@@ -19,6 +19,7 @@ from pipeline.engine.pending import Pending
 from pipeline.engine.recovery import forget_content, sha256_of, strays
 from pipeline.engine.render_step import RenderStep
 from pipeline.engine.run import run_once
+from pipeline.jobs.store import ENDED, JobBook, file_below
 from pipeline.names import name_of
 from pipeline.tables import State
 
@@ -83,12 +84,13 @@ def verify(app: Lockstep, deep: bool = False, fix: bool = False) -> Found:
         with run_lock(app.connection) if fix else contextlib.nullcontext():
             for step in app.renders:
                 wrong += _compare(app, step, found, deep, fix)
+            wrong += _compare_answers(app, found, fix)
     except sa.exc.SQLAlchemyError as error:
         raise explain_database_error(error, app.connection) from error
     if fix and found.count:
         if wrong:
             # The render steps alone: a scan would bring in what else has changed.
-            run_once(app, RunOptions(wait=True), steps=app.renders)
+            run_once(app, RunOptions(wait=True), steps=app.render_and_answer)
         again = verify(app, deep=deep)
         found.fixed = not again.count
     return found
@@ -113,6 +115,20 @@ def _compare(app: Lockstep, step: RenderStep, found: Found, deep: bool, fix: boo
             remove(folder / name_of(key), folder)
         forget_content(step.pending, pairs)
     return len(pairs)
+
+
+def _compare_answers(app: Lockstep, found: Found, fix: bool) -> int:
+    """Look for the answered CSVs of jobs; how many are to be written again."""
+    book, missing = JobBook(app.connection), 0
+    for job in book.in_states(ENDED):
+        found.checked += 1
+        if job.answer and not file_below(app.settings.output_dir, job.answer).is_file():
+            missing += 1
+            found.missing.append(job.answer)
+            if fix:
+                # As if written with other settings: the answer step writes it anew.
+                book.update(job.reference, made_for="")
+    return missing
 
 
 def _rows(pending: Pending) -> Iterator[Any]:

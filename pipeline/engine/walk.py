@@ -25,6 +25,7 @@ TEMPORARY_SUFFIXES = frozenset(
 )
 SYSTEM_NAMES = frozenset(("thumbs.db", "desktop.ini", "__macosx", "@eadir"))
 
+CSV_SUFFIXES = frozenset((".csv",))
 LEADS_OUT = "link that leads out of the input folder"
 
 # SQLite keeps 64-bit signed integers; some file systems give inodes of 64 bits unsigned.
@@ -48,6 +49,9 @@ class Passed:
 
     reasons: Counter[str] = field(default_factory=Counter)
     unreadable: list[str] = field(default_factory=list)
+    # Files of these suffixes are put aside for another step: the folder is walked once for both.
+    aside_suffixes: frozenset[str] = frozenset()
+    aside: list[Found] = field(default_factory=list)
 
     def covers(self, path: str) -> bool:
         """Whether ``path`` lies in a folder that could not be read, so that it may still exist."""
@@ -181,13 +185,15 @@ def _add_unusual(
     reason = None
     try:
         is_folder = item.is_dir()
-        reason = _reason_to_pass(item, is_folder, real_root, suffixes)
+        reason = _reason_to_pass(item, is_folder, real_root, suffixes | passed.aside_suffixes)
         if reason is None and is_folder:
             folders.append((key + "/", item))
         elif reason is None:
             status = item.stat()
             if not stat.S_ISREG(status.st_mode):
                 reason = "not a file"
+            elif os.path.splitext(name)[1].lower() in passed.aside_suffixes:
+                passed.aside.append(_found(key, status))
             else:
                 files.append(_found(key, status))
     except OSError as error:

@@ -31,6 +31,8 @@ from pipeline.jobs.urls import shortened, split_cell, url_fault
 
 # Nobody mends more at a time; the rest is counted.
 MAX_FAULTS = 1_000
+# It is a key in the tables, of which databases take no more than some 2,000 bytes.
+MAX_NUMBER_CHARACTERS = 500
 
 
 @dataclass(frozen=True)
@@ -119,8 +121,12 @@ def check_csv(path: Path, limits: CsvLimits | None = None) -> CsvCheck:
                     hashes.append(hash(number))
                 else:
                     faults.add(line, NUMBER, "no number; give each product its own")
+                if len(number) > MAX_NUMBER_CHARACTERS or "\0" in number:
+                    faults.add(line, NUMBER, _unusable_message(number))
             if name_at >= 0 and not cells[name_at].strip():
                 faults.add(line, NAME, "no name; say what the product is called")
+            if name_at >= 0 and "\0" in cells[name_at]:
+                faults.add(line, NAME, "a NUL character; take it out")
             if urls_at >= 0:
                 urls = split_cell(cells[urls_at])
                 images += len(urls)
@@ -231,6 +237,15 @@ def _repeated(hashes: array[int]) -> set[int]:
         ordered = sorted(value for value in hashes if value & 3 == bucket)
         repeated.update(a for a, b in itertools.pairwise(ordered) if a == b)
     return repeated
+
+
+def _unusable_message(number: str) -> str:
+    if "\0" in number:
+        return "a NUL character; take it out"
+    return (
+        f"{len(number):,} characters, at most {MAX_NUMBER_CHARACTERS:,} are allowed; "
+        "give a shorter one"
+    )
 
 
 def _width_message(cells: int, width: int) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import trustme
+from a_shop import Shop
 from loopback import Fetcher, Server
 
 
@@ -43,3 +44,8 @@ def tls_server(authority: trustme.CA) -> Iterator[Server]:
 @pytest.fixture
 def fetcher(tmp_path: Path, server: Server) -> Fetcher:
     return Fetcher(tmp_path / "fetched", server)
+
+
+@pytest.fixture
+def shop(tmp_path: Path, server: Server) -> Shop:
+    return Shop(tmp_path / "shop", server)

@@ -1,0 +1,164 @@
+"""Answering: a job whose images are settled gets its CSV, and who wants to know is told."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from pipeline.engine.recovery import remember_writing
+from pipeline.errors import CsvError
+from pipeline.jobs.csv_answer import RowAnswer, output_address, write_answer
+from pipeline.jobs.csv_dialect import detect_dialect
+from pipeline.jobs.csv_read import Row, iter_rows
+from pipeline.jobs.images import forget_lost
+from pipeline.jobs.outcomes import Image, Outcomes
+from pipeline.jobs.reading import chunks
+from pipeline.jobs.steps import data_of
+from pipeline.jobs.store import ACTIVE, ENDED, Job, JobBook, file_below
+from pipeline.jobs.telling import telling_of
+from pipeline.tables import JobState, WebhookState
+
+if TYPE_CHECKING:
+    from pipeline.engine.context import Run
+    from pipeline.jobs.steps import AnswerStep
+
+CHUNK_ROWS = 1_000
+
+
+def answer_jobs(step: AnswerStep, run: Run) -> None:
+    """Write the answers that are due, and have webhooks told after the run.
+
+    Raises:
+        OutputError: an answer cannot be written; its job goes on from there at the next run.
+    """
+    book = step.book
+    due = {JobState.RENDERING, JobState.WRITING}
+    jobs = [
+        job
+        for job in book.in_states(due | ENDED)
+        if job.state in due or job.made_for != step.made_for
+    ]
+    if jobs:
+        remember_writing(run)
+    for job in jobs:
+        _Answer(step, run, job).work()
+    run.report.jobs.active = len(book.in_states(ACTIVE))
+    if telling := telling_of(book, step.settings):
+        run.afterwards.append(telling)
+
+
+class _Answer:
+    """The answer of one job."""
+
+    def __init__(self, step: AnswerStep, run: Run, job: Job) -> None:
+        self.step, self.run, self.job = step, run, job
+        self.book: JobBook = step.book
+        self.outcomes = Outcomes(step.book, step, job.reference)
+        self.recipes = _recipes(step)
+        self.rows = self.done = self.failed = 0
+
+    def work(self) -> None:
+        """Bring the job to its end; nothing happens while images are still to be rendered."""
+        job, reference = self.job, self.job.reference
+        if self._waits():
+            return
+        if not self.book.move(reference, {job.state}, JobState.WRITING):
+            return
+        csv = self.step.folders.csv(reference)
+        output_dir = self.step.settings.output_dir
+        target = file_below(output_dir, job.answer or job.answer_name)
+        try:
+            dialect = detect_dialect(csv)[0]
+            write_answer(target, dialect, self._read(csv), self.recipes, self._row)
+        except (CsvError, OSError) as error:
+            self._end(JobState.FAILED, reason=f"the copy of its CSV cannot be read ({error})")
+            return
+        self._end(
+            JobState.COMPLETED_WITH_ERRORS if self.failed else JobState.COMPLETED,
+            reason=None,
+            answer=job.answer or job.answer_name,
+            made_for=self.step.made_for,
+            fetched=job.fetched,
+            done=self.done,
+            failed=self.failed,
+            failed_told=self.failed,
+        )
+
+    def _waits(self) -> bool:
+        meta = self.step.render.linear_meta
+        waiting = self.outcomes.pending_paths(meta.changed_sql().subquery())
+        if not waiting:
+            return False
+        lost = forget_lost(self.book, self.step.folders, self.step.images, self.run, waiting)
+        if lost:
+            self.run.report.warnings.append(
+                f"{self.step.folders.originals}: {lost:,} fetched images of job "
+                f"{self.job.reference} are gone from there; the next run brings them back"
+            )
+            self.book.move(self.job.reference, {self.job.state}, JobState.FETCHING)
+        return True
+
+    def _read(self, csv: Path) -> Iterator[Row]:
+        """The rows of the CSV; what became of a thousand of them is asked at once."""
+        dialect = detect_dialect(csv)[0]
+        for rows in chunks(iter_rows(csv, dialect), CHUNK_ROWS):
+            self._found = self.outcomes.of_rows([row.number for row in rows])
+            yield from rows
+
+    def _row(self, row: Row) -> RowAnswer:
+        images = self._found.get(row.number, [])
+        if [image.url for image in images] != list(row.urls):
+            # Its rows are those of another content: somebody changed the tables by hand.
+            images = [Image(url, reasons=["not fetched"]) for url in row.urls]
+        for image in images:
+            # Made by none of them: a recipe came between rendering and answer.
+            if not image.reasons and not set(self.recipes) <= set(image.files):
+                image.reasons.append("not rendered")
+        self.failed += sum(bool(image.reasons) for image in images)
+        self.done += sum(not image.reasons for image in images)
+        public_url = self.step.settings.jobs.public_url
+        outputs = {
+            recipe: [
+                output_address(image.files[recipe], public_url) if recipe in image.files else None
+                for image in images
+            ]
+            for recipe in self.recipes
+        }
+        errors = [f"{image.url}: {'; '.join(image.reasons)}" for image in images if image.reasons]
+        return RowAnswer(outputs, errors)
+
+    def _end(self, state: JobState, **values: object) -> None:
+        job, settings = self.job, self.step.settings
+        rewritten = job.state in ENDED
+        if not rewritten:
+            values["ended_ts"] = time.time()
+            if job.webhook or settings.jobs.webhook_url:
+                values["webhook_state"] = WebhookState.PENDING.value
+        if not self.book.move(job.reference, {JobState.WRITING}, state, **values):
+            return
+        if rewritten:
+            return
+        counts = self.run.report.jobs
+        new = max(0, self.failed - job.failed_told)
+        counts.failed_images += new
+        setattr(counts, state.value, getattr(counts, state.value) + 1)
+        if state is JobState.FAILED:
+            counts.tell(f"{job.reference} ({job.filename}) failed: {values['reason']}")
+        elif self.failed:
+            counts.tell(
+                f"{job.reference} ({job.filename}): {self.failed:,} of {job.total:,} images "
+                f"failed, see `datapipe job errors {job.reference}`"
+            )
+
+
+def _recipes(step: AnswerStep) -> list[str]:
+    """The recipes of jobs, in the order of the setting."""
+    table = data_of(step.recipes)
+    with step.book.connection.con.begin() as con:
+        there = con.execute(sa.select(table.c.recipe).order_by(table.c.recipe)).scalars().all()
+    wanted = step.settings.jobs.recipes
+    return [name for name in wanted if name in there] + [n for n in there if n not in wanted]

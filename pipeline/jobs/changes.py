@@ -1,0 +1,96 @@
+"""Changes that people ask for: working a job now, deleting it, asking for its images again."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from pipeline.engine.context import RunOptions
+from pipeline.engine.run import run_once
+from pipeline.engine.walk import look_at
+from pipeline.errors import JobNotReadyError, LockedError
+from pipeline.jobs.questions import as_json, found
+from pipeline.jobs.store import ACTIVE, ENDED, NOT_DELETED, JobBook
+from pipeline.tables import JobState, UrlState
+
+if TYPE_CHECKING:
+    from pipeline.app import Lockstep
+    from pipeline.engine.progress import Progress
+
+_WITH_IMAGES = ENDED | {JobState.FETCHING, JobState.RENDERING, JobState.WRITING}
+
+
+def work_job(app: Lockstep, reference: str, progress: Progress | None = None) -> dict[str, Any]:
+    """Work one job to its end in this process; the job as :func:`~.questions.job` tells it.
+
+    Waits where another run is at work, which may end the job itself.
+
+    Raises:
+        LockstepError: whatever stops a run; the next run goes on.
+    """
+    options = RunOptions(job=reference, wait=True)
+    # A second round where stored images were found to be lost, or a CSV changed while it was read.
+    for _ in range(2):
+        run_once(app, options, progress, steps=app.job_steps).join()
+        if found(app, reference).state not in ACTIVE:
+            break
+    return as_json(found(app, reference), app.settings)
+
+
+def delete_job(app: Lockstep, reference: str) -> bool:
+    """Delete a job: its rows, fetched images, renditions and answer; whether all is gone by now.
+
+    It is ``deleted`` at once. While a run is at work, that run stops fetching for it, and the next
+    one removes what is left. A CSV below ``input/`` stays; changed or dropped in again it makes
+    another job. Deleting twice does no harm.
+
+    Raises:
+        JobNotFoundError
+        LockstepError: whatever stops a run; the job is ``deleted``, and the next run removes.
+    """
+    job, book = found(app, reference), JobBook(app.connection)
+    values: dict[str, Any] = {} if job.ended_ts else {"ended_ts": time.time()}
+    if not job.was_submitted and job.inode is None:
+        # Not read yet. It must not be taken for a new one by the next scan.
+        seen = look_at(app.settings.input_dir, job.source)
+        values |= {k: v for k, v in seen._asdict().items() if k != "path"} if seen else {}
+    book.move(reference, NOT_DELETED, JobState.DELETED, reason=None, **values)
+    try:
+        run_once(app, RunOptions(job=reference), steps=app.job_steps).join()
+    except LockedError:
+        return False
+    return True
+
+
+def refresh_job(app: Lockstep, reference: str) -> int:
+    """Have the next run ask for the images of a job again; how many URLs.
+
+    They are asked with ``If-None-Match`` and ``If-Modified-Since``: what has not changed costs no
+    more. Other jobs with the same URLs get what has changed as well.
+
+    Raises:
+        JobNotFoundError
+        JobNotReadyError: the job has no images.
+    """
+    job, book = found(app, reference), JobBook(app.connection)
+    jobs, urls, fetches = book.jobs, book.urls, book.fetches
+    states = [state.value for state in _WITH_IMAGES]
+    with app.connection.con.begin() as con:
+        moved = con.execute(
+            sa.update(jobs)
+            .where(jobs.c.reference == reference, jobs.c.state.in_(states))
+            .values(state=JobState.FETCHING.value, changed_ts=time.time())
+        )
+        if not moved.rowcount:
+            raise JobNotReadyError(
+                f"job {reference} is {job.state.value}: it has no images to ask for again"
+            )
+        theirs = sa.select(urls.c.url_key).where(urls.c.reference == reference)
+        asked = con.execute(
+            sa.update(fetches)
+            .where(fetches.c.url_key.in_(theirs))
+            .values(state=UrlState.WAITING.value)
+        )
+    return asked.rowcount

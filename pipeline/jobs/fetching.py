@@ -1,0 +1,219 @@
+"""Fetching: the URLs that wait are asked, all jobs' together, and how each ended is a row.
+
+A fetch that ended goes to the journal at once, and from there to the table in batches
+(``pipeline.jobs.recording``): a run that is killed asks for nothing twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncGenerator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from pipeline.engine.recovery import remember_writing
+from pipeline.jobs.addresses import AllowList
+from pipeline.jobs.blobs import blob_path, remove_leftovers
+from pipeline.jobs.fetch import fetch_all
+from pipeline.jobs.fetch_types import Fetched, FetchLimits, FetchRequest
+from pipeline.jobs.images import bring_in_step, image_counts, sweep
+from pipeline.jobs.recording import FLUSH_S, Recorder
+from pipeline.jobs.store import JobBook, JobFolders
+from pipeline.settings import Settings
+from pipeline.tables import JobState, UrlState
+
+if TYPE_CHECKING:
+    from pipeline.engine.context import Run
+    from pipeline.jobs.steps import FetchStep
+
+PAGE_ROWS = 1_000
+# A job may be deleted while its images are fetched; how often that is looked for.
+LOOK_EVERY_S = 1.0
+
+
+def fetch_limits(settings: Settings) -> FetchLimits:
+    """The limits of the fetch, by the settings."""
+    fetch = settings.fetch
+    return FetchLimits(
+        max_bytes=fetch.max_bytes,
+        connect_timeout_s=fetch.connect_timeout_s,
+        stall_timeout_s=fetch.stall_timeout_s,
+        total_timeout_s=fetch.timeout_s,
+        slow_bytes_per_s=fetch.slow_bytes_per_s,
+        slow_for_s=fetch.slow_for_s,
+        concurrent=fetch.concurrent,
+        concurrent_per_host=fetch.per_host,
+        rate_per_host_per_s=fetch.rate_per_s,
+        max_redirects=fetch.redirects,
+        retries=fetch.retries,
+        backoff_s=fetch.backoff_s,
+        ports=fetch.ports,
+        allow=AllowList.parse(fetch.allow),
+        proxy_url=fetch.proxy,
+    )
+
+
+def fetch_images(step: FetchStep, run: Run) -> None:
+    """Ask for what waits, and bring the images of the jobs in step.
+
+    Raises:
+        OutputError: the disk is full, or rights are missing.
+    """
+    remember_writing(run)
+    book, folders = step.book, step.folders
+    folders.fetched.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(folders.fetched)
+    with contextlib.closing(Recorder(book, folders, run)) as recorder:
+        recorder.replay()
+        # A second round where stored files were found to be lost.
+        for _ in range(2):
+            while _ask(step, run, recorder):
+                pass
+            if not _settle(step, run):
+                break
+
+
+def recover(step: FetchStep, run: Run) -> None:
+    """After a run that was cut off: record what it fetched, and remove what no row knows."""
+    book, folders = step.book, step.folders
+    if folders.fetched.is_dir():
+        with contextlib.closing(Recorder(book, folders, run)) as recorder:
+            recorder.replay()
+    sweep(book, folders, step.images)
+
+
+def _settle(step: FetchStep, run: Run) -> int:
+    """Bring the jobs on of which no URL waits; how many stored files were found to be lost."""
+    book, jobs = step.book, step.book.jobs
+    lost_any = 0
+    for job in book.in_states({JobState.FETCHING}):
+        with book.connection.con.begin() as con:
+            if con.execute(sa.select(book.waits_for_urls(job.reference))).scalar_one():
+                continue
+        lost = bring_in_step(book, step.folders, step.images, run, job.reference)
+        lost_any += lost
+        if lost:
+            continue
+        # Somebody may have asked for a refresh just now: then it stays as it is.
+        counts = image_counts(book, job.reference)
+        with book.connection.con.begin() as con:
+            con.execute(
+                sa.update(jobs)
+                .where(
+                    jobs.c.reference == job.reference,
+                    jobs.c.state == JobState.FETCHING.value,
+                    sa.not_(book.waits_for_urls(job.reference)),
+                )
+                .values(state=JobState.RENDERING.value, changed_ts=time.time(), **counts)
+            )
+    return lost_any
+
+
+def _ask(step: FetchStep, run: Run, recorder: Recorder) -> bool:
+    """Ask for all that waits; whether a job was deleted meanwhile, so that others are left."""
+    book, only = step.book, run.options.job
+    waiting = _waiting(book, only)
+    count = sa.select(sa.func.count()).select_from(waiting.subquery())
+    with book.connection.con.begin() as con:
+        total = con.execute(count).scalar_one()
+    if not total:
+        return False
+    run.progress.start("images", total)
+    requests = _requests(book, step.folders, waiting)
+    limits = fetch_limits(step.settings)
+    try:
+        return asyncio.run(_fetch(requests, limits, step.folders.fetched, recorder, book, only))
+    finally:
+        run.progress.stop()
+
+
+async def _fetch(
+    requests: Iterator[FetchRequest],
+    limits: FetchLimits,
+    folder: Path,
+    recorder: Recorder,
+    book: JobBook,
+    only: str | None,
+) -> bool:
+    """Fetch until nothing is left, or one of the jobs is no longer to be fetched: then True."""
+    states = {JobState.FETCHING}
+    at_first = {job.reference for job in book.in_states(states, only)}
+    looked = time.monotonic()
+    try:
+        async with (
+            contextlib.aclosing(fetch_all(requests, limits, folder)) as results,
+            contextlib.aclosing(_or_none(results, FLUSH_S)) as coming,
+        ):
+            async for fetched in coming:
+                if fetched is None:
+                    recorder.flush()
+                else:
+                    recorder.add(fetched)
+                if time.monotonic() - looked >= LOOK_EVERY_S:
+                    if at_first - {job.reference for job in book.in_states(states, only)}:
+                        return True
+                    looked = time.monotonic()
+    finally:
+        recorder.flush()
+    return False
+
+
+async def _or_none(
+    results: AsyncGenerator[Fetched, None], every_s: float
+) -> AsyncGenerator[Fetched | None, None]:
+    """``results``, and None whenever ``every_s`` seconds pass without one."""
+    coming = asyncio.ensure_future(anext(results))
+    try:
+        while True:
+            done, _ = await asyncio.wait({coming}, timeout=every_s)
+            if not done:
+                yield None
+                continue
+            try:
+                fetched = coming.result()
+            except StopAsyncIteration:
+                return
+            yield fetched
+            coming = asyncio.ensure_future(anext(results))
+    finally:
+        if not coming.done():
+            coming.cancel()
+            await asyncio.wait({coming})
+
+
+def _waiting(book: JobBook, only: str | None) -> sa.Select[Any]:
+    """URLs that wait, of jobs that are to be fetched."""
+    urls, fetches, jobs = book.urls, book.fetches, book.jobs
+    wanted_by = sa.exists().where(
+        urls.c.url_key == fetches.c.url_key,
+        jobs.c.reference == urls.c.reference,
+        jobs.c.state == JobState.FETCHING.value,
+        sa.true() if only is None else jobs.c.reference == only,
+    )
+    columns = ("url", "place", "sha256", "etag", "last_modified")
+    return sa.select(*[fetches.c[name] for name in columns]).where(
+        fetches.c.state == UrlState.WAITING.value, wanted_by
+    )
+
+
+def _requests(
+    book: JobBook, folders: JobFolders, waiting: sa.Select[Any]
+) -> Iterator[FetchRequest]:
+    place = book.fetches.c.place
+    after = -1
+    while True:
+        page = waiting.where(place > after).order_by(place).limit(PAGE_ROWS)
+        with book.connection.con.begin() as con:
+            rows = con.execute(page).all()
+        for row in rows:
+            if row.sha256 and blob_path(folders.fetched, row.sha256).exists():
+                yield FetchRequest(row.url, row.etag, row.last_modified)
+            else:
+                yield FetchRequest(row.url)
+        if len(rows) < PAGE_ROWS:
+            return
+        after = rows[-1].place

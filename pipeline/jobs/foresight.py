@@ -1,0 +1,126 @@
+"""What a run would do with jobs: the part of ``run --dry-run`` and ``explain`` that is theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from pipeline.engine.plane import GONE
+from pipeline.engine.recipe_step import compare_recipes
+from pipeline.engine.report import JobCounts
+from pipeline.engine.walk import CSV_SUFFIXES, Found, Passed, look_at, why_passed
+from pipeline.jobs.scanning import compare_csvs, refuse_unmounted
+from pipeline.jobs.steps import data_of
+from pipeline.jobs.store import ACTIVE, Job, JobBook, file_below, url_key
+from pipeline.tables import JobState, UrlState
+
+if TYPE_CHECKING:
+    from pipeline.app import Lockstep
+
+CHUNK_ROWS = 1_000
+
+
+def preview_jobs(app: Lockstep, passed: Passed, there: int, allow_removed: bool) -> JobCounts:
+    """What the next run would do for jobs. New and changed CSVs are read and checked.
+
+    ``asked`` counts URLs that nobody has asked for yet, and those that wait. ``there`` is the
+    number of originals in the folder.
+
+    Raises:
+        TooManyRemovedError: see :func:`pipeline.jobs.scanning.refuse_unmounted`.
+    """
+    book, counts = JobBook(app.connection), JobCounts()
+    difference = compare_csvs(book, passed, app.settings)
+    if not allow_removed:
+        refuse_unmounted(difference.gone, there, passed, app.settings)
+    sources = [found.path for found in difference.new]
+    sources += [job.source for job in difference.changed]
+    counts.received = len(sources)
+    gone = {job.reference for job in (*difference.gone, *book.to_clear())}
+    counts.deleted = len(gone)
+    counts.active = len({job.reference for job in book.in_states(ACTIVE)} - gone)
+    counts.asked = _waiting(book)
+    for source in sources:
+        new_urls = _new_urls(app, book, source)
+        counts.rejected += new_urls is None
+        counts.asked += new_urls or 0
+    _count_renditions(app, counts, gone)
+    return counts
+
+
+def explain_csv(app: Lockstep, path: str) -> tuple[bool, bool, str]:
+    """Whether a CSV below ``input/`` is known, whether it is there, and what would become of it."""
+    there = look_at(app.settings.input_dir, path)
+    jobs = [job for job in JobBook(app.connection).dropped() if job.source == path]
+    job = jobs[-1] if jobs else None
+    passed = why_passed(app.settings.input_dir, path, CSV_SUFFIXES) if there else None
+    if passed is not None:
+        return job is not None, True, f"passed over: {passed}"
+    return job is not None, there is not None, _verdict(app, job, there)
+
+
+def _verdict(app: Lockstep, job: Job | None, there: Found | None) -> str:
+    if job is None or (job.state is JobState.DELETED and job.inode is None):
+        return "a new CSV: the next run makes a job of it" if there else "there is no such CSV"
+    told = f"job {job.reference} is {job.state.value}"
+    if there is None:
+        ends = "" if job.state is JobState.DELETED else "; the next run deletes it"
+        return f"{told}, and its CSV is gone{ends}"
+    difference = compare_csvs(JobBook(app.connection), Passed(aside=[there]), app.settings)
+    if difference.changed:
+        return f"{told}; its CSV changed, and the next run reads it again"
+    if difference.new:
+        return f"{told}; its CSV changed since, and the next run makes a new job of it"
+    if difference.touched:
+        return f"{told}; its CSV was touched, and has the content that it had"
+    if job.state in ACTIVE:
+        return f"{told}; the next run goes on with it"
+    return f"{told}, and its CSV is unchanged since the last run"
+
+
+def _waiting(book: JobBook) -> int:
+    fetches = book.fetches
+    query = sa.select(sa.func.count()).where(fetches.c.state == UrlState.WAITING.value)
+    with book.connection.con.begin() as con:
+        return con.execute(query).scalar_one()
+
+
+def _new_urls(app: Lockstep, book: JobBook, source: str) -> int | None:
+    """How many URLs of a CSV are not known yet; None where it has faults."""
+    from pipeline.jobs.csv_read import check_csv, iter_rows
+    from pipeline.jobs.reading import chunks, csv_limits
+
+    file = file_below(app.settings.input_dir, source)
+    column, count = book.fetches.c.url_key, 0
+    try:
+        check = check_csv(file, csv_limits(app.settings))
+        if check.faults or check.dialect is None:
+            return None
+        for rows in chunks(iter_rows(file, check.dialect), CHUNK_ROWS):
+            for keys in chunks({url_key(url) for row in rows for url in row.urls}, CHUNK_ROWS):
+                with book.connection.con.begin() as con:
+                    known = con.execute(sa.select(column).where(column.in_(keys))).all()
+                count += len(keys) - len(known)
+    except OSError:
+        return None
+    return count
+
+
+def _count_renditions(app: Lockstep, counts: JobCounts, gone: Collection[str]) -> None:
+    step = app.renders[-1]
+    recipes = compare_recipes(app.load_job_recipes.wanted(), step.pending.recipes)
+    renditions, images = step.pending.table, data_of(app.answer.images)
+    with app.connection.con.begin() as con:
+        all_images = con.execute(sa.select(sa.func.count()).select_from(images)).scalar_one()
+        leaving = sa.or_(
+            renditions.c.recipe.in_(recipes.removed),
+            *[renditions.c.path.startswith(f"{reference}/") for reference in gone],
+        )
+        query = sa.select(sa.func.count()).select_from(renditions).where(leaving)
+        counts.removed = con.execute(query).scalar_one()
+    moved = len(recipes.added) + len(recipes.changed)
+    counts.rendered = all_images * moved + sum(
+        count for kind, count in step.pending.counts().items() if kind != GONE
+    )

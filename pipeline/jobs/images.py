@@ -1,0 +1,268 @@
+"""The images of a job: one file and one row for each URL whose bytes are there.
+
+What should be there is a join of ``csv_urls`` and ``fetches``; the difference to
+``fetched_images`` is written, file first, row second. The file is a hard link to the stored bytes,
+where the file system can.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import sqlalchemy as sa
+from datapipe.datatable import DataTable
+from datapipe.types import IndexDF
+
+from pipeline.engine.database import one_transaction
+from pipeline.engine.files import clear_temporary, files_below, link_or_copy, publish, remove
+from pipeline.engine.plane import frame
+from pipeline.jobs.blobs import blob_path
+from pipeline.jobs.steps import data_of
+from pipeline.jobs.store import JobBook, JobFolders, file_below
+from pipeline.names import TEMPORARY_PREFIX, key_of
+from pipeline.tables import UrlState
+
+if TYPE_CHECKING:
+    from pipeline.engine.context import Run
+
+CHUNK = 1_000
+LOOKED_UP_AT_ONCE = 2_000
+# A CSV that is being handed in lies in the state folder before its job can be seen.
+LEFT_BEHIND_S = 86_400.0
+
+
+def image_counts(book: JobBook, reference: str) -> dict[str, int]:
+    """How many images of a job are fetched, and how many failed; the done ones start at 0."""
+    urls, fetches = book.urls, book.fetches
+    waits = fetches.c.state == UrlState.WAITING.value
+    there = sa.case((sa.and_(fetches.c.sha256.is_not(None), ~waits), 1), else_=0)
+    failed = sa.case((sa.and_(fetches.c.sha256.is_(None), ~waits), 1), else_=0)
+    query = (
+        sa.select(sa.func.coalesce(sa.func.sum(there), 0), sa.func.coalesce(sa.func.sum(failed), 0))
+        .select_from(urls)
+        .join(fetches, fetches.c.url_key == urls.c.url_key)
+        .where(urls.c.reference == reference)
+    )
+    with book.connection.con.begin() as con:
+        found = con.execute(query).one()
+    return {"fetched": int(found[0]), "failed": int(found[1]), "done": 0}
+
+
+def bring_in_step(
+    book: JobBook, folders: JobFolders, images: DataTable, run: Run, reference: str
+) -> int:
+    """Bring the images of one job in step with what was fetched; how many stored files are lost.
+
+    Those wait to be asked for again.
+
+    Raises:
+        OutputError: a file cannot be written or deleted.
+    """
+    lost = 0
+    for page in _to_add(book, data_of(images), reference):
+        rows: list[dict[str, Any]] = []
+        missing: list[str] = []
+        for row in page:
+            target = file_below(folders.originals, row["path"])
+            key = row.pop("url_key")
+            try:
+                publish(link_or_copy(blob_path(folders.fetched, row["sha256"]), target), target)
+            except FileNotFoundError:
+                missing.append(key)
+                continue
+            rows.append(row)
+        with one_transaction(run.connection):
+            if rows:
+                images.store_chunk(frame(rows, list(rows[0])), now=run.clock.now())
+                run.clock.remember()
+            if missing:
+                _ask_again(book, missing)
+        lost += len(missing)
+    for paths in _to_remove(book, data_of(images), reference):
+        _delete(folders, images, run, paths)
+    return lost
+
+
+def clear_images(
+    book: JobBook, folders: JobFolders, images: DataTable, run: Run, reference: str
+) -> None:
+    """Delete all images of a job; the render step then deletes their renditions."""
+    table = data_of(images)
+    query = sa.select(table.c.path).where(table.c.reference == reference).limit(CHUNK)
+    while True:
+        with book.connection.con.begin() as con:
+            paths = list(con.execute(query).scalars())
+        if not paths:
+            return
+        _delete(folders, images, run, paths)
+
+
+def forget_lost(
+    book: JobBook, folders: JobFolders, images: DataTable, run: Run, paths: Sequence[str]
+) -> int:
+    """Forget those images whose file is gone from the state folder; how many.
+
+    The next run brings their job in step: from the stored bytes, or by asking again.
+    """
+    lost = [path for path in paths if not file_below(folders.originals, path).exists()]
+    for chunk in _chunks(lost):
+        _delete(folders, images, run, chunk)
+    return len(lost)
+
+
+def collect_garbage(book: JobBook, folders: JobFolders) -> None:
+    """Forget URLs that no row names, and delete stored files that no URL has."""
+    urls, fetches = book.urls, book.fetches
+    named = sa.exists().where(urls.c.url_key == fetches.c.url_key)
+    query = sa.select(fetches.c.url_key, fetches.c.sha256).where(~named).limit(LOOKED_UP_AT_ONCE)
+    while True:
+        with book.connection.con.begin() as con:
+            unused = con.execute(query).all()
+            keys = [row.url_key for row in unused]
+            con.execute(sa.delete(fetches).where(fetches.c.url_key.in_(keys)))
+        if not unused:
+            return
+        drop_stored(book, folders, {row.sha256 for row in unused if row.sha256})
+
+
+def drop_stored(book: JobBook, folders: JobFolders, digests: Collection[str]) -> None:
+    """Delete those of the stored files that no URL has any more."""
+    column = book.fetches.c.sha256
+    for chunk in _chunks(sorted(digests)):
+        with book.connection.con.begin() as con:
+            used = set(con.execute(sa.select(column).where(column.in_(chunk))).scalars())
+        for digest in chunk:
+            if digest not in used:
+                remove(blob_path(folders.fetched, digest), folders.fetched)
+
+
+def sweep(book: JobBook, folders: JobFolders, images: DataTable) -> None:
+    """After a run that was cut off: remove files of the state folder that no row knows.
+
+    Call it when what the run before has fetched is recorded.
+    """
+    for root in (folders.originals, folders.fetched):
+        if root.is_dir():
+            clear_temporary(root)
+    _sweep(book, folders.originals, data_of(images).c.path, key_of)
+    _sweep(book, folders.fetched, book.fetches.c.sha256, lambda path: path.rpartition("/")[2])
+    _sweep_csvs(book, folders)
+
+
+def _sweep(book: JobBook, root: Path, column: sa.Column[Any], key: Callable[[str], str]) -> None:
+    paths = {
+        key(path): path
+        for path, entry in files_below(root)
+        if "/" in path and not entry.name.startswith(TEMPORARY_PREFIX)
+    }
+    for chunk in _chunks(sorted(paths)):
+        with book.connection.con.begin() as con:
+            known = set(con.execute(sa.select(column).where(column.in_(chunk))).scalars())
+        for unknown in set(chunk) - known:
+            remove(root / paths[unknown], root)
+
+
+def _sweep_csvs(book: JobBook, folders: JobFolders) -> None:
+    long_ago = time.time() - LEFT_BEHIND_S
+    for path, entry in list(files_below(folders.csvs)):
+        if entry.stat(follow_symlinks=False).st_mtime < long_ago:
+            job = book.get(path.removesuffix(".csv"))
+            if job is None or job.cleared:
+                remove(folders.csvs / path, folders.csvs)
+
+
+def _to_add(book: JobBook, images: sa.Table, reference: str) -> Iterator[list[dict[str, Any]]]:
+    urls, fetches = book.urls, book.fetches
+    path = urls.c.stem + fetches.c.suffix
+    place = sa.tuple_(urls.c.number, urls.c.sequence)
+    query = (
+        sa.select(
+            path.label("path"),
+            urls.c.reference,
+            urls.c.number,
+            urls.c.sequence,
+            fetches.c.sha256,
+            fetches.c.size_bytes,
+            urls.c.url_key,
+        )
+        .join(fetches, fetches.c.url_key == urls.c.url_key)
+        .outerjoin(images, images.c.path == path)
+        .where(
+            urls.c.reference == reference,
+            fetches.c.sha256.is_not(None),
+            fetches.c.state != UrlState.WAITING.value,
+            sa.or_(images.c.path.is_(None), images.c.sha256 != fetches.c.sha256),
+        )
+        .order_by(urls.c.number, urls.c.sequence)
+        .limit(CHUNK)
+    )
+    after: tuple[str, int] | None = None
+    while True:
+        page = query
+        if after is not None:
+            page = query.where(place > sa.tuple_(sa.literal(after[0]), sa.literal(after[1])))
+        with book.connection.con.begin() as con:
+            rows = [dict(row) for row in con.execute(page).mappings()]
+        if not rows:
+            return
+        after = (rows[-1]["number"], rows[-1]["sequence"])
+        yield rows
+
+
+def _to_remove(book: JobBook, images: sa.Table, reference: str) -> Iterator[list[str]]:
+    urls, fetches = book.urls, book.fetches
+    query = (
+        sa.select(images.c.path)
+        .outerjoin(
+            urls,
+            sa.and_(
+                urls.c.reference == images.c.reference,
+                urls.c.number == images.c.number,
+                urls.c.sequence == images.c.sequence,
+            ),
+        )
+        .outerjoin(fetches, fetches.c.url_key == urls.c.url_key)
+        .where(
+            images.c.reference == reference,
+            sa.or_(
+                fetches.c.sha256.is_(None),
+                images.c.path != urls.c.stem + fetches.c.suffix,
+            ),
+        )
+        .limit(CHUNK)
+    )
+    while True:
+        with book.connection.con.begin() as con:
+            paths = list(con.execute(query).scalars())
+        if not paths:
+            return
+        yield paths
+
+
+def _delete(folders: JobFolders, images: DataTable, run: Run, paths: Sequence[str]) -> None:
+    for path in paths:
+        remove(file_below(folders.originals, path), folders.originals)
+    with one_transaction(run.connection):
+        idx = IndexDF(pd.DataFrame({"path": list(paths)}))
+        images.delete_by_idx(idx, now=run.clock.now())
+        run.clock.remember()
+
+
+def _ask_again(book: JobBook, url_keys: Sequence[str]) -> None:
+    fetches = book.fetches
+    nothing = dict.fromkeys(("sha256", "size_bytes", "suffix", "etag", "last_modified"))
+    with book.connection.con.begin() as con:
+        con.execute(
+            sa.update(fetches)
+            .where(fetches.c.url_key.in_(url_keys))
+            .values(state=UrlState.WAITING.value, **nothing)
+        )
+
+
+def _chunks(items: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(items), LOOKED_UP_AT_ONCE):
+        yield items[start : start + LOOKED_UP_AT_ONCE]

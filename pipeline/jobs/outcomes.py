@@ -1,0 +1,174 @@
+"""What became of each image of a job: fetched or not, and the files that the recipes made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from pipeline.jobs.steps import data_of
+from pipeline.jobs.store import JobBook
+from pipeline.recipes import JOBS_FOLDER
+from pipeline.tables import State, UrlState
+
+if TYPE_CHECKING:
+    from pipeline.app import Lockstep
+    from pipeline.jobs.steps import AnswerStep
+
+PAGE_ROWS = 5_000
+
+
+@dataclass
+class Image:
+    """One URL of a row. ``files`` are keys below ``output/``, by recipe; ``reasons`` why one is
+    missing. An image with a reason has failed."""
+
+    url: str
+    files: dict[str, str] = field(default_factory=dict)
+    reasons: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One URL that failed, and why. ``sequence`` counts the URLs of a row from 0."""
+
+    number: str
+    product: str
+    sequence: int
+    url: str
+    reason: str
+
+
+class Outcomes:
+    """Reads the outcomes of one job."""
+
+    def __init__(self, book: JobBook, step: AnswerStep, reference: str) -> None:
+        self._book = book
+        self._reference = reference
+        self._images = data_of(step.images)
+        self._renditions = data_of(step.renditions)
+        self._rows = data_of(step.rows)
+
+    @classmethod
+    def of_app(cls, app: Lockstep, reference: str) -> Outcomes:
+        """Those of a job of the application."""
+        return cls(JobBook(app.connection), app.answer, reference)
+
+    def of_rows(self, numbers: Sequence[str]) -> dict[str, list[Image]]:
+        """The images of some rows, by S. No., in the order of their URLs."""
+        urls, fetches = self._book.urls, self._book.fetches
+        images, renditions = self._images, self._renditions
+        query = (
+            sa.select(
+                urls.c.number,
+                urls.c.sequence,
+                fetches.c.url,
+                fetches.c.reason,
+                images.c.path,
+                renditions.c.recipe,
+                renditions.c.state,
+                renditions.c.file,
+                renditions.c.reason.label("why_not"),
+            )
+            .select_from(urls)
+            .join(fetches, fetches.c.url_key == urls.c.url_key)
+            .outerjoin(images, images.c.path == urls.c.stem + fetches.c.suffix)
+            .outerjoin(renditions, renditions.c.path == images.c.path)
+            .where(urls.c.reference == self._reference, urls.c.number.in_(numbers))
+            .order_by(urls.c.number, urls.c.sequence, renditions.c.recipe)
+        )
+        found: dict[str, dict[int, Image]] = {}
+        with self._book.connection.con.begin() as con:
+            for row in con.execute(query):
+                of_row = found.setdefault(row.number, {})
+                image = of_row.setdefault(row.sequence, Image(row.url))
+                reason = _reason(row)
+                if reason is None:
+                    image.files[row.recipe] = f"{JOBS_FOLDER}/{row.file}"
+                elif reason not in image.reasons:
+                    image.reasons.append(reason)
+        return {number: list(of_row.values()) for number, of_row in found.items()}
+
+    def failures(self, limit: int | None = None) -> Iterator[Failure]:
+        """What failed, in the order of the S. No.; shorter ones first, so that 2 is before 10.
+
+        Only what is known by now: an image that waits has not failed.
+        """
+        urls, fetches, renditions = self._book.urls, self._book.fetches, self._renditions
+        length = sa.func.length(urls.c.number)
+        place = sa.tuple_(length, urls.c.number, urls.c.sequence)
+        not_made = sa.and_(
+            renditions.c.path == urls.c.stem + fetches.c.suffix,
+            renditions.c.state != State.OK.value,
+        )
+        query = (
+            sa.select(
+                urls.c.number,
+                urls.c.sequence,
+                length.label("length"),
+                self._rows.c.name,
+                fetches.c.url,
+                sa.func.coalesce(sa.func.min(renditions.c.reason), fetches.c.reason).label(
+                    "reason"
+                ),
+            )
+            .select_from(urls)
+            .join(fetches, fetches.c.url_key == urls.c.url_key)
+            .join(
+                self._rows,
+                sa.and_(
+                    self._rows.c.reference == urls.c.reference,
+                    self._rows.c.number == urls.c.number,
+                ),
+            )
+            .outerjoin(renditions, not_made)
+            .where(
+                urls.c.reference == self._reference,
+                fetches.c.state != UrlState.WAITING.value,
+                sa.or_(fetches.c.sha256.is_(None), renditions.c.path.is_not(None)),
+            )
+            .group_by(
+                urls.c.number, urls.c.sequence, self._rows.c.name, fetches.c.url, fetches.c.reason
+            )
+            .order_by(length, urls.c.number, urls.c.sequence)
+        )
+        after: tuple[int, str, int] | None = None
+        left = limit
+        while left is None or left > 0:
+            size = PAGE_ROWS if left is None else min(left, PAGE_ROWS)
+            page = query.limit(size)
+            if after is not None:
+                page = page.where(place > sa.tuple_(*[sa.literal(value) for value in after]))
+            with self._book.connection.con.begin() as con:
+                rows = con.execute(page).all()
+            for row in rows:
+                yield Failure(row.number, row.name, row.sequence, row.url, row.reason or "")
+            if len(rows) < size:
+                return
+            left = None if left is None else left - size
+            after = (rows[-1].length, rows[-1].number, rows[-1].sequence)
+
+    def failed_numbers(self, numbers: Sequence[str]) -> set[str]:
+        """Those of some rows of which an image failed."""
+        found = self.of_rows(numbers)
+        return {
+            number for number, images in found.items() if any(image.reasons for image in images)
+        }
+
+    def pending_paths(self, changed: sa.Subquery) -> list[str]:
+        """Images of the job that a change query still has to do."""
+        path = changed.c.path
+        # "0" follows "/": all below the folder of the job.
+        below = sa.and_(path > f"{self._reference}/", path < f"{self._reference}0")
+        with self._book.connection.con.begin() as con:
+            return list(con.execute(sa.select(path).where(below).distinct()).scalars())
+
+
+def _reason(row: Any) -> str | None:
+    if row.path is None:
+        return row.reason or "not fetched"
+    if row.state == State.OK.value:
+        return None
+    return row.why_not or row.state or "not rendered"

@@ -1,0 +1,357 @@
+"""Reading: a job's CSV is copied, checked whole, and its rows brought in step with the table.
+
+Only rows that differ are written, and only their URLs are asked for. Everything may be cut off and
+done again: a job stays in ``checking`` until its last row is stored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+import random
+import time
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import sqlalchemy as sa
+from datapipe.types import IndexDF
+
+from pipeline.engine.database import one_transaction
+from pipeline.engine.files import explained, remove
+from pipeline.engine.plane import frame
+from pipeline.engine.recovery import remember_writing
+from pipeline.engine.walk import Found, look_at
+from pipeline.errors import CsvError
+from pipeline.jobs.csv_answer import write_faults
+from pipeline.jobs.csv_dialect import CsvDialect, Fault, detect_dialect
+from pipeline.jobs.csv_read import CsvCheck, CsvLimits, Row, check_csv, iter_rows
+from pipeline.jobs.images import clear_images, collect_garbage, image_counts
+from pipeline.jobs.names import image_name
+from pipeline.jobs.steps import data_of, meta_of
+from pipeline.jobs.store import Job, JobBook, JobFolders, file_below, url_key
+from pipeline.names import TEMPORARY_PREFIX
+from pipeline.settings import Settings
+from pipeline.tables import JobState, UrlState, WebhookState
+from pipeline.workers import tick_ns
+
+if TYPE_CHECKING:
+    from pipeline.engine.context import Run
+    from pipeline.jobs.steps import ReadCsvsStep
+
+CHUNK_ROWS = 1_000
+# Below SQLite's 32,766 values in one statement.
+LOOKED_UP_AT_ONCE = 2_000
+COPY_BYTES = 1 << 20
+# Faults that are kept with the job; its list of faults in output/ has the first thousand.
+FAULTS_KEPT = 100
+READING = frozenset((JobState.RECEIVED, JobState.CHECKING))
+
+
+def csv_limits(settings: Settings) -> CsvLimits:
+    """What one CSV may hold, by the settings."""
+    jobs = settings.jobs
+    return CsvLimits(jobs.max_rows, jobs.max_images, jobs.max_bytes)
+
+
+def read_csvs(step: ReadCsvsStep, run: Run, jobs: Sequence[Job], deleted: Sequence[Job]) -> None:
+    """Clear what is left of deleted jobs, then read the CSVs of ``jobs``.
+
+    Raises:
+        OutputError: the disk is full, or rights are missing.
+    """
+    remember_writing(run)
+    removed = bool(deleted)
+    for job in deleted:
+        _clear(step, run, job)
+    for job in jobs:
+        removed |= _Reading(step, run, job).work()
+    if removed:
+        collect_garbage(step.book, step.folders)
+
+
+class _Reading:
+    """The reading of one CSV."""
+
+    def __init__(self, step: ReadCsvsStep, run: Run, job: Job) -> None:
+        self.step, self.run, self.job = step, run, job
+        self.book: JobBook = step.book
+        self.folders: JobFolders = step.folders
+        self.settings: Settings = step.settings
+
+    def work(self) -> bool:
+        """Bring the job to ``fetching``, or to ``rejected``; whether URLs lost a row."""
+        job = self.job
+        if not self.book.move(
+            job.reference, READING, JobState.CHECKING, started_ts=time.time(), reason=None
+        ):
+            return False
+        csv = self.folders.csv(job.reference)
+        try:
+            dialect = detect_dialect(csv)[0] if job.was_submitted else self._take_in(csv)
+            return False if dialect is None else self._store(csv, dialect)
+        except (CsvError, OSError) as error:
+            self._end(JobState.FAILED, reason=f"its CSV cannot be read ({error})")
+            return False
+
+    def _take_in(self, csv: Path) -> CsvDialect | None:
+        """Copy a dropped CSV and check the copy; None where there is nothing to store."""
+        job, folder = self.job, self.settings.input_dir
+        source = file_below(folder, job.source)
+        csv.parent.mkdir(parents=True, exist_ok=True)
+        copy = csv.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}.csv")
+        try:
+            before = look_at(folder, job.source)
+            if before is None:
+                self.book.move(job.reference, {JobState.CHECKING}, JobState.RECEIVED)
+                return None
+            _let_a_tick_pass(before)
+            seen = {k: v for k, v in before._asdict().items() if k != "path"}
+            try:
+                seen["csv_sha256"] = copy_hashed(source, copy)
+            except OSError as error:
+                reason = f"{source} cannot be read ({error.strerror}); change its rights"
+                self._end(JobState.FAILED, reason=reason, **seen)
+                return None
+            if before != look_at(folder, job.source):
+                self.run.report.warnings.append(
+                    f"{source}: changed while it was read; the next run reads it again"
+                )
+                self.book.move(job.reference, {JobState.CHECKING}, JobState.RECEIVED)
+                return None
+            check = check_csv(copy, csv_limits(self.settings))
+            if check.faults or check.dialect is None:
+                self._reject(check, seen)
+                return None
+            os.replace(copy, csv)
+            remove(file_below(self.settings.output_dir, job.faults_name), self.settings.output_dir)
+            self.book.update(job.reference, **seen, faults=None)
+            return check.dialect
+        finally:
+            copy.unlink(missing_ok=True)
+
+    def _reject(self, check: CsvCheck, seen: dict[str, Any]) -> None:
+        # The images and the answer of an earlier content stay: a slip in a feed says nothing of
+        # the products in it.
+        target = file_below(self.settings.output_dir, self.job.faults_name)
+        write_faults(target, check.faults, check.fault_count)
+        count = "a fault" if check.fault_count == 1 else f"{check.fault_count:,} faults"
+        reason = f"its CSV has {count}: see {self.job.faults_name} in the output folder"
+        self._end(JobState.REJECTED, reason=reason, faults=_as_json(check.faults), **seen)
+
+    def _end(self, state: JobState, **values: Any) -> None:
+        if self.job.webhook or self.settings.jobs.webhook_url:
+            values["webhook_state"] = WebhookState.PENDING.value
+        if self.book.move(
+            self.job.reference, {JobState.CHECKING}, state, ended_ts=time.time(), **values
+        ):
+            counts = self.run.report.jobs
+            counts.rejected += state is JobState.REJECTED
+            counts.failed += state is JobState.FAILED
+            counts.tell(f"{self.job.reference} ({self.job.filename}) {state}: {values['reason']}")
+
+    def _store(self, csv: Path, dialect: CsvDialect) -> bool:
+        reference = self.job.reference
+        seen: array[int] = array("q")
+        images = 0
+        changed_any = False
+        for rows in chunks(iter_rows(csv, dialect), CHUNK_ROWS):
+            changed_any |= self._store_chunk(rows)
+            seen.extend(hash(row.number) for row in rows)
+            images += sum(len(row.urls) for row in rows)
+        removed_any = self._remove_others(seen)
+        self.book.move(
+            reference,
+            {JobState.CHECKING},
+            JobState.FETCHING,
+            rows=len(seen),
+            total=images,
+            **image_counts(self.book, reference),
+        )
+        return changed_any or removed_any
+
+    def _store_chunk(self, rows: Sequence[Row]) -> bool:
+        """Write those of ``rows`` that differ; whether one was there before, with other URLs."""
+        reference, table = self.job.reference, data_of(self.step.rows)
+        query = sa.select(table.c.number, table.c.name, table.c.urls).where(
+            table.c.reference == reference, table.c.number.in_([row.number for row in rows])
+        )
+        with self.run.connection.con.begin() as con:
+            stored = {found.number: (found.name, found.urls) for found in con.execute(query)}
+        told = {row.number: (row.name, json.dumps(row.urls, ensure_ascii=False)) for row in rows}
+        differing = [row for row in rows if stored.get(row.number) != told[row.number]]
+        if not differing:
+            return False
+        values = [
+            {
+                "reference": reference,
+                "number": row.number,
+                "name": row.name,
+                "urls": told[row.number][1],
+            }
+            for row in differing
+        ]
+        with one_transaction(self.run.connection):
+            self.step.rows.store_chunk(frame(values, list(values[0])), now=self.run.clock.now())
+            _store_urls(self.book, reference, differing)
+            self.run.clock.remember()
+        return bool(stored)
+
+    def _remove_others(self, seen: array[int]) -> bool:
+        """Remove rows that the CSV has no longer; numbers are told by their 64-bit hashes."""
+        reference, rows = self.job.reference, data_of(self.step.rows)
+        stored = sa.select(rows.c.number).where(rows.c.reference == reference)
+        count = sa.select(sa.func.count()).select_from(stored.subquery())
+        with self.run.connection.con.begin() as con:
+            if con.execute(count).scalar_one() == len(seen):
+                return False
+        known = np.sort(np.frombuffer(seen, dtype=np.int64))
+        for page in _pages(self.book, stored, rows.c.number):
+            hashes = np.fromiter((hash(number) for number in page), np.int64, len(page))
+            at = np.searchsorted(known, hashes).clip(max=len(known) - 1)
+            there = known[at] == hashes
+            gone = [number for number, kept in zip(page, there, strict=True) if not kept]
+            _forget_rows(self.step, self.run, reference, gone)
+        return True
+
+
+def _as_json(faults: Iterable[Fault]) -> str:
+    first = itertools.islice(faults, FAULTS_KEPT)
+    return json.dumps([asdict(fault) for fault in first], ensure_ascii=False)
+
+
+def _store_urls(book: JobBook, reference: str, rows: Sequence[Row]) -> None:
+    """Write the URLs of new and changed rows, and have those asked for that are not there."""
+    urls, fetches = book.urls, book.fetches
+    wanted: list[dict[str, Any]] = []
+    distinct: dict[str, str] = {}
+    for row in rows:
+        for sequence, url in enumerate(row.urls):
+            key = url_key(url)
+            distinct[key] = url
+            name = image_name(reference, row.number, row.name, sequence, "")
+            wanted.append(
+                {
+                    "reference": reference,
+                    "number": row.number,
+                    "sequence": sequence,
+                    "url_key": key,
+                    "stem": f"{reference}/{name}",
+                }
+            )
+    with book.connection.con.begin() as con:
+        con.execute(
+            sa.delete(urls).where(
+                urls.c.reference == reference, urls.c.number.in_([row.number for row in rows])
+            )
+        )
+        if wanted:
+            con.execute(sa.insert(urls), wanted)
+        # One that failed for another row, or another day, is asked again for this one.
+        for keys in chunks(distinct, LOOKED_UP_AT_ONCE):
+            con.execute(
+                sa.update(fetches)
+                .where(
+                    fetches.c.url_key.in_(keys),
+                    fetches.c.state.in_([UrlState.FAILED.value, UrlState.REFUSED.value]),
+                )
+                .values(state=UrlState.WAITING.value)
+            )
+        insert = book.connection.insert(fetches)
+        con.execute(
+            insert.on_conflict_do_nothing(index_elements=["url_key"]),
+            [
+                {
+                    "url_key": key,
+                    "url": url,
+                    "state": UrlState.WAITING.value,
+                    "place": random.getrandbits(62),
+                }
+                for key, url in distinct.items()
+            ],
+        )
+
+
+def _clear(step: ReadCsvsStep, run: Run, job: Job) -> None:
+    """Remove rows, files and the answer of a deleted job; its row stays."""
+    output_dir, reference = step.settings.output_dir, job.reference
+    for key in (job.answer or job.answer_name, job.faults_name):
+        remove(file_below(output_dir, key), output_dir)
+    rows = data_of(step.rows)
+    stored = sa.select(rows.c.number).where(rows.c.reference == reference)
+    for page in _pages(step.book, stored, rows.c.number):
+        _forget_rows(step, run, reference, page)
+    clear_images(step.book, step.folders, step.images, run, reference)
+    remove(step.folders.csv(reference), step.folders.state)
+    step.book.update(reference, cleared=True, answer=None, fetched=0, done=0, failed=0)
+    run.report.jobs.deleted += 1
+
+
+def _forget_rows(step: ReadCsvsStep, run: Run, reference: str, numbers: Sequence[str]) -> None:
+    if not numbers:
+        return
+    urls, meta = step.book.urls, meta_of(step.rows)
+    idx = IndexDF(pd.DataFrame({"reference": reference, "number": list(numbers)}))
+    with one_transaction(run.connection):
+        step.rows.delete_by_idx(idx, now=run.clock.now())
+        with run.connection.con.begin() as con:
+            for table in (urls, meta):
+                # No step reads what datapipe remembers of rows that are gone.
+                con.execute(
+                    sa.delete(table).where(
+                        table.c.reference == reference, table.c.number.in_(numbers)
+                    )
+                )
+        run.clock.remember()
+
+
+def _let_a_tick_pass(found: Found) -> None:
+    """Read a file that was changed a moment ago no sooner than its next change has other times."""
+    age_ns = time.time_ns() - found.ctime_ns
+    wait_ns = tick_ns(found.ctime_ns) - age_ns
+    if age_ns >= 0 and wait_ns > 0:
+        time.sleep(wait_ns / 1e9)
+
+
+def _pages(book: JobBook, query: sa.Select[Any], column: sa.Column[Any]) -> Iterator[list[str]]:
+    after: str | None = None
+    while True:
+        page = query if after is None else query.where(column > after)
+        with book.connection.con.begin() as con:
+            found = list(con.execute(page.order_by(column).limit(LOOKED_UP_AT_ONCE)).scalars())
+        if not found:
+            return
+        yield found
+        after = found[-1]
+
+
+def chunks(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    """``items`` in lists of ``size``; the last may be shorter."""
+    coming = iter(items)
+    while chunk := list(itertools.islice(coming, size)):
+        yield chunk
+
+
+def copy_hashed(source: Path, target: Path) -> str:
+    """Copy a file; the SHA-256 of what was copied.
+
+    Raises:
+        OutputError: ``target`` cannot be written.
+        OSError: ``source`` cannot be read.
+    """
+    digest = hashlib.sha256()
+    with open(source, "rb") as reader:
+        try:
+            with open(target, "wb") as writer:
+                while piece := reader.read(COPY_BYTES):
+                    digest.update(piece)
+                    writer.write(piece)
+        except OSError as error:
+            raise explained(error, target) from error
+    return digest.hexdigest()

@@ -1,0 +1,193 @@
+"""Recording: how fetches ended, each in the journal at once, batches of them in the tables.
+
+A commit for each image would be most of the work; a batch alone would lose, with a process that is
+killed, what it fetched since the last one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Collection
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from pipeline.engine.files import explained
+from pipeline.errors import ImageError
+from pipeline.imaging.formats import sniff, suffix_for
+from pipeline.jobs.blobs import blob_path
+from pipeline.jobs.fetch_types import Fetched, FetchStatus
+from pipeline.jobs.images import drop_stored
+from pipeline.jobs.sniff import HEAD_BYTES
+from pipeline.jobs.store import ENDED, JobBook, JobFolders, url_key
+from pipeline.tables import JobState, UrlState
+
+if TYPE_CHECKING:
+    from pipeline.engine.context import Run
+
+BATCH = 500
+FLUSH_S = 1.0
+JOURNAL = "journal"
+# Asked again, a server that is down or busy says nothing of the image: what is there stays.
+_PASSING = frozenset((408, 425, 429))
+_CONTENT = ("sha256", "size_bytes", "suffix", "etag", "last_modified")
+
+
+class Recorder:
+    """Writes how fetches ended. One at a time: the run that fetches has one."""
+
+    def __init__(self, book: JobBook, folders: JobFolders, run: Run) -> None:
+        self.book = book
+        self.folders = folders
+        self.run = run
+        self._path = folders.fetched / JOURNAL
+        self._journal = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        self._batch: list[dict[str, Any]] = []
+        self._last_flush = time.monotonic()
+
+    def close(self) -> None:
+        """Close the journal, and remove it; unless something failed it is empty."""
+        os.close(self._journal)
+        if not self._path.stat().st_size:
+            self._path.unlink()
+
+    def replay(self) -> None:
+        """Record what a run before this one fetched, and had no time to record."""
+        for line in self._path.read_text("utf-8").splitlines():
+            with contextlib.suppress(ValueError):  # the line that was being written
+                self._batch.append(json.loads(line))
+        self.flush()
+
+    def add(self, fetched: Fetched) -> None:
+        """One fetch that ended."""
+        ended = asdict(fetched)
+        ended["status"] = fetched.status.value
+        ended["asked_ts"] = time.time()
+        del ended["path"], ended["content_type"]
+        try:
+            os.write(self._journal, json.dumps(ended).encode() + b"\n")
+        except OSError as error:
+            raise explained(error, self._path) from error
+        self._batch.append(ended)
+        counts = self.run.report.jobs
+        counts.asked += 1
+        counts.fetched += fetched.status is FetchStatus.FETCHED
+        counts.not_modified += fetched.status is FetchStatus.NOT_MODIFIED
+        self.run.progress.advance(1)
+        if len(self._batch) >= BATCH or time.monotonic() - self._last_flush >= FLUSH_S:
+            self.flush()
+
+    def flush(self) -> None:
+        """Record all that has been added."""
+        batch, self._batch = self._batch, []
+        self._last_flush = time.monotonic()
+        if not batch:
+            return
+        fetches = self.book.fetches
+        ended_by_key = {url_key(ended["url"]): ended for ended in batch}
+        query = sa.select(fetches).where(fetches.c.url_key.in_(ended_by_key))
+        with self.book.connection.con.begin() as con:
+            before = {row.url_key: row for row in con.execute(query)}
+        after = {key: self._update(ended_by_key[key], row) for key, row in before.items()}
+        if after:
+            names = list(next(iter(after.values())))
+            statement = (
+                sa.update(fetches)
+                .where(fetches.c.url_key == sa.bindparam("the_key"))
+                .values({name: sa.bindparam(f"new_{name}") for name in names})
+            )
+            values = [
+                {"the_key": key, **{f"new_{name}": row[name] for name in names}}
+                for key, row in after.items()
+            ]
+            moved = [key for key, row in after.items() if row["sha256"] != before[key].sha256]
+            with self.book.connection.con.begin() as con:
+                con.execute(statement, values)
+                self._count(con, after)
+                self._disturb(con, moved)
+        os.ftruncate(self._journal, 0)
+        kept = {row["sha256"] for row in after.values()}
+        # The bytes that were replaced; and what came and was no image after all.
+        unused = {row.sha256 for row in before.values()} | {ended["sha256"] for ended in batch}
+        drop_stored(self.book, self.folders, unused - kept - {None})
+
+    def _update(self, ended: dict[str, Any], before: Any) -> dict[str, Any]:
+        """The new values of one row of ``fetches``."""
+        status, reason = FetchStatus(ended["status"]), ended["reason"]
+        there: dict[str, Any] = {name: getattr(before, name) for name in _CONTENT}
+        content: dict[str, Any] = dict.fromkeys(_CONTENT)
+        if status is FetchStatus.FETCHED:
+            try:
+                suffix = self._suffix(ended["sha256"])
+            except ImageError as error:
+                state, reason = UrlState.REFUSED, str(error)
+            except OSError:
+                # Somebody cleared the state folder under our hands.
+                state, reason = UrlState.WAITING, None
+            else:
+                state, reason = UrlState.FETCHED, None
+                content = {name: ended[name] for name in ("sha256", "etag", "last_modified")}
+                content |= {"suffix": suffix, "size_bytes": ended["bytes"]}
+        elif status is FetchStatus.NOT_MODIFIED and there["sha256"]:
+            state, reason, content = UrlState.FETCHED, None, there
+            for name in ("etag", "last_modified"):
+                content[name] = ended[name] or there[name]
+        elif there["sha256"] and status is FetchStatus.FAILED and _is_passing(ended["http_code"]):
+            state, content = UrlState.FETCHED, there
+            reason = f"kept as it was: {reason}"
+            self.run.report.warnings.append(f"{ended['url']}: {reason}")
+        else:
+            state = UrlState.REFUSED if status is FetchStatus.REFUSED else UrlState.FAILED
+        return content | {
+            "state": state.value,
+            "reason": reason,
+            "http_code": ended["http_code"],
+            "received_bytes": ended["bytes"],
+            "duration_ms": ended["duration_ms"],
+            "attempts": ended["attempts"],
+            "final_url": ended["final_url"],
+            "asked_ts": ended["asked_ts"],
+        }
+
+    def _suffix(self, sha256: str) -> str:
+        with open(blob_path(self.folders.fetched, sha256), "rb") as file:
+            return suffix_for(sniff(file.read(HEAD_BYTES)))
+
+    def _count(self, con: sa.Connection, asked: Collection[str]) -> None:
+        """For people who watch; the exact counts come when all is fetched."""
+        urls, fetches, jobs = self.book.urls, self.book.fetches, self.book.jobs
+        there = sa.case((fetches.c.sha256.is_not(None), 1), else_=0)
+        query = (
+            sa.select(urls.c.reference, sa.func.sum(there), sa.func.count())
+            .join(fetches, fetches.c.url_key == urls.c.url_key)
+            .where(urls.c.url_key.in_(asked))
+            .group_by(urls.c.reference)
+        )
+        for reference, fetched, count in con.execute(query).all():
+            con.execute(
+                sa.update(jobs)
+                .where(jobs.c.reference == reference, jobs.c.state == JobState.FETCHING.value)
+                .values(
+                    fetched=jobs.c.fetched + fetched,
+                    failed=jobs.c.failed + (count - fetched),
+                )
+            )
+
+    def _disturb(self, con: sa.Connection, moved: Collection[str]) -> None:
+        """Have other jobs with these URLs, answered long ago, brought in step as well."""
+        urls, jobs = self.book.urls, self.book.jobs
+        ended = [state.value for state in (*ENDED, JobState.RENDERING, JobState.WRITING)]
+        theirs = sa.select(urls.c.reference).where(urls.c.url_key.in_(moved))
+        con.execute(
+            sa.update(jobs)
+            .where(jobs.c.state.in_(ended), jobs.c.reference.in_(theirs))
+            .values(state=JobState.FETCHING.value, changed_ts=time.time())
+        )
+
+
+def _is_passing(http_code: int | None) -> bool:
+    return http_code is None or http_code >= 500 or http_code in _PASSING

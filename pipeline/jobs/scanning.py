@@ -1,0 +1,129 @@
+"""The CSVs below ``input/`` against the jobs that were made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pipeline.engine.recovery import sha256_of
+from pipeline.engine.scan import REMOVED_AT_LEAST
+from pipeline.engine.walk import CSV_SUFFIXES, Found, Passed, walk
+from pipeline.errors import TooManyRemovedError
+from pipeline.jobs.store import ACTIVE, ENDED, NOT_DELETED, Job, JobBook, file_below
+from pipeline.settings import Settings
+from pipeline.tables import JobState
+
+if TYPE_CHECKING:
+    from pipeline.engine.context import Run
+    from pipeline.jobs.steps import ScanCsvsStep
+
+UNREAD = {"size_bytes": None, "mtime_ns": None, "ctime_ns": None, "inode": None}
+
+
+@dataclass
+class CsvDifference:
+    """How the CSVs differ from the jobs. ``touched`` have the content that they had."""
+
+    new: list[Found] = field(default_factory=list)
+    changed: list[Job] = field(default_factory=list)
+    touched: list[tuple[Job, Found]] = field(default_factory=list)
+    gone: list[Job] = field(default_factory=list)
+    # Deleted by a command; now the CSV is gone as well, and may come again as a new job.
+    forgotten: list[Job] = field(default_factory=list)
+
+
+def compare_csvs(book: JobBook, passed: Passed, settings: Settings) -> CsvDifference:
+    """Which CSVs are new, changed and gone. One whose times changed is hashed."""
+    # The last job of a source: a CSV that came again after its job was deleted makes another.
+    jobs = {job.source: job for job in book.dropped()}
+    difference = CsvDifference()
+    for found in sorted(passed.aside):
+        job = jobs.pop(found.path, None)
+        deleted = job is not None and job.state is JobState.DELETED
+        if job is None or (deleted and job.inode is None):
+            difference.new.append(found)
+        elif job.inode is None or job.stat == tuple(found)[1:]:
+            continue  # waits to be read, or is as it was
+        elif _content(settings, found) == job.csv_sha256:
+            difference.touched.append((job, found))
+        elif deleted:
+            difference.new.append(found)
+        else:
+            difference.changed.append(job)
+    for job in jobs.values():
+        if passed.covers(job.source):
+            continue
+        if job.state is not JobState.DELETED:
+            difference.gone.append(job)
+        elif job.inode is not None:
+            difference.forgotten.append(job)
+    return difference
+
+
+def scan_csvs(step: ScanCsvsStep, run: Run) -> None:
+    """Make jobs of new CSVs, have changed ones read again, and delete those that are gone.
+
+    Raises:
+        TooManyRemovedError: the input folder is empty, and images of jobs would go with it.
+    """
+    book, settings, report = step.book, step.settings, run.report
+    passed = run.passed
+    if not run.scanned:
+        # Started on its own, without the scan of the originals before it.
+        passed = Passed(aside_suffixes=CSV_SUFFIXES)
+        try:
+            for _ in walk(settings.input_dir, frozenset(), passed):
+                pass
+        except OSError as error:
+            raise TooManyRemovedError(
+                f"{settings.input_dir}: the input folder cannot be read ({error.strerror}); "
+                "nothing was deleted"
+            ) from None
+    difference = compare_csvs(book, passed, settings)
+    if not run.options.allow_removed:
+        refuse_unmounted(difference.gone, run.report.there, passed, settings)
+    for job, found in difference.touched:
+        book.update(job.reference, **_stat(found))
+    for found in difference.new:
+        book.create(found.path, found.path.rpartition("/")[2])
+        report.jobs.received += 1
+    for job in difference.changed:
+        book.move(job.reference, NOT_DELETED, JobState.RECEIVED, **UNREAD, ended_ts=None)
+        report.jobs.received += 1
+    for job in difference.gone:
+        book.move(job.reference, NOT_DELETED, JobState.DELETED, **UNREAD)
+    for job in difference.forgotten:
+        book.update(job.reference, **UNREAD)
+
+
+def refuse_unmounted(gone: Sequence[Job], there: int, passed: Passed, settings: Settings) -> None:
+    """A folder in which there is nothing at all is likelier an unmounted disk than intent.
+
+    ``there`` is the number of originals that are there.
+
+    Raises:
+        TooManyRemovedError: at least 100 fetched images would be deleted.
+    """
+    images = sum(job.fetched for job in gone if job.state in ACTIVE | ENDED)
+    empty = not (there or passed.aside or passed.reasons)
+    if empty and images >= REMOVED_AT_LEAST:
+        csvs = "a CSV" if len(gone) == 1 else f"{len(gone):,} CSVs"
+        raise TooManyRemovedError(
+            f"{settings.input_dir}: the folder is empty, and {images:,} fetched images of {csvs} "
+            "would be deleted; nothing was. If the disk is mounted and they are meant to be gone, "
+            "run again with --allow-removed"
+        )
+
+
+def _content(settings: Settings, found: Found) -> str | None:
+    try:
+        return sha256_of(file_below(settings.input_dir, found.path))
+    except OSError:
+        return ""
+
+
+def _stat(found: Found) -> dict[str, int]:
+    values = found._asdict()
+    del values["path"]
+    return values

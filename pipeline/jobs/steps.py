@@ -1,0 +1,317 @@
+"""The steps of jobs, as ``app.py`` declares them.
+
+Light on purpose: a run without jobs asks one question of a small table per step, and imports none
+of the modules that read CSVs or speak HTTP.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from datapipe.compute import (
+    Catalog,
+    ComputeInput,
+    ComputeOutput,
+    ComputeStep,
+    PipelineStep,
+)
+from datapipe.datatable import DataStore, DataTable
+from datapipe.executor import Executor
+from datapipe.run_config import RunConfig
+
+from pipeline.engine.context import Run, run_of
+from pipeline.engine.recipe_step import LoadRecipesStep
+from pipeline.engine.render_step import RenderStep
+from pipeline.engine.report import Report
+from pipeline.jobs.store import ACTIVE, ENDED, JobBook, JobFolders
+from pipeline.recipes import JOBS_FOLDER
+from pipeline.settings import Settings
+from pipeline.tables import JobState, TrackedTable, WebhookState
+
+
+class JobStep(ComputeStep):
+    """A step of jobs: it has the book of jobs, the settings, and works inside a run."""
+
+    def __init__(
+        self,
+        name: str,
+        ds: DataStore,
+        settings: Settings,
+        inputs: list[DataTable],
+        outputs: list[DataTable],
+    ) -> None:
+        super().__init__(
+            name=name,
+            input_dts=[ComputeInput(dt=table) for table in inputs],
+            output_dts=[ComputeOutput(dt=table) for table in outputs],
+        )
+        self.settings = settings
+        self.book = JobBook(ds.meta_dbconn)
+        self.folders = JobFolders(settings.state_dir)
+
+    def run_full(
+        self,
+        ds: DataStore,
+        run_config: RunConfig | None = None,
+        executor: Executor | None = None,
+    ) -> None:
+        """Bring the jobs forward.
+
+        Raises:
+            LockstepError: settings, recipes, disk; never what one CSV or one URL does.
+        """
+        with run_of(run_config, ds.meta_dbconn, self.settings) as run:
+            self.work(run)
+
+    def work(self, run: Run) -> None:
+        """What the step does, within the run."""
+        raise NotImplementedError
+
+
+class ScanCsvsStep(JobStep):
+    """Makes a job of every CSV below ``input/``, and notices those that changed or went."""
+
+    def work(self, run: Run) -> None:
+        if run.options.job is not None:
+            return
+        if run.scanned and not run.passed.aside and not self.book.dropped():
+            return
+        from pipeline.jobs.scanning import scan_csvs
+
+        scan_csvs(self, run)
+
+
+class ReadCsvsStep(JobStep):
+    """Checks the CSVs of new and changed jobs, and brings ``csv_rows`` in step with them."""
+
+    def __init__(
+        self, name: str, ds: DataStore, settings: Settings, rows: DataTable, images: DataTable
+    ) -> None:
+        super().__init__(name, ds, settings, [], [rows])
+        self.rows = rows
+        self.images = images
+
+    def work(self, run: Run) -> None:
+        wanted = {JobState.RECEIVED, JobState.CHECKING}
+        jobs = self.book.in_states(wanted, run.options.job)
+        deleted = self.book.to_clear()
+        if jobs or deleted:
+            from pipeline.jobs.reading import read_csvs
+
+            read_csvs(self, run, jobs, deleted)
+
+
+class FetchStep(JobStep):
+    """Asks for the URLs that wait, and brings ``fetched_images`` in step with what came."""
+
+    def __init__(
+        self, name: str, ds: DataStore, settings: Settings, rows: DataTable, images: DataTable
+    ) -> None:
+        super().__init__(name, ds, settings, [rows], [images])
+        self.images = images
+
+    def work(self, run: Run) -> None:
+        if self.book.in_states({JobState.FETCHING}, run.options.job):
+            from pipeline.jobs.fetching import fetch_images
+
+            fetch_images(self, run)
+
+    def recover(self, run: Run) -> None:
+        """Mend what a run that was cut off left in the state folder."""
+        if self.folders.state.is_dir():
+            from pipeline.jobs.fetching import recover
+
+            recover(self, run)
+
+
+class AnswerStep(JobStep):
+    """Writes the answers of jobs whose images are settled, and tells those who want to know."""
+
+    def __init__(
+        self,
+        name: str,
+        ds: DataStore,
+        settings: Settings,
+        rows: DataTable,
+        images: DataTable,
+        recipes: DataTable,
+        renditions: DataTable,
+    ) -> None:
+        super().__init__(name, ds, settings, [rows, renditions], [])
+        self.rows = rows
+        self.images = images
+        self.recipes = recipes
+        self.renditions = renditions
+        # Set by the application, which knows all steps: whose renditions an answer waits for.
+        self.render: RenderStep
+
+    @property
+    def made_for(self) -> str:
+        """The settings that the text of an answer depends on."""
+        jobs = self.settings.jobs
+        return f"{','.join(jobs.recipes)} {jobs.public_url}"
+
+    def work(self, run: Run) -> None:
+        jobs = self.book.jobs
+        outdated = sa.and_(
+            jobs.c.state.in_([state.value for state in ENDED]), jobs.c.made_for != self.made_for
+        )
+        waits = sa.or_(
+            jobs.c.state.in_([state.value for state in ACTIVE]),
+            outdated,
+            jobs.c.webhook_state == WebhookState.PENDING.value,
+        )
+        with self.book.connection.con.begin() as con:
+            if con.execute(sa.select(jobs.c.reference).where(waits).limit(1)).first() is None:
+                return
+        from pipeline.jobs.answering import answer_jobs
+
+        answer_jobs(self, run)
+
+
+class RenderJobsStep(RenderStep):
+    """The render step for images of jobs; an answered job whose images change is to be answered
+    anew."""
+
+    def report(self, run: Run) -> Report:
+        return run.job_report
+
+    def settled(self, paths: Collection[str]) -> None:
+        book = JobBook(self.linear_meta.dbconn)
+        jobs = book.jobs
+        for reference, count in sorted(Counter(p.partition("/")[0] for p in paths).items()):
+            book.move(reference, ENDED, JobState.RENDERING)
+            with book.connection.con.begin() as con:
+                # For people who watch; the exact counts come with the answer.
+                con.execute(
+                    sa.update(jobs)
+                    .where(
+                        jobs.c.reference == reference,
+                        jobs.c.state == JobState.RENDERING.value,
+                        jobs.c.done + count <= jobs.c.fetched,
+                    )
+                    .values(done=jobs.c.done + count)
+                )
+
+
+@dataclass
+class LoadJobRecipes(PipelineStep):
+    """Declares the loading of the recipes of ``PIPELINE_JOB_RECIPES`` into ``output``."""
+
+    output: str
+    settings: Settings
+
+    def build_compute(self, ds: DataStore, catalog: Catalog) -> list[ComputeStep]:
+        table, jobs = catalog.get_datatable(ds, self.output), self.settings.jobs
+        step = LoadRecipesStep(
+            "load_job_recipes", table, self.settings, jobs.recipes, jobs.recipes_given
+        )
+        return [step]
+
+
+@dataclass
+class ScanCsvs(PipelineStep):
+    """Declares that each CSV below ``PIPELINE_INPUT`` is a job."""
+
+    settings: Settings
+
+    def build_compute(self, ds: DataStore, catalog: Catalog) -> list[ComputeStep]:
+        return [ScanCsvsStep("scan_csvs", ds, self.settings, [], [])]
+
+
+@dataclass
+class ReadCsvs(PipelineStep):
+    """Declares that each row of a job's CSV is a row of ``output``."""
+
+    output: str
+    images: str
+    settings: Settings
+
+    def build_compute(self, ds: DataStore, catalog: Catalog) -> list[ComputeStep]:
+        table = catalog.get_datatable
+        rows, images = table(ds, self.output), table(ds, self.images)
+        return [ReadCsvsStep("read_csvs", ds, self.settings, rows, images)]
+
+
+@dataclass
+class Fetch(PipelineStep):
+    """Declares that each URL of ``rows`` has, where its image could be fetched, a row of
+    ``output``."""
+
+    rows: str
+    output: str
+    settings: Settings
+
+    def build_compute(self, ds: DataStore, catalog: Catalog) -> list[ComputeStep]:
+        table = catalog.get_datatable
+        rows, images = table(ds, self.rows), table(ds, self.output)
+        return [FetchStep("fetch", ds, self.settings, rows, images)]
+
+
+@dataclass
+class RenderJobs(PipelineStep):
+    """Declares that each of ``images`` has, by each of ``recipes``, a row of ``output``."""
+
+    images: str
+    recipes: str
+    output: str
+    settings: Settings
+
+    def build_compute(self, ds: DataStore, catalog: Catalog) -> list[ComputeStep]:
+        return [
+            RenderJobsStep(
+                ds,
+                name="render_jobs",
+                originals=ComputeInput(catalog.get_datatable(ds, self.images)),
+                recipes=ComputeInput(catalog.get_datatable(ds, self.recipes)),
+                output=ComputeOutput(catalog.get_datatable(ds, self.output)),
+                originals_dir=JobFolders(self.settings.state_dir).originals,
+                output_dir=self.settings.output_dir / JOBS_FOLDER,
+                settings=self.settings,
+                max_pixels=self.settings.fetch.max_pixels,
+            )
+        ]
+
+
+@dataclass
+class Answer(PipelineStep):
+    """Declares that each job has its CSV, with the addresses of its ``renditions``."""
+
+    rows: str
+    images: str
+    recipes: str
+    renditions: str
+    settings: Settings
+
+    def build_compute(self, ds: DataStore, catalog: Catalog) -> list[ComputeStep]:
+        table = catalog.get_datatable
+        return [
+            AnswerStep(
+                "answer",
+                ds,
+                self.settings,
+                table(ds, self.rows),
+                table(ds, self.images),
+                table(ds, self.recipes),
+                table(ds, self.renditions),
+            )
+        ]
+
+
+def data_of(table: DataTable) -> sa.Table:
+    """The rows of a tracked table, for queries."""
+    store = table.table_store
+    assert isinstance(store, TrackedTable)
+    return store.data_table
+
+
+def meta_of(table: DataTable) -> sa.Table:
+    """What datapipe-core remembers of each row of a tracked table."""
+    meta: Any = table.meta
+    found = meta.sql_table
+    assert isinstance(found, sa.Table)
+    return found

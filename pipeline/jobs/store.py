@@ -1,0 +1,277 @@
+"""The rows of jobs: made, moved from state to state, and read. Everything here is plain SQL."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from datapipe.store.database import DBConn
+
+from pipeline.jobs.names import reference as reference_of
+from pipeline.names import NAME_MAX_BYTES, name_of, shortened
+from pipeline.tables import JobState, UrlState, csv_urls_table, fetches_table, jobs_table
+
+# The source of a job whose CSV was handed in by a command or the page; all others are files.
+SUBMITTED = "submitted"
+
+# Ended with an answer.
+ENDED = frozenset((JobState.COMPLETED, JobState.COMPLETED_WITH_ERRORS))
+ACTIVE = frozenset(
+    (
+        JobState.RECEIVED,
+        JobState.CHECKING,
+        JobState.FETCHING,
+        JobState.RENDERING,
+        JobState.WRITING,
+    )
+)
+NOT_DELETED = frozenset(JobState) - {JobState.DELETED}
+# The time to the second; what follows is the running number.
+SECOND_DIGITS = 14
+TRIES = 10_000
+
+
+@dataclass(frozen=True)
+class Job:
+    """One row of ``jobs``; see :func:`pipeline.tables.jobs_table`."""
+
+    reference: str
+    source: str
+    filename: str
+    state: JobState
+    reason: str | None
+    created_ts: float
+    started_ts: float | None
+    changed_ts: float
+    ended_ts: float | None
+    rows: int
+    total: int
+    fetched: int
+    done: int
+    failed: int
+    failed_told: int
+    faults: str | None
+    csv_sha256: str | None
+    size_bytes: int | None
+    mtime_ns: int | None
+    ctime_ns: int | None
+    inode: int | None
+    made_for: str | None
+    answer: str | None
+    webhook: str | None
+    webhook_state: str | None
+    webhook_reason: str | None
+    cleared: bool
+
+    @property
+    def stat(self) -> tuple[int | None, ...]:
+        """What ``stat`` told of a dropped CSV when it was last read; Nones where it was not."""
+        return self.size_bytes, self.mtime_ns, self.ctime_ns, self.inode
+
+    @property
+    def was_submitted(self) -> bool:
+        """Whether the CSV was handed in, not dropped below ``input/``."""
+        return self.source == SUBMITTED
+
+    @property
+    def answer_name(self) -> str:
+        """The key of the answer below ``output/``."""
+        return self._name(".csv")
+
+    @property
+    def faults_name(self) -> str:
+        """The key of the list of faults below ``output/``."""
+        return self._name(".errors.csv")
+
+    def _name(self, suffix: str) -> str:
+        if self.was_submitted:
+            return self.reference + suffix
+        stem = self.source.rpartition("/")[2].rpartition(".")[0]
+        tail = f"-{self.reference}{suffix}"
+        if len(name_of(stem + tail).encode("utf-8", "surrogateescape")) > NAME_MAX_BYTES:
+            return shortened(stem, tail)
+        return stem + tail
+
+
+class JobBook:
+    """Reads and writes ``jobs``. A move is made only from the states it is allowed from."""
+
+    def __init__(self, connection: DBConn) -> None:
+        self.connection = connection
+        metadata = connection.sqla_metadata
+        self.jobs = jobs_table(metadata)
+        self.urls = csv_urls_table(metadata)
+        self.fetches = fetches_table(metadata)
+
+    def get(self, reference: str) -> Job | None:
+        """The job of that reference."""
+        found = self._select(self.jobs.c.reference == reference)
+        return found[0] if found else None
+
+    def dropped(self) -> list[Job]:
+        """Every job whose CSV was dropped below ``input/``, the oldest first."""
+        return self._select(self.jobs.c.source != SUBMITTED)
+
+    def newest(self, limit: int, before: Job | None = None) -> list[Job]:
+        """Jobs, the newest first; those made before ``before``."""
+        order = (self.jobs.c.created_ts, self.jobs.c.reference)
+        query = sa.select(self.jobs).order_by(*[column.desc() for column in order]).limit(limit)
+        if before is not None:
+            last = (sa.literal(before.created_ts), sa.literal(before.reference))
+            query = query.where(sa.tuple_(*order) < sa.tuple_(*last))
+        with self.connection.con.begin() as con:
+            return [_job(row) for row in con.execute(query).mappings()]
+
+    def in_states(self, states: Collection[JobState], only: str | None = None) -> list[Job]:
+        """The jobs in one of ``states``, the oldest first; of those ``only`` that one."""
+        wanted: sa.ColumnElement[bool] = self.jobs.c.state.in_([state.value for state in states])
+        if only is not None:
+            wanted = sa.and_(wanted, self.jobs.c.reference == only)
+        return self._select(wanted)
+
+    def to_clear(self) -> list[Job]:
+        """Deleted jobs of which something is left."""
+        return self._select(
+            sa.and_(
+                self.jobs.c.state == JobState.DELETED.value, self.jobs.c.cleared.is_(sa.false())
+            )
+        )
+
+    def counts(self) -> dict[str, int]:
+        """How many jobs are in each state."""
+        state = self.jobs.c.state
+        with self.connection.con.begin() as con:
+            rows = con.execute(sa.select(state, sa.func.count()).group_by(state)).all()
+        return {row[0]: row[1] for row in rows}
+
+    def create(
+        self,
+        source: str,
+        filename: str,
+        put_csv: Callable[[str], object] | None = None,
+        **values: Any,
+    ) -> str:
+        """Make a job in the state ``received``; its reference.
+
+        ``put_csv`` is called with the reference before the row can be seen: no run ever finds a
+        job without its CSV.
+        """
+        for _ in range(TRIES):
+            now = datetime.datetime.now()
+            reference = reference_of(now, self._running(f"{now:%Y%m%d%H%M%S}"))
+            try:
+                with self.connection.con.begin() as con:
+                    con.execute(
+                        sa.insert(self.jobs).values(
+                            reference=reference,
+                            source=source,
+                            filename=filename,
+                            state=JobState.RECEIVED.value,
+                            created_ts=time.time(),
+                            changed_ts=time.time(),
+                            **values,
+                        )
+                    )
+                    if put_csv is not None:
+                        put_csv(reference)
+                return reference
+            except sa.exc.IntegrityError:
+                continue  # somebody else was given this number a moment ago
+        raise AssertionError(f"no free reference within {TRIES} tries")
+
+    def move(
+        self, reference: str, before: Collection[JobState], after: JobState, **values: Any
+    ) -> bool:
+        """Bring a job to the state ``after``; False where it is in none of ``before`` any more."""
+        jobs = self.jobs
+        with self.connection.con.begin() as con:
+            done = con.execute(
+                sa.update(jobs)
+                .where(
+                    jobs.c.reference == reference,
+                    jobs.c.state.in_([state.value for state in before]),
+                )
+                .values(state=after.value, changed_ts=time.time(), **values)
+            )
+        return done.rowcount == 1
+
+    def update(self, reference: str, **values: Any) -> None:
+        """Write columns of a job, whatever state it is in."""
+        with self.connection.con.begin() as con:
+            con.execute(
+                sa.update(self.jobs).where(self.jobs.c.reference == reference).values(**values)
+            )
+
+    def waits_for_urls(self, reference: str | sa.Column[str]) -> sa.ColumnElement[bool]:
+        """The condition that a URL of the job is yet to be asked."""
+        urls, fetches = self.urls, self.fetches
+        return sa.exists().where(
+            urls.c.reference == reference,
+            fetches.c.url_key == urls.c.url_key,
+            fetches.c.state == UrlState.WAITING.value,
+        )
+
+    def _running(self, second: str) -> int:
+        column = self.jobs.c.reference
+        # ":" follows "9": all that begin with the second.
+        query = sa.select(column).where(column > second, column < second + ":")
+        with self.connection.con.begin() as con:
+            taken = con.execute(query).scalars().all()
+        return max((int(reference[SECOND_DIGITS:] or 0) for reference in taken), default=0) + 1
+
+    def _select(self, condition: sa.ColumnElement[bool]) -> list[Job]:
+        order = (self.jobs.c.created_ts, self.jobs.c.reference)
+        query = sa.select(self.jobs).where(condition).order_by(*order)
+        with self.connection.con.begin() as con:
+            rows = con.execute(query).mappings().all()
+        return [_job(row) for row in rows]
+
+
+def url_key(url: str) -> str:
+    """The key of a URL in ``fetches``: 128 bits of BLAKE2b, in hexadecimal digits."""
+    return hashlib.blake2b(url.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+_COLUMNS = tuple(field.name for field in fields(Job))
+
+
+def _job(row: Any) -> Job:
+    values = {name: row[name] for name in _COLUMNS}
+    return Job(**values | {"state": JobState(values["state"])})
+
+
+@dataclass(frozen=True)
+class JobFolders:
+    """The rooms of the state folder."""
+
+    state: Path
+
+    @property
+    def csvs(self) -> Path:
+        """Copies of the CSVs: ``<reference>.csv``."""
+        return self.state / "jobs"
+
+    @property
+    def fetched(self) -> Path:
+        """The bytes of every fetched image, named by their SHA-256."""
+        return self.state / "fetched"
+
+    @property
+    def originals(self) -> Path:
+        """The same bytes under the names of the jobs' images."""
+        return self.state / "originals"
+
+    def csv(self, reference: str) -> Path:
+        """The copy of the CSV of one job."""
+        return self.csvs / f"{reference}.csv"
+
+
+def file_below(root: Path, key: str) -> Path:
+    """The file of a key below ``root``."""
+    return root / name_of(key)
