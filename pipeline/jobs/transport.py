@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ssl
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import AsyncIterable, AsyncIterator
 
 import anyio
@@ -42,7 +42,14 @@ _ERRORS: tuple[tuple[type[Exception], type[httpx.TransportError]], ...] = (
     (httpcore.UnsupportedProtocol, httpx.UnsupportedProtocol),
     (httpcore.NetworkError, httpx.NetworkError),
 )
-_STALE = (httpcore.ReadError, httpcore.WriteError, httpcore.RemoteProtocolError)
+# How a request ends whose connection does. Over HTTP/2 it is our own fault as well, in httpcore's
+# eyes, to speak after a goodbye that has just come.
+_STALE = (
+    httpcore.ReadError,
+    httpcore.WriteError,
+    httpcore.RemoteProtocolError,
+    httpcore.LocalProtocolError,
+)
 
 Connection = httpcore.AsyncHTTPConnection
 _Key = tuple[bytes, bytes, int]  # scheme, host, port
@@ -71,6 +78,8 @@ class JudgedTransport(httpx.AsyncBaseTransport):
         self._open: dict[_Key, list[Connection]] = {}
         self._idle: OrderedDict[Connection, None] = OrderedDict()
         self._retired: set[Connection] = set()
+        # Requests under way. httpcore calls an HTTP/2 connection idle while one waits for its turn.
+        self._users: Counter[Connection] = Counter()
         self._proxy = (
             httpcore.AsyncHTTPProxy(
                 proxy_url, ssl_context=self._ssl, http2=http2, max_connections=None
@@ -133,11 +142,13 @@ class JudgedTransport(httpx.AsyncBaseTransport):
         for _ in range(MAX_CONNECTIONS_TRIED):
             await self._close_expired(key)
             connection, used_before = self._take(key, origin)
+            self._users[connection] += 1
             try:
                 response = await connection.handle_async_request(request)
                 return response, _Body(response, self, connection, key)
             except httpcore.ConnectionNotAvailable:
-                continue  # HTTP/2 was hoped for, and it speaks HTTP/1.1; or it said goodbye
+                # HTTP/2 was hoped for, and it speaks HTTP/1.1; or it said goodbye.
+                await self._released(connection, key, whole=True)
             except _STALE:
                 # The server closed a kept connection just as we used it: its right (RFC 9112,
                 # 9.3.1), and no failure of the image. A fresh connection cannot be in this case,
@@ -181,7 +192,7 @@ class JudgedTransport(httpx.AsyncBaseTransport):
         for connection in list(self._open.get(key, ())):
             if connection.is_closed():
                 self._forget(connection, key)
-            elif connection.has_expired():
+            elif connection.has_expired() and connection not in self._users:
                 # Closed, not only forgotten: the event loop would keep its socket open.
                 self._forget(connection, key)
                 await connection.aclose()
@@ -190,7 +201,7 @@ class JudgedTransport(httpx.AsyncBaseTransport):
         if connection.is_closed():
             self._forget(connection, key)
             self._retired.discard(connection)
-        elif connection.is_idle():
+        elif connection.is_idle() and connection not in self._users:
             self._idle[connection] = None
             self._idle.move_to_end(connection)
 
@@ -203,7 +214,10 @@ class JudgedTransport(httpx.AsyncBaseTransport):
             self._open.pop(key, None)
 
     async def _released(self, connection: Connection, key: _Key, whole: bool) -> None:
-        """A request ended, with its ``whole`` body read, or before that."""
+        """A request ended, with its ``whole`` body read (or never begun), or before that."""
+        self._users[connection] -= 1
+        if not self._users[connection]:
+            del self._users[connection]
         if not whole and not connection.is_closed():
             # HTTP/2: the rest of an abandoned stream stays in the connection's flow control, until
             # after some hundred of them nothing moves any more. No new request goes there.
@@ -213,7 +227,7 @@ class JudgedTransport(httpx.AsyncBaseTransport):
             # Bytes behind the end of the answer would be taken for the answer of the next URL.
             self._forget(connection, key)
             self._retired.add(connection)
-        if connection in self._retired and connection.is_idle():
+        if connection in self._retired and connection not in self._users:
             self._retired.discard(connection)
             await connection.aclose()
             return
@@ -237,6 +251,7 @@ class _Body(httpx.AsyncByteStream):
         key: _Key | None = None,
     ) -> None:
         self._response = response
+        self._back: tuple[JudgedTransport | None, Connection | None, _Key | None]
         self._back = (transport, connection, key)
         self._whole = False
         wire = response.extensions.get("network_stream")
@@ -258,6 +273,7 @@ class _Body(httpx.AsyncByteStream):
     async def aclose(self) -> None:
         await self._response.aclose()
         transport, connection, key = self._back
+        self._back = (None, None, None)
         if transport is not None and connection is not None and key is not None:
             await transport._released(connection, key, self._whole)
 
@@ -273,7 +289,12 @@ def _left_over(connection: Connection) -> bool:
 
 
 def mapped(error: Exception) -> Exception:
-    """httpx's error for one of httpcore's; any other error is returned as it is."""
+    """httpx's error for one of httpcore's or h2's; any other error is returned as it is."""
+    from h2.exceptions import ProtocolError
+
+    if isinstance(error, ProtocolError):
+        # httpcore lets these through while a body is read: a rule was broken, or goodbye said.
+        return httpx.RemoteProtocolError(str(error) or "the connection broke a rule of HTTP/2")
     for ours, theirs in _ERRORS:
         if isinstance(error, ours):
             return theirs(str(error))
