@@ -172,7 +172,7 @@ def run(
     else:
         click.echo(report.as_text())
     report.join()
-    context.exit(1 if report.failed or report.jobs.bad else 0)
+    context.exit(1 if report.is_bad else 0)
 
 
 def _on_sigterm(number: int, stack: object) -> None:

@@ -350,13 +350,15 @@ def _refuse_nested(settings: Settings) -> None:
 
 
 def _refuse_state(settings: Settings, source: Path, target: Path) -> None:
-    # In output/ its files would be strays, to be removed. Hidden in input/ it does no harm.
+    # In output/ its files would be strays, to be removed; in input/ they would be originals, unless
+    # they are hidden there. Around either, clearing it up would clear them up as well.
     state = Path(os.path.realpath(settings.state_dir))
+    below = state.relative_to(source).parts if state.is_relative_to(source) else None
     if (
-        state in (source, target)
-        or target in state.parents
-        or state in source.parents
-        or state in target.parents
+        (below is not None and not any(part.startswith(".") for part in below))
+        or state.is_relative_to(target)
+        or source.is_relative_to(state)
+        or target.is_relative_to(state)
     ):
         raise SettingsError(
             f"{PREFIX}STATE={str(settings.state_dir)!r}: the state folder needs a place of its "

@@ -132,6 +132,11 @@ class Report:
     threads: list[threading.Thread] = field(default_factory=list)
 
     @property
+    def is_bad(self) -> bool:
+        """Whether something failed in this run that no run has told of before."""
+        return not self.dry_run and bool(self.failed or self.jobs.bad)
+
+    @property
     def there(self) -> int:
         """How many originals the folder holds."""
         return self.new + self.changed + self.unchanged

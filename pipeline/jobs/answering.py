@@ -36,6 +36,11 @@ def answer_jobs(step: AnswerStep, run: Run) -> None:
         OutputError: an answer cannot be written; its job goes on from there at the next run.
     """
     book = step.book
+    if run.job_report.pending:
+        # Images whose file could not be read: those of jobs answered long ago as well.
+        meta = step.render.linear_meta
+        for reference in _unsettled_references(book, meta.changed_sql().subquery()):
+            book.move(reference, ENDED, JobState.RENDERING)
     due = {JobState.RENDERING, JobState.WRITING}
     jobs = [
         job
@@ -153,6 +158,13 @@ class _Answer:
                 f"{job.reference} ({job.filename}): {self.failed:,} of {job.total:,} images "
                 f"failed, see `datapipe job errors {job.reference}`"
             )
+
+
+def _unsettled_references(book: JobBook, changed: sa.Subquery) -> set[str]:
+    """The jobs of all images that a change query still has to do."""
+    with book.connection.con.begin() as con:
+        paths = con.execute(sa.select(changed.c.path).distinct()).scalars()
+        return {path.partition("/")[0] for path in paths}
 
 
 def _recipes(step: AnswerStep) -> list[str]:

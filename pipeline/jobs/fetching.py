@@ -20,7 +20,7 @@ from pipeline.jobs.addresses import AllowList
 from pipeline.jobs.blobs import blob_path, remove_leftovers
 from pipeline.jobs.fetch import fetch_all
 from pipeline.jobs.fetch_types import Fetched, FetchLimits, FetchRequest
-from pipeline.jobs.images import bring_in_step, image_counts, sweep
+from pipeline.jobs.images import bring_in_step, collect_garbage, image_counts, sweep
 from pipeline.jobs.recording import FLUSH_S, Recorder
 from pipeline.jobs.store import JobBook, JobFolders
 from pipeline.settings import Settings
@@ -83,6 +83,7 @@ def recover(step: FetchStep, run: Run) -> None:
     if folders.fetched.is_dir():
         with contextlib.closing(Recorder(book, folders, run)) as recorder:
             recorder.replay()
+    collect_garbage(book, folders)
     sweep(book, folders, step.images)
 
 

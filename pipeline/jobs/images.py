@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 CHUNK = 1_000
 LOOKED_UP_AT_ONCE = 2_000
-# A CSV that is being handed in lies in the state folder before its job can be seen.
+# A CSV that somebody is handing in lies in the state folder before its job can be seen.
 LEFT_BEHIND_S = 86_400.0
 
 
@@ -150,6 +150,7 @@ def sweep(book: JobBook, folders: JobFolders, images: DataTable) -> None:
             clear_temporary(root)
     _sweep(book, folders.originals, data_of(images).c.path, key_of)
     _sweep(book, folders.fetched, book.fetches.c.sha256, lambda path: path.rpartition("/")[2])
+    remove(folders.incoming, folders.state)
     _sweep_csvs(book, folders)
 
 

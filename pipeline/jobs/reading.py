@@ -36,7 +36,6 @@ from pipeline.jobs.images import clear_images, collect_garbage, image_counts
 from pipeline.jobs.names import image_name
 from pipeline.jobs.steps import data_of, meta_of
 from pipeline.jobs.store import Job, JobBook, JobFolders, file_below, url_key
-from pipeline.names import TEMPORARY_PREFIX
 from pipeline.settings import Settings
 from pipeline.tables import JobState, UrlState, WebhookState
 from pipeline.workers import tick_ns
@@ -105,7 +104,7 @@ class _Reading:
         job, folder = self.job, self.settings.input_dir
         source = file_below(folder, job.source)
         csv.parent.mkdir(parents=True, exist_ok=True)
-        copy = csv.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}.csv")
+        copy = self.folders.incoming
         try:
             before = look_at(folder, job.source)
             if before is None:

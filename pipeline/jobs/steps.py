@@ -166,8 +166,9 @@ class AnswerStep(JobStep):
             jobs.c.webhook_state == WebhookState.PENDING.value,
         )
         with self.book.connection.con.begin() as con:
-            if con.execute(sa.select(jobs.c.reference).where(waits).limit(1)).first() is None:
-                return
+            is_due = con.execute(sa.select(jobs.c.reference).where(waits).limit(1)).first()
+        if is_due is None and not run.job_report.pending:
+            return
         from pipeline.jobs.answering import answer_jobs
 
         answer_jobs(self, run)

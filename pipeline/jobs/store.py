@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from datapipe.store.database import DBConn
 
 from pipeline.jobs.names import reference as reference_of
-from pipeline.names import NAME_MAX_BYTES, name_of, shortened
+from pipeline.names import NAME_MAX_BYTES, TEMPORARY_PREFIX, name_of, shortened
 from pipeline.tables import JobState, UrlState, csv_urls_table, fetches_table, jobs_table
 
 # The source of a job whose CSV was handed in by a command or the page; all others are files.
@@ -266,6 +266,11 @@ class JobFolders:
     def originals(self) -> Path:
         """The same bytes under the names of the jobs' images."""
         return self.state / "originals"
+
+    @property
+    def incoming(self) -> Path:
+        """The copy of a dropped CSV that the run at work is checking."""
+        return self.csvs / f"{TEMPORARY_PREFIX}run.csv"
 
     def csv(self, reference: str) -> Path:
         """The copy of the CSV of one job."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 
 import pytest
 from a_shop import ANSWER_HEADER, HEADER, Shop
@@ -238,9 +237,11 @@ def test_a_submitted_csv_with_faults_leaves_nothing_behind(shop: Shop) -> None:
     assert shop.run()["jobs"]["received"] == 0
 
 
-def test_a_number_that_no_table_takes_is_a_fault(shop: Shop) -> None:
+def test_what_no_table_takes_is_a_fault(shop: Shop) -> None:
     url = shop.urls("/pic/1")
-    file = shop.csv([["9" * 501, "A", url], ["2", "B\0", url], ["3\0", "C", url]])
+    file = shop.csv([["9" * 501, "A", url], ["B\0", "B", url], ["C", "C\0", url]])
+    # In UTF-16 a NUL does not make a file a binary one.
+    file.write_text(file.read_text("utf-8"), "utf-16")
     answer = shop.cli("job", "submit", str(file), "--json")
     assert answer.code == 2
     assert [fault["line"] for fault in answer.json["errors"]] == [2, 3, 4]
@@ -271,7 +272,7 @@ def test_failed_rows_come_back_as_a_csv_to_mend_and_submit_again(shop: Shop) -> 
     answer = shop.cli("job", "failed-rows", reference, "-o", str(mend), "--json")
     assert answer.json == {"reference": reference, "rows": 1}
     text = mend.read_text("utf-8")
-    assert text.splitlines() == [",".join(HEADER), f"2,'=B,\"{shop.urls('/html', '/pic/2')}\""]
+    assert text.splitlines() == [",".join(HEADER), f'2,\'=B,"{shop.urls("/html", "/pic/2")}"']
     mend.write_text(text.replace("/html", "/pic/mended"), "utf-8")
     answer = shop.cli("job", "submit", str(mend), "--wait", "--json")
     assert answer.json["state"] == "completed"
@@ -375,7 +376,17 @@ def test_a_recipe_cannot_be_called_jobs(shop: Shop) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["../../etc/passwd", "CON", "a/b\\c", "😀 “mug”", "x" * 300, ".hidden", "nul.txt", "-rf *", "="],
+    [
+        "../../etc/passwd",
+        "CON",
+        "a/b\\c",
+        "😀 “mug”",
+        "x" * 300,
+        ".hidden",
+        "nul.txt",
+        "-rf *",
+        "=",
+    ],
 )
 def test_whatever_a_product_is_called_its_files_stay_in_their_folder(shop: Shop, name: str) -> None:
     shop.csv([["1", name, shop.urls("/pic/1")]], "input/feed.csv")
@@ -400,7 +411,6 @@ def test_jobs_of_one_second_have_numbers_of_their_own_and_are_listed_newest_firs
     assert listed == references[::-1]
     page = shop.cli("job", "list", "--json", "--limit", "1", "--before", references[2]).json
     assert [job["reference"] for job in page] == [references[1]]
-    assert all(reference[:8] == time.strftime("%Y%m%d") or True for reference in references)
 
 
 def test_an_image_with_too_many_pixels_fails_alone(shop: Shop) -> None:
