@@ -80,6 +80,9 @@ class Settings:
     max_removed_percent: float
     render_timeout_s: float
     worker_memory_mb: int
+    quarantine_dir: Path
+    settle_ms: int
+    rescan_s: float
     state_dir: Path
     jobs: JobSettings
     fetch: FetchSettings
@@ -123,6 +126,9 @@ def load_settings(environ: Mapping[str, str] | None = None, cwd: Path | None = N
             str(default_worker_memory_mb(max_pixels)),
             _whole(128, 10**6, "megabytes, as 2048"),
         ),
+        quarantine_dir=read("QUARANTINE", "quarantine", lambda text: _path(text, cwd)),
+        settle_ms=read("SETTLE_MS", "300", _whole(10, 60_000, "milliseconds, as 300")),
+        rescan_s=read("RESCAN_S", "300", _seconds),
         state_dir=read("STATE", ".lockstep", lambda text: _path(text, cwd)),
         jobs=_job_settings(read, (values.get(PREFIX + "JOB_RECIPES") or "").strip() != ""),
         fetch=_fetch_settings(read),
@@ -134,6 +140,8 @@ def load_settings(environ: Mapping[str, str] | None = None, cwd: Path | None = N
         meant = f"did you mean {near[0]}?" if near else "take it out"
         raise SettingsError(f"{cwd / '.env'}: {name} is no setting of Lockstep; {meant}")
     _refuse_nested(settings)
+    if (values.get(PREFIX + "QUARANTINE") or "").strip():
+        check_quarantine(settings)
     return settings
 
 
@@ -209,6 +217,24 @@ def check_folders(settings: Settings) -> None:
             f"{PREFIX}OUTPUT={str(output)!r}: the folder cannot be written; "
             "change its rights or name another"
         )
+
+
+def check_quarantine(settings: Settings) -> None:
+    """Refuse a quarantine folder that shares a place with originals or renditions.
+
+    The default is not refused before the first takedown: who takes nothing down needs no folder.
+
+    Raises:
+        SettingsError: what is kept there would be an original again, or be served.
+    """
+    kept = Path(os.path.realpath(settings.quarantine_dir))
+    for name, folder in (("INPUT", settings.input_dir), ("OUTPUT", settings.output_dir)):
+        other = Path(os.path.realpath(folder))
+        if kept == other or other in kept.parents or kept in other.parents:
+            raise SettingsError(
+                f"{PREFIX}QUARANTINE={str(settings.quarantine_dir)!r}: the quarantine needs a "
+                f"place apart from {PREFIX}{name}={str(folder)!r}; name another folder"
+            )
 
 
 def _read_dotenv(path: Path) -> dict[str, str]:

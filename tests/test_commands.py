@@ -60,11 +60,13 @@ def test_status_counts_by_recipe(shop: Project) -> None:
         "originals": 2,
         "renditions": 2,
         "failed": 2,
+        "taken_down": 0,
         "pending": 0,
         "recipes": {
-            "half": {"ok": 1, "failed": 1, "pending": 0},
-            "thumb": {"ok": 1, "failed": 1, "pending": 0},
+            "half": {"ok": 1, "failed": 1, "taken_down": 0, "pending": 0},
+            "thumb": {"ok": 1, "failed": 1, "taken_down": 0, "pending": 0},
         },
+        "jobs": {},
     }
     assert shop.cli("status").code == 0
     assert shop.cli("status", "--check").code == 1
@@ -81,8 +83,10 @@ def test_status_of_a_new_project_is_no_error(project: Project) -> None:
         "originals": 0,
         "renditions": 0,
         "failed": 0,
+        "taken_down": 0,
         "pending": 0,
         "recipes": {},
+        "jobs": {},
     }
     assert project.cli("errors", "--json").json == []
     assert project.cli("verify").code == 0
@@ -91,7 +95,7 @@ def test_status_of_a_new_project_is_no_error(project: Project) -> None:
 
 def test_errors_lists_path_recipe_reason_and_since(shop: Project) -> None:
     rows = shop.cli("errors", "--json").json
-    assert [set(row) for row in rows] == [{"path", "recipe", "reason", "since"}] * 2
+    assert [set(row) for row in rows] == [{"path", "recipe", "state", "reason", "since"}] * 2
     assert [(row["path"], row["recipe"]) for row in rows] == [
         ("bad.png", "half"),
         ("bad.png", "thumb"),

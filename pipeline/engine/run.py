@@ -18,7 +18,10 @@ from pipeline.engine.render_step import RenderStep
 from pipeline.engine.report import Report
 from pipeline.engine.state import INTERRUPTED
 from pipeline.engine.status import count_states
+from pipeline.errors import StoppedError
 from pipeline.tables import State
+from pipeline.takedowns import finish
+from pipeline.workers import Workers, clear_temporary_of
 
 
 def run_once(
@@ -26,8 +29,11 @@ def run_once(
     options: RunOptions | None = None,
     progress: Progress | None = None,
     steps: Sequence[ComputeStep] | None = None,
+    workers: Workers | None = None,
 ) -> Report:
     """Bring everything in step, or work ``steps`` alone; what was done is kept whatever ends it.
+
+    ``workers`` that are handed in stay for the next run, but not where this one fails.
 
     Raises:
         LockstepError: settings, recipes, lock, a folder that looks unmounted, a full disk.
@@ -35,8 +41,9 @@ def run_once(
     """
     began = time.monotonic()
     try:
-        with open_run(app.connection, app.settings, options, progress) as run:
+        with open_run(app.connection, app.settings, options, progress, workers) as run:
             recover(run, app.renders)
+            run.report.warnings += finish(app)
             if run.recovering:
                 app.fetch.recover(run)
             try:
@@ -45,6 +52,11 @@ def run_once(
                     for step in app.renders if run.has_jobs else app.renders[:1]:
                         step.pending.look_ahead()
                 run_steps(app.ds, app.steps if steps is None else steps, run_config=run)
+            except StoppedError:
+                # A stop is to take no second: a walk through all of the output folder would.
+                for task in run.workers.close():
+                    clear_temporary_of(task)
+                raise
             except BaseException:
                 # No worker may write after we have cleared up.
                 run.workers.close()
@@ -62,9 +74,13 @@ def run_once(
             if steps is None:
                 report.warnings += _folders_gone(app.renders if run.has_jobs else app.renders[:1])
             report.jobs.count_renditions(run.job_report)
-            states = count_states(app.render.pending)
-            report.in_step = states.get(State.OK, 0)
-            report.failed_before = max(0, states.get(State.FAILED, 0) - report.failed)
+            report.partial = run.narrowed_to is not None
+            if report.partial:
+                report.csvs_left = len(run.passed.aside)
+            else:
+                states = count_states(app.render.pending)
+                report.in_step = states.get(State.OK, 0)
+                report.failed_before = max(0, states.get(State.FAILED, 0) - report.failed)
     except sa.exc.SQLAlchemyError as error:
         raise explain_database_error(error, app.connection) from error
     # The lock is given back: what is left is for others, who may be slow.
