@@ -10,7 +10,7 @@
 
 Not tracked: ``jobs`` (a row per CSV), ``csv_urls`` (a row per URL of a row), ``fetches`` (a row per
 URL, however many rows name it), ``takedowns`` and ``takedown_files`` (who took what down, and why),
-and ``lockstep_state`` (a few values about the tables themselves).
+``runs`` (what the last runs did), ``lockstep_state`` (a few values about the tables themselves).
 
 datapipe-core keeps a ``<table>_meta`` beside each tracked table, and ``render_meta`` for the step.
 """
@@ -393,3 +393,42 @@ def state_table(metadata: sa.MetaData) -> sa.Table:
         sa.Column("value", sa.String, nullable=False),
         extend_existing=True,
     )
+
+
+def runs_table(metadata: sa.MetaData) -> sa.Table:
+    """``runs``: a row per run that did something, or was stopped by an error.
+
+    ``began_ts`` is Unix time in seconds; ``report`` is the JSON of ``datapipe run --json``, and
+    NULL where ``stopped_by``, the message of an error, says why the run did not end.
+    """
+    return _plain_table(
+        "runs",
+        metadata,
+        sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+        sa.Column("began_ts", sa.Float, nullable=False),
+        sa.Column("seconds", sa.Float, nullable=False),
+        sa.Column("report", sa.String, nullable=True),
+        sa.Column("stopped_by", sa.String, nullable=True),
+    )
+
+
+def index_exceptions(renditions: sa.Table) -> None:
+    """Declare an index of the renditions that are not ``ok``.
+
+    With it the gallery finds the few that failed among millions. It holds no other row, so that
+    a rendition that is made costs nothing more.
+    """
+    name = f"ix_{renditions.name}_exceptions"
+    if name not in {index.name for index in renditions.indexes}:
+        rest = sa.text(EXCEPTION)
+        sa.Index(
+            name,
+            renditions.c.state,
+            renditions.c.path,
+            sqlite_where=rest,
+            postgresql_where=rest,
+        )
+
+
+# SQLite takes a partial index only where a query says its very condition.
+EXCEPTION = "state <> 'ok'"
