@@ -105,10 +105,9 @@ class Pending:
 
         More than a page of them are asked for all together: one linear query costs less.
         """
-        few = paths is not None and len(paths) <= NARROW_ROWS
-        self._only = (
-            IndexDF(pd.DataFrame({"path": list(paths or ())}, dtype="object")) if few else None
-        )
+        self._only = None
+        if paths is not None and len(paths) <= NARROW_ROWS:
+            self._only = IndexDF(pd.DataFrame({"path": list(paths)}, dtype="object"))
 
     def look_ahead(self) -> None:
         """Begin to ask, in a thread, what is pending now.
