@@ -38,10 +38,11 @@ TERMINATED = 143
 def register(cli: click.Group) -> None:
     """Add our commands to datapipe's group; ``run`` replaces the one that is there."""
     from pipeline.cli_jobs import job
+    from pipeline.cli_serve import serve
     from pipeline.cli_takedown import takedown
     from pipeline.cli_watch import watch
 
-    for command in (run, status, errors, retry, verify, explain, job, takedown, watch):
+    for command in (run, status, errors, retry, verify, explain, job, takedown, watch, serve):
         cli.add_command(command)
     database = cli.commands.get("db")
     if isinstance(database, click.Group):

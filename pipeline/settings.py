@@ -22,6 +22,10 @@ T = TypeVar("T")
 
 PREFIX = "PIPELINE_"
 
+# 16 characters of a random token are 96 bits: nobody tries them all.
+TOKEN_MIN = 16
+_HOST = re.compile(r"[A-Za-z0-9._-]+|\[?[0-9A-Fa-f:]+\]?")
+
 
 @dataclass(frozen=True)
 class JobSettings:
@@ -86,6 +90,9 @@ class Settings:
     state_dir: Path
     jobs: JobSettings
     fetch: FetchSettings
+    # A secret: `repr` of the settings may end in a log.
+    token: str = field(default="", repr=False)
+    hosts: tuple[str, ...] = ()
 
 
 def load_settings(environ: Mapping[str, str] | None = None, cwd: Path | None = None) -> Settings:
@@ -110,6 +117,13 @@ def load_settings(environ: Mapping[str, str] | None = None, cwd: Path | None = N
         except ValueError as error:
             raise SettingsError(f"{PREFIX}{name}={text!r}: {error}") from None
 
+    def read_secret(name: str, parse: Callable[[str], str]) -> str:
+        known.add(PREFIX + name)
+        try:
+            return parse((values.get(PREFIX + name) or "").strip())
+        except ValueError as error:
+            raise SettingsError(f"{PREFIX}{name}: {error}") from None
+
     max_pixels = read("MAX_PIXELS", "200000000", _whole(1, 10**11, "pixels, as 200000000"))
     settings = Settings(
         input_dir=read("INPUT", "input", lambda text: _path(text, cwd)),
@@ -132,6 +146,8 @@ def load_settings(environ: Mapping[str, str] | None = None, cwd: Path | None = N
         state_dir=read("STATE", ".lockstep", lambda text: _path(text, cwd)),
         jobs=_job_settings(read, (values.get(PREFIX + "JOB_RECIPES") or "").strip() != ""),
         fetch=_fetch_settings(read),
+        token=read_secret("TOKEN", _token),
+        hosts=read("HOSTS", "", _hosts),
     )
     # A typo in `.env` is ours to tell. The environment may hold other programs' PIPELINE_* (some CI
     # systems set them), so an unknown one there is let be.
@@ -308,6 +324,26 @@ def _seconds(text: str) -> float:
     if not 0.1 <= value <= 86_400:
         raise ValueError("give seconds from 0.1 to 86400, as 60")
     return value
+
+
+def _token(text: str) -> str:
+    if text and (len(text) < TOKEN_MIN or not text.isprintable() or not text.isascii()):
+        raise ValueError(
+            f"give at least {TOKEN_MIN} plain characters, as "
+            "`python3 -c 'import secrets; print(secrets.token_urlsafe())'` prints"
+        )
+    return text
+
+
+def _hosts(text: str) -> tuple[str, ...]:
+    names = tuple(name for name in text.replace(",", " ").split() if name)
+    for name in names:
+        if not _HOST.fullmatch(name):
+            raise ValueError(
+                f"{name!r} is no host name; give names without scheme and port, as "
+                "images.example.com, with commas between them"
+            )
+    return names
 
 
 def _seconds_or_none(text: str) -> float:

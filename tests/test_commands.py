@@ -5,7 +5,7 @@ import shutil
 import pytest
 from a_project import Project
 
-OURS = ["run", "status", "errors", "retry", "verify", "explain"]
+OURS = ["run", "status", "errors", "retry", "verify", "explain", "serve"]
 THEIRS = ["db create-all", "table list", "step list", "step run", "lint"]
 
 

@@ -18,6 +18,7 @@ from pipeline.tables import (
     csv_urls_table,
     fetches_table,
     jobs_table,
+    runs_table,
     state_table,
     takedown_files_table,
     takedowns_table,
@@ -45,7 +46,7 @@ def connect(url: str) -> DBConn:
         connection.con.dispose()
         keep_by_thread(connection.con)
     jobs = (jobs_table, csv_urls_table, fetches_table)
-    for untracked in (state_table, *jobs, takedowns_table, takedown_files_table):
+    for untracked in (state_table, runs_table, *jobs, takedowns_table, takedown_files_table):
         untracked(connection.sqla_metadata)
     return connection
 
@@ -120,6 +121,10 @@ def _create_missing(connection: DBConn) -> None:
     for tries_left in reversed(range(CREATE_TRIES)):
         try:
             metadata.create_all(connection.con)
+            # Tables that were there before an index was thought of do not get it by the above.
+            for table in metadata.tables.values():
+                for index in table.indexes:
+                    index.create(connection.con, checkfirst=True)
             return
         except sa.exc.DBAPIError:
             there = set(sa.inspect(connection.con).get_table_names(schema=connection.schema))

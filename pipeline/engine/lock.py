@@ -55,6 +55,29 @@ def run_lock(connection: DBConn, wait: bool = False, holder: str = RUN) -> Itera
         yield
 
 
+def holder(connection: DBConn) -> str | None:
+    """Who else holds the lock now, as ``process 12 on shop, since ...``, if anybody does.
+
+    Takes no lock, not even for a moment: that would turn away a run from cron.
+    """
+    url = sa.make_url(connection.connstr)
+    if url.database is None or "postgres" in url.drivername:
+        with connection.con.connect() as con:
+            return _advisory_holder(con).strip(" ()") or None
+    note = Path(url.database).with_name(Path(url.database).name + ".lock.json")
+    try:
+        written = json.loads(note.read_text("utf-8"))
+        if written["host"] == socket.gethostname():
+            if written["pid"] == os.getpid():
+                return None
+            os.kill(written["pid"], 0)  # a note outlives a process that was killed
+    except PermissionError:
+        pass
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return _holder(note).strip(" ()") or None
+
+
 @contextlib.contextmanager
 def publish_lock(connection: DBConn) -> Iterator[None]:
     """Wait for, and hold, the right to publish renditions or to take some down.

@@ -138,8 +138,9 @@ class _Rendering:
         self.publisher.finish()
 
     def _bring_in_step(self) -> None:
-        self.pending.narrow(self.run.touched)
-        counts = self.pending.counts(as_looked_ahead=not self.run.clock.has_written)
+        self.pending.narrow(self.run.narrowed_to)
+        touched = self.run.written_since_began(self.pending.originals.name)
+        counts = self.pending.counts(touched=touched)
         if not counts:
             return
         self.publisher.begin()

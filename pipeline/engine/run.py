@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 
@@ -12,13 +13,14 @@ from pipeline.app import Lockstep
 from pipeline.engine.context import RunOptions, open_run
 from pipeline.engine.database import explain_database_error
 from pipeline.engine.files import clear_temporary
+from pipeline.engine.history import remember_run, remember_stop
 from pipeline.engine.progress import Progress
 from pipeline.engine.recovery import recover
 from pipeline.engine.render_step import RenderStep
 from pipeline.engine.report import Report
 from pipeline.engine.state import INTERRUPTED
 from pipeline.engine.status import count_states
-from pipeline.errors import StoppedError
+from pipeline.errors import LockstepError, StoppedError
 from pipeline.tables import State
 from pipeline.takedowns import finish
 from pipeline.workers import Workers, clear_temporary_of
@@ -74,15 +76,22 @@ def run_once(
             if steps is None:
                 report.warnings += _folders_gone(app.renders if run.has_jobs else app.renders[:1])
             report.jobs.count_renditions(run.job_report)
-            report.partial = run.touched is not None
+            report.partial = run.narrowed_to is not None
             if report.partial:
                 report.csvs_left = len(run.passed.aside)
             else:
                 states = count_states(app.render.pending)
                 report.in_step = states.get(State.OK, 0)
                 report.failed_before = max(0, states.get(State.FAILED, 0) - report.failed)
+            report.seconds = time.monotonic() - began
+            remember_run(app.connection, report)
     except sa.exc.SQLAlchemyError as error:
         raise explain_database_error(error, app.connection) from error
+    except LockstepError as error:
+        # Whoever looks later is to see why nothing came; the error itself is what counts.
+        with contextlib.suppress(sa.exc.SQLAlchemyError):
+            remember_stop(app.connection, error, time.monotonic() - began)
+        raise
     # The lock is given back: what is left is for others, who may be slow.
     report.threads += [start() for start in run.afterwards]
     report.seconds = time.monotonic() - began
