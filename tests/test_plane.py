@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 from a_project import Project
+from a_watcher import Watching
 from datapipe.compute import ComputeInput, ComputeOutput
 from datapipe.datatable import DataTable
 from datapipe.meta.sql_meta import SQLTableMeta, SQLTransformMeta
@@ -32,6 +33,8 @@ STOOD_IN_FOR = {
     SQLTransformMeta._build_changed_idx_sql: "63137ad0c65d2bcc",
     SQLTransformMeta.mark_rows_processed_success: "c5fad273ec92484e",
     SQLTableMeta.update_rows: "05b89f5ab1035614",
+    SQLTableMeta._build_metadata_query: "1612410a065adfe3",
+    TableStoreDB.delete_rows: "9988be899fbe090c",
     TableStoreDB.update_rows: "4c6a4254500d9ef7",
     TableStore.hash_rows: "de1ece58deb2f7d0",
     DataTable.store_chunk: "624fdfb1931d7d0c",
@@ -253,3 +256,22 @@ def test_on_postgresql_a_takedown_does_not_wait_for_a_run(postgres: str, project
     assert project.cli("takedown", "lift", "1").code == 0
     assert project.run()["renditions"]["in_step"] == 6
     assert [act["state"] for act in project.cli("takedown", "list", "--json").json] == ["lifted"]
+
+
+def test_on_postgresql_a_watcher_and_runs_share_the_lock(postgres: str, project: Project) -> None:
+    project.env["PIPELINE_DB"] = emptied(postgres)
+    project.add("a.png")
+    watching = Watching(project)
+    try:
+        watching.wait_for("a.png")
+        watching.wait_for_start()
+        for name in ("b.png", "c.png"):
+            project.add(name)
+            assert project.process("run").code == 0
+        watching.wait_for("a.png", "b.png", "c.png")
+        (project.input / "a.png").unlink()
+        watching.wait_for("b.png", "c.png")
+        assert watching.stop() == 0
+    finally:
+        watching.kill()
+    assert project.run()["renditions"]["in_step"] == 4

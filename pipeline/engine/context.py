@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from datapipe.run_config import RunConfig
@@ -25,6 +25,8 @@ from pipeline.errors import SettingsError, StoppedError
 from pipeline.settings import Settings, check_folders
 from pipeline.workers import Workers, WorkerSetup
 
+# Asking for so many keys is still quicker than asking for all: SQLite looks each up by its index.
+MOST_TOUCHED = 1_000
 # How often a run that may be asked to stop looks whether it is.
 STOP_POLL_S = 0.2
 
@@ -69,17 +71,34 @@ class Run(RunConfig):
     last_write_ts: float = 0.0
     # When this run began to look, by its own clock: what has a later time was found by it.
     began_ts: float = 0.0
+    # By table: paths of the originals whose rows a scan of this run has written, if they are few.
+    touched: dict[str, set[str]] = field(default_factory=dict)
+    # Whether this run has written a recipe, which touches every original.
+    recipes_moved: bool = False
     # A run before this one was cut off: what is pending may lie half done in the output folder.
     recovering: bool = False
     # Originals that a scan of some keys found to differ; `None` after a scan of the whole folder.
-    touched: list[str] | None = None
-
+    narrowed_to: list[str] | None = None
     # What the scan passed over; folders that could not be read, also in later steps. CSVs are put
     # aside there for the jobs.
     passed: Passed = field(default_factory=lambda: Passed(aside_suffixes=CSV_SUFFIXES))
     scanned: bool = False
+    # Whether there is any job; None until a step has looked. Without one, no step of jobs works.
+    has_jobs: bool | None = None
     # What begins when the lock has been given back, in threads: no run shall wait for it.
     afterwards: list[Callable[[], threading.Thread]] = field(default_factory=list)
+
+    def touch(self, table: str, paths: Iterable[str]) -> None:
+        """Note originals of which a scan writes the rows, in this table alone."""
+        self.touched.setdefault(table, set()).update(paths)
+
+    def written_since_began(self, table: str) -> Collection[str] | None:
+        """Which originals of ``table`` this run has written; ``None``: too many, or not known."""
+        if not self.clock.has_written:
+            return ()
+        touched = self.touched.get(table)
+        few = touched is not None and len(touched) <= MOST_TOUCHED and not self.recipes_moved
+        return touched if few else None
 
     def check_stop(self) -> None:
         """Give up where the run was asked to.

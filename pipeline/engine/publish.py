@@ -23,7 +23,7 @@ from pipeline.engine.context import Run
 from pipeline.engine.database import one_transaction
 from pipeline.engine.files import has_size, link_or_copy, publish, remove
 from pipeline.engine.lock import publish_lock
-from pipeline.engine.pending import Original, Pending, Rendition
+from pipeline.engine.pending import Original, Pending, Rendition, few_of
 from pipeline.engine.plane import LinearTransformMeta, forget_deleted, frame
 from pipeline.engine.recovery import remember_writing
 from pipeline.engine.report import Report
@@ -92,7 +92,8 @@ class Publisher:
         self.report.pending = self._unsettled
         if self._begun:
             if self._deleted_any and not self._unsettled:
-                forget_deleted(self.meta, self.run.touched)
+                # As the questions were: of very many originals they were about all.
+                forget_deleted(self.meta, few_of(self.run.narrowed_to))
             if self.run.book.get(INTERRUPTED) == repr(self.run.began_ts):
                 # That of an earlier run stays until a whole run has mended all it left.
                 self.run.book.set(INTERRUPTED, None)
@@ -158,12 +159,12 @@ class Publisher:
 
     def known_content(self, digests: Sequence[str | None]) -> set[str]:
         """Those of ``digests`` (SHA-256) of which a rendition is there, in any state of repair."""
-        column, state = self.pending.table.c.sha256, self.pending.table.c.state
+        column = self.pending.table.c.sha256
         known: set[str] = set()
         with self.meta.dbconn.con.begin() as con:
             for start in range(0, len(digests), CHUNK_ROWS):
                 chunk = digests[start : start + CHUNK_ROWS]
-                query = sa.select(column).where(column.in_(chunk), state == State.OK.value)
+                query = sa.select(column).where(column.in_(chunk), self.pending.is_ok)
                 known.update(con.execute(query.distinct()).scalars())
         return known
 
@@ -215,7 +216,7 @@ class Publisher:
             query = sa.select(table).where(
                 table.c.sha256 == sha256,
                 table.c.recipe == recipe,
-                table.c.state == State.OK.value,
+                self.pending.is_ok,
                 table.c.fingerprint == self.fingerprints[recipe],
                 table.c.renderer == RENDERER_VERSION,
             )

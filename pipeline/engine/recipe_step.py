@@ -86,6 +86,7 @@ class LoadRecipesStep(ComputeStep):
             written = [recipes[name] for name in (*difference.added, *difference.changed)]
             if not written and not difference.removed:
                 return
+            run.recipes_moved = True
             with one_transaction(ds.meta_dbconn):
                 self._write(written, difference.removed, run)
 

@@ -131,13 +131,16 @@ class _Rendering:
                 self._look_at_all()
         finally:
             self.run.progress.stop()
+            # The next run in this process may look at everything again.
+            self.pending.narrow(None)
             # Also on Ctrl-C and on a full disk: what is done is kept.
             self.publisher.flush()
         self.publisher.finish()
 
     def _bring_in_step(self) -> None:
-        self.pending.narrow(self.run.touched)
-        counts = self.pending.counts(as_looked_ahead=not self.run.clock.has_written)
+        self.pending.narrow(self.run.narrowed_to)
+        touched = self.run.written_since_began(self.pending.originals.name)
+        counts = self.pending.counts(touched=touched)
         if not counts:
             return
         self.publisher.begin()

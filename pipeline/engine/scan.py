@@ -330,13 +330,13 @@ class ScanStep(ComputeStep):
             found = compare(folder, self.suffixes, self.table, difference, allowed, run.check_stop)
         else:
             found = compare_some(folder, options.only, self.suffixes, self.table, difference)
-            run.touched = []
+            run.narrowed_to = []
         for file in found:
             run.check_stop()
             if file.path in options.leave:
                 continue
-            if run.touched is not None:
-                run.touched.append(file.path)
+            if run.narrowed_to is not None:
+                run.narrowed_to.append(file.path)
             run.workers.warm_up()
             waiting.append(file)
             if len(waiting) >= CHUNK_ROWS:
@@ -349,10 +349,12 @@ class ScanStep(ComputeStep):
             # What takedowns took out is meant to be gone.
             meant = TakedownBook(run.connection).removed_among(difference.removed)
             refuse_too_many(difference, self.settings.max_removed_percent, folder, meant)
-        if run.touched is not None:
-            run.touched += difference.removed
+        if run.narrowed_to is not None:
+            run.narrowed_to += difference.removed
         for start in range(0, len(difference.removed), CHUNK_ROWS):
-            gone = pd.DataFrame({"path": difference.removed[start : start + CHUNK_ROWS]})
+            paths = difference.removed[start : start + CHUNK_ROWS]
+            run.touch(self.table.name, paths)
+            gone = pd.DataFrame({"path": paths})
             with one_transaction(run.connection):
                 self.table.delete_by_idx(IndexDF(gone), now=run.clock.now())
                 run.clock.remember()
@@ -369,6 +371,7 @@ class ScanStep(ComputeStep):
 
     def _store(self, waiting: list[Found], run: Run) -> None:
         if waiting:
+            run.touch(self.table.name, (file.path for file in waiting))
             rows = frame([file._asdict() for file in waiting], Found._fields)
             with one_transaction(run.connection):
                 self.table.store_chunk(rows, now=run.clock.now())

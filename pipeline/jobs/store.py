@@ -118,6 +118,11 @@ class JobBook:
         found = self._select(self.jobs.c.reference == reference)
         return found[0] if found else None
 
+    def any(self) -> bool:
+        """Whether there is any job, deleted or not."""
+        with self.connection.con.begin() as con:
+            return con.execute(sa.select(self.jobs.c.reference).limit(1)).first() is not None
+
     def dropped(self) -> list[Job]:
         """Every job whose CSV was dropped below ``input/``, the oldest first."""
         return self._select(self.jobs.c.source != SUBMITTED)

@@ -124,36 +124,37 @@ class Watcher:
         if not work.whole and not work.only:
             return
         try:
-            try:
-                report = self._run(work, stop)
-            except sa.exc.SQLAlchemyError as error:
-                raise explain_database_error(error, self._app.connection) from error
+            report = self._run(work, stop)
         except StoppedError:
             return
         except LockedError as error:
             # Not a fault: whoever has the lock gets all the time it needs.
             self._put_off(work, LOCKED_POLL_S)
             self._say(f"{error.args[0].partition(';')[0]}; waiting for it to end")
-        except LockstepError as error:
+        except (LockstepError, sa.exc.SQLAlchemyError) as error:
+            if isinstance(error, sa.exc.SQLAlchemyError):
+                error = explain_database_error(error, self._app.connection)
             wait_s = self._settings.rescan_s if isinstance(error, RecipeError) else self._back_off_s
             self._back_off_s = min(self._back_off_s * 2, self._settings.rescan_s)
             self._put_off(Work(whole=True), wait_s)
             self._say(str(error))
         else:
-            self._last_said, self._back_off_s = "", BACK_OFF_S
-            if report.pending or report.csvs_left:
-                # Something changed under the hands of a worker: no event may tell of it again.
-                # Not at once: it may go on for a while, and each look is at the whole folder.
-                self._changes.add([""], time.monotonic() + LATEST_S)
+            self._ended(work, report)
             on_run(report)
-        finally:
-            self._worked_at = time.monotonic()
-            if work.whole and not stop.is_set():
-                # The first change shall not wait for workers to load.
-                self._workers.warm_up()
-                self._rescan_at = self._worked_at + self._settings.rescan_s
-            # A breath between two runs, so that somebody else gets the lock.
-            self._try_at = max(self._try_at, self._worked_at + self._changes.settle_s)
+
+    def _ended(self, work: Work, report: Report) -> None:
+        self._last_said, self._back_off_s = "", BACK_OFF_S
+        self._worked_at = now = time.monotonic()
+        if work.whole:
+            # The first change shall not wait for workers to load.
+            self._workers.warm_up()
+            self._rescan_at = now + self._settings.rescan_s
+        if report.pending or report.csvs_left:
+            # Something changed under the hands of a worker: no event may tell of it again. Not at
+            # once, for it may go on for a while, and each look is at the whole folder.
+            self._rescan_at = now + LATEST_S
+        # A breath between two runs, so that somebody else gets the lock.
+        self._try_at = now + self._changes.settle_s
 
     def _run(self, work: Work, stop: threading.Event) -> Report:
         app = self._app

@@ -1,4 +1,4 @@
-"""Carrying a takedown out: renditions go, then originals. Cut off anywhere, it can be done again."""
+"""Carrying a takedown out: renditions go, then originals. Cut off, it can be done again."""
 
 from __future__ import annotations
 
