@@ -209,8 +209,8 @@ def jobs_table(metadata: sa.MetaData) -> sa.Table:
 
     ``source`` is ``submitted``, or the key of the CSV below ``input/``, whose stat and content
     (``csv_sha256``) were those given when it was last read. Times are Unix times in seconds.
-    ``total``, ``fetched``, ``done`` and ``failed`` count images; ``failed_told`` those that a run
-    has told of by its exit code. ``made_for`` holds the settings that the answer was written with.
+    ``total``, ``fetched``, ``done`` and ``failed`` count images. ``made_for`` holds the settings
+    that the answer was written with.
     ``ask_again``: the next run asks for all of its URLs again. ``cleared``: nothing of a deleted
     job is left.
     """
@@ -231,7 +231,6 @@ def jobs_table(metadata: sa.MetaData) -> sa.Table:
         sa.Column("fetched", sa.BigInteger, nullable=False, default=0),
         sa.Column("done", sa.BigInteger, nullable=False, default=0),
         sa.Column("failed", sa.BigInteger, nullable=False, default=0),
-        sa.Column("failed_told", sa.BigInteger, nullable=False, default=0),
         sa.Column("faults", sa.String, nullable=True),
         sa.Column("csv_sha256", sa.String, nullable=True),
         sa.Column("size_bytes", sa.BigInteger, nullable=True),
@@ -251,7 +250,8 @@ def jobs_table(metadata: sa.MetaData) -> sa.Table:
 def csv_urls_table(metadata: sa.MetaData) -> sa.Table:
     """``csv_urls``: each URL of each row, in full in ``fetches``.
 
-    ``stem`` is the path of its image in ``fetched_images``, but for the suffix.
+    ``stem`` is the path of its image in ``fetched_images``, but for the suffix. ``told``: a run has
+    told by its exit code that the image failed.
     """
     return _plain_table(
         "csv_urls",
@@ -261,6 +261,7 @@ def csv_urls_table(metadata: sa.MetaData) -> sa.Table:
         sa.Column("sequence", sa.BigInteger, primary_key=True, autoincrement=False),
         sa.Column("url_key", Key, nullable=False, index=True),
         sa.Column("stem", sa.String, nullable=False),
+        sa.Column("told", sa.Boolean, nullable=False, default=False),
     )
 
 
