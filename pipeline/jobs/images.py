@@ -83,6 +83,7 @@ def bring_in_step(
                 continue
             publish(link_or_copy(stored, target), target)
             rows.append(row)
+        run.touch_images(row["path"] for row in rows)
         with one_transaction(run.connection):
             if rows:
                 images.store_chunk(frame(rows, list(rows[0])), now=run.clock.now())
@@ -255,6 +256,7 @@ def _to_remove(book: JobBook, images: sa.Table, reference: str) -> Iterator[list
 def _delete(folders: JobFolders, images: DataTable, run: Run, paths: Sequence[str]) -> None:
     for path in paths:
         remove(file_below(folders.originals, path), folders.originals)
+    run.touch_images(paths)
     with one_transaction(run.connection):
         idx = IndexDF(pd.DataFrame({"path": list(paths)}))
         images.delete_by_idx(idx, now=run.clock.now())
