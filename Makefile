@@ -6,7 +6,7 @@ BIN := .venv/bin
 PHOTOS ?=
 BENCH_ARGS ?=
 
-.PHONY: run test lint types lock fuzz bench-noop bench-pixels clean help
+.PHONY: run test lint types lock fuzz bench-noop bench-pixels bench-jobs bench-live clean help
 
 help: ## List what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -32,6 +32,12 @@ bench-noop: .venv/installed-dev ## A run with no change at 100,000 originals, be
 
 bench-pixels: .venv/installed-dev ## Images per second and quality, beside sharp, vips and Pillow
 	@$(BIN)/python -m benchmarks.pixels $(if $(PHOTOS),--photos $(PHOTOS)) $(BENCH_ARGS)
+
+bench-jobs: .venv/installed-dev ## A CSV job of 20,000 images from a server here, beside img2dataset
+	@$(BIN)/python -m benchmarks.jobs $(BENCH_ARGS)
+
+bench-live: .venv/installed-dev ## How soon a watcher acts at 100,000 originals, and what it costs when idle
+	@$(BIN)/python -m benchmarks.live $(BENCH_ARGS)
 
 lock: ## Resolve the dependencies anew (needs Poetry with its export plug-in)
 	poetry lock

@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +44,7 @@ class Measured:
     timed_out: bool
     stdout: str
     stderr: str
+    peak_main_rss_bytes: int = 0  # of the process itself, without its children
 
     @property
     def ok(self) -> bool:
@@ -62,8 +63,11 @@ def measure(
     cwd: Path,
     env: Mapping[str, str] | None = None,
     timeout_s: float = 3600.0,
+    beside: Collection[int] = (),
 ) -> Measured:
     """Run `command` to its end and return its cost.
+
+    `beside` are children of this process that go on meanwhile, such as a server.
 
     `env` is added to this process's own environment. A command that runs longer than `timeout_s`
     is killed together with its children and comes back with `timed_out`.
@@ -90,7 +94,7 @@ def measure(
         wall_s = time.perf_counter() - started
         timer.cancel()
         sampler.stop()
-        left_behind_s = _reap_left_behind() if adopting else 0.0
+        left_behind_s = _reap_left_behind(beside) if adopting else 0.0
         process.returncode = os.waitstatus_to_exitcode(status)
         return Measured(
             wall_s=wall_s,
@@ -101,6 +105,7 @@ def measure(
             timed_out=killed.is_set(),
             stdout=_text(out),
             stderr=_text(err),
+            peak_main_rss_bytes=sampler.peak_main_rss_bytes,
         )
 
 
@@ -117,6 +122,7 @@ def median_of(runs: Sequence[Measured]) -> Measured:
         timed_out=any(run.timed_out for run in runs),
         stdout=chosen.stdout,
         stderr=chosen.stderr,
+        peak_main_rss_bytes=max(run.peak_main_rss_bytes for run in runs),
     )
 
 
@@ -132,7 +138,7 @@ def _adopt_orphans() -> bool:
         return False
 
 
-def _reap_left_behind() -> float:
+def _reap_left_behind(beside: Collection[int]) -> float:
     """Wait for adopted processes to end; returns their CPU time in s."""
     cpu_s = 0.0
     deadline = time.monotonic() + LEFT_BEHIND_TIMEOUT_S
@@ -140,6 +146,8 @@ def _reap_left_behind() -> float:
         try:
             pid, _, usage = os.wait4(-1, os.WNOHANG)
         except ChildProcessError:
+            return cpu_s
+        if pid == 0 and beside and set(_children(os.getpid())) <= set(beside):
             return cpu_s
         if pid == 0:
             time.sleep(0.01)
@@ -169,6 +177,7 @@ class _TreeSampler(threading.Thread):
         self._done = threading.Event()
         self.peak_rss_bytes = 0
         self.peak_pss_bytes = 0
+        self.peak_main_rss_bytes = 0
 
     def run(self) -> None:
         if not Path("/proc/self/status").exists():
@@ -176,7 +185,9 @@ class _TreeSampler(threading.Thread):
         sample, started = 0, time.monotonic()
         while not self._done.is_set():
             pids = _tree(self._pid)
-            self.peak_rss_bytes = max(self.peak_rss_bytes, sum(map(_rss_bytes, pids)))
+            resident = [_rss_bytes(pid) for pid in pids]  # the process itself comes first
+            self.peak_rss_bytes = max(self.peak_rss_bytes, sum(resident))
+            self.peak_main_rss_bytes = max(self.peak_main_rss_bytes, resident[0])
             if sample % PSS_EVERY_SAMPLES == 0:
                 self.peak_pss_bytes = max(self.peak_pss_bytes, sum(map(_pss_bytes, pids)))
             sample += 1
@@ -191,13 +202,19 @@ class _TreeSampler(threading.Thread):
 def _tree(root: int) -> list[int]:
     found = [root]
     for pid in found:  # grows while it is walked: children are appended behind their parent
-        try:
-            for thread in os.scandir(f"/proc/{pid}/task"):
-                with open(f"{thread.path}/children", encoding="ascii") as file:
-                    found.extend(int(child) for child in file.read().split())
-        except OSError:
-            continue  # it ended between two looks
+        found.extend(_children(pid))
     return found
+
+
+def _children(pid: int) -> list[int]:
+    children: list[int] = []
+    try:
+        for thread in os.scandir(f"/proc/{pid}/task"):
+            with open(f"{thread.path}/children", encoding="ascii") as file:
+                children.extend(int(child) for child in file.read().split())
+    except OSError:
+        pass  # it ended between two looks
+    return children
 
 
 def _rss_bytes(pid: int) -> int:

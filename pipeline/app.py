@@ -15,6 +15,7 @@ from pipeline.engine.scan import ScanStep
 from pipeline.engine.state import StateBook
 from pipeline.jobs.steps import AnswerStep, FetchStep
 from pipeline.settings import Settings
+from pipeline.tables import index_exceptions
 
 StepT = TypeVar("StepT", bound=ComputeStep)
 
@@ -28,6 +29,8 @@ class Lockstep(DatapipeApp):
         super().__init__(data_store(connection), catalog, pipeline)
         self.settings = settings
         self.connection = connection
+        for step in self.renders:
+            index_exceptions(step.pending.table)
         self.answer.render = self.renders[-1]
         self._has_tables = False
 

@@ -38,8 +38,11 @@ TERMINATED = 143
 def register(cli: click.Group) -> None:
     """Add our commands to datapipe's group; ``run`` replaces the one that is there."""
     from pipeline.cli_jobs import job
+    from pipeline.cli_serve import serve
+    from pipeline.cli_takedown import takedown
+    from pipeline.cli_watch import watch
 
-    for command in (run, status, errors, retry, verify, explain, job):
+    for command in (run, status, errors, retry, verify, explain, job, takedown, watch, serve):
         cli.add_command(command)
     database = cli.commands.get("db")
     if isinstance(database, click.Group):
@@ -205,11 +208,13 @@ def status(context: click.Context, check: bool, as_json: bool) -> None:
         click.echo(
             f"{answer['originals']:,} originals, {answer['renditions']:,} renditions in step, "
             f"{answer['failed']:,} failed, {answer['pending']:,} pending"
+            + (f", {answer['taken_down']:,} taken down" if answer["taken_down"] else "")
         )
         for name, counts in answer["recipes"].items():
             click.echo(
                 f"  {name}: {counts['ok']:,} ok, {counts['failed']:,} failed, "
                 f"{counts['pending']:,} pending"
+                + (f", {counts['taken_down']:,} taken down" if counts["taken_down"] else "")
             )
         if answer["jobs"]:
             counts = ", ".join(f"{count:,} {state}" for state, count in answer["jobs"].items())
@@ -221,7 +226,7 @@ def status(context: click.Context, check: bool, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def errors(context: click.Context, as_json: bool) -> None:
-    """List what failed: original, recipe, reason, and since when.
+    """List what failed or was taken down: original, recipe, reason, and since when.
 
     \b
     Examples:

@@ -7,7 +7,9 @@
     ├── RecipeError               recipes.toml is wrong
     ├── DatabaseError             the database cannot be used as it is
     ├── LockedError               another run holds the lock              exit code 3
+    ├── StoppedError              the run was asked to stop                  exit code 130
     ├── TooManyRemovedError       the input folder looks unmounted        exit code 4
+    ├── NotFoundError             what was named is not known
     ├── OutputError               a rendition could not be written (full disk, no rights)
     ├── ImageError                one original cannot be made into a rendition; never ends a run
     ├── JobNotFoundError          there is no job of that reference
@@ -57,6 +59,16 @@ class TooManyRemovedError(LockstepError):
     """So many originals are gone at once that a missing disk is more likely than intent."""
 
     exit_code = 4
+
+
+class NotFoundError(LockstepError):
+    """What a person named (an original, a takedown) is not known."""
+
+
+class StoppedError(LockstepError):
+    """A run was asked to stop; what was done is kept, the next run goes on."""
+
+    exit_code = 130
 
 
 class OutputError(LockstepError):

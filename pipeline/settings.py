@@ -22,6 +22,10 @@ T = TypeVar("T")
 
 PREFIX = "PIPELINE_"
 
+# 16 characters of a random token are 96 bits: nobody tries them all.
+TOKEN_MIN = 16
+_HOST = re.compile(r"[A-Za-z0-9._-]+|\[?[0-9A-Fa-f:]+\]?")
+
 
 @dataclass(frozen=True)
 class JobSettings:
@@ -80,9 +84,15 @@ class Settings:
     max_removed_percent: float
     render_timeout_s: float
     worker_memory_mb: int
+    quarantine_dir: Path
+    settle_ms: int
+    rescan_s: float
     state_dir: Path
     jobs: JobSettings
     fetch: FetchSettings
+    # A secret: `repr` of the settings may end in a log.
+    token: str = field(default="", repr=False)
+    hosts: tuple[str, ...] = ()
 
 
 def load_settings(environ: Mapping[str, str] | None = None, cwd: Path | None = None) -> Settings:
@@ -107,6 +117,13 @@ def load_settings(environ: Mapping[str, str] | None = None, cwd: Path | None = N
         except ValueError as error:
             raise SettingsError(f"{PREFIX}{name}={text!r}: {error}") from None
 
+    def read_secret(name: str, parse: Callable[[str], str]) -> str:
+        known.add(PREFIX + name)
+        try:
+            return parse((values.get(PREFIX + name) or "").strip())
+        except ValueError as error:
+            raise SettingsError(f"{PREFIX}{name}: {error}") from None
+
     max_pixels = read("MAX_PIXELS", "200000000", _whole(1, 10**11, "pixels, as 200000000"))
     settings = Settings(
         input_dir=read("INPUT", "input", lambda text: _path(text, cwd)),
@@ -123,9 +140,14 @@ def load_settings(environ: Mapping[str, str] | None = None, cwd: Path | None = N
             str(default_worker_memory_mb(max_pixels)),
             _whole(128, 10**6, "megabytes, as 2048"),
         ),
+        quarantine_dir=read("QUARANTINE", "quarantine", lambda text: _path(text, cwd)),
+        settle_ms=read("SETTLE_MS", "300", _whole(10, 60_000, "milliseconds, as 300")),
+        rescan_s=read("RESCAN_S", "300", _seconds),
         state_dir=read("STATE", ".lockstep", lambda text: _path(text, cwd)),
         jobs=_job_settings(read, (values.get(PREFIX + "JOB_RECIPES") or "").strip() != ""),
         fetch=_fetch_settings(read),
+        token=read_secret("TOKEN", _token),
+        hosts=read("HOSTS", "", _hosts),
     )
     # A typo in `.env` is ours to tell. The environment may hold other programs' PIPELINE_* (some CI
     # systems set them), so an unknown one there is let be.
@@ -134,6 +156,8 @@ def load_settings(environ: Mapping[str, str] | None = None, cwd: Path | None = N
         meant = f"did you mean {near[0]}?" if near else "take it out"
         raise SettingsError(f"{cwd / '.env'}: {name} is no setting of Lockstep; {meant}")
     _refuse_nested(settings)
+    if (values.get(PREFIX + "QUARANTINE") or "").strip():
+        check_quarantine(settings)
     return settings
 
 
@@ -211,6 +235,24 @@ def check_folders(settings: Settings) -> None:
         )
 
 
+def check_quarantine(settings: Settings) -> None:
+    """Refuse a quarantine folder that shares a place with originals or renditions.
+
+    The default is not refused before the first takedown: who takes nothing down needs no folder.
+
+    Raises:
+        SettingsError: what is kept there would be an original again, or be served.
+    """
+    kept = Path(os.path.realpath(settings.quarantine_dir))
+    for name, folder in (("INPUT", settings.input_dir), ("OUTPUT", settings.output_dir)):
+        other = Path(os.path.realpath(folder))
+        if kept == other or other in kept.parents or kept in other.parents:
+            raise SettingsError(
+                f"{PREFIX}QUARANTINE={str(settings.quarantine_dir)!r}: the quarantine needs a "
+                f"place apart from {PREFIX}{name}={str(folder)!r}; name another folder"
+            )
+
+
 def _read_dotenv(path: Path) -> dict[str, str]:
     try:
         return {k: v for k, v in dotenv_values(path).items() if v is not None}
@@ -282,6 +324,26 @@ def _seconds(text: str) -> float:
     if not 0.1 <= value <= 86_400:
         raise ValueError("give seconds from 0.1 to 86400, as 60")
     return value
+
+
+def _token(text: str) -> str:
+    if text and (len(text) < TOKEN_MIN or not text.isprintable() or not text.isascii()):
+        raise ValueError(
+            f"give at least {TOKEN_MIN} plain characters, as "
+            "`python3 -c 'import secrets; print(secrets.token_urlsafe())'` prints"
+        )
+    return text
+
+
+def _hosts(text: str) -> tuple[str, ...]:
+    names = tuple(name for name in text.replace(",", " ").split() if name)
+    for name in names:
+        if not _HOST.fullmatch(name):
+            raise ValueError(
+                f"{name!r} is no host name; give names without scheme and port, as "
+                "images.example.com, with commas between them"
+            )
+    return names
 
 
 def _seconds_or_none(text: str) -> float:

@@ -9,7 +9,8 @@
 ``job_renditions`` a row per image of a job and recipe, as in ``renditions``
 
 Not tracked: ``jobs`` (a row per CSV), ``csv_urls`` (a row per URL of a row), ``fetches`` (a row per
-URL, however many rows name it), and ``lockstep_state`` (a few values about the tables themselves).
+URL, however many rows name it), ``takedowns`` and ``takedown_files`` (who took what down, and why),
+``runs`` (what the last runs did), ``lockstep_state`` (a few values about the tables themselves).
 
 datapipe-core keeps a ``<table>_meta`` beside each tracked table, and ``render_meta`` for the step.
 """
@@ -42,6 +43,16 @@ class State(str, enum.Enum):
 
     OK = "ok"
     FAILED = "failed"
+    TAKEN_DOWN = "taken_down"
+
+
+class TakedownState(str, enum.Enum):
+    """Where a takedown is. Its SHA-256 is barred in every state but the last."""
+
+    REMOVING = "removing"
+    IN_FORCE = "in_force"
+    LIFTING = "lifting"
+    LIFTED = "lifted"
 
 
 class JobState(str, enum.Enum):
@@ -177,7 +188,7 @@ def input_images_columns() -> list[sa.Column[Any]]:
 def renditions_columns() -> list[sa.Column[Any]]:
     """What was made of which bytes, by which recipe and renderer, and in which state it is.
 
-    ``file`` is below ``output/``, and NULL where the state is ``failed``. ``sha256`` and
+    ``file`` is below ``output/``, and NULL where the state is not ``ok``. ``sha256`` and
     ``original_bytes`` are the original's, ``file_sha256`` and ``size_bytes`` the rendition's.
     ``since`` is the Unix time, in seconds, at which the state and its reason began.
     """
@@ -229,10 +240,12 @@ def fetched_images_columns() -> list[sa.Column[Any]]:
     ]
 
 
-def _plain_table(name: str, metadata: sa.MetaData, *items: sa.Column[Any] | sa.Index) -> sa.Table:
+def _plain_table(
+    name: str, metadata: sa.MetaData, *items: sa.Column[Any] | sa.Index, **options: Any
+) -> sa.Table:
     # Declared a second time, a table would have its indexes twice.
     known = metadata.tables.get(f"{metadata.schema}.{name}" if metadata.schema else name)
-    return sa.Table(name, metadata, *items) if known is None else known
+    return sa.Table(name, metadata, *items, **options) if known is None else known
 
 
 def jobs_table(metadata: sa.MetaData) -> sa.Table:
@@ -328,6 +341,51 @@ def fetches_table(metadata: sa.MetaData) -> sa.Table:
     )
 
 
+def takedowns_table(metadata: sa.MetaData) -> sa.Table:
+    """``takedowns``: the audit of what was taken down. Rows are never deleted.
+
+    ``size_bytes`` is the size of the original of these bytes, NULL where none was ever seen.
+    ``target`` is what the person named. Times are Unix times in seconds.
+    """
+    return _plain_table(
+        "takedowns",
+        metadata,
+        sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+        sa.Column("sha256", sa.String, nullable=False, index=True),
+        sa.Column("size_bytes", sa.BigInteger, nullable=True),
+        sa.Column("target", sa.String, nullable=False),
+        sa.Column("state", sa.String, nullable=False, index=True),
+        sa.Column("purge", sa.Boolean, nullable=False),
+        sa.Column("reason", sa.String, nullable=False),
+        sa.Column("who", sa.String, nullable=False),
+        sa.Column("created_ts", sa.Float, nullable=False),
+        sa.Column("lifted_ts", sa.Float, nullable=True),
+        sa.Column("lifted_by", sa.String, nullable=True),
+        # An id is never given twice, also when the last row was removed by hand.
+        sqlite_autoincrement=True,
+    )
+
+
+def takedown_files_table(metadata: sa.MetaData) -> sa.Table:
+    """``takedown_files``: each original and each rendition that a takedown removed.
+
+    ``path`` is below ``input/`` or ``output/``. Of originals: ``kept`` is the place below the
+    quarantine folder, NULL where there is nothing to put back; ``removed`` says that it is out of
+    ``input/``; ``restored`` is the path that a lift put it back to.
+    """
+    return _plain_table(
+        "takedown_files",
+        metadata,
+        sa.Column("takedown", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("kind", sa.String, primary_key=True),
+        sa.Column("path", Key, primary_key=True),
+        sa.Column("kept", Key, nullable=True, index=True),
+        sa.Column("removed", sa.Boolean, nullable=False),
+        sa.Column("restored", Key, nullable=True),
+        sa.Index("ix_takedown_files_path", "path"),
+    )
+
+
 def state_table(metadata: sa.MetaData) -> sa.Table:
     """``lockstep_state``: layout version, clock, and what an interrupted run leaves to mend."""
     return sa.Table(
@@ -337,3 +395,42 @@ def state_table(metadata: sa.MetaData) -> sa.Table:
         sa.Column("value", sa.String, nullable=False),
         extend_existing=True,
     )
+
+
+def runs_table(metadata: sa.MetaData) -> sa.Table:
+    """``runs``: a row per run that did something, or was stopped by an error.
+
+    ``began_ts`` is Unix time in seconds; ``report`` is the JSON of ``datapipe run --json``, and
+    NULL where ``stopped_by``, the message of an error, says why the run did not end.
+    """
+    return _plain_table(
+        "runs",
+        metadata,
+        sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+        sa.Column("began_ts", sa.Float, nullable=False),
+        sa.Column("seconds", sa.Float, nullable=False),
+        sa.Column("report", sa.String, nullable=True),
+        sa.Column("stopped_by", sa.String, nullable=True),
+    )
+
+
+def index_exceptions(renditions: sa.Table) -> None:
+    """Declare an index of the renditions that are not ``ok``.
+
+    With it the gallery finds the few that failed among millions. It holds no other row, so that
+    a rendition that is made costs nothing more.
+    """
+    name = f"ix_{renditions.name}_exceptions"
+    if name not in {index.name for index in renditions.indexes}:
+        rest = sa.text(EXCEPTION)
+        sa.Index(
+            name,
+            renditions.c.state,
+            renditions.c.path,
+            sqlite_where=rest,
+            postgresql_where=rest,
+        )
+
+
+# SQLite takes a partial index only where a query says its very condition.
+EXCEPTION = "state <> 'ok'"

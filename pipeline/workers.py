@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.errors import ImageError, OutputError
-from pipeline.names import name_of, rendition_key, without_folders
+from pipeline.names import TEMPORARY_PREFIX, name_of, rendition_key, without_folders
 from pipeline.recipes import Recipe
 
 if TYPE_CHECKING:
@@ -106,7 +106,17 @@ class Workers:
         self._pool: Future[ProcessPool] | None = None
         self._done: queue.SimpleQueue[tuple[Task, Future[Outcome]]] = queue.SimpleQueue()
         self._exits = contextlib.ExitStack()
-        self.waiting = 0
+        self._at_work: dict[int, Task] = {}
+
+    @property
+    def waiting(self) -> int:
+        """How many tasks have been submitted whose end has not been given."""
+        return len(self._at_work)
+
+    @property
+    def started(self) -> bool:
+        """Whether there are processes."""
+        return self._pool is not None
 
     def warm_up(self) -> None:
         """Start the processes, so that they load while the scan goes on; harmless if done."""
@@ -121,8 +131,10 @@ class Workers:
         self.warm_up()
         assert self._pool is not None
         future = self._pool.result().schedule(_work, args=(task,), timeout=self._timeout_s)
-        self.waiting += 1
-        future.add_done_callback(lambda done: self._done.put((task, done)))
+        self._at_work[id(task)] = task
+        # Bound now: what comes after a close belongs to the queue of before.
+        ended = self._done
+        future.add_done_callback(lambda done: ended.put((task, done)))
 
     def next_outcome(self, timeout_s: float | None = None) -> Outcome | None:
         """The next task that ended; ``None`` after ``timeout_s`` seconds without one.
@@ -134,7 +146,7 @@ class Workers:
             task, future = self._done.get(timeout=timeout_s)
         except queue.Empty:
             return None
-        self.waiting -= 1
+        self._at_work.pop(id(task))
         try:
             return future.result()
         except OutputError:
@@ -157,14 +169,21 @@ class Workers:
         failed = [(wanted.recipe.name, reason) for wanted in task.wanted]
         return Outcome(task.path, failed=failed)
 
-    def close(self) -> None:
-        """Stop all workers, also those at work; no process is left."""
+    def close(self) -> list[Task]:
+        """Stop all workers, also those at work; no process is left. The tasks that had no end.
+
+        A later task starts workers anew.
+        """
         starting, self._pool = self._pool, None
         if starting is not None and starting.exception() is None:
             pool = starting.result()
             pool.stop()  # type: ignore[no-untyped-call]
             pool.join()
         self._exits.close()
+        unfinished = list(self._at_work.values())
+        self._at_work.clear()
+        self._done = queue.SimpleQueue()
+        return unfinished
 
     def _start(self) -> ProcessPool:
         from pebble import ProcessPool
@@ -187,6 +206,18 @@ class Workers:
         for _ in range(self.count):
             pool.schedule(_ready)
         return pool
+
+
+def clear_temporary_of(task: Task) -> None:
+    """Delete what workers that were stopped at ``task`` left beside the targets."""
+    folder = os.path.dirname(name_of(task.path))
+    for wanted in task.wanted:
+        # A rendition whose folders cannot be lies at the top of its recipe's.
+        for place in {folder, ""}:
+            for left in Path(task.output_dir, wanted.recipe.name, place).glob(
+                f"{TEMPORARY_PREFIX}*"
+            ):
+                left.unlink(missing_ok=True)
 
 
 def _start_fork_server() -> None:

@@ -5,7 +5,7 @@ import shutil
 import pytest
 from a_project import Project
 
-OURS = ["run", "status", "errors", "retry", "verify", "explain"]
+OURS = ["run", "status", "errors", "retry", "verify", "explain", "serve"]
 THEIRS = ["db create-all", "table list", "step list", "step run", "lint"]
 
 
@@ -60,10 +60,11 @@ def test_status_counts_by_recipe(shop: Project) -> None:
         "originals": 2,
         "renditions": 2,
         "failed": 2,
+        "taken_down": 0,
         "pending": 0,
         "recipes": {
-            "half": {"ok": 1, "failed": 1, "pending": 0},
-            "thumb": {"ok": 1, "failed": 1, "pending": 0},
+            "half": {"ok": 1, "failed": 1, "taken_down": 0, "pending": 0},
+            "thumb": {"ok": 1, "failed": 1, "taken_down": 0, "pending": 0},
         },
         "jobs": {},
     }
@@ -82,6 +83,7 @@ def test_status_of_a_new_project_is_no_error(project: Project) -> None:
         "originals": 0,
         "renditions": 0,
         "failed": 0,
+        "taken_down": 0,
         "pending": 0,
         "recipes": {},
         "jobs": {},
@@ -93,7 +95,7 @@ def test_status_of_a_new_project_is_no_error(project: Project) -> None:
 
 def test_errors_lists_path_recipe_reason_and_since(shop: Project) -> None:
     rows = shop.cli("errors", "--json").json
-    assert [set(row) for row in rows] == [{"path", "recipe", "reason", "since"}] * 2
+    assert [set(row) for row in rows] == [{"path", "recipe", "state", "reason", "since"}] * 2
     assert [(row["path"], row["recipe"]) for row in rows] == [
         ("bad.png", "half"),
         ("bad.png", "thumb"),

@@ -235,3 +235,23 @@ def test_a_server_that_is_away_is_a_clear_error(project: Project) -> None:
     assert answer.code == 2
     assert "PIPELINE_DB" in answer.stderr
     assert "secret" not in answer.stderr
+
+
+def test_on_postgresql_a_takedown_does_not_wait_for_a_run(postgres: str, project: Project) -> None:
+    from pipeline.engine.lock import run_lock
+
+    project.env["PIPELINE_DB"] = emptied(postgres)
+    project.add("a.png", seed=1)
+    project.add("b/twin.png", seed=1)
+    project.run()
+    connection = connect(postgres)
+    with run_lock(connection):
+        answer = project.cli("takedown", "a.png", "--reason", "flagged", "--json")
+        assert answer.json["originals"] == ["a.png", "b/twin.png"]
+        assert project.outputs() == {}
+    connection.con.dispose()
+    project.add("c.png", seed=1)
+    assert project.run()["renditions"]["taken_down"] == 2
+    assert project.cli("takedown", "lift", "1").code == 0
+    assert project.run()["renditions"]["in_step"] == 6
+    assert [act["state"] for act in project.cli("takedown", "list", "--json").json] == ["lifted"]

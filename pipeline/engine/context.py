@@ -9,24 +9,26 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from datapipe.run_config import RunConfig
 from datapipe.store.database import DBConn
 
 from pipeline.engine.database import make_tables
-from pipeline.engine.lock import run_lock
+from pipeline.engine.lock import RUN, run_lock
 from pipeline.engine.progress import Progress, Silent
 from pipeline.engine.report import Report
 from pipeline.engine.state import Clock, StateBook
 from pipeline.engine.walk import CSV_SUFFIXES, Passed
-from pipeline.errors import SettingsError
+from pipeline.errors import SettingsError, StoppedError
 from pipeline.settings import Settings, check_folders
 from pipeline.workers import Workers, WorkerSetup
 
 # Asking for so many keys is still quicker than asking for all: SQLite looks each up by its index.
 MOST_TOUCHED = 1_000
+# How often a run that may be asked to stop looks whether it is.
+STOP_POLL_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,17 @@ class RunOptions:
     rehash: bool = False
     wait: bool = False
     allow_removed: bool = False
+    # Keys of files and folders below the input folder: the scan looks at these alone, and the run
+    # at what they changed.
+    only: frozenset[str] | None = None
+    # Keys of files that the scan leaves as they are, for somebody is still writing them.
+    leave: frozenset[str] = frozenset()
+    # Device and inode of the input folder: where it is another one by now, nothing is done.
+    identity: tuple[int, int] | None = None
+    # Once it is set, by another thread or a signal, the run ends soon; what is done is kept.
+    stop: threading.Event | None = None
+    # Who it is, for those who find the lock held: one of `engine.lock`'s holders.
+    holder: str = RUN
     # The reference of a job: the steps of jobs then look at this one alone.
     job: str | None = None
 
@@ -58,13 +71,14 @@ class Run(RunConfig):
     last_write_ts: float = 0.0
     # When this run began to look, by its own clock: what has a later time was found by it.
     began_ts: float = 0.0
-    # Paths of the originals whose rows this run has written; `None` where they are too many to
-    # list, or where recipes moved, which touches all.
-    touched: set[str] | None = field(default_factory=set)
-    # The same of the images of jobs.
-    touched_images: set[str] | None = field(default_factory=set)
+    # By table: paths of the originals whose rows a scan of this run has written, if they are few.
+    touched: dict[str, set[str]] = field(default_factory=dict)
+    # Whether this run has written a recipe, which touches every original.
+    recipes_moved: bool = False
     # A run before this one was cut off: what is pending may lie half done in the output folder.
     recovering: bool = False
+    # Originals that a scan of some keys found to differ; `None` after a scan of the whole folder.
+    narrowed_to: list[str] | None = None
     # What the scan passed over; folders that could not be read, also in later steps. CSVs are put
     # aside there for the jobs.
     passed: Passed = field(default_factory=lambda: Passed(aside_suffixes=CSV_SUFFIXES))
@@ -74,19 +88,26 @@ class Run(RunConfig):
     # What begins when the lock has been given back, in threads: no run shall wait for it.
     afterwards: list[Callable[[], threading.Thread]] = field(default_factory=list)
 
-    def touch(self, paths: Iterable[str]) -> None:
-        """Note originals whose rows are being written, as long as they are few."""
-        self.touched = _with(self.touched, paths)
+    def touch(self, table: str, paths: Iterable[str]) -> None:
+        """Note originals of which a scan writes the rows, in this table alone."""
+        self.touched.setdefault(table, set()).update(paths)
 
-    def touch_images(self, paths: Iterable[str]) -> None:
-        """The same for images of jobs."""
-        self.touched_images = _with(self.touched_images, paths)
+    def written_since_began(self, table: str) -> Collection[str] | None:
+        """Which originals of ``table`` this run has written; ``None``: too many, or not known."""
+        if not self.clock.has_written:
+            return ()
+        touched = self.touched.get(table)
+        few = touched is not None and len(touched) <= MOST_TOUCHED and not self.recipes_moved
+        return touched if few else None
 
+    def check_stop(self) -> None:
+        """Give up where the run was asked to.
 
-def _with(touched: set[str] | None, paths: Iterable[str]) -> set[str] | None:
-    if touched is not None:
-        touched.update(paths)
-    return None if touched is None or len(touched) > MOST_TOUCHED else touched
+        Raises:
+            StoppedError
+        """
+        if self.options.stop is not None and self.options.stop.is_set():
+            raise StoppedError("stopped; what was done is kept, the next run goes on")
 
 
 @contextlib.contextmanager
@@ -95,8 +116,11 @@ def open_run(
     settings: Settings,
     options: RunOptions | None = None,
     progress: Progress | None = None,
+    workers: Workers | None = None,
 ) -> Iterator[Run]:
     """Check folders and tables, take the lock, and give the context; workers end with the block.
+
+    ``workers`` that are handed in stay for the next run.
 
     Raises:
         SettingsError, DatabaseError, LockedError
@@ -104,30 +128,32 @@ def open_run(
     options = options or RunOptions()
     _check_name_encoding()
     check_folders(settings)
-    with run_lock(connection, wait=options.wait):
+    with run_lock(connection, wait=options.wait, holder=options.holder):
         book = StateBook(connection)
         make_tables(connection, book)
         clock = Clock(book)
         last_write_ts = clock.last
-        setup = WorkerSetup(
-            settings.max_pixels,
-            settings.max_frames,
-            settings.worker_memory_mb,
-        )
-        workers = Workers(setup, settings.workers, settings.render_timeout_s)
+        own_workers = make_workers(settings)
         run = Run(
             connection=connection,
             settings=settings,
             options=options,
             book=book,
             clock=clock,
-            workers=workers,
+            workers=workers or own_workers,
             progress=progress or Silent(),
             last_write_ts=last_write_ts,
             began_ts=clock.now(),
         )
-        with contextlib.closing(workers):
+        run.workers.lost = 0
+        with contextlib.closing(own_workers):
             yield run
+
+
+def make_workers(settings: Settings) -> Workers:
+    """Workers as the settings want them; none is started yet."""
+    setup = WorkerSetup(settings.max_pixels, settings.max_frames, settings.worker_memory_mb)
+    return Workers(setup, settings.workers, settings.render_timeout_s)
 
 
 def _check_name_encoding() -> None:

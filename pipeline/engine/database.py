@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import sqlalchemy as sa
 from datapipe.store.database import DBConn
 
+from pipeline.engine.pool import keep_by_thread
 from pipeline.engine.state import LAYOUT, StateBook
 from pipeline.errors import DatabaseError
 from pipeline.tables import (
@@ -17,7 +18,10 @@ from pipeline.tables import (
     csv_urls_table,
     fetches_table,
     jobs_table,
+    runs_table,
     state_table,
+    takedown_files_table,
+    takedowns_table,
 )
 
 # How often, and how long apart, tables are looked for that another process is making.
@@ -40,7 +44,9 @@ def connect(url: str) -> DBConn:
     if connection.con.dialect.name == "sqlite":
         sa.event.listen(connection.con, "connect", _tune_sqlite)
         connection.con.dispose()
-    for untracked in (state_table, jobs_table, csv_urls_table, fetches_table):
+        keep_by_thread(connection.con)
+    jobs = (jobs_table, csv_urls_table, fetches_table)
+    for untracked in (state_table, runs_table, *jobs, takedowns_table, takedown_files_table):
         untracked(connection.sqla_metadata)
     return connection
 
@@ -53,18 +59,29 @@ def one_transaction(connection: DBConn) -> Iterator[None]:
     own. Killed between the two, a change would be lost for ever: the scan finds the row up to
     date, and the change query does not know of it.
     """
-    engine, thread = connection.con, threading.get_ident()
-    begin = engine.begin
-    with begin() as con:
-
-        def join() -> contextlib.AbstractContextManager[sa.Connection]:
-            return contextlib.nullcontext(con) if threading.get_ident() == thread else begin()
-
-        engine.begin = join  # type: ignore[assignment, method-assign]
+    engine = connection.con
+    if not hasattr(engine, "joined"):
+        _let_threads_join(engine)
+    joined = engine.joined  # type: ignore[attr-defined]
+    outer = getattr(joined, "con", None)
+    with engine.begin() as con:
+        joined.con = con
         try:
             yield
         finally:
-            engine.begin = begin  # type: ignore[method-assign]
+            joined.con = outer
+
+
+def _let_threads_join(engine: sa.Engine) -> None:
+    """Have ``engine.begin`` join the transaction that its own thread is in, if it is in one."""
+    begin, joined = engine.begin, threading.local()
+
+    def join_or_begin() -> contextlib.AbstractContextManager[sa.Connection]:
+        con = getattr(joined, "con", None)
+        return begin() if con is None else contextlib.nullcontext(con)
+
+    engine.joined = joined  # type: ignore[attr-defined]
+    engine.begin = join_or_begin  # type: ignore[assignment, method-assign]
 
 
 def make_tables(connection: DBConn, book: StateBook) -> None:
@@ -104,6 +121,10 @@ def _create_missing(connection: DBConn) -> None:
     for tries_left in reversed(range(CREATE_TRIES)):
         try:
             metadata.create_all(connection.con)
+            # Tables that were there before an index was thought of do not get it by the above.
+            for table in metadata.tables.values():
+                for index in table.indexes:
+                    index.create(connection.con, checkfirst=True)
             return
         except sa.exc.DBAPIError:
             there = set(sa.inspect(connection.con).get_table_names(schema=connection.schema))

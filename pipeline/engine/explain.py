@@ -19,6 +19,7 @@ from pipeline.imaging import RENDERER_VERSION
 from pipeline.names import name_of
 from pipeline.recipes import load_recipes
 from pipeline.tables import State
+from pipeline.takedowns.book import TakedownBook
 
 
 @dataclass
@@ -119,12 +120,15 @@ def explain(app: Lockstep, typed: str) -> Story:
         else {k: v for k, v in known._asdict().items() if k != "path"},
     )
     by_recipe = {item.recipe: item for item in made}
+    barred = TakedownBook(app.connection).barred_among([digest])
     recipes = load_recipes(app.settings.recipes_file)
     for name in sorted({*by_recipe, *recipes}):
         item = by_recipe.get(name)
         recipe = recipes.get(name)
         if now is None:
             verdict = "would be deleted: the original is gone" if item else "nothing to do"
+        elif digest is not None and digest in barred:
+            verdict = f"would not be rendered: {barred[digest]}"
         elif recipe is None:
             verdict = "would be deleted: the recipe is gone"
         elif item is None:

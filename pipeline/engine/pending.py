@@ -19,6 +19,8 @@ from pipeline.tables import State, TrackedTable
 # Rows of one page; also the number of changes that the first look fetches, so that a run with
 # few changes asks the linear query once.
 PAGE_ROWS = 4_000
+# Originals that are asked for by their keys: more take longer than the query for all.
+NARROW_ROWS = 2_000
 
 
 class Rendition(NamedTuple):
@@ -70,6 +72,7 @@ class Pending:
         self.originals = originals
         self.recipes = recipes
         self.renditions = renditions
+        self._only: IndexDF | None = None
         self._first_look: tuple[bool, list[Rendition]] | None = None
         self._ahead: Ahead[list[Rendition]] | None = None
 
@@ -96,6 +99,15 @@ class Pending:
         index of states and read them all.
         """
         return self.table.c.state + "" == State.OK.value
+
+    def narrow(self, paths: Collection[str] | None) -> None:
+        """Ask about these originals alone from now on, by their keys; ``None``: about all.
+
+        More than a page of them are asked for all together: one linear query costs less.
+        """
+        self._only = None
+        if paths is not None and len(paths) <= NARROW_ROWS:
+            self._only = IndexDF(pd.DataFrame({"path": list(paths)}, dtype="object"))
 
     def look_ahead(self) -> None:
         """Begin to ask, in a thread, what is pending now.
@@ -131,7 +143,7 @@ class Pending:
             for row in rows:
                 counts[row.kind] = counts.get(row.kind, 0) + 1
             return counts
-        changed = self.meta.changed_sql(everything=everything).subquery()
+        changed = self._changed(everything).subquery()
         kind = changed.c[KIND]
         with self.meta.dbconn.con.begin() as con:
             found = con.execute(sa.select(kind, sa.func.count()).group_by(kind)).all()
@@ -146,7 +158,9 @@ class Pending:
             return None
         if touched:
             rows = [row for row in rows if row.path not in touched]
-            rows += self._fetch(self._query(paths=touched))
+            self.narrow(touched)
+            rows += self._fetch(self._query())
+            self.narrow(None)
         return rows
 
     def look_again(self) -> None:
@@ -184,7 +198,7 @@ class Pending:
             return {
                 row.now_bytes for row in rows if row.kind == FRESH and row.now_bytes is not None
             }
-        changed = self.meta.changed_sql().subquery("changed")
+        changed = self._changed().subquery("changed")
         originals = self.original_table
         query = (
             sa.select(originals.c.size_bytes)
@@ -215,18 +229,16 @@ class Pending:
                     known.add(found)
         return known
 
+    def _changed(self, everything: bool = False) -> sa.Select[Any]:
+        return self.meta.changed_sql(self._only, everything=everything)
+
     def _first_query(self, everything: bool = False) -> sa.Select[Any]:
         return self._query(everything).limit(PAGE_ROWS + 1)
 
     def _query(
-        self,
-        everything: bool = False,
-        kind: int | None = None,
-        after: str | None = None,
-        paths: Collection[str] | None = None,
+        self, everything: bool = False, kind: int | None = None, after: str | None = None
     ) -> sa.Select[Any]:
-        only = None if paths is None else IndexDF(pd.DataFrame({"path": list(paths)}))
-        changed = self.meta.changed_sql(only, everything=everything).subquery("changed")
+        changed = self._changed(everything).subquery("changed")
         originals, renditions = _data(self.originals), self.table
         query = (
             sa.select(

@@ -22,6 +22,7 @@ from pipeline.jobs.store import JobBook
 from pipeline.names import name_of
 from pipeline.recipes import load_recipes
 from pipeline.tables import State
+from pipeline.takedowns.book import TakedownBook
 
 LOOKED_UP_AT_ONCE = 2_000
 
@@ -50,17 +51,23 @@ def _preview(app: Lockstep, options: RunOptions) -> Report:
 
     difference = Difference(passed=Passed(aside_suffixes=CSV_SUFFIXES))
     folder = settings.input_dir
-    found = [
-        file.path
-        for file in compare(
-            folder, app.scan.suffixes, app.scan.table, difference, options.allow_removed
-        )
-    ]
+    takedowns = TakedownBook(app.connection)
+    barred_sizes = takedowns.barred_sizes()
+    found: list[str] = []
+    suspects: list[str] = []
+    for file in compare(
+        folder, app.scan.suffixes, app.scan.table, difference, options.allow_removed
+    ):
+        found.append(file.path)
+        if file.size_bytes in barred_sizes:
+            suspects.append(file.path)
     if not options.allow_removed:
-        refuse_too_many(difference, settings.max_removed_percent, folder)
+        meant = takedowns.removed_among(difference.removed)
+        refuse_too_many(difference, settings.max_removed_percent, folder, meant)
     removed = set(difference.removed)
     same = _only_touched(app, found)
     looked_at = set(found) - same
+    barred = _barred(app, takedowns, [path for path in suspects if path in looked_at])
 
     waiting = _waiting(pending)
     current = {
@@ -75,8 +82,9 @@ def _preview(app: Lockstep, options: RunOptions) -> Report:
     report.unchanged = difference.unchanged + len(same)
     report.removed = len(removed)
     report.passed = difference.passed.reasons
+    report.taken_down = len(barred) * len(recipes)
     report.rendered = (
-        len(looked_at) * len(recipes)
+        (len(looked_at) - len(barred)) * len(recipes)
         + kept * len(moved)
         + sum(recipe not in moved for _, recipe in current)
     )
@@ -111,6 +119,18 @@ def _only_touched(app: Lockstep, paths: list[str]) -> set[str]:
             except OSError:
                 continue
     return same
+
+
+def _barred(app: Lockstep, takedowns: TakedownBook, paths: list[str]) -> list[str]:
+    """Those whose bytes were taken down."""
+    digests: dict[str, str] = {}
+    for path in paths:
+        try:
+            digests[path] = sha256_of(app.settings.input_dir / name_of(path))
+        except OSError:
+            continue
+    barred = takedowns.barred_among(list(digests.values()))
+    return [path for path, digest in digests.items() if digest in barred]
 
 
 def _waiting(pending: Pending) -> set[tuple[str, str]]:

@@ -112,7 +112,8 @@ class LinearTransformMeta(SQLTransformMeta):
         )
         if filters_idx is not None:
             names = [name for name in filters_idx.columns if name in keys]
-            if len(names) == 1:  # SQLite uses no index for a tuple of one
+            if len(names) == 1:
+                # SQLite looks a list of values up in an index, but not a list of rows.
                 query = query.where(keys[names[0]].in_(filters_idx[names[0]].tolist()))
             else:
                 wanted = list(filters_idx[names].itertuples(index=False, name=None))
@@ -196,8 +197,10 @@ def data_store(connection: DBConn) -> DataStore:
     return store
 
 
-def forget_deleted(step_meta: LinearTransformMeta) -> None:
+def forget_deleted(step_meta: LinearTransformMeta, only: Sequence[str] | None = None) -> None:
     """Drop what is remembered of rows that are gone and whose renditions are gone as well.
+
+    ``only`` some values of ``path`` are looked at; without it, all rows are.
 
     A deleted input stays in its meta table so that its renditions can be found and deleted; after
     that it would only make every later change query longer. Call it when nothing is pending.
@@ -207,18 +210,26 @@ def forget_deleted(step_meta: LinearTransformMeta) -> None:
         for compute_input in step_meta.inputs:
             table = _meta_table(compute_input)
             columns = _key_columns(compute_input, table)
-            gone = sa.select(*columns.values()).where(table.c.delete_ts.is_not(None))
+            if only is not None and "path" not in table.c:
+                continue
+            which = _is_deleted(table, only)
+            gone = sa.select(*columns.values()).where(which)
             if con.execute(gone.limit(1)).first() is None:
                 continue
-            matches = sa.tuple_(*[done.c[key] for key in columns])
+            # SQLite looks single values up in an index, but not rows of one value.
+            found = [done.c[key] for key in columns]
+            matches = found[0] if len(found) == 1 else sa.tuple_(*found)
             con.execute(sa.delete(done).where(matches.in_(gone)))
-            con.execute(sa.delete(table).where(table.c.delete_ts.is_not(None)))
+            con.execute(sa.delete(table).where(which))
         for output in step_meta.outputs:
             meta = output.dt.meta
             if isinstance(meta, SQLTableMeta):
-                con.execute(
-                    sa.delete(meta.sql_table).where(meta.sql_table.c.delete_ts.is_not(None))
-                )
+                con.execute(sa.delete(meta.sql_table).where(_is_deleted(meta.sql_table, only)))
+
+
+def _is_deleted(table: sa.Table, only: Sequence[str] | None) -> sa.ColumnElement[bool]:
+    deleted = table.c.delete_ts.is_not(None)
+    return deleted if only is None else sa.and_(table.c.path.in_(only), deleted)
 
 
 def _meta_table(compute_input: ComputeInput) -> sa.Table:

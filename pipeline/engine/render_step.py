@@ -26,7 +26,7 @@ from datapipe.run_config import RunConfig
 from datapipe.step.batch_transform import BaseBatchTransformStep
 from datapipe.types import ChangeList, IndexDF
 
-from pipeline.engine.context import Run, run_of
+from pipeline.engine.context import STOP_POLL_S, Run, run_of
 from pipeline.engine.pending import Original, Pending, Rendition
 from pipeline.engine.plane import BACKLOG, FRESH, GONE, LinearTransformMeta
 from pipeline.engine.publish import FLUSH_S, Publisher
@@ -75,10 +75,6 @@ class RenderStep(BaseBatchTransformStep):
         """Where the counts go."""
         return run.report
 
-    def touched(self, run: Run) -> set[str] | None:
-        """Originals whose rows the run has written; ``None``: too many to list."""
-        return run.touched
-
     def settled(self, paths: Collection[str]) -> None:
         """Told the paths of each batch, inside the transaction that records it."""
 
@@ -126,6 +122,7 @@ class _Rendering:
         )
         # Enough tasks ahead that no worker waits while a batch of rows is written.
         self.ahead = max(64, 32 * run.workers.count)
+        self.patience_s = FLUSH_S if run.options.stop is None else STOP_POLL_S
 
     def work(self) -> None:
         try:
@@ -139,7 +136,9 @@ class _Rendering:
         self.publisher.finish()
 
     def _bring_in_step(self) -> None:
-        counts = self.pending.counts(touched=self.step.touched(self.run))
+        self.pending.narrow(self.run.narrowed_to)
+        touched = self.run.written_since_began(self.pending.originals.name)
+        counts = self.pending.counts(touched=touched)
         if not counts:
             return
         self.publisher.begin()
@@ -199,6 +198,8 @@ class _Rendering:
             # After a cut-off run, a file may hold other bytes than its row says: take none of them.
             recovering = self.run.recovering
             maybe_known: Set[int] = set() if recovering else self.pending.sizes_known(page)
+            # What was taken down is told by its hash, and not even decoded.
+            maybe_known = maybe_known | self.publisher.takedowns.barred_sizes()
             plain: list[Task] = []
             to_compare: list[Task] = []
             for original in page:
@@ -243,7 +244,8 @@ class _Rendering:
             while task is not None and workers.waiting < self.ahead:
                 workers.submit(task)
                 task = next(coming, None)
-            outcome = workers.next_outcome(timeout_s=FLUSH_S)
+            self.run.check_stop()
+            outcome = workers.next_outcome(timeout_s=self.patience_s)
             if outcome is None:
                 self.publisher.flush()
                 continue
@@ -258,7 +260,8 @@ class _Rendering:
         waiting: list[Outcome] = []
         for outcome in self._through_workers([task._replace(hash_only=True) for task in tasks]):
             complete = len(outcome.unchanged) == len(by_path[outcome.path].wanted)
-            if outcome.sha256 is None or outcome.unsettled or complete:
+            is_barred = bool(self.publisher.takedowns.barred_among([outcome.sha256]))
+            if outcome.sha256 is None or outcome.unsettled or complete or is_barred:
                 self.publisher.add(outcome)
             else:
                 waiting.append(outcome)

@@ -116,12 +116,17 @@ class Report:
     rendered: int = 0
     reused: int = 0
     deleted: int = 0
+    taken_down: int = 0
     failed: int = 0
     failed_before: int = 0
     in_step: int = 0
     pending: int = 0
     seconds: float = 0.0
     dry_run: bool = False
+    # Some changed paths were looked at, and not the whole folder: nothing is known of the rest.
+    partial: bool = False
+    # CSVs that such a look came upon, and left to a look at the whole folder.
+    csvs_left: int = 0
     passed: Counter[str] = field(default_factory=Counter)
     failures: list[tuple[str, str]] = field(default_factory=list)
     # Whether there were more of them than are listed.
@@ -146,6 +151,13 @@ class Report:
         for thread in self.threads:
             thread.join()
 
+    @property
+    def did_anything(self) -> bool:
+        """Whether an original or a rendition is another one than before, or failed."""
+        originals = self.new + self.changed + self.removed
+        made = self.rendered + self.reused + self.deleted + self.taken_down + self.failed
+        return bool(originals + made)
+
     def as_json(self) -> dict[str, Any]:
         """The report as ``datapipe run --json`` prints it."""
         return {
@@ -159,6 +171,7 @@ class Report:
                 "rendered": self.rendered,
                 "reused": self.reused,
                 "deleted": self.deleted,
+                "taken_down": self.taken_down,
                 "failed": self.failed,
                 "failed_before": self.failed_before,
                 "in_step": self.in_step,
@@ -181,6 +194,7 @@ class Report:
                 (self.rendered, f"{would}rendered"),
                 (self.reused, f"{would}reused"),
                 (self.deleted, f"{would}deleted"),
+                (self.taken_down, "taken down"),
                 (self.failed, "failed"),
                 (self.failed_before, "failed before"),
                 (self.pending, "still to do"),

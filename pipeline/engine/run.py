@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 
@@ -12,13 +13,17 @@ from pipeline.app import Lockstep
 from pipeline.engine.context import RunOptions, open_run
 from pipeline.engine.database import explain_database_error
 from pipeline.engine.files import clear_temporary
+from pipeline.engine.history import remember_run, remember_stop
 from pipeline.engine.progress import Progress
 from pipeline.engine.recovery import recover
 from pipeline.engine.render_step import RenderStep
 from pipeline.engine.report import Report
 from pipeline.engine.state import INTERRUPTED
 from pipeline.engine.status import count_states
+from pipeline.errors import LockstepError, StoppedError
 from pipeline.tables import State
+from pipeline.takedowns import finish
+from pipeline.workers import Workers, clear_temporary_of
 
 
 def run_once(
@@ -26,8 +31,11 @@ def run_once(
     options: RunOptions | None = None,
     progress: Progress | None = None,
     steps: Sequence[ComputeStep] | None = None,
+    workers: Workers | None = None,
 ) -> Report:
     """Bring everything in step, or work ``steps`` alone; what was done is kept whatever ends it.
+
+    ``workers`` that are handed in stay for the next run, but not where this one fails.
 
     Raises:
         LockstepError: settings, recipes, lock, a folder that looks unmounted, a full disk.
@@ -35,8 +43,9 @@ def run_once(
     """
     began = time.monotonic()
     try:
-        with open_run(app.connection, app.settings, options, progress) as run:
+        with open_run(app.connection, app.settings, options, progress, workers) as run:
             recover(run, app.renders)
+            run.report.warnings += finish(app)
             if run.recovering:
                 app.fetch.recover(run)
             try:
@@ -45,6 +54,11 @@ def run_once(
                     for step in app.renders if run.has_jobs else app.renders[:1]:
                         step.pending.look_ahead()
                 run_steps(app.ds, app.steps if steps is None else steps, run_config=run)
+            except StoppedError:
+                # A stop is to take no second: a walk through all of the output folder would.
+                for task in run.workers.close():
+                    clear_temporary_of(task)
+                raise
             except BaseException:
                 # No worker may write after we have cleared up.
                 run.workers.close()
@@ -62,11 +76,22 @@ def run_once(
             if steps is None:
                 report.warnings += _folders_gone(app.renders if run.has_jobs else app.renders[:1])
             report.jobs.count_renditions(run.job_report)
-            states = count_states(app.render.pending)
-            report.in_step = states.get(State.OK, 0)
-            report.failed_before = max(0, states.get(State.FAILED, 0) - report.failed)
+            report.partial = run.narrowed_to is not None
+            if report.partial:
+                report.csvs_left = len(run.passed.aside)
+            else:
+                states = count_states(app.render.pending)
+                report.in_step = states.get(State.OK, 0)
+                report.failed_before = max(0, states.get(State.FAILED, 0) - report.failed)
+            report.seconds = time.monotonic() - began
+            remember_run(app.connection, report)
     except sa.exc.SQLAlchemyError as error:
         raise explain_database_error(error, app.connection) from error
+    except LockstepError as error:
+        # Whoever looks later is to see why nothing came; the error itself is what counts.
+        with contextlib.suppress(sa.exc.SQLAlchemyError):
+            remember_stop(app.connection, error, time.monotonic() - began)
+        raise
     # The lock is given back: what is left is for others, who may be slow.
     report.threads += [start() for start in run.afterwards]
     report.seconds = time.monotonic() - began

@@ -6,7 +6,9 @@ its content changed is for the render step to say, which reads the file anyway.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import stat
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,10 +24,12 @@ from datapipe.types import IndexDF
 from pipeline.engine.context import Run, run_of
 from pipeline.engine.database import one_transaction
 from pipeline.engine.plane import frame
-from pipeline.engine.walk import Found, Passed, Row, walk
+from pipeline.engine.walk import Found, Passed, Row, look_at, walk, why_passed
 from pipeline.errors import TooManyRemovedError
+from pipeline.names import name_of
 from pipeline.settings import Settings
 from pipeline.tables import TrackedTable
+from pipeline.takedowns.book import TakedownBook
 
 # Rows written at once: 2,000 x 5 values stay below SQLite's 32,766 variables in upstream's reads.
 CHUNK_ROWS = 2_000
@@ -58,6 +62,7 @@ def compare(
     table: DataTable,
     difference: Difference,
     allow_missing: bool = False,
+    check_stop: Callable[[], None] = lambda: None,
 ) -> Iterator[Found]:
     """Every new or changed original, in the order of keys; counts go to ``difference``.
 
@@ -66,6 +71,7 @@ def compare(
     """
     stored = _Stored(table)
     for files in _walk_or_refuse(folder, suffixes, difference.passed, allow_missing):
+        check_stop()
         # Almost always a whole folder is as it was: one comparison of two lists tells.
         if stored.skip_equal(files):
             difference.unchanged += len(files)
@@ -86,13 +92,17 @@ def compare(
         _gone(path, difference)
 
 
-def refuse_too_many(difference: Difference, max_percent: float, folder: Path) -> None:
+def refuse_too_many(
+    difference: Difference, max_percent: float, folder: Path, meant: int = 0
+) -> None:
     """Raise where so many are gone that a missing disk is likelier than intent.
+
+    ``meant`` of them are known to be gone for good.
 
     Raises:
         TooManyRemovedError: at least 100, and more than ``max_percent`` of all.
     """
-    removed, known = len(difference.removed), difference.known
+    removed, known = len(difference.removed) - meant, difference.known
     if removed >= REMOVED_AT_LEAST and removed * 100 > known * max_percent:
         raise TooManyRemovedError(
             f"{folder}: {removed:,} of {known:,} originals are gone, more than the "
@@ -109,11 +119,105 @@ def _walk_or_refuse(
     except OSError as error:
         if allow_missing and isinstance(error, FileNotFoundError):
             return
-        raise TooManyRemovedError(
-            f"{folder}: the input folder cannot be read ({error.strerror}); nothing was deleted. "
-            "Mount it, make it, or name another in PIPELINE_INPUT; if it is meant to be gone, "
-            "run again with --allow-removed"
-        ) from None
+        raise _not_there(folder, error.strerror) from None
+
+
+def compare_some(
+    folder: Path,
+    keys: Collection[str],
+    suffixes: frozenset[str],
+    table: DataTable,
+    difference: Difference,
+) -> Iterator[Found]:
+    """As :func:`compare`, but of some files and folders alone, each with all that is below it."""
+    for key in sorted(keys):
+        parents = [key[:end] for end, c in enumerate(key) if c == "/"]
+        if any(parent in keys for parent in parents):
+            continue  # looked at with its folder
+        stored = _stored_below(table, key)
+        for files in _files_at(folder, key, suffixes, difference.passed):
+            for file in files:
+                row = stored.pop(file[0], None)
+                if row == file:
+                    difference.unchanged += 1
+                    continue
+                if row is None:
+                    difference.new += 1
+                else:
+                    difference.changed += 1
+                yield Found(*file)
+        for path in sorted(stored):
+            _gone(path, difference)
+    if len(difference.removed) >= REMOVED_AT_LEAST:
+        # Whether these are too many is told by the number of all.
+        difference.unchanged = _count(table) - difference.changed - len(difference.removed)
+
+
+def folder_identity(folder: Path, allow_missing: bool = False) -> tuple[int, int]:
+    """Device and inode, which tell a folder from the mount point that a disk leaves behind.
+
+    Raises:
+        TooManyRemovedError: it is not there, and that is not allowed.
+    """
+    try:
+        status = os.stat(folder)
+    except OSError as error:
+        if allow_missing:
+            return 0, 0
+        raise _not_there(folder, error.strerror) from None
+    return status.st_dev, status.st_ino
+
+
+def _not_there(folder: Path, reason: str | None) -> TooManyRemovedError:
+    return TooManyRemovedError(
+        f"{folder}: the input folder cannot be read ({reason}); nothing was deleted. "
+        "Mount it, make it, or name another in PIPELINE_INPUT; if it is meant to be gone, "
+        "run again with --allow-removed"
+    )
+
+
+def _files_at(
+    folder: Path, key: str, suffixes: frozenset[str], passed: Passed
+) -> Iterator[list[Row]]:
+    """The originals that a key stands for: one file, or all below a folder, or none."""
+    here = folder / name_of(key)
+    try:
+        status = os.stat(here)
+        reason = why_passed(folder, key, suffixes)
+        if reason is not None:
+            passed.reasons[reason] += 1
+        elif stat.S_ISDIR(status.st_mode):
+            yield from walk(folder, suffixes, passed, below=key)
+        elif (file := look_at(folder, key)) is not None:
+            yield [(file.path, file.size_bytes, file.mtime_ns, file.ctime_ns, file.inode)]
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError:
+        # Not seen, but not known to be gone either; `covers` compares with the folder's `/`.
+        passed.reasons["file that cannot be looked at"] += 1
+        passed.unreadable.append(key)
+
+
+def _stored_below(table: DataTable, key: str) -> dict[str, tuple[Any, ...]]:
+    """The rows of a file, and of all below a folder of that name."""
+    store = table.table_store
+    assert isinstance(store, TrackedTable)
+    columns = store.data_table.c
+    query = sa.select(
+        columns.path, columns.size_bytes, columns.mtime_ns, columns.ctime_ns, columns.inode
+    ).where(
+        # "0" comes right after "/": a range of the keys, which the index finds.
+        sa.or_(columns.path == key, sa.and_(columns.path > key + "/", columns.path < key + "0"))
+    )
+    with store.dbconn.con.begin() as con:
+        return {row[0]: tuple(row) for row in con.execute(query)}
+
+
+def _count(table: DataTable) -> int:
+    store = table.table_store
+    assert isinstance(store, TrackedTable)
+    with store.dbconn.con.begin() as con:
+        return con.execute(sa.select(sa.func.count()).select_from(store.data_table)).scalar_one()
 
 
 class _Stored:
@@ -219,18 +323,37 @@ class ScanStep(ComputeStep):
         folder = self.settings.input_dir
         difference = Difference(passed=run.passed)
         waiting: list[Found] = []
-        allowed = run.options.allow_removed
-        for file in compare(folder, self.suffixes, self.table, difference, allowed):
+        options = run.options
+        allowed = options.allow_removed
+        identity = options.identity or folder_identity(folder, allowed)
+        if options.only is None:
+            found = compare(folder, self.suffixes, self.table, difference, allowed, run.check_stop)
+        else:
+            found = compare_some(folder, options.only, self.suffixes, self.table, difference)
+            run.narrowed_to = []
+        for file in found:
+            run.check_stop()
+            if file.path in options.leave:
+                continue
+            if run.narrowed_to is not None:
+                run.narrowed_to.append(file.path)
             run.workers.warm_up()
             waiting.append(file)
             if len(waiting) >= CHUNK_ROWS:
                 self._store(waiting, run)
         self._store(waiting, run)
+        run.check_stop()
+        if folder_identity(folder, allowed) != identity:
+            raise _not_there(folder, "it was unmounted or replaced")
         if not allowed:
-            refuse_too_many(difference, self.settings.max_removed_percent, folder)
+            # What takedowns took out is meant to be gone.
+            meant = TakedownBook(run.connection).removed_among(difference.removed)
+            refuse_too_many(difference, self.settings.max_removed_percent, folder, meant)
+        if run.narrowed_to is not None:
+            run.narrowed_to += difference.removed
         for start in range(0, len(difference.removed), CHUNK_ROWS):
             paths = difference.removed[start : start + CHUNK_ROWS]
-            run.touch(paths)
+            run.touch(self.table.name, paths)
             gone = pd.DataFrame({"path": paths})
             with one_transaction(run.connection):
                 self.table.delete_by_idx(IndexDF(gone), now=run.clock.now())
@@ -248,7 +371,7 @@ class ScanStep(ComputeStep):
 
     def _store(self, waiting: list[Found], run: Run) -> None:
         if waiting:
-            run.touch(file.path for file in waiting)
+            run.touch(self.table.name, (file.path for file in waiting))
             rows = frame([file._asdict() for file in waiting], Found._fields)
             with one_transaction(run.connection):
                 self.table.store_chunk(rows, now=run.clock.now())

@@ -43,20 +43,25 @@ def status(pending: Pending) -> dict[str, Any]:
             .where(changed.c[KIND] != GONE)
             .group_by(changed.c.recipe)
         ).all()
-    by_recipe = {name: {"ok": 0, "failed": 0, "pending": 0} for name in names}
+    by_recipe = {name: _none_yet() for name in names}
     for recipe, state, count in counted:
         if recipe in by_recipe:
             by_recipe[recipe][state] = count
     for recipe, count in waiting:
-        by_recipe.setdefault(recipe, {"ok": 0, "failed": 0, "pending": 0})["pending"] = count
+        by_recipe.setdefault(recipe, _none_yet())["pending"] = count
     return {
         "originals": total,
         "renditions": sum(counts["ok"] for counts in by_recipe.values()),
         "failed": sum(counts["failed"] for counts in by_recipe.values()),
+        "taken_down": sum(counts["taken_down"] for counts in by_recipe.values()),
         "pending": sum(counts["pending"] for counts in by_recipe.values()),
         "recipes": by_recipe,
         "jobs": JobBook(pending.meta.dbconn).counts(),
     }
+
+
+def _none_yet() -> dict[str, int]:
+    return {state.value: 0 for state in State} | {"pending": 0}
 
 
 def is_out_of_step(status: dict[str, Any]) -> bool:
@@ -66,17 +71,26 @@ def is_out_of_step(status: dict[str, Any]) -> bool:
 
 
 def errors(pending: Pending) -> list[dict[str, str]]:
-    """Every failed rendition: path, recipe, reason, and since when (ISO 8601, local time)."""
+    """Every rendition that cannot be, failed or taken down.
+
+    Path, recipe, state, reason, and since when (ISO 8601, local time).
+    """
     table = pending.table
     query = (
-        sa.select(table.c.path, table.c.recipe, table.c.reason, table.c.since)
-        .where(table.c.state == State.FAILED.value)
+        sa.select(table.c.path, table.c.recipe, table.c.state, table.c.reason, table.c.since)
+        .where(table.c.state.in_((State.FAILED.value, State.TAKEN_DOWN.value)))
         .order_by(table.c.path, table.c.recipe)
     )
     with pending.meta.dbconn.con.begin() as con:
         rows = con.execute(query).all()
     return [
-        {"path": row.path, "recipe": row.recipe, "reason": row.reason, "since": iso(row.since)}
+        {
+            "path": row.path,
+            "recipe": row.recipe,
+            "state": row.state,
+            "reason": row.reason,
+            "since": iso(row.since),
+        }
         for row in rows
     ]
 

@@ -73,8 +73,12 @@ class _Level:
     next_folder: int = 0
 
 
-def walk(root: Path, suffixes: frozenset[str], passed: Passed) -> Iterator[list[Row]]:
+def walk(
+    root: Path, suffixes: frozenset[str], passed: Passed, below: str = ""
+) -> Iterator[list[Row]]:
     """Every file below ``root`` whose suffix is in ``suffixes`` (lower case, with the dot).
+
+    ``below`` is the key of a folder: what is in there alone, with keys from ``root`` on.
 
     Files come in runs: those of one folder that no sub-folder stands between. Hidden and temporary
     names, other suffixes, links that lead out of ``root`` or nowhere, and anything that is no file
@@ -84,7 +88,9 @@ def walk(root: Path, suffixes: frozenset[str], passed: Passed) -> Iterator[list[
         OSError: ``root`` itself cannot be read.
     """
     real_root = os.path.realpath(root)
-    stack = [_Level(*_listing(str(root), "", real_root, suffixes, passed), real_root)]
+    start, prefix = root / name_of(below), f"{below}/" if below else ""
+    listing = _listing(str(start), prefix, real_root, suffixes, passed)
+    stack = [_Level(*listing, os.path.realpath(start))]
     while stack:
         level = stack[-1]
         if level.next_folder == len(level.folders):

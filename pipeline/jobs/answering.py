@@ -130,6 +130,7 @@ class _Answer:
         """The rows of the CSV; what became of a thousand of them is asked at once."""
         dialect = detect_dialect(csv)[0]
         for rows in chunks(iter_rows(csv, dialect), CHUNK_ROWS):
+            self.run.check_stop()
             self._found = self.outcomes.of_rows([row.number for row in rows])
             yield from rows
             self.untold += self.outcomes.tell(self._found)

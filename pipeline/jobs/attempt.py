@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 import anyio
 import httpx
@@ -25,7 +25,6 @@ from pipeline.jobs.blobs import BlobWriter
 from pipeline.jobs.decoding import DecodingFailed, decoder_for
 from pipeline.jobs.fetch_types import FetchLimits, FetchRequest, FetchStatus
 from pipeline.jobs.resolver import AddressRefused
-from pipeline.jobs.schedule import Schedule
 from pipeline.jobs.sniff import HEAD_BYTES, Sniff
 from pipeline.jobs.urls import UrlRefused, checked_url, host_of, shortened
 from pipeline.jobs.watch import Watch
@@ -38,6 +37,11 @@ DRAIN_BYTES = 16 * 1024
 DRAIN_S = 1.0
 # Collected in memory before a thread hashes and writes it: most images are one call.
 WRITE_BYTES = 1024 * 1024
+# A body in pieces of one byte costs a thousand times the processor of one in ordinary pieces. After
+# the first ten thousand, pieces must be this large in the mean; TLS and HTTP/2 cut at 1 KB or more.
+FREE_PIECES, MEAN_PIECE_BYTES = 10_000, 256
+# Kept of a header that is stored. Longer ones, and those that are no plain text, are left away.
+MAX_HEADER_CHARACTERS = 512
 
 
 class Ended(FetchError):
@@ -65,14 +69,24 @@ class Again(FetchError):
         self.connection = connection
 
 
+class Moved(FetchError):
+    """A redirect leads to ``url``, at another host: whoever waits for a place there does not do it
+    in the place of another URL."""
+
+    def __init__(self, url: httpx.URL) -> None:
+        super().__init__(f"redirect to {shortened(str(url))}")
+        self.url = url
+
+
 @dataclass
 class Trace:
-    """What is known of an attempt so far, however it ends."""
+    """What is known of an attempt so far, however it ends, and over all the hosts that it asks."""
 
-    host: str | None = None  # whose place in the schedule is taken
     final_url: str = ""
     http_code: int | None = None
     received_bytes: int = 0
+    redirects: int = 0
+    spent_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -105,26 +119,28 @@ class Attempts:
         self._sniff = sniff
         self._files = files
 
-    async def make(
-        self, request: FetchRequest, url: httpx.URL, schedule: Schedule[Any], trace: Trace
-    ) -> Answer:
-        """One attempt, its redirects included, within the time for one.
+    async def make(self, request: FetchRequest, url: httpx.URL, trace: Trace) -> Answer:
+        """One attempt, or what ``trace`` leaves of it: its redirects included, in the time for one.
 
         Raises:
+            Moved: to be continued at another host, with the same ``trace``.
             Ended: another attempt would end the same way.
             Again: another attempt may be made.
             OutputError: the image cannot be written.
         """
-        with anyio.CancelScope(
-            deadline=anyio.current_time() + self._limits.total_timeout_s
-        ) as scope:
+        started_s = anyio.current_time()
+        left_s = self._limits.total_timeout_s - trace.spent_s
+        with anyio.CancelScope(deadline=started_s + left_s) as scope:
             watch = Watch(self._limits, scope)
             try:
-                return await self._follow(request, url, schedule, trace, watch)
+                return await self._follow(request, url, trace, watch)
+            except Moved:
+                trace.spent_s += anyio.current_time() - started_s
+                raise
             except (Ended, Again, OutputError):
                 raise
             except AddressRefused as error:
-                raise Ended(FetchStatus.REFUSED, _hop(str(error), url, trace)) from error
+                raise Ended(FetchStatus.REFUSED, _hop(str(error), trace)) from error
             except DecodingFailed as error:
                 raise Ended(FetchStatus.FAILED, str(error)) from error
             except httpx.TransportError as error:
@@ -139,11 +155,10 @@ class Attempts:
         self,
         request: FetchRequest,
         url: httpx.URL,
-        schedule: Schedule[Any],
         trace: Trace,
         watch: Watch,
     ) -> Answer:
-        for _ in range(self._limits.max_redirects + 1):
+        while True:
             trace.final_url, trace.http_code = str(url), None
             response = await self._transport.handle_async_request(self._asked(request, url))
             trace.http_code = response.status_code
@@ -154,19 +169,13 @@ class Attempts:
             finally:
                 with anyio.CancelScope(shield=True):
                     await response.aclose()
-            url = self._next_hop(url, response)
-            host = host_of(url)
-            if host != trace.host:
-                # The limits of the host that it leads to hold as well.
-                old, trace.host = trace.host, None
-                if old is not None:
-                    schedule.leave(old)
-                started_s = anyio.current_time()
-                watch.pause()
-                await schedule.enter(host)
-                trace.host = host
-                watch.queued(anyio.current_time() - started_s)
-        raise Ended(FetchStatus.FAILED, f"more than {self._limits.max_redirects} redirects")
+            trace.redirects += 1
+            if trace.redirects > self._limits.max_redirects:
+                raise Ended(FetchStatus.FAILED, f"more than {self._limits.max_redirects} redirects")
+            following = self._next_hop(url, response)
+            if host_of(following) != host_of(url):
+                raise Moved(following)
+            url = following
 
     def _asked(self, request: FetchRequest, url: httpx.URL) -> httpx.Request:
         limits = self._limits
@@ -181,8 +190,8 @@ class Attempts:
             ("If-None-Match", request.etag),
             ("If-Modified-Since", request.last_modified),
         ):
-            if value and value.isascii() and value.isprintable():
-                headers.append((name, value))
+            if (plain := _plain(value)) is not None:
+                headers.append((name, plain))
         timeout = {
             "connect": limits.connect_timeout_s,
             "read": limits.stall_timeout_s,
@@ -218,8 +227,8 @@ class Attempts:
         if code == 304 and (request.etag or request.last_modified):
             return Answer(
                 code,
-                etag=headers.get("etag") or request.etag,
-                last_modified=headers.get("last-modified") or request.last_modified,
+                etag=_plain(headers.get("etag")) or request.etag,
+                last_modified=_plain(headers.get("last-modified")) or request.last_modified,
             )
         if code not in (200, 203):
             await _drain(response)
@@ -234,9 +243,9 @@ class Attempts:
             size_bytes,
             sha256,
             path,
-            headers.get("etag"),
-            headers.get("last-modified"),
-            headers.get("content-type"),
+            _plain(headers.get("etag")),
+            _plain(headers.get("last-modified")),
+            _plain(headers.get("content-type")),
         )
 
     async def _keep(
@@ -249,8 +258,9 @@ class Attempts:
             raise too_large
         decoder = decoder_for(response.headers.get("content-encoding", ""))
         writer = BlobWriter(self._folder)
-        pieces: list[bytes] = []
-        held_bytes = size_bytes = 0
+        # Not a list of pieces: one of a byte takes 40 there.
+        held = bytearray()
+        size_bytes = chunk_count = 0
         sniffed = False
         try:
             watch.start()
@@ -258,34 +268,39 @@ class Attempts:
             async with contextlib.aclosing(body) as chunks:
                 async for chunk in chunks:
                     trace.received_bytes += len(chunk)
-                    watch.came(len(chunk))
+                    # Also where nothing comes out of it: a gzip header may be endless.
+                    if trace.received_bytes > max_bytes:
+                        raise too_large
+                    chunk_count += 1
+                    if chunk_count > FREE_PIECES + trace.received_bytes // MEAN_PIECE_BYTES:
+                        raise Ended(FetchStatus.REFUSED, f"sent in {chunk_count:,} tiny pieces")
+                    if chunk:
+                        watch.came(len(chunk))
                     for piece in decoder.pieces(chunk):
-                        pieces.append(piece)
-                        held_bytes += len(piece)
+                        held += piece
                         size_bytes += len(piece)
-                        if max(size_bytes, trace.received_bytes) > max_bytes:
+                        if size_bytes > max_bytes:
                             raise too_large
                         if not sniffed and size_bytes >= HEAD_BYTES:
                             sniffed = True
-                            self._judge(pieces)
-                        if held_bytes >= WRITE_BYTES:
+                            self._judge(held)
+                        if len(held) >= WRITE_BYTES:
                             watch.pause()
-                            await self._in_thread(writer.write, b"".join(pieces))
+                            await self._in_thread(writer.write, bytes(held))
                             watch.start()
-                            pieces.clear()
-                            held_bytes = 0
+                            held.clear()
             decoder.finish()
             if not sniffed:
-                self._judge(pieces)
+                self._judge(held)
             watch.pause()
-            kept = await self._in_thread(writer.keep, b"".join(pieces))
+            kept = await self._in_thread(writer.keep, bytes(held))
             assert kept is not None, "nobody discards a writer but this function"
             return size_bytes, *kept
         finally:
             writer.discard()
 
-    def _judge(self, pieces: list[bytes]) -> None:
-        fault = self._sniff(b"".join(pieces)[:HEAD_BYTES])
+    def _judge(self, held: bytearray) -> None:
+        fault = self._sniff(bytes(held[:HEAD_BYTES]))
         if fault is not None:
             raise Ended(FetchStatus.REFUSED, fault)
 
@@ -344,9 +359,19 @@ def _retry_after_s(value: str | None) -> float | None:
         return None
 
 
-def _hop(reason: str, url: httpx.URL, trace: Trace) -> str:
+def _plain(value: str | None) -> str | None:
+    """A header's value that can be stored and sent back, or None.
+
+    HTTP/2 headers come unchecked: one with a NUL would end the run in a database that takes none.
+    """
+    if not value or len(value) > MAX_HEADER_CHARACTERS:
+        return None
+    return value if value.isascii() and value.isprintable() else None
+
+
+def _hop(reason: str, trace: Trace) -> str:
     """``reason``, with the address that a redirect led to where it is about that."""
-    if trace.final_url in ("", str(url)):
+    if not trace.redirects:
         return reason
     return f"redirect to {shortened(trace.final_url)}: {reason}"
 

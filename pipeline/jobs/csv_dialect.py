@@ -20,8 +20,10 @@ COLUMNS = (NUMBER, NAME, URLS)
 
 SAMPLE_BYTES = 64 * 1024
 CHUNK_BYTES = 1024 * 1024
-# One line of text, and one cell. Without a bound, an unclosed quote reads the whole file as a cell.
+# One line of text, one row (whose quoted cells may have many lines), and one cell. Without bounds,
+# an unclosed quote reads the whole file as a cell, or as a row of a hundred million cells.
 MAX_LINE_CHARACTERS = 4_000_000
+MAX_ROW_CHARACTERS = 4_000_000
 MAX_CELL_CHARACTERS = 1_000_000
 
 DELIMITERS = (",", ";", "\t")
@@ -46,7 +48,8 @@ _BINARY = (
 _CONTROL = bytes([*range(9), *range(14, 32)])
 # The five bytes that Windows-1252 leaves undefined.
 _UNDEFINED = b"\x81\x8d\x8f\x90\x9d"
-_SEP_LINE = re.compile(r"sep=(.)\s*", re.IGNORECASE | re.DOTALL)
+# A letter, a quote or the line's own end is no separator: such a line is an ordinary one.
+_SEP_LINE = re.compile(r"sep=([^\w\s\"]|\t)\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -170,7 +173,7 @@ def detect_dialect(path: Path) -> tuple[CsvDialect, list[Fault]]:
     found: list[tuple[int, int, str, list[str], int]] = []
     for order, delimiter in enumerate(wanted):
         with text_lines(path, encoding, skipped) as lines:
-            reader = csv.reader(lines, delimiter=delimiter)
+            reader = csv.reader(BoundedRows(lines, skipped), delimiter=delimiter)
             header, line = first_record(reader, skipped)
         known = len({same_header(cell) for cell in header} & {same_header(c) for c in COLUMNS})
         found.append((-known, order, delimiter, header, line))
@@ -239,6 +242,39 @@ def text_lines(path: Path, encoding: str, skip: int = 0) -> Iterator[Iterator[st
                 ) from error
 
         yield lines()
+
+
+class BoundedRows:
+    """Lines for ``csv.reader``, no more of them for one row than it may have characters.
+
+    Iterating raises FaultyCsv where a row has more; :meth:`begin` is to be called before each row.
+    """
+
+    def __init__(self, lines: Iterator[str], skipped: int = 0) -> None:
+        self._lines = lines
+        self._taken = skipped
+        self._begins = skipped + 1
+        self._left_characters = MAX_ROW_CHARACTERS
+
+    def begin(self) -> None:
+        """The next line begins a row."""
+        self._begins = self._taken + 1
+        self._left_characters = MAX_ROW_CHARACTERS
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        self._taken += 1
+        self._left_characters -= len(line)
+        if self._left_characters < 0:
+            message = (
+                f"a row of more than {MAX_ROW_CHARACTERS:,} characters begins here; look for a "
+                "missing quote. What follows was not checked"
+            )
+            raise FaultyCsv(Fault(self._begins, "", message))
+        return line
 
 
 def _columns(header: list[str], line: int) -> tuple[tuple[int, int, int], list[Fault]]:

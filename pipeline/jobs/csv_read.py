@@ -19,6 +19,7 @@ from pipeline.jobs.csv_dialect import (
     NAME,
     NUMBER,
     URLS,
+    BoundedRows,
     CsvDialect,
     Fault,
     FaultyCsv,
@@ -143,7 +144,8 @@ def check_csv(path: Path, limits: CsvLimits | None = None) -> CsvCheck:
     if images_over_line:
         message = _limit_message(images, "images", limits.max_images, "IMAGES")
         faults.add(images_over_line, URLS, message)
-    if not rows:
+    # A row that cannot be read is a row: to be told that there are none would mislead.
+    if not rows and faults.count == len(header_faults):
         faults.add(dialect.first_line, "", "no rows; add a product below the header")
     doubled, doubled_count = _doubled(path, dialect, hashes)
     found = sorted(faults.first + doubled, key=lambda fault: fault.line)
@@ -177,9 +179,11 @@ def _records(path: Path, dialect: CsvDialect, faults: _Faults) -> Iterator[tuple
     """Each record below the header that is not blank, with the line on which it begins."""
     skipped = dialect.skipped_lines
     with text_lines(path, dialect.encoding, skipped) as lines:
-        reader = csv.reader(lines, delimiter=dialect.delimiter, strict=True)
+        bounded = BoundedRows(lines, skipped)
+        reader = csv.reader(bounded, delimiter=dialect.delimiter, strict=True)
         first_record(reader, skipped)
         while True:
+            bounded.begin()
             line = skipped + reader.line_num + 1
             try:
                 record = next(reader, None)

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import httpx
 
-from pipeline.jobs.attempt import Again, Answer, Attempts, Ended, Trace
+from pipeline.jobs.attempt import Again, Answer, Attempts, Ended, Moved, Trace
 from pipeline.jobs.fetch_types import Fetched, FetchLimits, FetchRequest, FetchStatus
 from pipeline.jobs.resolver import Resolver, system_resolver
 from pipeline.jobs.schedule import Schedule
@@ -35,8 +35,9 @@ from pipeline.jobs.urls import UrlRefused, checked_url, host_of
 
 # Threads that hash and write. Both release Python's lock, and two keep a disk busy.
 FILE_THREADS = 2
-# Threads that resolve names; a slow name server holds one for as long as it likes.
-NAME_THREADS = 8
+# Threads that resolve names; a slow name server holds one for as long as it likes, also when
+# nobody waits any more. They are made as needed; with few, one CSV of slow names stops the others.
+NAME_THREADS = 128
 
 
 async def fetch_all(
@@ -109,10 +110,11 @@ async def fetch_one(
 
 @dataclass
 class _Job:
-    """One URL on its way."""
+    """One URL on its way. ``moved_to`` is where the attempt under way goes on, at another host."""
 
     request: FetchRequest
     url: httpx.URL
+    moved_to: httpx.URL | None = None
     attempts: int = 0
     duration_s: float = 0.0
     trace: Trace = field(default_factory=Trace)
@@ -155,7 +157,7 @@ class _Call:
         """Put the requests into the schedule, as room comes free."""
         seen: set[bytes] = set()
         async for request in _each(requests):
-            digest = hashlib.blake2b(request.url.encode("utf-8", "replace"), digest_size=16)
+            digest = hashlib.blake2b(request.url.encode("utf-8", "surrogatepass"), digest_size=16)
             if digest.digest() in seen:
                 continue
             seen.add(digest.digest())
@@ -175,41 +177,56 @@ class _Call:
         """Attempt one URL after the other."""
         while True:
             host, job = await self._schedule.take()
-            manners = self._manners.setdefault(host, _Manners())
-            if manners.faults_in_a_row >= self._limits.host_faults_max:
+            manners = self._manners.get(host)
+            if manners and manners.faults_in_a_row >= self._limits.host_faults_max:
                 self._schedule.leave(host)
                 reason = f"not asked: {host} gave no connection {manners.faults_in_a_row} times"
                 self._finish(job, _ended(job, FetchStatus.FAILED, reason))
                 # A million of these in a row must leave the event loop a chance.
                 await asyncio.sleep(0)
                 continue
-            await self._attempt(job, host, manners)
+            await self._attempt(job, host)
 
-    async def _attempt(self, job: _Job, host: str, manners: _Manners) -> None:
-        job.attempts += 1
-        trace = job.trace = Trace(host)
+    async def _attempt(self, job: _Job, host: str) -> None:
+        """Begin an attempt, or go on with one where a redirect led to ``host``."""
+        url, job.moved_to = job.moved_to, None
+        if url is None:
+            url = job.url
+            job.attempts += 1
+            job.trace = Trace()
         started = time.perf_counter()
         try:
-            answer = await self._attempts.make(job.request, job.url, self._schedule, trace)
+            answer = await self._attempts.make(job.request, url, job.trace)
+        except Moved as moved:
+            job.duration_s += time.perf_counter() - started
+            self._it_answered(host)
+            # The limits of the host that it leads to hold as well. It queues there like any other
+            # URL: were the wait in here, a CSV of redirects to a slow host would stop all others.
+            job.moved_to = moved.url
+            self._schedule.put(host_of(moved.url), job, first=True)
         except Ended as end:
             job.duration_s += time.perf_counter() - started
-            manners.faults_in_a_row = 0
+            self._it_answered(host)
             self._finish(job, _ended(job, end.status, str(end)))
         except Again as again:
             job.duration_s += time.perf_counter() - started
             self._retry_or_end(job, host, again)
         else:
             job.duration_s += time.perf_counter() - started
-            manners.faults_in_a_row = 0
+            self._it_answered(host)
             self._finish(job, _answered(job, answer))
         finally:
-            if trace.host is not None:
-                self._schedule.leave(trace.host)
+            self._schedule.leave(host)
 
-    def _retry_or_end(self, job: _Job, host: str, again: Again) -> None:
+    def _it_answered(self, host: str) -> None:
+        # Only hosts that failed are remembered: a CSV may name a million.
+        if manners := self._manners.get(host):
+            manners.faults_in_a_row = 0
+
+    def _retry_or_end(self, job: _Job, failed_host: str, again: Again) -> None:
         limits = self._limits
-        # A redirect may have led to another host: that one failed.
-        failed_host = job.trace.host or host
+        # A redirect may have led to another host than the next attempt begins with.
+        host = host_of(job.url)
         manners = self._manners.setdefault(failed_host, _Manners())
         waits = again.retry_after_s is not None
         patient = not waits or manners.waited_s < limits.host_wait_max_s

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from pipeline.engine.context import STOP_POLL_S
 from pipeline.engine.recovery import remember_writing
 from pipeline.jobs.addresses import AllowList
 from pipeline.jobs.blobs import blob_path, remove_leftovers
@@ -151,7 +152,8 @@ def _ask(step: FetchStep, run: Run, recorder: Recorder) -> bool:
     requests = _requests(book, step.folders, waiting)
     limits = fetch_limits(step.settings)
     try:
-        return asyncio.run(_fetch(requests, limits, step.folders.fetched, recorder, book, only))
+        folder = step.folders.fetched
+        return asyncio.run(_fetch(requests, limits, folder, recorder, book, only, run.check_stop))
     finally:
         run.progress.stop()
 
@@ -163,6 +165,7 @@ async def _fetch(
     recorder: Recorder,
     book: JobBook,
     only: str | None,
+    check_stop: Callable[[], None],
 ) -> bool:
     """Fetch until nothing is left, or one of the jobs is no longer to be fetched: then True."""
     states = {JobState.FETCHING}
@@ -171,7 +174,7 @@ async def _fetch(
     try:
         async with (
             contextlib.aclosing(fetch_all(requests, limits, folder)) as results,
-            contextlib.aclosing(_or_none(results, FLUSH_S)) as coming,
+            contextlib.aclosing(_or_none(results, FLUSH_S, check_stop)) as coming,
         ):
             async for fetched in coming:
                 if fetched is None:
@@ -188,16 +191,26 @@ async def _fetch(
 
 
 async def _or_none(
-    results: AsyncGenerator[Fetched, None], every_s: float
+    results: AsyncGenerator[Fetched, None], every_s: float, check_stop: Callable[[], None]
 ) -> AsyncGenerator[Fetched | None, None]:
-    """``results``, and None whenever ``every_s`` seconds pass without one."""
+    """``results``, and None whenever ``every_s`` seconds pass without one.
+
+    Raises:
+        StoppedError: the run was asked to stop.
+    """
     coming = asyncio.ensure_future(anext(results))
+    waited_s = 0.0
     try:
         while True:
-            done, _ = await asyncio.wait({coming}, timeout=every_s)
+            done, _ = await asyncio.wait({coming}, timeout=STOP_POLL_S)
+            check_stop()
             if not done:
-                yield None
+                waited_s += STOP_POLL_S
+                if waited_s >= every_s:
+                    waited_s = 0.0
+                    yield None
                 continue
+            waited_s = 0.0
             try:
                 fetched = coming.result()
             except StopAsyncIteration:

@@ -22,6 +22,11 @@ from pipeline.jobs.resolver import Resolver, judged_addresses
 
 # Read ahead of the consumer no further: this, times the connections, is memory.
 HIGH_WATER_BYTES = 256 * 1024
+# What may come in without a response or a piece of its body coming of it. No protocol ends interim
+# answers, pings and settings. An HTTP/2 connection is given a window of 16 MB, and bodies of other
+# streams than the reader's own count here until their readers run.
+MAX_IDLE_TALK_BYTES = 1024 * 1024
+MAX_IDLE_TALK_HTTP2_BYTES = 32 * 1024 * 1024
 
 
 class _Wire(asyncio.Protocol):
@@ -128,15 +133,27 @@ class Stream(httpcore.AsyncNetworkStream):
 
     def __init__(self, wire: _Wire) -> None:
         self._wire = wire
+        self._idle_talk_bytes = 0
+        self._max_idle_talk_bytes = MAX_IDLE_TALK_BYTES
+
+    def came_to_something(self) -> None:
+        """A response, or a piece of its body, came of what was read."""
+        self._idle_talk_bytes = 0
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """The next bytes; ``b""`` when the other side ended. ``timeout`` in seconds."""
         try:
-            return await self._wire.take(max_bytes, timeout)
+            data = await self._wire.take(max_bytes, timeout)
         except TimeoutError as error:
             raise httpcore.ReadTimeout(str(error)) from error
         except OSError as error:
             raise httpcore.ReadError(_words(error)) from error
+        self._idle_talk_bytes += len(data)
+        if self._idle_talk_bytes > self._max_idle_talk_bytes:
+            raise httpcore.RemoteProtocolError(
+                f"{self._max_idle_talk_bytes:,} bytes, and no answer among them"
+            )
+        return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """Hand ``buffer`` to the connection; waits while the other side does not take it."""
@@ -170,6 +187,11 @@ class Stream(httpcore.AsyncNetworkStream):
         """
         wire = self._wire
         assert wire.transport is not None
+        if wire.chunks:
+            # Whoever sits in between could send an answer in plain text before the handshake, and
+            # it would be read as if it had come under TLS.
+            wire.transport.abort()
+            raise httpcore.ConnectError("bytes came before the TLS handshake")
         try:
             with anyio.fail_after(timeout):
                 transport = await asyncio.get_running_loop().start_tls(
@@ -187,6 +209,8 @@ class Stream(httpcore.AsyncNetworkStream):
         if transport is None:
             raise httpcore.ConnectError("the connection ended during the TLS handshake")
         wire.transport = transport
+        if transport.get_extra_info("ssl_object").selected_alpn_protocol() == "h2":
+            self._max_idle_talk_bytes = MAX_IDLE_TALK_HTTP2_BYTES
         return self
 
     def get_extra_info(self, info: str) -> Any:

@@ -161,6 +161,7 @@ class _Reading:
         images = 0
         changed_any = False
         for rows in chunks(iter_rows(csv, dialect), CHUNK_ROWS):
+            self.run.check_stop()
             changed_any |= self._store_chunk(rows)
             seen.extend(hash(row.number) for row in rows)
             images += sum(len(row.urls) for row in rows)

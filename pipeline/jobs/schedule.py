@@ -14,11 +14,10 @@ T = TypeVar("T")
 
 
 class _Host(Generic[T]):
-    __slots__ = ("alarm", "entering", "next_at", "queue", "running")
+    __slots__ = ("alarm", "next_at", "queue", "running")
 
     def __init__(self) -> None:
         self.queue: deque[T] = deque()
-        self.entering: deque[asyncio.Future[None]] = deque()
         self.running = 0
         self.next_at = 0.0
         self.alarm: asyncio.TimerHandle | None = None
@@ -68,21 +67,6 @@ class Schedule(Generic[T]):
         self._look(host)
         return host, item
 
-    async def enter(self, host: str) -> None:
-        """Wait for a place at ``host``, before everything in its queue: a redirect leads there."""
-        place: asyncio.Future[None] = self._loop.create_future()
-        state = self._host(host)
-        state.entering.append(place)
-        self._look(host)
-        try:
-            await place
-        except asyncio.CancelledError:
-            if place.done() and not place.cancelled():
-                self.leave(host)
-            elif place in state.entering:
-                state.entering.remove(place)
-            raise
-
     def leave(self, host: str) -> None:
         """Give the place at ``host`` back."""
         self._hosts[host].running -= 1
@@ -119,22 +103,17 @@ class Schedule(Generic[T]):
     def _look(self, host: str) -> None:
         """See what the host may start now, or when to look again."""
         state = self._hosts[host]
-        while (state.entering or state.queue) and state.running < self._per_host:
-            if self._loop.time() < state.next_at:
-                self._ready.pop(host, None)
-                if state.alarm is None:
-                    state.alarm = self._loop.call_at(state.next_at, self._ring, host)
-                return
-            if not state.entering:
-                self._ready.setdefault(host)
-                self._wake_taker()
-                return
-            place = state.entering.popleft()
-            if not place.done():
-                self._start(state)
-                place.set_result(None)
+        waits = self._loop.time() < state.next_at
+        if state.queue and state.running < self._per_host and not waits:
+            self._ready.setdefault(host)
+            self._wake_taker()
+            return
         self._ready.pop(host, None)
-        if not state.running and not state.queue and self._loop.time() >= state.next_at:
+        if waits and (state.queue or not state.running):
+            # Also without a queue: a host that is done is forgotten as soon as its time is over.
+            if state.alarm is None:
+                state.alarm = self._loop.call_at(state.next_at, self._ring, host)
+        elif not state.running and not state.queue:
             del self._hosts[host]
 
     def _ring(self, host: str) -> None:

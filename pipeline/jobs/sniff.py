@@ -15,7 +15,6 @@ _IMAGES: tuple[tuple[bytes, str], ...] = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
     (b"GIF87a", "image/gif"),
     (b"GIF89a", "image/gif"),
-    (b"BM", "image/bmp"),
     (b"II*\0", "image/tiff"),
     (b"MM\0*", "image/tiff"),
     (b"II+\0", "image/tiff"),
@@ -47,6 +46,14 @@ _OTHERS: tuple[tuple[bytes, str], ...] = (
     (b"\x7fELF", "application/x-executable"),
     (b"MZ", "application/x-executable"),
 )
+# Sizes of the header that follows the 14 bytes of a BMP's own; "BM" alone begins a text as well.
+_BMP_HEADER_BYTES = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
+# No part of it can match one text in two ways: a hostile head must not take for ever.
+_DRAWING = re.compile(
+    rb"(?:<\?xml[^>]*>|<!--(?:(?!-->).)*-->|<!doctype\s+svg[^\[>]*(?:\[[^\]]*\]\s*)?>|\s)*"
+    rb"<(?:svg:)?svg\b",
+    re.I | re.S,
+)
 _MARKUP = re.compile(rb"<(!doctype\s+html|html|head|body|script|title|meta|h1|div|p)\b", re.I)
 
 
@@ -55,12 +62,15 @@ def media_type(head: bytes) -> str:
     for magic, name in _IMAGES + _OTHERS:
         if head.startswith(magic):
             return name
+    if head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in _BMP_HEADER_BYTES:
+        return "image/bmp"
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "image/webp"
     if head[4:8] == b"ftyp":
         return _FTYP.get(head[8:12], "video/mp4")
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    if text[:4] == b"<svg" or (text[:2] in (b"<?", b"<!") and b"<svg" in text):
+    # At the very beginning: a page with a drawing somewhere in it is a page.
+    if _DRAWING.match(text):
         return "image/svg+xml"
     if _MARKUP.search(text[:1_024]):
         return "text/html"

@@ -86,9 +86,6 @@ class LoadJobRecipesStep(LoadRecipesStep):
             if has_jobs(JobBook(ds.meta_dbconn), run):
                 super().run_full(ds, run)
 
-    def touch_all(self, run: Run) -> None:
-        run.touched_images = None
-
 
 class ScanCsvsStep(JobStep):
     """Makes a job of every CSV below ``input/``, and notices those that changed or went."""
@@ -223,9 +220,6 @@ class RenderJobsStep(RenderStep):
 
     def report(self, run: Run) -> Report:
         return run.job_report
-
-    def touched(self, run: Run) -> set[str] | None:
-        return run.touched_images
 
     def settled(self, paths: Collection[str]) -> None:
         book = JobBook(self.linear_meta.dbconn)

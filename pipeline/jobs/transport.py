@@ -10,18 +10,22 @@ from __future__ import annotations
 
 import contextlib
 import ssl
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import AsyncIterable, AsyncIterator
 
+import anyio
 import httpcore
 import httpx
 
 from pipeline.jobs.addresses import AllowList
-from pipeline.jobs.network import JudgedBackend
+from pipeline.jobs.network import JudgedBackend, Stream
 from pipeline.jobs.resolver import Resolver, judged_addresses
 
 KEEP_ALIVE_S = 15.0
 MAX_IDLE_CONNECTIONS = 64
+# For one request. A few are ordinary: one that was hoped to speak HTTP/2 and does not, kept ones
+# that the server has closed. A server that says goodbye on each would be asked for ever.
+MAX_CONNECTIONS_TRIED = 100
 
 # From httpcore's errors to httpx's. The most special ones stand first.
 _ERRORS: tuple[tuple[type[Exception], type[httpx.TransportError]], ...] = (
@@ -38,7 +42,14 @@ _ERRORS: tuple[tuple[type[Exception], type[httpx.TransportError]], ...] = (
     (httpcore.UnsupportedProtocol, httpx.UnsupportedProtocol),
     (httpcore.NetworkError, httpx.NetworkError),
 )
-_STALE = (httpcore.ReadError, httpcore.WriteError, httpcore.RemoteProtocolError)
+# How a request ends whose connection does. Over HTTP/2 it is our own fault as well, in httpcore's
+# eyes, to speak after a goodbye that has just come.
+_STALE = (
+    httpcore.ReadError,
+    httpcore.WriteError,
+    httpcore.RemoteProtocolError,
+    httpcore.LocalProtocolError,
+)
 
 Connection = httpcore.AsyncHTTPConnection
 _Key = tuple[bytes, bytes, int]  # scheme, host, port
@@ -67,6 +78,8 @@ class JudgedTransport(httpx.AsyncBaseTransport):
         self._open: dict[_Key, list[Connection]] = {}
         self._idle: OrderedDict[Connection, None] = OrderedDict()
         self._retired: set[Connection] = set()
+        # Requests under way. httpcore calls an HTTP/2 connection idle while one waits for its turn.
+        self._users: Counter[Connection] = Counter()
         self._proxy = (
             httpcore.AsyncHTTPProxy(
                 proxy_url, ssl_context=self._ssl, http2=http2, max_connections=None
@@ -99,6 +112,10 @@ class JudgedTransport(httpx.AsyncBaseTransport):
             response, stream = await (self._by_proxy(core) if self._proxy else self._direct(core))
         except Exception as error:
             raise mapped(error) from error
+        if not 100 <= response.status <= 999:
+            # Over HTTP/2 it may have a thousand digits, which no database takes.
+            await stream.aclose()
+            raise httpx.RemoteProtocolError("the answer has no HTTP status")
         return httpx.Response(
             response.status,
             headers=response.headers,
@@ -122,24 +139,29 @@ class JudgedTransport(httpx.AsyncBaseTransport):
     async def _direct(self, request: httpcore.Request) -> tuple[httpcore.Response, _Body]:
         origin = request.url.origin
         key = (origin.scheme, origin.host, origin.port)
-        while True:
+        for _ in range(MAX_CONNECTIONS_TRIED):
+            await self._close_expired(key)
             connection, used_before = self._take(key, origin)
+            self._users[connection] += 1
             try:
                 response = await connection.handle_async_request(request)
                 return response, _Body(response, self, connection, key)
             except httpcore.ConnectionNotAvailable:
-                continue  # HTTP/2 was hoped for, and it speaks HTTP/1.1
+                # HTTP/2 was hoped for, and it speaks HTTP/1.1; or it said goodbye.
+                await self._released(connection, key, whole=True)
             except _STALE:
-                if not used_before:
-                    self._release(connection, key)
-                    raise
                 # The server closed a kept connection just as we used it: its right (RFC 9112,
-                # 9.3.1), and no failure of the image. A fresh connection cannot be in this case.
-                self._forget(connection, key)
-                await connection.aclose()
+                # 9.3.1), and no failure of the image. A fresh connection cannot be in this case,
+                # nor one that goes on: there the server refused this one request (HTTP/2).
+                stale = used_before and not connection.is_available()
+                await self._released(connection, key, whole=False)
+                if not stale:
+                    raise
             except BaseException:
-                self._release(connection, key)
+                with anyio.CancelScope(shield=True):
+                    await self._released(connection, key, whole=False)
                 raise
+        raise httpcore.ConnectError("no connection takes the request")
 
     async def _by_proxy(self, request: httpcore.Request) -> tuple[httpcore.Response, _Body]:
         # The proxy resolves the name again, so this is a check, not a guarantee. A name that only
@@ -152,10 +174,8 @@ class JudgedTransport(httpx.AsyncBaseTransport):
 
     def _take(self, key: _Key, origin: httpcore.Origin) -> tuple[Connection, bool]:
         listed = self._open.setdefault(key, [])
-        for connection in list(listed):
-            if connection.is_closed() or connection.has_expired():
-                self._forget(connection, key)
-            elif connection.is_available():
+        for connection in listed:
+            if connection.is_available():
                 self._idle.pop(connection, None)
                 return connection, True
         connection = Connection(
@@ -168,11 +188,20 @@ class JudgedTransport(httpx.AsyncBaseTransport):
         self._open.setdefault(key, []).append(connection)
         return connection, False
 
+    async def _close_expired(self, key: _Key) -> None:
+        for connection in list(self._open.get(key, ())):
+            if connection.is_closed():
+                self._forget(connection, key)
+            elif connection.has_expired() and connection not in self._users:
+                # Closed, not only forgotten: the event loop would keep its socket open.
+                self._forget(connection, key)
+                await connection.aclose()
+
     def _release(self, connection: Connection, key: _Key) -> None:
         if connection.is_closed():
             self._forget(connection, key)
             self._retired.discard(connection)
-        elif connection.is_idle():
+        elif connection.is_idle() and connection not in self._users:
             self._idle[connection] = None
             self._idle.move_to_end(connection)
 
@@ -185,13 +214,20 @@ class JudgedTransport(httpx.AsyncBaseTransport):
             self._open.pop(key, None)
 
     async def _released(self, connection: Connection, key: _Key, whole: bool) -> None:
-        """A response was closed, after its ``whole`` body was read or before."""
+        """A request ended, with its ``whole`` body read (or never begun), or before that."""
+        self._users[connection] -= 1
+        if not self._users[connection]:
+            del self._users[connection]
         if not whole and not connection.is_closed():
             # HTTP/2: the rest of an abandoned stream stays in the connection's flow control, until
             # after some hundred of them nothing moves any more. No new request goes there.
             self._forget(connection, key)
             self._retired.add(connection)
-        if connection in self._retired and connection.is_idle():
+        elif connection.is_idle() and _left_over(connection):
+            # Bytes behind the end of the answer would be taken for the answer of the next URL.
+            self._forget(connection, key)
+            self._retired.add(connection)
+        if connection in self._retired and connection not in self._users:
             self._retired.discard(connection)
             await connection.aclose()
             return
@@ -215,13 +251,20 @@ class _Body(httpx.AsyncByteStream):
         key: _Key | None = None,
     ) -> None:
         self._response = response
+        self._back: tuple[JudgedTransport | None, Connection | None, _Key | None]
         self._back = (transport, connection, key)
         self._whole = False
+        wire = response.extensions.get("network_stream")
+        self._wire = wire if isinstance(wire, Stream) else None
+        if self._wire:
+            self._wire.came_to_something()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         assert isinstance(self._response.stream, AsyncIterable)
         try:
             async for chunk in self._response.stream:
+                if chunk and self._wire:
+                    self._wire.came_to_something()
                 yield chunk
             self._whole = True
         except Exception as error:
@@ -230,12 +273,28 @@ class _Body(httpx.AsyncByteStream):
     async def aclose(self) -> None:
         await self._response.aclose()
         transport, connection, key = self._back
+        self._back = (None, None, None)
         if transport is not None and connection is not None and key is not None:
             await transport._released(connection, key, self._whole)
 
 
+def _left_over(connection: Connection) -> bool:
+    """Whether an HTTP/1.1 connection between two requests holds bytes that were read already.
+
+    httpcore has no public way to ask; bytes that were not read yet end a connection in its own
+    ``has_expired``.
+    """
+    state = getattr(getattr(connection, "_connection", None), "_h11_state", None)
+    return state is not None and bool(state.trailing_data[0])
+
+
 def mapped(error: Exception) -> Exception:
-    """httpx's error for one of httpcore's; any other error is returned as it is."""
+    """httpx's error for one of httpcore's or h2's; any other error is returned as it is."""
+    from h2.exceptions import ProtocolError
+
+    if isinstance(error, ProtocolError):
+        # httpcore lets these through while a body is read: a rule was broken, or goodbye said.
+        return httpx.RemoteProtocolError(str(error) or "the connection broke a rule of HTTP/2")
     for ours, theirs in _ERRORS:
         if isinstance(error, ours):
             return theirs(str(error))

@@ -44,13 +44,8 @@ class Watch:
         self._scope.deadline = min(self._ends_at, self._slow_at, self._stalled_at)
 
     def pause(self) -> None:
-        """What takes time now is not the server's fault: our own disk, or a place in a queue."""
+        """What takes time now is not the server's fault: our own disk."""
         self._scope.deadline = math.inf
-
-    def queued(self, waited_s: float) -> None:
-        """The pause before a request is over; the time in all does not count it."""
-        self._ends_at += waited_s
-        self._scope.deadline = self._ends_at
 
     def reason(self) -> str:
         """Which of the three deadlines passed."""

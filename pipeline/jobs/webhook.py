@@ -146,7 +146,11 @@ async def _post(
     except httpx.TransportError as error:
         reason = shortened(str(error)) or type(error).__name__
         return Delivery(False, None, reason, attempt), True
-    with anyio.CancelScope(shield=True), contextlib.suppress(httpx.TransportError):
+    except Exception as error:
+        # Whatever a receiver can make a library raise must not end the run that tells it.
+        reason = f"cannot be delivered ({type(error).__name__}: {shortened(str(error))})"
+        return Delivery(False, None, reason, attempt), False
+    with anyio.CancelScope(shield=True), contextlib.suppress(Exception):
         await response.aclose()
     code = response.status_code
     if 200 <= code < 300:

@@ -1,4 +1,9 @@
-"""A server that speaks HTTP/2 only: the least that a test of the client needs."""
+"""A server that speaks HTTP/2 only: the least that a test of the client needs.
+
+What a path begins with says how it is answered: ``/reset`` ends its stream, ``/goodbye`` answers
+and then ends the connection as one does that was used often enough, ``/nul`` has bytes in its
+headers that no text should hold, ``/status`` a status of a thousand digits.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +13,16 @@ import threading
 
 import h2.config
 import h2.connection
+import h2.errors
 import h2.events
+import h2.settings
 
 
 class Http2Server:
     """Answers every request with ``body``, over TLS; counts connections and requests."""
 
-    def __init__(self, tls: ssl.SSLContext, body: bytes) -> None:
+    def __init__(self, tls: ssl.SSLContext, body: bytes, max_streams: int | None = None) -> None:
+        self._max_streams = max_streams
         tls.set_alpn_protocols(["h2"])
         self.connections = 0
         self.paths: list[str] = []
@@ -45,15 +53,33 @@ class Http2Server:
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         self._writers.append(writer)
-        connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
+        config = h2.config.H2Configuration(
+            client_side=False, validate_outbound_headers=False, normalize_outbound_headers=False
+        )
+        connection = h2.connection.H2Connection(config)
+        if self._max_streams is not None:
+            code = h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS
+            connection.local_settings = h2.settings.Settings(
+                client=False, initial_values={code: self._max_streams}
+            )
         connection.initiate_connection()
         writer.write(connection.data_to_send())
         while data := await reader.read(65_536):
             for event in connection.receive_data(data):
                 if isinstance(event, h2.events.RequestReceived):
                     headers = dict(event.headers)
-                    self.paths.append(headers[b":path"].decode())
+                    path = headers[b":path"].decode()
+                    self.paths.append(path)
                     answer = [(":status", "200"), ("content-type", "image/jpeg")]
+                    if path.startswith("/reset"):
+                        connection.reset_stream(
+                            event.stream_id, h2.errors.ErrorCodes.REFUSED_STREAM
+                        )
+                        continue
+                    if path.startswith("/nul"):
+                        answer = [(":status", "200"), ("etag", '"\0"'), ("content-type", "a\r\nb")]
+                    if path.startswith("/status"):
+                        answer = [(":status", "9" * 1000)]
                     connection.send_headers(event.stream_id, answer)
                     # Small enough for the window that every stream begins with.
                     size = connection.max_outbound_frame_size
@@ -61,5 +87,7 @@ class Http2Server:
                         piece = self._body[start : start + size]
                         connection.send_data(event.stream_id, piece)
                     connection.end_stream(event.stream_id)
+                    if path.startswith("/goodbye") and event.stream_id > 7:
+                        connection.close_connection(last_stream_id=event.stream_id)
             writer.write(connection.data_to_send())
             await writer.drain()

@@ -65,23 +65,6 @@ def test_a_pause_holds_one_host_and_no_other() -> None:
     run(test)
 
 
-def test_who_enters_goes_before_the_queue() -> None:
-    async def test() -> None:
-        schedule: Schedule[int] = Schedule(per_host=1)
-        schedule.put("a", 1)
-        schedule.put("a", 2)
-        await schedule.take()
-        entering = asyncio.create_task(schedule.enter("a"))
-        await asyncio.sleep(0)
-        schedule.leave("a")
-        await entering
-        assert await soon(schedule) is None
-        schedule.leave("a")
-        assert await schedule.take() == ("a", 2)
-
-    run(test)
-
-
 def test_who_gives_up_waiting_loses_no_turn() -> None:
     async def test() -> None:
         schedule: Schedule[int] = Schedule(per_host=1)
@@ -92,13 +75,6 @@ def test_who_gives_up_waiting_loses_no_turn() -> None:
             task.cancel()
         await asyncio.gather(*given_up, return_exceptions=True)
         assert await schedule.take() == ("a", 1)
-        entering = asyncio.create_task(schedule.enter("a"))
-        await asyncio.sleep(0)
-        schedule.leave("a")
-        entering.cancel()
-        await asyncio.gather(entering, return_exceptions=True)
-        schedule.put("a", 2)
-        assert await schedule.take() == ("a", 2)
 
     run(test)
 
@@ -121,5 +97,18 @@ def test_hosts_that_are_done_are_forgotten() -> None:
             host, _ = await schedule.take()
             schedule.leave(host)
         assert not schedule._hosts
+
+    run(test)
+
+
+def test_hosts_with_a_rate_are_forgotten_when_their_time_is_over() -> None:
+    async def test() -> None:
+        schedule: Schedule[int] = Schedule(per_host=2, interval_s=0.02)
+        for i in range(100):
+            schedule.put(f"host{i}", i)
+            host, _ = await schedule.take()
+            schedule.leave(host)
+        while schedule._hosts:
+            await asyncio.sleep(0.01)
 
     run(test)

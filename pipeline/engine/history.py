@@ -1,0 +1,94 @@
+"""History: what the last runs did. A run that found nothing to do writes nothing."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import sqlalchemy as sa
+from datapipe.store.database import DBConn
+
+from pipeline.engine.report import Report
+from pipeline.engine.status import iso
+from pipeline.errors import DatabaseError, LockedError, LockstepError, StoppedError
+from pipeline.tables import runs_table
+
+# A run every ten minutes for a week that each did something.
+KEPT = 1_000
+
+
+def remember_run(connection: DBConn, report: Report) -> None:
+    """Write down what a run did; nothing happens if it did nothing."""
+    counts = report.as_json()
+    originals = {**counts["originals"], "unchanged": 0}
+    renditions = {**counts["renditions"], "failed_before": 0, "in_step": 0}
+    if any((*originals.values(), *renditions.values())):
+        _write(connection, report.seconds, report=json.dumps(counts))
+
+
+def remember_stop(connection: DBConn, error: LockstepError, seconds: float) -> None:
+    """Write down that ``error`` ended a run.
+
+    Nothing happens for a run that never began, for it waits its turn, and for tables that are not
+    ours to write.
+
+    The same error again, as every ten minutes from cron, takes the place of the one before.
+    """
+    if isinstance(error, LockedError | StoppedError | DatabaseError):
+        return
+    table = runs_table(connection.sqla_metadata)
+    with connection.con.begin() as con:
+        newest = con.execute(sa.select(table).order_by(table.c.id.desc()).limit(1)).first()
+        if newest is not None and newest.stopped_by == str(error):
+            con.execute(sa.delete(table).where(table.c.id == newest.id))
+    _write(connection, seconds, stopped_by=str(error))
+
+
+def runs(connection: DBConn, limit: int = 20, before: int | None = None) -> list[dict[str, Any]]:
+    """The last runs, newest first: id, when they began, seconds, counts or what stopped them.
+
+    ``before``: only those of a lower id, for the page after.
+    """
+    table = runs_table(connection.sqla_metadata)
+    query = sa.select(table).order_by(table.c.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(table.c.id < before)
+    with connection.con.begin() as con:
+        rows = con.execute(query).all()
+    return [
+        {
+            "id": row.id,
+            "began": iso(row.began_ts),
+            "seconds": round(row.seconds, 3),
+            "report": json.loads(row.report) if row.report else None,
+            "stopped_by": row.stopped_by,
+        }
+        for row in rows
+    ]
+
+
+def last_stop(connection: DBConn, after_ts: float) -> str | None:
+    """What stopped the newest run, if that ended later than ``after_ts`` (Unix time, seconds)."""
+    table = runs_table(connection.sqla_metadata)
+    with connection.con.begin() as con:
+        row = con.execute(sa.select(table).order_by(table.c.id.desc()).limit(1)).first()
+    if row is None or row.began_ts + row.seconds <= after_ts:
+        return None
+    stopped_by: str | None = row.stopped_by
+    return stopped_by
+
+
+def _write(
+    connection: DBConn, seconds: float, report: str | None = None, stopped_by: str | None = None
+) -> None:
+    table = runs_table(connection.sqla_metadata)
+    row = {
+        "began_ts": time.time() - seconds,
+        "seconds": seconds,
+        "report": report,
+        "stopped_by": stopped_by,
+    }
+    with connection.con.begin() as con:
+        written = con.execute(sa.insert(table).values(row).returning(table.c.id)).scalar_one()
+        con.execute(sa.delete(table).where(table.c.id <= written - KEPT))

@@ -1,0 +1,10 @@
+"""Keeping in step as files change.
+
+``changes``  what changed, and whether it stands still
+``events``   the file system's events as keys of originals
+``watcher``  the loop: wait, gather, run
+"""
+
+from pipeline.live.watcher import Watcher, WatchOptions
+
+__all__ = ["WatchOptions", "Watcher"]

@@ -1,0 +1,242 @@
+"""The watcher: waits for changes to stand still, and has a run look at just these.
+
+The lock is held while a run works, and given back. The workers stay for a minute, so that the next
+change finds them loaded; without changes none is left, and the loop costs a few stats a second.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+import sqlalchemy as sa
+
+from pipeline.app import Lockstep
+from pipeline.engine.context import RunOptions, make_workers
+from pipeline.engine.database import explain_database_error
+from pipeline.engine.lock import WATCH
+from pipeline.engine.progress import Progress
+from pipeline.engine.report import Report
+from pipeline.engine.run import run_once
+from pipeline.errors import LockedError, LockstepError, RecipeError, StoppedError
+from pipeline.jobs.store import JobBook
+from pipeline.live.changes import LATEST_S, Changes, Work
+from pipeline.live.events import POLL_MS, STEP_MS, EventsFailed, events
+
+# A run that cannot work is tried again after this long, and then ever more seldom.
+BACK_OFF_S = 5.0
+LOCKED_POLL_S = 0.2
+# Workers that have had nothing to do for so long are sent home: each holds some 60 MB.
+IDLE_WORKERS_S = 60.0
+FOLDER_POLL_S = 0.5
+
+OnRun = Callable[[Report], None]
+
+
+@dataclass(frozen=True)
+class WatchOptions:
+    """``say`` is given what people should know, a line at a time; ``progress`` is for long runs."""
+
+    poll: bool = False
+    say: Callable[[str], None] = lambda line: None
+    progress: Progress | None = None
+
+
+class Watcher:
+    """Keeps one application in step as its files change, in whichever thread calls :meth:`run`."""
+
+    def __init__(self, app: Lockstep, options: WatchOptions | None = None) -> None:
+        self._app = app
+        self._options = options or WatchOptions()
+        self._settings = app.settings
+        self._poll = self._options.poll
+        self._asked = threading.Event()
+        self._identity: tuple[int, int] | None = None
+        self._recipes = self._recipes_stamp()
+        self._last_said = ""
+        self._changes = Changes(self._settle_s())
+        self._workers = make_workers(self._settings)
+        self._worked_at = self._rescan_at = self._try_at = 0.0
+        self._back_off_s = BACK_OFF_S
+
+    def ask(self) -> None:
+        """Have a run look at everything soon, as after a retry; from any thread."""
+        self._asked.set()
+
+    def run(self, stop: threading.Event, on_run: OnRun) -> None:
+        """Work until ``stop`` is set; ``on_run`` is given the report of each run.
+
+        Errors that people can mend are said, and the run is tried again; none ends the watcher.
+        """
+        with contextlib.closing(self._workers):
+            while not stop.is_set():
+                if not self._wait_for_folder(stop):
+                    return
+                try:
+                    self._watch(stop, on_run)
+                except EventsFailed as error:
+                    if self._poll:
+                        self._say(f"{error}; trying again")
+                        stop.wait(BACK_OFF_S)
+                    else:
+                        self._say(f"{error}; looking at all files every second instead (--poll)")
+                        self._poll = True
+                        self._changes.settle_s = self._settle_s()
+
+    def _watch(self, stop: threading.Event, on_run: OnRun) -> None:
+        """One stretch of time in which the input folder is there."""
+        # Events are gathered from here on, also while the first run looks at everything.
+        self._changes.add([""], time.monotonic() - self._changes.settle_s)
+        for keys in events(self._settings.input_dir, stop, self._poll):
+            now = time.monotonic()
+            if self._folder_now() != self._identity:
+                return
+            if keys:
+                # The last step brought nothing new, so the last event is as old as that.
+                self._changes.add(keys, now - STEP_MS / 1000)
+            self._look_beyond(now)
+            if self._changes.is_due(now) and now >= self._try_at:
+                self._work(now, stop, on_run)
+            elif self._workers.started and now - self._worked_at >= IDLE_WORKERS_S:
+                self._workers.close()
+
+    def _look_beyond(self, now: float) -> None:
+        """Whatever else calls for a run: recipes, a request, the time."""
+        recipes = self._recipes_stamp()
+        if recipes != self._recipes:
+            self._recipes = recipes
+            self._try_at, self._back_off_s = 0.0, BACK_OFF_S
+            self._changes.add([""], now)
+        if self._asked.is_set():
+            self._asked.clear()
+            self._try_at = 0.0
+            self._changes.add([""], now - self._changes.settle_s)
+        if self._rescan_at and now >= self._rescan_at and self._changes.is_empty:
+            self._changes.add([""], now - self._changes.settle_s)
+
+    def _work(self, now: float, stop: threading.Event, on_run: OnRun) -> None:
+        work = self._changes.take(now)
+        if not work.whole and not work.only:
+            return
+        try:
+            report = self._run(work, stop)
+        except StoppedError:
+            return
+        except LockedError as error:
+            # Not a fault: whoever has the lock gets all the time it needs.
+            self._put_off(work, LOCKED_POLL_S)
+            self._say(f"{error.args[0].partition(';')[0]}; waiting for it to end")
+        except (LockstepError, sa.exc.SQLAlchemyError) as error:
+            if isinstance(error, sa.exc.SQLAlchemyError):
+                error = explain_database_error(error, self._app.connection)
+            wait_s = self._settings.rescan_s if isinstance(error, RecipeError) else self._back_off_s
+            self._back_off_s = min(self._back_off_s * 2, self._settings.rescan_s)
+            self._put_off(Work(whole=True), wait_s)
+            self._say(str(error))
+        else:
+            self._ended(work, report)
+            on_run(report)
+
+    def _ended(self, work: Work, report: Report) -> None:
+        self._last_said, self._back_off_s = "", BACK_OFF_S
+        self._worked_at = now = time.monotonic()
+        if work.whole:
+            # The first change shall not wait for workers to load.
+            self._workers.warm_up()
+            self._rescan_at = now + self._settings.rescan_s
+        if report.pending or report.csvs_left:
+            # Something changed under the hands of a worker: no event may tell of it again. Not at
+            # once, for it may go on for a while, and each look is at the whole folder.
+            self._rescan_at = now + LATEST_S
+        # A breath between two runs, so that somebody else gets the lock.
+        self._try_at = now + self._changes.settle_s
+
+    def _run(self, work: Work, stop: threading.Event) -> Report:
+        app = self._app
+        whole = work.whole or self._concerns_jobs(work.only)
+        options = RunOptions(
+            only=None if whole else work.only,
+            leave=work.leave,
+            identity=self._identity,
+            stop=stop,
+            holder=WATCH,
+        )
+        if whole:
+            return run_once(app, options, self._options.progress, workers=self._workers)
+        steps = [app.load_recipes, app.scan, app.render]
+        return run_once(app, options, steps=steps, workers=self._workers)
+
+    def _concerns_jobs(self, keys: frozenset[str]) -> bool:
+        """Whether a CSV changed, or a folder with one: jobs need all the steps of a run."""
+        sources = [job.source for job in JobBook(self._app.connection).dropped()]
+        return any(key.lower().endswith(".csv") for key in keys) or any(
+            parent.as_posix() in keys for source in sources for parent in PurePath(source).parents
+        )
+
+    def _put_off(self, work: Work, wait_s: float) -> None:
+        now = time.monotonic()
+        self._changes.put_back(work, now)
+        self._try_at = now + wait_s
+
+    # --- the input folder itself ---
+
+    def _wait_for_folder(self, stop: threading.Event) -> bool:
+        """Wait until the input folder is there, as it was; false where we are to stop.
+
+        A disk that is unmounted leaves an empty folder behind, which is another one.
+        """
+        folder = self._settings.input_dir
+        said = ""
+        while not stop.is_set():
+            now = self._folder_now()
+            if now is not None and (self._identity in (None, now) or _holds_anything(folder)):
+                if said:
+                    self._options.say(f"{folder}: the input folder is there again")
+                self._identity = now
+                return True
+            what = "is not there" if now is None else "is another one now, and empty"
+            if what != said:
+                self._options.say(
+                    f"{folder}: the input folder {what}; waiting for it, nothing is deleted"
+                )
+                said = what
+            stop.wait(FOLDER_POLL_S)
+        return False
+
+    def _folder_now(self) -> tuple[int, int] | None:
+        try:
+            status = os.stat(self._settings.input_dir)
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
+
+    def _recipes_stamp(self) -> tuple[int, int, int] | None:
+        try:
+            status = os.stat(self._settings.recipes_file)
+        except OSError:
+            return None
+        return status.st_mtime_ns, status.st_size, status.st_ino
+
+    def _settle_s(self) -> float:
+        settle_s = self._settings.settle_ms / 1000
+        # Between two polls a file grows unseen.
+        return max(settle_s, 1.5 * POLL_MS / 1000) if self._poll else settle_s
+
+    def _say(self, line: str) -> None:
+        """Say a line, but not again and again while nothing else happens."""
+        if line != self._last_said:
+            self._last_said = line
+            self._options.say(line)
+
+
+def _holds_anything(folder: Path) -> bool:
+    try:
+        with os.scandir(folder) as entries:
+            return any(entries)
+    except OSError:
+        return False

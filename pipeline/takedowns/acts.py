@@ -1,0 +1,222 @@
+"""Taking down and lifting: what people ask for, in steps that can be cut off anywhere.
+
+1. The row of the takedown is written: from here on its SHA-256 is barred, whatever happens.
+2. Renditions go, file first, row second. The publish lock keeps a run at work from publishing
+   some of the same bytes meanwhile; the run lock is not needed.
+3. Originals of the same bytes go into the quarantine, each noted before it is moved.
+4. The row says that the takedown is in force.
+
+What is cut off in between is finished by the next run or the next takedown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from pipeline.engine.database import explain_database_error
+from pipeline.engine.status import iso
+from pipeline.errors import LockstepError, NotFoundError
+from pipeline.settings import check_quarantine
+from pipeline.tables import TakedownState
+from pipeline.takedowns.book import Kind, TakedownBook
+from pipeline.takedowns.removing import carry_out
+from pipeline.takedowns.restoring import put_back
+from pipeline.takedowns.targets import SHA256, resolve
+
+if TYPE_CHECKING:
+    from pipeline.app import Lockstep
+
+TEXT_MAX = 2_000
+
+
+@dataclass
+class TakenDown:
+    """What a takedown did. ``originals`` are below ``input/``; ``renditions`` a number of files."""
+
+    id: int
+    sha256: str
+    originals: list[str]
+    renditions: int
+
+    def as_json(self) -> dict[str, Any]:
+        """The answer of ``datapipe takedown --json``."""
+        return asdict(self)
+
+
+@dataclass
+class Lifted:
+    """What a lift put back, as paths below ``input/``.
+
+    ``set_apart``: from the old path to the new one, where something else is in its place now.
+    ``missing``: kept no more, as after a purge.
+    """
+
+    sha256: str
+    takedowns: list[int]
+    originals: list[str] = field(default_factory=list)
+    set_apart: dict[str, str] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """The answer of ``datapipe takedown lift --json``."""
+        return asdict(self)
+
+
+def take_down(app: Lockstep, target: str, reason: str, who: str, purge: bool = False) -> TakenDown:
+    """Take an original, and every other one of the same bytes, out of ``input/`` for good.
+
+    ``target`` is a path below ``input/`` or a SHA-256. The originals are kept in the quarantine
+    folder, or deleted with ``purge``; their renditions are deleted. A SHA-256 that no original has
+    is barred all the same.
+
+    Raises:
+        NotFoundError: there is no such original.
+        SettingsError: the quarantine folder lies in the input or output folder.
+        OutputError: a file cannot be removed; the bytes are barred, and the next run tries again.
+    """
+    reason, who = _said("reason", reason), _said("name", who)
+    check_quarantine(app.settings)
+    book = TakedownBook(app.connection)
+    try:
+        finish(app)
+        wanted = resolve(app, target)
+        originals = [] if wanted.path is None else [wanted.path]
+        number = book.add(wanted.sha256, wanted.size_bytes, target, reason, who, purge, originals)
+        verified = {} if wanted.found is None else {wanted.found.path: wanted.found}
+        carry_out(app, book, number, verified)
+        files = book.files_of([number])
+    except sa.exc.SQLAlchemyError as error:
+        raise explain_database_error(error, app.connection) from error
+    return TakenDown(
+        number,
+        wanted.sha256,
+        [row.path for row in files if row.kind == Kind.ORIGINAL.value and row.removed],
+        sum(row.kind == Kind.RENDITION.value for row in files),
+    )
+
+
+def lift(app: Lockstep, id_or_sha256: str, who: str) -> Lifted:
+    """Put the originals of a takedown back and let their bytes have renditions again.
+
+    Every takedown of the same bytes is lifted: they cannot be barred by half. The next run renders.
+
+    Raises:
+        NotFoundError: there is no such takedown, or it is lifted already.
+        OutputError: an original cannot be put back; the bytes stay barred until all of them are.
+    """
+    who = _said("name", who)
+    book = TakedownBook(app.connection)
+    try:
+        finish(app)
+        acts = _acts_to_lift(book, id_or_sha256)
+        if not app.settings.input_dir.is_dir():
+            raise LockstepError(
+                f"{app.settings.input_dir}: the input folder is not there; mount it and lift again"
+            )
+        lifted = Lifted(acts[0].sha256, [act.id for act in acts])
+        for act in acts:
+            book.change(act.id, state=TakedownState.LIFTING.value, lifted_by=who)
+        for act in acts:
+            put_back(app, book, act.id)
+        for row in book.files_of(lifted.takedowns):
+            if row.kind == Kind.ORIGINAL.value and row.removed:
+                if row.restored is None:
+                    lifted.missing.append(row.path)
+                    continue
+                lifted.originals.append(row.restored)
+                if row.restored != row.path:
+                    lifted.set_apart[row.path] = row.restored
+    except sa.exc.SQLAlchemyError as error:
+        raise explain_database_error(error, app.connection) from error
+    return lifted
+
+
+def takedowns(app: Lockstep, limit: int = 100, before: int | None = None) -> list[dict[str, Any]]:
+    """The audit, the last takedown first; ``before`` is the last ``id`` of the page before."""
+    book = TakedownBook(app.connection)
+    acts = book.page(limit, before)
+    by_number: dict[int, list[Any]] = {act.id: [] for act in acts}
+    for row in book.files_of(by_number):
+        by_number[row.takedown].append(row)
+    return [_told(act, by_number[act.id]) for act in acts]
+
+
+def was_taken_down(app: Lockstep, file: str) -> bool:
+    """Whether the rendition at this key below ``output/`` is gone because it was taken down."""
+    return TakedownBook(app.connection).has_removed(Kind.RENDITION, file)
+
+
+def finish(app: Lockstep) -> list[str]:
+    """Finish takedowns and lifts that were cut off; what still cannot be done, as warnings.
+
+    Nothing happens while the input folder is missing: its disk may only not be mounted.
+    """
+    book = TakedownBook(app.connection)
+    warnings: list[str] = []
+    for number in book.unfinished():
+        if not app.settings.input_dir.is_dir():
+            break
+        act = book.act(number)
+        try:
+            if act is not None and act.state == TakedownState.REMOVING.value:
+                check_quarantine(app.settings)
+                carry_out(app, book, number, {})
+            elif act is not None and act.state == TakedownState.LIFTING.value:
+                put_back(app, book, number)
+        except LockstepError as error:
+            warnings.append(f"takedown {number} is not finished: {error}")
+    return warnings
+
+
+def _acts_to_lift(book: TakedownBook, id_or_sha256: str) -> list[sa.Row[Any]]:
+    named = id_or_sha256.strip()
+    if SHA256.fullmatch(named):
+        acts = book.acts_on(named.lower())
+    elif named.isascii() and named.isdigit() and (act := book.act(int(named[:15]))) is not None:
+        acts = book.acts_on(act.sha256)
+    else:
+        acts = []
+    if not acts:
+        raise NotFoundError(
+            f"{id_or_sha256}: there is no such takedown; `datapipe takedown list` shows their "
+            "numbers"
+        )
+    in_force = [act for act in acts if act.state != TakedownState.LIFTED.value]
+    if not in_force:
+        last = acts[-1]
+        raise NotFoundError(
+            f"{id_or_sha256}: it was lifted already, by {last.lifted_by} ({iso(last.lifted_ts)})"
+        )
+    return in_force
+
+
+def _told(act: sa.Row[Any], files: list[sa.Row[Any]]) -> dict[str, Any]:
+    originals = [row for row in files if row.kind == Kind.ORIGINAL.value and row.removed]
+    return {
+        "id": act.id,
+        "sha256": act.sha256,
+        "target": act.target,
+        "state": act.state,
+        "when": iso(act.created_ts),
+        "who": act.who,
+        "reason": act.reason,
+        "purge": act.purge,
+        "originals": [
+            {"path": row.path, "kept": row.kept, "restored": row.restored} for row in originals
+        ],
+        "renditions": [row.path for row in files if row.kind == Kind.RENDITION.value],
+        "lifted": None if act.lifted_ts is None else iso(act.lifted_ts),
+        "lifted_by": act.lifted_by,
+    }
+
+
+def _said(what: str, text: str) -> str:
+    said = text.strip().replace("\0", "")
+    if not said:
+        raise LockstepError(f"a takedown needs a {what}: it stands in the audit")
+    if len(said) > TEXT_MAX:
+        raise LockstepError(f"the {what} has {len(said):,} characters; {TEXT_MAX:,} are allowed")
+    return said

@@ -1,0 +1,164 @@
+"""Carrying a takedown out: renditions go, then originals. Cut off, it can be done again."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from pipeline.engine.files import remove
+from pipeline.engine.lock import publish_lock
+from pipeline.engine.recovery import sha256_of
+from pipeline.engine.walk import Found, look_at, why_passed
+from pipeline.errors import OutputError
+from pipeline.names import name_of
+from pipeline.tables import State, TakedownState
+from pipeline.takedowns.book import Kind, TakedownBook
+from pipeline.takedowns.quarantine import free_place, make_private, move
+
+if TYPE_CHECKING:
+    from pipeline.app import Lockstep
+    from pipeline.engine.render_step import RenderStep
+
+
+def carry_out(app: Lockstep, book: TakedownBook, number: int, verified: dict[str, Found]) -> None:
+    """Carry out what the row of a takedown says; harmless where it is done already."""
+    act = book.act(number)
+    assert act is not None
+    with publish_lock(app.connection):
+        _remove_renditions(app, book, number, act.sha256)
+    # Hashing takes its time, so it is done while no run has to wait.
+    twins = dict(_twins(app, act.sha256, act.size_bytes, verified))
+    with publish_lock(app.connection):
+        now = book.act(number)
+        if now is None or now.state != TakedownState.REMOVING.value:
+            return  # another process has finished it, or lifted it, meanwhile
+        book.add_files(number, Kind.ORIGINAL, twins)
+        _remove_renditions(app, book, number, act.sha256)
+        for row in book.files_of([number]):
+            if row.kind == Kind.ORIGINAL.value and not row.removed:
+                _take_out(app, book, act, row, twins.get(row.path))
+        book.change(number, state=TakedownState.IN_FORCE.value)
+
+
+def _remove_renditions(app: Lockstep, book: TakedownBook, number: int, digest: str) -> None:
+    """Delete the renditions of these bytes, and of the originals that go: file, then row."""
+    root = app.settings.output_dir
+    named = [row.path for row in book.files_of([number]) if row.kind == Kind.ORIGINAL.value]
+    reason = book.barred_among([digest]).get(digest)
+    for step in app.renders:
+        table = step.pending.table
+        wanted = table.c.sha256 == digest
+        if step is app.render:
+            wanted = sa.or_(wanted, table.c.path.in_(named))
+        query = sa.select(table.c.path, table.c.recipe, table.c.file, table.c.sha256).where(
+            wanted, table.c.state != State.TAKEN_DOWN.value
+        )
+        with app.connection.con.begin() as con:
+            rows = con.execute(query).all()
+        below = step.output_dir.relative_to(root).as_posix()
+        prefix = "" if below == "." else f"{below}/"
+        book.add_files(
+            number, Kind.RENDITION, [prefix + row.file for row in rows if row.file is not None]
+        )
+        for row in rows:
+            if row.file is not None:
+                remove(step.output_dir / name_of(row.file), root)
+            # One row a transaction: a run at work writes the same rows in an order of its own, and
+            # two transactions of many rows could wait for each other for ever.
+            with app.connection.con.begin() as con:
+                con.execute(
+                    sa.update(table)
+                    .where(table.c.path == row.path, table.c.recipe == row.recipe)
+                    .values(
+                        _emptied(step)
+                        | {
+                            "state": State.TAKEN_DOWN.value,
+                            "reason": reason,
+                            "since": time.time(),
+                            # Other bytes than those that are barred are to be looked at anew.
+                            "sha256": digest if row.sha256 == digest else None,
+                        }
+                    )
+                )
+            step.settled({row.path})
+
+
+def _emptied(step: RenderStep) -> dict[str, None]:
+    names = ("file", "width_px", "height_px", "size_bytes", "file_sha256")
+    return {name: None for name in names if name in step.pending.table.c}
+
+
+def _twins(
+    app: Lockstep, digest: str, size_bytes: int | None, verified: dict[str, Found]
+) -> Iterator[tuple[str, Found]]:
+    """Every original that has these bytes now, with what ``stat`` told when it was hashed.
+
+    Read are those whose row says so, and those of the same size of which no row says anything.
+    """
+    table, originals = app.render.pending.table, app.render.pending.original_table
+    same = sa.select(table.c.path).where(table.c.sha256 == digest)
+    with app.connection.con.begin() as con:
+        paths = {*verified, *con.execute(same.distinct()).scalars()}
+        if size_bytes is not None:
+            unknown = (
+                sa.select(originals.c.path)
+                .outerjoin(table, table.c.path == originals.c.path)
+                .where(originals.c.size_bytes == size_bytes, table.c.sha256.is_(None))
+            )
+            paths.update(con.execute(unknown.distinct()).scalars())
+    folder = app.settings.input_dir
+    for path in sorted(paths):
+        found = look_at(folder, path)
+        if found is None or why_passed(folder, path, app.scan.suffixes) is not None:
+            continue
+        if found == verified.get(path) or (
+            size_bytes in (None, found.size_bytes) and _is_now(folder / name_of(path), digest)
+        ):
+            yield path, found
+
+
+def _is_now(file: Path, digest: str) -> bool:
+    try:
+        return sha256_of(file) == digest
+    except OSError:
+        return False
+
+
+def _take_out(
+    app: Lockstep, book: TakedownBook, act: sa.Row[Any], row: sa.Row[Any], verified: Found | None
+) -> None:
+    """Move one original into the quarantine, or delete it, if it has the barred bytes still."""
+    settings = app.settings
+    source = settings.input_dir / name_of(row.path)
+    if not os.path.lexists(source):
+        # Where it was noted and is not there, a takedown that was cut off has moved it.
+        moved = row.kept is not None and os.path.lexists(
+            settings.quarantine_dir / name_of(row.kept)
+        )
+        book.change_file(act.id, row.path, removed=moved or act.purge)
+        return
+    if (verified is None or look_at(settings.input_dir, row.path) != verified) and not _is_now(
+        source, act.sha256
+    ):
+        return  # it is another file by now
+    try:
+        if act.purge:
+            source.unlink()
+            book.change_file(act.id, row.path, removed=True)
+            return
+        make_private(settings.quarantine_dir)
+        kept = row.kept or free_place(settings.quarantine_dir, row.path, f"{act.id}", book.is_kept)
+        book.change_file(act.id, row.path, kept=kept)
+        move(source, settings.quarantine_dir / name_of(kept))
+        book.change_file(act.id, row.path, removed=True)
+    except OSError as error:
+        raise OutputError(
+            f"{source}: its bytes are barred and its renditions are gone, but it cannot be taken "
+            f"out of the input folder ({error.strerror}); change the rights, and the next run "
+            "tries again"
+        ) from None

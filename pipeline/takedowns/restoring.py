@@ -1,0 +1,61 @@
+"""Putting back what a takedown took: originals first, then their bytes are free again."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from pipeline.engine.lock import publish_lock
+from pipeline.engine.recovery import forget_content
+from pipeline.errors import OutputError
+from pipeline.names import name_of
+from pipeline.tables import State, TakedownState
+from pipeline.takedowns.book import Kind, TakedownBook
+from pipeline.takedowns.quarantine import free_place, move, remove_empty
+
+if TYPE_CHECKING:
+    from pipeline.app import Lockstep
+
+
+def put_back(app: Lockstep, book: TakedownBook, number: int) -> None:
+    """Put the originals of one takedown back, then forget its bytes; harmless if done already."""
+    with publish_lock(app.connection):
+        act = book.act(number)
+        if act is None or act.state != TakedownState.LIFTING.value:
+            return
+        for row in book.files_of([number]):
+            if row.kind == Kind.ORIGINAL.value and row.kept is not None:
+                _restore(app, book, number, row)
+        # Rows that say "taken down" become pending. A run at work that has them in hand records
+        # them after us, when it looks at the takedowns again.
+        for step in app.renders:
+            table = step.pending.table
+            query = sa.select(table.c.path, table.c.recipe).where(
+                table.c.sha256 == act.sha256, table.c.state == State.TAKEN_DOWN.value
+            )
+            with app.connection.con.begin() as con:
+                pairs = [(row.path, row.recipe) for row in con.execute(query)]
+            forget_content(step.pending, pairs)
+        book.change(number, state=TakedownState.LIFTED.value, lifted_ts=time.time())
+
+
+def _restore(app: Lockstep, book: TakedownBook, number: int, row: sa.Row[Any]) -> None:
+    settings = app.settings
+    source = settings.quarantine_dir / name_of(row.kept)
+    if not os.path.lexists(source):
+        return  # put back before we were cut off, or removed by hand
+    path = free_place(settings.input_dir, row.path, f"{number}", lambda key: False)
+    try:
+        # Noted first: where the move is cut off, the file is at one of the two places.
+        book.change_file(number, row.path, restored=path)
+        move(source, settings.input_dir / name_of(path))
+    except OSError as error:
+        raise OutputError(
+            f"{settings.input_dir / name_of(path)}: the original cannot be put back "
+            f"({error.strerror}); it is kept as {source}. Make room or change the rights, "
+            "and lift again"
+        ) from None
+    remove_empty(source.parent, settings.quarantine_dir)

@@ -1,0 +1,122 @@
+"""What a person names: the bytes to take down, and which original was meant."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+import sqlalchemy as sa
+
+from pipeline.engine.paths import key_below
+from pipeline.engine.recovery import sha256_of
+from pipeline.engine.walk import Found, look_at, why_passed
+from pipeline.errors import LockstepError, NotFoundError
+from pipeline.names import name_of
+
+if TYPE_CHECKING:
+    from pipeline.app import Lockstep
+
+SHA256 = re.compile("[0-9a-fA-F]{64}")
+# A file that changes while it is read is read again; one that never stands still is refused.
+TRIES = 3
+
+
+class Wanted(NamedTuple):
+    """What the target of a takedown is. ``found`` is what ``stat`` told when it was hashed."""
+
+    sha256: str
+    size_bytes: int | None
+    path: str | None = None
+    found: Found | None = None
+
+
+def resolve(app: Lockstep, target: str) -> Wanted:
+    """The bytes that ``target``, a path or a SHA-256, stands for.
+
+    Raises:
+        NotFoundError: there is no such original.
+        LockstepError: it cannot be read, or could be either of two.
+    """
+    if not target.strip() or "\0" in target:
+        raise NotFoundError(f"{target!r}: name an original below the input folder, or a SHA-256")
+    path = _path_of(app, target)
+    if path is None:
+        named = target.strip().lower()
+        return Wanted(named, _size_of(app, named))
+    found, digest = _hashed(app, path)
+    if found is not None and digest is not None:
+        return Wanted(digest, found.size_bytes, path, found)
+    table = app.render.pending.table
+    query = sa.select(table.c.sha256, table.c.original_bytes).where(
+        table.c.path == path, table.c.sha256.is_not(None)
+    )
+    with app.connection.con.begin() as con:
+        row = con.execute(query.limit(1)).first()
+    if row is None:
+        raise NotFoundError(
+            f"{target}: there is no such original below {app.settings.input_dir}; give its path "
+            "there, or its SHA-256"
+        )
+    return Wanted(row.sha256, row.original_bytes, path)
+
+
+def _path_of(app: Lockstep, target: str) -> str | None:
+    """The key of the original that ``target`` names; ``None`` where it is a SHA-256."""
+    folder = app.settings.input_dir
+    typed = key_below(folder, target)
+    # A page gives keys, a person may give a path from where they are: `input/a.jpg` can be both.
+    as_key = target if target == os.path.normpath(target) else typed
+    names = [key for key in dict.fromkeys((as_key, typed)) if _is_below(key)]
+    names = [key for key in names if look_at(folder, key) is not None]
+    if len(names) > 1:
+        raise LockstepError(
+            f"{target}: this is {names[0]} and also {names[1]} below {folder}; give the whole path "
+            "from / on, or the SHA-256"
+        )
+    if not names and SHA256.fullmatch(target.strip()):
+        return None
+    key = names[0] if names else typed
+    if not _is_below(key):
+        raise NotFoundError(f"{target}: this is outside of the input folder {folder}")
+    passed = why_passed(folder, key, app.scan.suffixes)
+    if passed is not None and names:
+        raise NotFoundError(f"{target}: this is no original of Lockstep ({passed})")
+    return key
+
+
+def _is_below(key: str) -> bool:
+    return not key.startswith("/") and ".." not in key.split("/")
+
+
+def _hashed(app: Lockstep, path: str) -> tuple[Found | None, str | None]:
+    folder = app.settings.input_dir
+    for _ in range(TRIES):
+        found = look_at(folder, path)
+        if found is None:
+            return None, None
+        try:
+            digest = sha256_of(folder / name_of(path))
+        except FileNotFoundError:
+            return None, None
+        except OSError as error:
+            raise LockstepError(
+                f"{folder / name_of(path)}: cannot be read ({error.strerror}); change its rights, "
+                "or give its SHA-256"
+            ) from None
+        if look_at(folder, path) == found:
+            return found, digest
+    raise LockstepError(f"{path}: it is being written; try again when it is whole")
+
+
+def _size_of(app: Lockstep, digest: str) -> int | None:
+    for step in app.renders:
+        table = step.pending.table
+        query = sa.select(table.c.original_bytes).where(
+            table.c.sha256 == digest, table.c.original_bytes.is_not(None)
+        )
+        with app.connection.con.begin() as con:
+            size: int | None = con.execute(query.limit(1)).scalar()
+        if size is not None:
+            return size
+    return None

@@ -1,0 +1,94 @@
+"""The counts of Home: asked anew when a table has moved, and never so often that it costs.
+
+Counting two million renditions takes seconds. So the page shows the last counts at once, with
+their time, and new ones are counted beside it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import sqlalchemy as sa
+
+from pipeline.app import Lockstep
+from pipeline.engine.state import CLOCK
+from pipeline.engine.status import iso, status
+from pipeline.tables import state_table
+
+log = logging.getLogger("lockstep.web")
+
+# Counting may take no more than this part of one processor's time.
+AT_MOST = 0.1
+# What a request waits for: a small project always sees the very latest.
+AT_ONCE_S = 0.05
+# A request for a retry moves no clock; nothing else that counts is older than this.
+OLD_S = 5.0
+
+
+class Counts:
+    """The last counts, and when they were taken."""
+
+    def __init__(self, app: Lockstep, moved: Callable[[], None]) -> None:
+        self.app = app
+        self.moved = moved
+        self._counted: dict[str, Any] | None = None
+        self._clock: str | None = None
+        self._cost_s = 0.0
+        self._ended = 0.0
+        self._asking = threading.Lock()
+
+    def get(self) -> dict[str, Any] | None:
+        """What ``datapipe status`` prints, and ``counted``; ``None`` before the first count."""
+        if self._counted is None or self._is_stale():
+            may_wait = self._counted is not None and self._cost_s <= AT_ONCE_S
+            if may_wait or self._counted is None:
+                thread = self._count_beside()
+                if thread is not None:
+                    thread.join(AT_ONCE_S * 4)
+            elif time.monotonic() - self._ended > self._cost_s / AT_MOST:
+                self._count_beside()
+        return self._counted
+
+    def forget(self) -> None:
+        """What is asked next is to be counted anew: something was changed that no run did."""
+        self._clock = None
+
+    def clock(self) -> str | None:
+        """A text that changes whenever a run writes rows, in whatever process."""
+        table = state_table(self.app.connection.sqla_metadata)
+        with self.app.connection.con.begin() as con:
+            value: str | None = con.execute(
+                sa.select(table.c.value).where(table.c.name == CLOCK)
+            ).scalar()
+        return value or ""
+
+    def _is_stale(self) -> bool:
+        return self._clock != self.clock() or time.monotonic() - self._ended > max(
+            OLD_S, self._cost_s / AT_MOST
+        )
+
+    def _count_beside(self) -> threading.Thread | None:
+        if not self._asking.acquire(blocking=False):
+            return None
+        thread = threading.Thread(target=self._count, name="count", daemon=True)
+        thread.start()
+        return thread
+
+    def _count(self) -> None:
+        try:
+            began, clock = time.monotonic(), self.clock()
+            counted = status(self.app.render.pending)
+            before, self._counted = self._counted, counted | {"counted": iso(time.time())}
+            self._clock, self._ended = clock, time.monotonic()
+            self._cost_s = self._ended - began
+        except sa.exc.SQLAlchemyError:
+            log.exception("the counts could not be taken")
+            return
+        finally:
+            self._asking.release()
+        if before is None or {**before, "counted": ""} != {**counted, "counted": ""}:
+            self.moved()

@@ -1,0 +1,48 @@
+"""What the reference says of answers: the model of the JSON, a page beside it, and the errors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+
+from pipeline.web.models import Problem, Unusable
+
+# What the guard may answer in place of any route.
+ALWAYS = (400, 401, 403, 421, 500, 503)
+WORDS = {
+    303: "Sends a browser on to a page",
+    304: "Not changed since",
+    400: "Not HTTP as it should be",
+    401: "A token is needed",
+    403: "The request came from a page of another site",
+    404: "There is no such thing",
+    409: "Not possible now",
+    410: "Taken down",
+    413: "Too large",
+    415: "Neither JSON nor a form",
+    416: "No such part of the file",
+    421: "The Host header names another service",
+    422: "Something is wrong with what was sent",
+    500: "Something went wrong; the log says what",
+    503: "Not possible for now; the log says why",
+}
+
+
+def page_or(
+    model: type[BaseModel] | None, *errors: int, status: int = 200
+) -> dict[int | str, dict[str, Any]]:
+    """Answers of a route: ``model`` as JSON with ``status``, or a page; and the ``errors``."""
+    answers: dict[int | str, dict[str, Any]] = {
+        303: {"description": WORDS[303]},
+        status: {"description": "As asked", "content": {"text/html": {}}},
+    }
+    if model is not None:
+        answers[status]["model"] = model
+    for code in sorted({*errors, *ALWAYS} - {status}):
+        answers[code] = {
+            "description": WORDS[code],
+            "model": Unusable if code == 422 else Problem,
+            "content": {"text/html": {}},
+        }
+    return answers

@@ -1,0 +1,92 @@
+"""Under which names the service may be asked for, and from which pages.
+
+A service on loopback is reached by every web page that its user opens: a name of the attacker's
+that resolves to 127.0.0.1 makes it the same origin (DNS rebinding), and a form of his posts to it
+(CSRF). So the Host header must be one of ours, and a request that changes something must come from
+a page of ours.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Collection, Mapping
+from urllib.parse import urlsplit
+
+LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
+# Host headers that were found to be ours: taking one apart costs as much as all else of the guard.
+REMEMBERED = 100
+UNSAFE = frozenset(("POST", "PUT", "PATCH", "DELETE"))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether nobody but this machine can connect to a server bound to ``host``."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class Hosts:
+    """The names that the service answers to."""
+
+    def __init__(self, bound: str, more: Collection[str] = ()) -> None:
+        """``bound`` is the address that the server listens on, ``more`` is ``PIPELINE_HOSTS``."""
+        self.names = {*LOOPBACK, bound.lower(), *(name.lower() for name in more)}
+        self._known: set[str] = set()
+        # A server that people reach by the machine's address cannot be rebound to by number: the
+        # page of an attacker would have to come from that very address.
+        self.any_number = not is_loopback(bound)
+        if self.any_number:
+            self.names.add(socket.gethostname().lower())
+
+    def knows(self, header: str | None) -> bool:
+        """Whether this Host header is one of ours; with or without a port."""
+        if header in self._known:
+            return True
+        known = self._is_known(host_of(header or ""))
+        if known and header and len(self._known) < REMEMBERED:
+            self._known.add(header)
+        return known
+
+    def _is_known(self, name: str | None) -> bool:
+        if name is None:
+            return False
+        if name in self.names:
+            return True
+        if self.any_number:
+            try:
+                ipaddress.ip_address(name)
+            except ValueError:
+                return False
+            return True
+        return False
+
+
+def host_of(header: str) -> str | None:
+    """The name or number in a Host header, in small letters; ``None`` where it is malformed."""
+    try:
+        parts = urlsplit(f"//{header}")
+        _ = parts.port
+    except ValueError:
+        return None
+    if parts.path or parts.query or parts.fragment or parts.username is not None:
+        return None
+    return (parts.hostname or "").rstrip(".") or None
+
+
+def comes_from_us(headers: Mapping[str, str]) -> bool:
+    """Whether a request that changes something was made by a page of ours, or by no page at all.
+
+    Browsers say with Sec-Fetch-Site, which no page can forge, where a request comes from; on plain
+    HTTP they say Origin alone. Programs say neither, and no page makes them do anything.
+    """
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        return site in ("same-origin", "none")
+    origin = headers.get("origin")
+    if origin is None:
+        return True
+    return urlsplit(origin).netloc.lower() == headers.get("host", "").lower() != ""

@@ -1,0 +1,87 @@
+"""Metrics in Prometheus's text format, in a registry of our own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
+from pipeline.tables import UrlState, fetches_table
+
+if TYPE_CHECKING:
+    from pipeline.web.service import Service
+
+RUN_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
+
+
+class Metrics:
+    """What is counted while the service works, and what is asked when it is scraped."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.registry = CollectorRegistry(auto_describe=False)
+        self.run_seconds = Histogram(
+            "lockstep_run_seconds",
+            "Seconds that a run took, of those that this service made",
+            buckets=RUN_BUCKETS_S,
+            registry=self.registry,
+        )
+        self.render_seconds = Histogram(
+            "lockstep_render_seconds",
+            "Seconds a run took for each rendition that it made",
+            buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+            registry=self.registry,
+        )
+        self.registry.register(self)
+
+    def collect(self) -> Iterator[Metric]:
+        """What the tables say now."""
+        counts = self.service.counts.get()
+        doing = self.service.worker.doing
+        queue = GaugeMetricFamily("lockstep_queue", "Renditions that the run at work has left")
+        queue.add_metric([], doing.total - doing.done if doing.state == "running" else 0)
+        yield queue
+        running = GaugeMetricFamily("lockstep_running", "Whether this service is at a run")
+        running.add_metric([], float(doing.state == "running"))
+        yield running
+        yield from self._fetches()
+        if counts is None:
+            return
+        originals = GaugeMetricFamily("lockstep_originals", "Originals that are known")
+        originals.add_metric([], counts["originals"])
+        yield originals
+        states = sorted({state for recipe in counts["recipes"].values() for state in recipe})
+        renditions = GaugeMetricFamily(
+            "lockstep_renditions", "Renditions by recipe and state", labels=["recipe", "state"]
+        )
+        for name, recipe in counts["recipes"].items():
+            for state in states:
+                renditions.add_metric([name, state], recipe.get(state, 0))
+        yield renditions
+        for name in ("failed", "pending"):
+            gauge = GaugeMetricFamily(f"lockstep_{name}", f"Renditions that are {name}")
+            gauge.add_metric([], counts[name])
+            yield gauge
+
+    def _fetches(self) -> Iterator[Metric]:
+        """Addresses of CSVs by how asking for them ended; ``waiting`` is the queue of fetches."""
+        connection = self.service.app.connection
+        table = fetches_table(connection.sqla_metadata)
+        query = sa.select(table.c.state, sa.func.count()).group_by(table.c.state)
+        with connection.con.begin() as con:
+            counted = dict(con.execute(query).tuples().all())
+        fetches = GaugeMetricFamily(
+            "lockstep_fetches", "Addresses of jobs by how asking for them ended", labels=["state"]
+        )
+        for state in UrlState:
+            fetches.add_metric([state.value], counted.get(state.value, 0))
+        yield fetches
+
+
+def exposition(service: Service) -> tuple[bytes, str]:
+    """The text that a scrape gets, and its media type."""
+    return generate_latest(service.metrics.registry), CONTENT_TYPE_PLAIN_0_0_4

@@ -1,0 +1,289 @@
+"""The shapes of JSON that go in and out: what the reference at ``/docs`` is made of."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+# No path, host or text of ours holds a NUL, and PostgreSQL takes none.
+Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=4096)]
+NonEmpty = Annotated[str, StringConstraints(pattern=r"^[^\x00]*\S[^\x00]*$", max_length=2000)]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{64}$")]
+# The largest number that a column of ids holds.
+ID_MAX = 2**31 - 1
+
+
+class Sent(BaseModel):
+    """What is sent to us. An unknown field is refused, for it was meant for something."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Problem(BaseModel):
+    """What went wrong, in public words; the log has the rest under ``request_id``."""
+
+    error: str
+    request_id: str
+
+
+class Fault(BaseModel):
+    """One thing that is wrong with what was sent, and where."""
+
+    line: int | None = None
+    column: str | None = None
+    message: str
+
+
+class Faults(BaseModel):
+    """All that is wrong with what was sent."""
+
+    errors: list[Fault]
+
+
+class Unusable(BaseModel):
+    """Either the faults one by one, or one message."""
+
+    errors: list[Fault] | None = None
+    error: str | None = None
+    request_id: str | None = None
+
+
+class RecipeCounts(BaseModel):
+    """Renditions of one recipe, by state."""
+
+    model_config = ConfigDict(extra="allow")
+    ok: int
+    failed: int
+    pending: int
+
+
+class Counts(BaseModel):
+    """As ``datapipe status --json``, and when it was counted."""
+
+    model_config = ConfigDict(extra="allow")
+    originals: int
+    renditions: int
+    failed: int
+    pending: int
+    recipes: dict[str, RecipeCounts]
+    counted: str
+
+
+class Now(BaseModel):
+    """What the worker of this service is at."""
+
+    state: str = Field(description="resting, waiting (for another run) or running")
+    what: str | None
+    done: int
+    total: int
+    since: str | None
+    seconds_left: float | None
+
+
+class RunDone(BaseModel):
+    """One run that did something, or was stopped."""
+
+    id: int
+    began: str
+    seconds: float
+    report: dict[str, Any] | None
+    stopped_by: str | None
+
+
+class Status(BaseModel):
+    """Is all in step?"""
+
+    in_step: bool
+    counts: Counts | None = Field(description="null until they have been counted once")
+    now: Now
+    elsewhere: str | None = Field(description="another process that is at a run now")
+    last_error: str | None
+    runs: list[RunDone]
+
+
+class Rendition(BaseModel):
+    """What one recipe makes of one original. Sizes in bytes and pixels."""
+
+    recipe: str
+    state: str
+    file: str | None = None
+    url: str | None = None
+    width_px: int | None = None
+    height_px: int | None = None
+    size_bytes: int | None = None
+    reason: str | None = None
+    since: str | None = None
+
+
+class Image(BaseModel):
+    """One original with its renditions."""
+
+    path: str
+    state: str
+    size_bytes: int | None
+    sha256: str | None
+    renditions: list[Rendition]
+
+
+class Images(BaseModel):
+    """A page of originals. Go on with ``after`` = ``next``, also from an empty page."""
+
+    images: list[Image]
+    next: str | None
+
+
+class ImageStory(Image):
+    """One original, with what the next run would do and what happened to it."""
+
+    explain: dict[str, Any]
+    history: list[dict[str, str]]
+
+
+class FailedReason(BaseModel):
+    """One reason, and how many renditions failed for it."""
+
+    reason: str
+    count: int
+    paths: list[str] = Field(description="the first of them")
+
+
+class Failed(BaseModel):
+    """What failed, by reason."""
+
+    reasons: list[FailedReason]
+    failed: int
+
+
+class RetryRequest(Sent):
+    """What to try again; everything that failed where no path is given."""
+
+    paths: list[NonEmpty] = Field(default=[], max_length=1000)
+
+
+class Retried(BaseModel):
+    """How many renditions the next run, which begins now, tries again."""
+
+    retried: int
+
+
+class RecipeChange(BaseModel):
+    """What a run would do now, with ``recipes.toml`` as it is."""
+
+    recipes: list[dict[str, Any]]
+    added: list[str]
+    changed: list[str]
+    removed: list[str]
+    preview: dict[str, Any] | None
+    fault: str | None
+
+
+class Takedown(BaseModel):
+    """One takedown in the audit."""
+
+    model_config = ConfigDict(extra="allow")
+    id: int
+    sha256: str
+    state: str
+    who: str
+    reason: str
+    when: str
+
+
+class Takedowns(BaseModel):
+    """A page of the audit. Go on with ``before`` = ``next``."""
+
+    takedowns: list[Takedown]
+    next: int | None
+
+
+class TakenDown(BaseModel):
+    """What a takedown did: the originals that went, and how many renditions were deleted."""
+
+    id: int
+    sha256: str
+    originals: list[str]
+    renditions: int
+
+
+class Lifted(BaseModel):
+    """What a lift put back. ``set_apart``: from the old path to the new one, where it was taken."""
+
+    sha256: str
+    takedowns: list[int]
+    originals: list[str]
+    set_apart: dict[str, str]
+    missing: list[str]
+
+
+class JobImages(BaseModel):
+    """Images of a job, by how far they are."""
+
+    total: int
+    fetched: int
+    done: int
+    failed: int
+
+
+class JobListed(BaseModel):
+    """A job as ``datapipe job status --json`` prints it."""
+
+    model_config = ConfigDict(extra="allow")
+    reference: str
+    state: str
+    filename: str
+    created: str
+    ended: str | None
+    rows: int
+    images: JobImages
+    answer: str | None
+
+
+class JobFailure(BaseModel):
+    """One image that could not be had, or not be made into renditions."""
+
+    number: str
+    product: str
+    sequence: int
+    url: str
+    reason: str
+
+
+class Job(JobListed):
+    """One job, with the first of its failures."""
+
+    failures: list[JobFailure]
+    output_url: str | None
+
+
+class Jobs(BaseModel):
+    """A page of jobs. Go on with ``before`` = ``next``."""
+
+    jobs: list[JobListed]
+    next: str | None
+
+
+class JobSubmitted(BaseModel):
+    """The job that was made of a CSV."""
+
+    reference: str
+    status_url: str
+
+
+class CsvFaults(BaseModel):
+    """Every fault of a CSV, the first thousand; ``line`` counts from 1."""
+
+    errors: list[Fault]
+
+
+class JobDeleted(BaseModel):
+    """``removed``: all of it is gone already."""
+
+    reference: str
+    removed: bool
+
+
+class Asked(BaseModel):
+    """How many addresses are asked again."""
+
+    asked: int

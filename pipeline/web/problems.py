@@ -1,0 +1,103 @@
+"""Errors as answers: a status, and words that may be seen by anybody.
+
+What a person did wrong is told as it is. What is wrong with this machine (its database, its disk,
+its settings) has paths and addresses in it: that goes to the log, with the request's number.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Match
+
+from pipeline.errors import LockstepError
+from pipeline.web.answers import problem, wants_json
+
+log = logging.getLogger("lockstep.web")
+
+# Status and words by the error's class; ``None``: its own message is for everybody.
+PUBLIC: dict[str, tuple[int, str | None]] = {
+    "SettingsError": (503, "a setting of this service is wrong; the log says which"),
+    "RecipeError": (503, None),
+    "DatabaseError": (503, "the database cannot be used right now; the log says why"),
+    "OutputError": (503, "a file cannot be written or removed right now; the log says why"),
+    "LockedError": (409, "another run is at work; try again when it is done"),
+    "JobNotFoundError": (404, "there is no job with that number"),
+    "JobNotReadyError": (409, "the job has not got that, at least not yet"),
+    "NotFoundError": (404, "nothing of that name is known here"),
+    "TooManyRemovedError": (503, "most originals are gone at once; the log says more"),
+}
+
+
+def public(error: Exception) -> tuple[int, str]:
+    """The status and the words for one of our errors."""
+    for kind in type(error).__mro__:
+        if kind.__name__ in PUBLIC:
+            status, words = PUBLIC[kind.__name__]
+            return status, words or str(error)
+    return 409, "that cannot be done now; the log says why"
+
+
+def install(site: FastAPI) -> None:
+    """Have every error of ``site`` answered by this module."""
+
+    @site.exception_handler(HTTPException)
+    async def _(request: Request, error: HTTPException) -> Response:
+        answer = problem(request.scope, error.status_code, error.detail or "")
+        for name, value in (error.headers or {}).items():
+            answer.headers[name] = value
+        if error.status_code == 405:
+            answer.headers["allow"] = ", ".join(sorted(_allowed(request)))
+        return answer
+
+    @site.exception_handler(Exception)
+    async def _(request: Request, error: Exception) -> Response:
+        # The error goes on to the guard, which logs it.
+        return problem(request.scope, 500, "something went wrong here; the log says what")
+
+    @site.exception_handler(LockstepError)
+    async def _(request: Request, error: LockstepError) -> Response:
+        status, words = public(error)
+        log.warning("request %s: %s", request.state.request_id, error)
+        return problem(request.scope, status, words)
+
+    @site.exception_handler(SQLAlchemyError)
+    async def _(request: Request, error: SQLAlchemyError) -> Response:
+        log.error("request %s: %s", request.state.request_id, error)
+        return problem(request.scope, *PUBLIC["DatabaseError"])  # type: ignore[arg-type]
+
+    @site.exception_handler(RequestValidationError)
+    async def _(request: Request, error: RequestValidationError) -> Response:
+        return faulty(request, [_fault(item) for item in error.errors()])
+
+
+def _allowed(request: Request) -> set[str]:
+    """The methods of every route of this path; Starlette names those of the first alone."""
+    found: set[str] = set()
+    for route in request.app.state.routes:
+        match, _ = route.matches(request.scope)
+        if match != Match.NONE:
+            found |= route.methods
+    return found | ({"HEAD"} if "GET" in found else set())
+
+
+def faulty(request: Request, faults: list[dict[str, Any]]) -> Response:
+    """422: what is wrong with a request, in the form that faults of a CSV have."""
+    if wants_json(request.scope):
+        return JSONResponse({"errors": faults}, 422)
+    words = "; ".join(
+        f"{fault['column']}: {fault['message']}" if fault["column"] else fault["message"]
+        for fault in faults
+    )
+    return problem(request.scope, 422, words)
+
+
+def _fault(item: dict[str, Any]) -> dict[str, Any]:
+    place = ".".join(str(part) for part in item["loc"][1:])
+    return {"line": None, "column": place or None, "message": item["msg"]}

@@ -1,0 +1,64 @@
+"""Reading what was sent: JSON from programs, a form from a page, into one model."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypeVar
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
+from starlette.exceptions import HTTPException
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+async def read(request: Request, model: type[ModelT]) -> ModelT:
+    """The body as ``model``. An empty body is one with no fields.
+
+    Raises:
+        RequestValidationError: it does not fit.
+        HTTPException: it is too large, or of a type that we do not read.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind in ("application/x-www-form-urlencoded", "multipart/form-data"):
+        values: dict[str, Any] = {}
+        async with request.form(max_files=0, max_fields=1200) as form:
+            for name, value in form.multi_items():
+                field = model.model_fields.get(name)
+                if field is not None and "list" in str(field.annotation):
+                    values.setdefault(name, []).append(value)
+                else:
+                    values[name] = value
+    else:
+        body = await request.body()
+        if kind not in ("application/json", "") and body:
+            raise HTTPException(415, "send JSON, or a form")
+        try:
+            values = json.loads(body) if body.strip() else {}
+        except (ValueError, RecursionError):
+            raise _invalid([{"loc": ("body",), "msg": "this is no JSON"}]) from None
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise _invalid(
+            [{"loc": ("body", *item["loc"]), "msg": item["msg"]} for item in error.errors()]
+        ) from None
+
+
+def body_of(model: type[BaseModel], required: bool = True) -> dict[str, Any]:
+    """What the reference says of a body that :func:`read` reads."""
+    schema = model.model_json_schema()
+    return {
+        "requestBody": {
+            "required": required,
+            "content": {
+                "application/json": {"schema": schema},
+                "application/x-www-form-urlencoded": {"schema": schema},
+            },
+        }
+    }
+
+
+def _invalid(faults: list[dict[str, Any]]) -> RequestValidationError:
+    return RequestValidationError(faults)

@@ -1,0 +1,139 @@
+"""The server: routes, guard and worker put together, and uvicorn to serve them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from importlib.metadata import version
+from types import FrameType
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+from pipeline.app import Lockstep
+from pipeline.errors import SettingsError
+from pipeline.settings import Settings
+from pipeline.web import entry, events, files, health, home, images, jobs, problems, takedowns
+from pipeline.web.files import FilesFirst, Shelf
+from pipeline.web.guard import Guard
+from pipeline.web.hosts import is_loopback
+from pipeline.web.service import Options, Service
+
+ABOUT = (
+    "Keeps every resized image in step with its original. Each route is a page for people and "
+    "JSON for programs: send `Accept: application/json`, or put `.json` behind the path."
+)
+PAGES = (files, home, jobs, images, takedowns, events, health, entry)
+
+
+def refuse_open_door(settings: Settings, host: str, insecure: bool) -> None:
+    """Refuse to let everybody in who can connect.
+
+    Raises:
+        SettingsError: ``host`` can be reached from other machines, and no token is set.
+    """
+    if is_loopback(host) or settings.token or insecure:
+        return
+    raise SettingsError(
+        f"--host {host}: other machines can reach it, and PIPELINE_TOKEN is not set; set it to a "
+        "secret of 16 characters or more, or say --insecure if whoever connects may do everything"
+    )
+
+
+def build(service: Service) -> ASGIApp:
+    """The whole application, guard and all."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(site: FastAPI) -> AsyncIterator[None]:
+        service.start()
+        yield
+        service.stop()
+
+    site = FastAPI(
+        title="Lockstep",
+        description=ABOUT,
+        version=version("lockstep"),
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        # Spans that nobody collects would double the cost of a small answer.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
+    site.state.service = service
+    site.state.shelf = Shelf(service.app, is_private=service.sessions is not None)
+    problems.install(site)
+    for module in PAGES:
+        site.include_router(module.router)
+    site.state.routes = [route for module in PAGES for route in module.router.routes]
+    front = FilesFirst(site, site.state.shelf)
+    return Guard(front, service.hosts, service.sessions, service.settings.jobs.max_bytes)
+
+
+def serve(app: Lockstep, options: Options) -> None:
+    """Serve until SIGTERM or Ctrl-C.
+
+    Raises:
+        SettingsError: the address cannot be bound.
+        DatabaseError: the tables are of another layout, or cannot be made.
+    """
+    import uvicorn
+
+    service = Service(app, options)
+    config = uvicorn.Config(
+        build(service),
+        host=options.host,
+        port=options.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        # Open event streams are told to end; nothing else takes longer.
+        timeout_graceful_shutdown=3,
+    )
+    sockets = [_listening(options.host, options.port)]
+    host, port = sockets[0].getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            print(f"Lockstep is at http://{shown}:{port} (Ctrl-C ends it)", file=sys.stderr)
+
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            # Now, and not after the open event streams have run into the time limit.
+            service.end()
+            super().handle_exit(sig, frame)
+
+    # uvicorn raises the signal again when all is done: then it has done its work.
+    signal.signal(signal.SIGTERM, lambda number, stack: None)
+    Server(config).run(sockets=sockets)
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """A socket at this address.
+
+    Raises:
+        SettingsError: there is no such address here, or another service has it.
+    """
+    try:
+        known = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, _, _, address = known[0]
+        # The protocol by its number: without it asyncio does not know the socket for TCP and
+        # leaves Nagle's algorithm on, which holds the body of a small answer back for 40 ms.
+        listening = socket.socket(family, kind, socket.IPPROTO_TCP)
+        if os.name == "posix":
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind(address)
+        except OSError:
+            listening.close()
+            raise
+    except OSError as error:
+        raise SettingsError(
+            f"--host {host} --port {port}: cannot listen there ({error.strerror}); is another "
+            "service there already? Name another --port"
+        ) from None
+    return listening

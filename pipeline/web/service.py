@@ -1,0 +1,135 @@
+"""The service: what the pages have at hand, made once at start."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from typing import Any
+
+from anyio import to_thread
+
+from pipeline.app import Lockstep
+from pipeline.engine.database import make_tables
+from pipeline.engine.history import last_stop, runs
+from pipeline.engine.lock import holder
+from pipeline.engine.report import Report
+from pipeline.engine.state import StateBook
+from pipeline.web.counts import Counts
+from pipeline.web.hosts import Hosts
+from pipeline.web.metrics import Metrics
+from pipeline.web.sessions import Sessions
+from pipeline.web.worker import Worker
+
+THREADS = 12
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a person asked of ``datapipe serve``."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    watch: bool = True
+
+
+class Service:
+    """The application with its worker, its counts, and the listeners of its pages."""
+
+    def __init__(self, app: Lockstep, options: Options) -> None:
+        """Make the tables where they are missing.
+
+        Raises:
+            DatabaseError: they are of another layout, or cannot be made.
+        """
+        self.app = app
+        self.settings = app.settings
+        self.options = options
+        make_tables(app.connection, StateBook(app.connection))
+        self.sessions = Sessions(self.settings.token) if self.settings.token else None
+        self.hosts = Hosts(options.host, self.settings.hosts)
+        self.listeners = Listeners()
+        self.counts = Counts(app, self.listeners.tell)
+        self.worker = Worker(app, options.watch, self.listeners.tell, self._ran)
+        self.metrics = Metrics(self)
+
+    def start(self) -> None:
+        """Begin to work; to be called in the thread of the event loop."""
+        self.listeners.loop = asyncio.get_running_loop()
+        # Each thread keeps a connection to the database, and two processors feed no more than few.
+        to_thread.current_default_thread_limiter().total_tokens = THREADS
+        self.worker.start()
+
+    def end(self) -> None:
+        """Have everything end that is under way, and wait for none of it."""
+        self.listeners.close()
+        self.worker.end()
+
+    def stop(self) -> None:
+        """End, and wait until it has; what is done is kept."""
+        self.end()
+        self.worker.stop()
+
+    def changed(self) -> None:
+        """Something was asked for that the next run does: begin it, and count anew."""
+        self.counts.forget()
+        self.worker.ask()
+        self.listeners.tell()
+
+    def state(self) -> dict[str, Any]:
+        """The answer of ``GET /status``."""
+        counts = self.counts.get()
+        return {
+            "in_step": counts is not None and not counts["failed"] and not counts["pending"],
+            "counts": counts,
+            "now": self.worker.doing.as_json(),
+            "elsewhere": None if self.worker.doing.state == "running" else self._elsewhere(),
+            "last_error": last_stop(self.app.connection, self.worker.looked_ts),
+            "runs": runs(self.app.connection, limit=8),
+        }
+
+    def shared(self) -> dict[str, Any]:
+        """What every page shows."""
+        return {"logged_in": self.sessions is not None}
+
+    def _ran(self, report: Report) -> None:
+        self.metrics.run_seconds.observe(report.seconds)
+        if report.rendered:
+            self.metrics.render_seconds.observe(report.seconds / report.rendered)
+
+    def _elsewhere(self) -> str | None:
+        return holder(self.app.connection)
+
+
+class Listeners:
+    """Open pages that want to hear when something has moved."""
+
+    def __init__(self) -> None:
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.closing = False
+        self._events: set[asyncio.Event] = set()
+
+    def tell(self) -> None:
+        """Wake them all; from any thread."""
+        if self.loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                self.loop.call_soon_threadsafe(self._wake)
+
+    def close(self) -> None:
+        """Have every one of them end."""
+        self.closing = True
+        self.tell()
+
+    @contextlib.contextmanager
+    def one(self) -> Any:
+        """An event that is set whenever something has moved."""
+        event = asyncio.Event()
+        self._events.add(event)
+        try:
+            yield event
+        finally:
+            self._events.discard(event)
+
+    def _wake(self) -> None:
+        for event in self._events:
+            event.set()

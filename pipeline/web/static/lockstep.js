@@ -1,0 +1,66 @@
+// What moves on a page, and what a form cannot do by itself. Without it, every page still works.
+"use strict";
+
+// The server says that something moved; parts of the page that show it fetch themselves anew.
+let stream = null;
+function listen() {
+  if (!document.querySelector("[data-live]")) return;
+  if (document.hidden) {
+    // A page that nobody sees keeps no connection: browsers have six for each server.
+    if (stream) stream.close();
+    stream = null;
+  } else if (!stream) {
+    stream = new EventSource("/events");
+    stream.addEventListener("moved", () => htmx.trigger(document.body, "moved"));
+  }
+}
+document.addEventListener("visibilitychange", listen);
+document.addEventListener("DOMContentLoaded", listen);
+
+// Read the verdict out when it has become another one, and not at every step of a bar.
+document.addEventListener("htmx:afterSwap", () => {
+  const verdict = document.querySelector("[data-verdict]");
+  const aloud = document.getElementById("aloud");
+  if (verdict && aloud && aloud.textContent !== verdict.textContent)
+    aloud.textContent = verdict.textContent;
+});
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-copy]");
+  if (!button) return;
+  const text = button.dataset.copy;
+  const done = () => {
+    const before = button.textContent;
+    button.textContent = "Copied";
+    setTimeout(() => { button.textContent = before; }, 1500);
+  };
+  const byHand = () => {
+    // The clipboard is there on HTTPS and loopback alone; elsewhere the text is selected instead.
+    const shown = document.getElementById(button.getAttribute("aria-controls"));
+    if (shown) getSelection().selectAllChildren(shown);
+  };
+  if (navigator.clipboard) navigator.clipboard.writeText(text).then(done, byHand);
+  else byHand();
+});
+
+// A file dropped on the drop zone, or chosen: its name is shown, and sent by the button.
+function chosen(input) {
+  const zone = input.closest("[data-drop]");
+  const name = zone.querySelector("[data-name]");
+  if (input.files.length) name.textContent = input.files[0].name;
+  zone.classList.toggle("full", input.files.length > 0);
+}
+document.addEventListener("change", (event) => {
+  if (event.target.matches("[data-drop] input[type=file]")) chosen(event.target);
+});
+for (const kind of ["dragover", "dragleave", "drop"])
+  document.addEventListener(kind, (event) => {
+    const zone = event.target.closest && event.target.closest("[data-drop]");
+    if (kind !== "dragleave") event.preventDefault();
+    if (!zone) return;
+    zone.classList.toggle("over", kind === "dragover");
+    if (kind !== "drop" || !event.dataTransfer.files.length) return;
+    const input = zone.querySelector("input[type=file]");
+    input.files = event.dataTransfer.files;
+    chosen(input);
+  });

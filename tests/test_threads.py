@@ -1,0 +1,70 @@
+"""Many threads on one database, as in a service that lives long."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from pipeline.engine.database import connect, one_transaction
+
+
+def in_threads(count: int, work: Callable[[int], None]) -> None:
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def test_no_thread_closes_the_connection_that_another_is_using(tmp_path: Path) -> None:
+    connection = connect(f"sqlite:///{tmp_path / 'db.sqlite'}")
+    seen: list[object] = []
+
+    def ask(number: int) -> None:
+        with connection.con.begin() as con:
+            seen.append(con.execute(sa.text("SELECT 1")).scalar())
+
+    with connection.con.begin() as con:
+        con.execute(sa.text("CREATE TABLE t (n INTEGER)"))
+        in_threads(20, ask)
+        con.execute(sa.text("INSERT INTO t VALUES (1)"))
+    assert seen == [1] * 20
+    # Connections of threads that have ended are not kept.
+    in_threads(1, ask)
+    assert len(connection.con.pool._all_conns) <= 2
+    connection.con.dispose()
+
+
+def test_transactions_of_two_threads_do_not_mix(tmp_path: Path) -> None:
+    connection = connect(f"sqlite:///{tmp_path / 'db.sqlite'}")
+    with connection.con.begin() as con:
+        con.execute(sa.text("CREATE TABLE t (n INTEGER)"))
+    first_is_in, second_is_in = threading.Event(), threading.Event()
+
+    def first() -> None:
+        with one_transaction(connection):
+            first_is_in.set()
+            assert second_is_in.wait(60)
+
+    def second() -> None:
+        assert first_is_in.wait(60)
+        with one_transaction(connection):
+            second_is_in.set()
+            thread.join()
+            with connection.con.begin() as con:
+                con.execute(sa.text("INSERT INTO t VALUES (1)"))
+            with connection.con.begin() as con:
+                con.execute(sa.text("INSERT INTO t VALUES (2)"))
+            raise KeyError
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    with pytest.raises(KeyError):
+        second()
+    # Both inserts were one transaction, and the first thread's end has not torn it apart.
+    with connection.con.begin() as con:
+        assert con.execute(sa.text("SELECT count(*) FROM t")).scalar() == 0
+        con.execute(sa.text("INSERT INTO t VALUES (3)"))
+    connection.con.dispose()

@@ -1,0 +1,159 @@
+"""A CSV over HTTP: its faults, its reference, its answer, its ZIP, its end."""
+
+import io
+import zipfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from a_project import Project
+from a_server import HTML, Server, serving
+
+HEADER = "S. No.,Product Name,Input Image Urls\n"
+ENDED = ("completed", "completed_with_errors", "rejected", "failed", "deleted")
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory, pictures: str) -> Iterator[Server]:
+    project = Project(tmp_path_factory.mktemp("jobs") / "shop")
+    project.env["PIPELINE_FETCH_ALLOW"] = "127.0.0.1"
+    project.env["PIPELINE_FETCH_PORTS"] = pictures.rpartition(":")[2]
+    project.env["PIPELINE_FETCH_RETRIES"] = "0"
+    with serving(project, "--no-watch") as server:
+        yield server
+
+
+def hand_in(server: Server, rows: str, name: str = "products.csv") -> str:
+    answer = server.post("/jobs", files={"file": (name, HEADER + rows)})
+    assert answer.status_code == 202, answer.text
+    told = answer.json()
+    assert told["status_url"] == f"/jobs/{told['reference']}"
+    reference: str = told["reference"]
+    return reference
+
+
+def ended(server: Server, reference: str) -> dict:
+    def done() -> dict | None:
+        job = server.get(f"/jobs/{reference}").json()
+        return job if job["state"] in ENDED else None
+
+    return server.until(done)
+
+
+def test_a_csv_goes_in_and_comes_back_answered(shop: Server, pictures: str) -> None:
+    rows = f'1,SKU1,"{pictures}/0.png,{pictures}/1.png"\n2,<b>SKU2</b>,{pictures}/none.png\n'
+    reference = hand_in(shop, rows)
+    job = ended(shop, reference)
+    assert job["state"] == "completed_with_errors"
+    assert job["images"] == {"total": 3, "fetched": 2, "done": 2, "failed": 1}
+    assert job["failures"][0]["number"] == "2"
+    assert "404" in job["failures"][0]["reason"]
+    command = shop.project.cli("job", "status", reference, "--json").json
+    assert {name: job[name] for name in command} == command
+
+    answer = shop.get(job["output_url"])
+    assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+    assert f'filename="{reference}.csv"' in answer.headers["content-disposition"]
+    assert answer.content == (shop.project.output / f"{reference}.csv").read_bytes()
+    failed = shop.get(f"/jobs/{reference}/failed.csv").text
+    assert failed.splitlines() == [HEADER.strip(), f"2,<b>SKU2</b>,{pictures}/none.png"]
+
+    archive = zipfile.ZipFile(io.BytesIO(shop.get(f"/jobs/{reference}/renditions.zip").content))
+    assert archive.testzip() is None
+    folder = shop.project.output / "jobs"
+    assert sorted(archive.read(name) for name in archive.namelist()) == sorted(
+        file.read_bytes() for file in folder.rglob(f"{reference}_*")
+    )
+
+    images = shop.get(f"/images?job={reference}").json()["images"]
+    assert len(images) == 2
+    for image in images:
+        for item in image["renditions"]:
+            assert shop.get(item["url"]).status_code == 200
+        assert shop.get(f"/originals/{image['path']}").status_code == 200
+        shown = shop.get(f"/images/{image['path']}", headers=HTML)
+        assert shown.status_code == 200
+        assert "All of this job" in shown.text
+
+    shown = shop.get(f"/jobs/{reference}", headers=HTML).text
+    assert "Completed, but some images failed" in shown
+    assert "&lt;b&gt;SKU2&lt;/b&gt;" in shown
+    assert "<b>SKU2" not in shown
+    assert reference in shop.get("/jobs", headers=HTML).text
+    assert reference in [job["reference"] for job in shop.get("/jobs").json()["jobs"]]
+
+
+def test_every_fault_of_a_csv_is_told_with_its_line(shop: Server) -> None:
+    before = shop.get("/jobs").json()
+    csv = HEADER + "1,SKU1,no address\n1,,https://www.example.com/a.jpg\n"
+    answer = shop.post("/jobs", files={"file": ("<i>.csv", csv)})
+    assert answer.status_code == 422
+    faults = answer.json()["errors"]
+    assert [(fault["line"], fault["column"]) for fault in faults] == [
+        (2, "Input Image Urls"),
+        (3, "Product Name"),
+        (3, "S. No."),
+    ]
+    assert all(fault["message"] for fault in faults)
+    shown = shop.post("/jobs", files={"file": ("<i>.csv", csv)}, headers=HTML)
+    assert shown.status_code == 422
+    assert "&lt;i&gt;.csv has 3 faults" in shown.text
+    assert '<td class="num">3</td>' in shown.text
+    for files in ({"file": ("a.csv", b"\x00\x01")}, {"file": ("a.csv", b"")}):
+        assert shop.post("/jobs", files=files).status_code == 422
+    assert shop.post("/jobs", files={"other": ("a.csv", csv)}).status_code == 422
+    assert shop.post("/jobs", data={"file": "a.csv"}).status_code == 415
+    answer = shop.post("/jobs", files={"file": ("a.csv", csv)}, data={"webhook": "ftp://x"})
+    assert answer.status_code == 422
+    assert shop.get("/jobs").json() == before
+
+
+def test_a_job_is_found_by_its_number_and_by_nothing_else(shop: Server, pictures: str) -> None:
+    reference = hand_in(shop, f"1,SKU1,{pictures}/2.png\n")
+    found = shop.get("/jobs", params={"reference": f" {reference} "}, headers=HTML)
+    assert (found.status_code, found.headers["location"]) == (303, f"/jobs/{reference}")
+    lost = shop.get("/jobs", params={"reference": "<s>12"}, headers=HTML)
+    assert lost.status_code == 404
+    assert "no job with the number &lt;s&gt;12" in lost.text
+    for wrong in ("12", "x", "%00", f"{reference}0", "..%2f..", "９"):
+        for path in (
+            f"/jobs/{wrong}",
+            f"/jobs/{wrong}/output.csv",
+            f"/jobs/{wrong}/renditions.zip",
+        ):
+            assert shop.get(path).status_code == 404
+        assert shop.client.delete(f"/jobs/{wrong}").status_code == 404
+    assert ended(shop, reference)["state"] == "completed"
+
+
+def test_a_deleted_job_is_gone_with_all_that_came_of_it(shop: Server, pictures: str) -> None:
+    reference = hand_in(shop, f"1,SKU1,{pictures}/3.png\n")
+    url = (
+        ended(shop, reference)
+        and shop.get(f"/images?job={reference}").json()["images"][0]["renditions"][0]["url"]
+    )
+    assert shop.get(url).status_code == 200
+    answer = shop.client.delete(f"/jobs/{reference}")
+    assert answer.status_code in (200, 202)
+    shop.until(lambda: shop.get(url).status_code == 404)
+    assert shop.get(f"/jobs/{reference}").json()["state"] == "deleted"
+    assert shop.get(f"/jobs/{reference}/output.csv").status_code == 409
+    by_form = shop.post(f"/jobs/{reference}/delete", headers=HTML)
+    assert (by_form.status_code, by_form.headers["location"]) == (303, "/jobs")
+
+
+def test_images_are_asked_for_again_when_a_person_wants_it(shop: Server, pictures: str) -> None:
+    reference = hand_in(shop, f"1,SKU1,{pictures}/0.png\n")
+    ended(shop, reference)
+    assert shop.post(f"/jobs/{reference}/refresh").json() == {"asked": 1}
+    assert ended(shop, reference)["state"] == "completed"
+
+
+def test_of_many_at_a_time_none_is_lost(shop: Server, pictures: str) -> None:
+    with ThreadPoolExecutor(16) as pool:
+        references = list(
+            pool.map(lambda n: hand_in(shop, f"{n},SKU,{pictures}/{n % 4}.png\n"), range(32))
+        )
+    assert len(set(references)) == 32
+    for reference in references:
+        assert ended(shop, reference)["state"] == "completed"
