@@ -40,7 +40,6 @@ catalog = Catalog(
 steps = Pipeline(
     [
         LoadRecipes(output="recipes", settings=settings),
-        LoadJobRecipes(output="job_recipes", settings=settings),
         Scan(output="input_images", suffixes=ORIGINAL_SUFFIXES, settings=settings),
         Render(
             originals="input_images",
@@ -51,6 +50,7 @@ steps = Pipeline(
             settings=settings,
         ),
         ScanCsvs(settings=settings),
+        LoadJobRecipes(output="job_recipes", settings=settings),
         ReadCsvs(output="csv_rows", images="fetched_images", settings=settings),
         Fetch(rows="csv_rows", output="fetched_images", settings=settings),
         RenderJobs(

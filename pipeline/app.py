@@ -7,10 +7,12 @@ from typing import TypeVar
 from datapipe.compute import Catalog, ComputeStep, DatapipeApp, Pipeline
 from datapipe.store.database import DBConn
 
+from pipeline.engine.database import make_tables
 from pipeline.engine.plane import data_store
 from pipeline.engine.recipe_step import LoadRecipesStep
 from pipeline.engine.render_step import RenderStep
 from pipeline.engine.scan import ScanStep
+from pipeline.engine.state import StateBook
 from pipeline.jobs.steps import AnswerStep, FetchStep
 from pipeline.settings import Settings
 
@@ -27,6 +29,18 @@ class Lockstep(DatapipeApp):
         self.settings = settings
         self.connection = connection
         self.answer.render = self.renders[-1]
+        self._has_tables = False
+
+    def make_tables(self) -> None:
+        """Make the tables that are missing, once a process: a question to a new database is no
+        error.
+
+        Raises:
+            DatabaseError: they are of another layout.
+        """
+        if not self._has_tables:
+            make_tables(self.connection, StateBook(self.connection))
+            self._has_tables = True
 
     @property
     def scan(self) -> ScanStep:

@@ -57,6 +57,9 @@ class FetchSettings:
     redirects: int
     retries: int
     backoff_s: float
+    retry_after_max_s: float
+    host_wait_max_s: float
+    host_faults: int
     proxy: str | None = field(repr=False)
 
 
@@ -170,6 +173,9 @@ def _fetch_settings(read: _Read) -> FetchSettings:
         redirects=read("FETCH_REDIRECTS", "5", _whole(0, 20, "redirects, as 5")),
         retries=read("FETCH_RETRIES", "3", _whole(0, 20, "retries, as 3")),
         backoff_s=read("FETCH_BACKOFF_S", "0.5", _seconds_or_none),
+        retry_after_max_s=read("FETCH_RETRY_AFTER_MAX_S", "120", _seconds_or_none),
+        host_wait_max_s=read("FETCH_HOST_WAIT_MAX_S", "600", _seconds_or_none),
+        host_faults=read("FETCH_HOST_FAULTS", "20", _whole(1, 10**6, "URLs, as 20")),
         proxy=read("FETCH_PROXY", "", _web_address) or None,
     )
 
@@ -284,7 +290,7 @@ def _seconds_or_none(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value <= 3_600:
-        raise ValueError("give seconds from 0 to 3600, as 0.5")
+        raise ValueError("give seconds from 0 to 3600, as 5")
     return value
 
 

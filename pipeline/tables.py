@@ -19,15 +19,19 @@ from __future__ import annotations
 import enum
 import random
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import pandas as pd
 import sqlalchemy as sa
+from datapipe.sql_util import sql_apply_idx_filter_to_table
 from datapipe.store.database import DBConn, TableStoreDB
-from datapipe.types import DataDF, HashDF
+from datapipe.types import DataDF, HashDF, IndexDF
 
 # Raise it with every change of a column, and teach `engine.database` the way from the old one.
 LAYOUT_VERSION = 1
+
+# Keys of one statement, times two or three columns: below SQLite's 32,766 variables.
+DELETED_AT_ONCE = 2_000
 
 # Keys are compared byte by byte on every database: the scan walks the folder in this very order.
 Key = sa.String().with_variant(sa.String(collation="C"), "postgresql")
@@ -82,6 +86,17 @@ class TrackedTable(TableStoreDB):
         """Insert or update rows; nothing happens for an empty frame."""
         insert_or_update(self.dbconn, self.data_table, self.primary_keys, self.data_keys, df)
 
+    def delete_rows(self, idx: IndexDF) -> None:
+        """Delete the rows of these keys; nothing happens for none."""
+        for start in range(0, len(idx), DELETED_AT_ONCE):
+            chunk = cast(IndexDF, idx.iloc[start : start + DELETED_AT_ONCE])
+            statement = narrowed(sa.delete(self.data_table), self.data_table.c, chunk)
+            statement = sql_apply_idx_filter_to_table(
+                statement, self.data_table, self.primary_keys, chunk
+            )
+            with self.dbconn.con.begin() as con:
+                con.execute(statement)
+
     def hash_rows(self, df: DataDF) -> HashDF:
         """A random number for each row, which says: changed.
 
@@ -92,6 +107,21 @@ class TrackedTable(TableStoreDB):
         keys = df[self.hash_keys].copy()
         keys["hash"] = [random.getrandbits(32) - (1 << 31) for _ in range(len(df))]
         return HashDF(keys)
+
+
+StatementT = TypeVar("StatementT", bound=sa.Select[Any] | sa.Delete)
+
+
+def narrowed(
+    statement: StatementT, columns: sa.ColumnCollection[str, Any], idx: IndexDF
+) -> StatementT:
+    """``statement``, for the values of the first key in ``idx`` alone.
+
+    It changes no answer of a statement that names whole keys. But SQLite finds no index for a list
+    of pairs, and would read the whole table for each.
+    """
+    first = idx.columns[0]
+    return cast(StatementT, statement.where(columns[first].in_(idx[first].unique().tolist())))
 
 
 def insert_or_update(
@@ -173,11 +203,12 @@ def csv_rows_columns() -> list[sa.Column[Any]]:
     """One product. ``number`` is its S. No.; ``urls`` a JSON list.
 
     Neither its line nor its other cells are here: a row added above would change every row below.
-    Both are in the copy of the CSV, which the answer is written from.
+    Both are in the copy of the CSV, which the answer is written from. The number stands first in the
+    key: many rows are looked up at once by their numbers, few jobs have the same.
     """
     return [
-        sa.Column("reference", Key, primary_key=True),
         sa.Column("number", Key, primary_key=True),
+        sa.Column("reference", Key, primary_key=True, index=True),
         sa.Column("name", sa.String, nullable=False),
         sa.Column("urls", sa.String, nullable=False),
     ]
@@ -209,9 +240,10 @@ def jobs_table(metadata: sa.MetaData) -> sa.Table:
 
     ``source`` is ``submitted``, or the key of the CSV below ``input/``, whose stat and content
     (``csv_sha256``) were those given when it was last read. Times are Unix times in seconds.
-    ``total``, ``fetched``, ``done`` and ``failed`` count images; ``failed_told`` those that a run
-    has told of by its exit code. ``made_for`` holds the settings that the answer was written with.
-    ``cleared``: nothing of a deleted job is left.
+    ``total``, ``fetched``, ``done`` and ``failed`` count images. ``made_for`` holds the settings
+    that the answer was written with.
+    ``ask_again``: the next run asks for all of its URLs again. ``cleared``: nothing of a deleted
+    job is left.
     """
     return _plain_table(
         "jobs",
@@ -230,7 +262,6 @@ def jobs_table(metadata: sa.MetaData) -> sa.Table:
         sa.Column("fetched", sa.BigInteger, nullable=False, default=0),
         sa.Column("done", sa.BigInteger, nullable=False, default=0),
         sa.Column("failed", sa.BigInteger, nullable=False, default=0),
-        sa.Column("failed_told", sa.BigInteger, nullable=False, default=0),
         sa.Column("faults", sa.String, nullable=True),
         sa.Column("csv_sha256", sa.String, nullable=True),
         sa.Column("size_bytes", sa.BigInteger, nullable=True),
@@ -242,6 +273,7 @@ def jobs_table(metadata: sa.MetaData) -> sa.Table:
         sa.Column("webhook", sa.String, nullable=True),
         sa.Column("webhook_state", sa.String, nullable=True),
         sa.Column("webhook_reason", sa.String, nullable=True),
+        sa.Column("ask_again", sa.Boolean, nullable=False, default=False),
         sa.Column("cleared", sa.Boolean, nullable=False, default=False),
     )
 
@@ -249,7 +281,8 @@ def jobs_table(metadata: sa.MetaData) -> sa.Table:
 def csv_urls_table(metadata: sa.MetaData) -> sa.Table:
     """``csv_urls``: each URL of each row, in full in ``fetches``.
 
-    ``stem`` is the path of its image in ``fetched_images``, but for the suffix.
+    ``stem`` is the path of its image in ``fetched_images``, but for the suffix. ``told``: a run has
+    told by its exit code that the image failed.
     """
     return _plain_table(
         "csv_urls",
@@ -259,6 +292,7 @@ def csv_urls_table(metadata: sa.MetaData) -> sa.Table:
         sa.Column("sequence", sa.BigInteger, primary_key=True, autoincrement=False),
         sa.Column("url_key", Key, nullable=False, index=True),
         sa.Column("stem", sa.String, nullable=False),
+        sa.Column("told", sa.Boolean, nullable=False, default=False),
     )
 
 

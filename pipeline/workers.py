@@ -23,7 +23,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,7 +103,7 @@ class Workers:
         self.lost = 0
         self._setup = setup
         self._timeout_s = timeout_s
-        self._pool: ProcessPool | None = None
+        self._pool: Future[ProcessPool] | None = None
         self._done: queue.SimpleQueue[tuple[Task, Future[Outcome]]] = queue.SimpleQueue()
         self._exits = contextlib.ExitStack()
         self.waiting = 0
@@ -111,14 +111,16 @@ class Workers:
     def warm_up(self) -> None:
         """Start the processes, so that they load while the scan goes on; harmless if done."""
         if self._pool is None:
-            pool = self._start()
-            for _ in range(self.count):
-                pool.schedule(_ready)
+            # In a thread: the fork server is waited for until it has loaded what it preloads.
+            with_a_thread = ThreadPoolExecutor(1)
+            self._pool = with_a_thread.submit(self._start)
+            with_a_thread.shutdown(wait=False)
 
     def submit(self, task: Task) -> None:
         """Hand one task to the pool; its end is given by :meth:`next_outcome`."""
-        pool = self._pool or self._start()
-        future = pool.schedule(_work, args=(task,), timeout=self._timeout_s)
+        self.warm_up()
+        assert self._pool is not None
+        future = self._pool.result().schedule(_work, args=(task,), timeout=self._timeout_s)
         self.waiting += 1
         future.add_done_callback(lambda done: self._done.put((task, done)))
 
@@ -157,8 +159,9 @@ class Workers:
 
     def close(self) -> None:
         """Stop all workers, also those at work; no process is left."""
-        pool, self._pool = self._pool, None
-        if pool is not None:
+        starting, self._pool = self._pool, None
+        if starting is not None and starting.exception() is None:
+            pool = starting.result()
             pool.stop()  # type: ignore[no-untyped-call]
             pool.join()
         self._exits.close()
@@ -175,13 +178,15 @@ class Workers:
         self._exits.enter_context(_main_module_not_loaded_again())
         if method == "forkserver":
             _start_fork_server()
-        self._pool = ProcessPool(
+        pool = ProcessPool(
             max_workers=self.count,
             context=context,
             initializer=_initialize,
             initargs=(self._setup,),
         )
-        return self._pool
+        for _ in range(self.count):
+            pool.schedule(_ready)
+        return pool
 
 
 def _start_fork_server() -> None:

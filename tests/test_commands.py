@@ -65,6 +65,7 @@ def test_status_counts_by_recipe(shop: Project) -> None:
             "half": {"ok": 1, "failed": 1, "pending": 0},
             "thumb": {"ok": 1, "failed": 1, "pending": 0},
         },
+        "jobs": {},
     }
     assert shop.cli("status").code == 0
     assert shop.cli("status", "--check").code == 1
@@ -83,6 +84,7 @@ def test_status_of_a_new_project_is_no_error(project: Project) -> None:
         "failed": 0,
         "pending": 0,
         "recipes": {},
+        "jobs": {},
     }
     assert project.cli("errors", "--json").json == []
     assert project.cli("verify").code == 0

@@ -29,7 +29,7 @@ def test_nothing_is_written_and_no_worker_is_started(
     def refuse(self: Workers) -> None:
         raise AssertionError("a worker was started")
 
-    monkeypatch.setattr(Workers, "_start", refuse)
+    monkeypatch.setattr(Workers, "warm_up", refuse)
     watching = sqlite3.connect(project.root / "db.sqlite")
     # Changes by any other connection move this number.
     version = watching.execute("PRAGMA data_version").fetchone()
@@ -56,6 +56,45 @@ def test_the_statements_of_a_run_with_no_change_only_read(project: Project) -> N
     finally:
         sa.event.remove(sa.Engine, "before_cursor_execute", note)
     assert set(statements) <= {"SELECT", "PRAGMA"}
+
+
+def test_few_changes_ask_for_their_own_keys_alone(project: Project) -> None:
+    import sqlalchemy as sa
+
+    for number in range(30):
+        project.add(f"{number % 3}/{number}.jpg")
+    project.run()
+    project.add("0/3.jpg", seed=99)
+    project.add("new.jpg", seed=98)
+    (project.input / "1/4.jpg").unlink()
+    looks: list[str] = []
+    plans: list[str] = []
+
+    def note(
+        con: sa.Connection, cursor: sqlite3.Cursor, statement: str, parameters: tuple, *rest: object
+    ) -> None:
+        if "_kind" in statement:
+            looks.append("some" if "input_images_meta.path IN" in statement else "all")
+        names_keys = "IN (?" in statement or "IN (VALUES" in statement
+        if names_keys and isinstance(parameters, tuple):
+            asked = con.connection.cursor()
+            asked.execute("EXPLAIN QUERY PLAN " + statement, parameters)
+            plans.extend(row[3] for row in asked.fetchall())
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", note)
+    try:
+        report = project.run()
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", note)
+    assert report["originals"] == {"new": 1, "changed": 1, "removed": 1, "unchanged": 28}
+    assert report["renditions"]["rendered"] == 4
+    assert report["renditions"]["deleted"] == 2
+    project.assert_in_step()
+    # One look beside the scan, one at what the scan found; its pages are kept.
+    assert sorted(looks) == ["all", "some"]
+    # Each is found by an index: no statement about some keys reads a whole table.
+    whole = [plan for plan in plans if plan.startswith("SCAN ") and "CONSTANT ROW" not in plan]
+    assert [plan for plan in whole if "recipes" not in plan] == []
 
 
 def test_a_file_costs_one_stat(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

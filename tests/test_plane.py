@@ -32,6 +32,8 @@ STOOD_IN_FOR = {
     SQLTransformMeta._build_changed_idx_sql: "63137ad0c65d2bcc",
     SQLTransformMeta.mark_rows_processed_success: "c5fad273ec92484e",
     SQLTableMeta.update_rows: "05b89f5ab1035614",
+    SQLTableMeta._build_metadata_query: "1612410a065adfe3",
+    TableStoreDB.delete_rows: "9988be899fbe090c",
     TableStoreDB.update_rows: "4c6a4254500d9ef7",
     TableStore.hash_rows: "de1ece58deb2f7d0",
     DataTable.store_chunk: "624fdfb1931d7d0c",

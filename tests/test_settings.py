@@ -177,3 +177,34 @@ def test_a_typo_in_dot_env_is_named_with_what_was_meant(tmp_path: Path) -> None:
 
 def test_a_variable_of_another_program_is_let_be(tmp_path: Path) -> None:
     assert load_settings({"PIPELINE_ID": "77"}, tmp_path).workers >= 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("JOB_RECIPES", " , ", "names of recipes"),
+        ("JOB_MAX_ROWS", "0", "whole number from 1"),
+        ("PUBLIC_URL", "img.example", "begins with https://"),
+        ("WEBHOOK_URL", "ftp://x", "begins with https://"),
+        ("FETCH_ALLOW", "10.0.0.1/8", "neither a host"),
+        ("FETCH_PORTS", "80,http", "ports from 1 to 65535"),
+        ("FETCH_RATE", "-1", "requests a second"),
+        ("FETCH_RETRIES", "21", "whole number from 0 to 20"),
+        ("FETCH_BACKOFF_S", "soon", "seconds from 0"),
+    ],
+)
+def test_a_wrong_setting_of_jobs_is_named_with_what_to_give(
+    tmp_path: Path, name: str, value: str, said: str
+) -> None:
+    with pytest.raises(SettingsError, match=f"PIPELINE_{name}=.*{said}"):
+        load_settings({f"PIPELINE_{name}": value}, tmp_path)
+
+
+def test_secrets_do_not_stand_in_the_settings_that_a_log_may_show(tmp_path: Path) -> None:
+    settings = load_settings(
+        {"PIPELINE_WEBHOOK_SECRET": "between us", "PIPELINE_FETCH_PROXY": "http://me:word@proxy"},
+        tmp_path,
+    )
+    assert settings.jobs.webhook_secret == "between us"
+    assert "between us" not in repr(settings)
+    assert "word" not in repr(settings)

@@ -14,10 +14,8 @@ from PIL import Image
 
 from benchmarks.peers.worker import Task, in_processes, save_options
 
-# Lockstep's own rule (docs/pixels.md): twice the largest rendition, or exactly the half of an
-# original that is not small.
-OVERSAMPLING = 2
-HALVED_BY_DECODER_PX = 2_000_000
+# Lockstep's own rule (docs/pixels.md): 1.5 times the largest rendition, or exactly the half.
+OVERSAMPLING = 1.5
 _RESIZER = Resizer()
 _LANCZOS = ResizeAlg.convolution(FilterType.lanczos3)
 
@@ -27,8 +25,7 @@ def divisor(src: tuple[int, int], renditions: list[tuple[int, int]]) -> int:
     largest = (max(width for width, _ in renditions), max(height for _, height in renditions))
     for candidate in (8, 4, 2):  # the scales Pillow lets libjpeg decode at; sides are rounded up
         decoded = (-(-src[0] // candidate), -(-src[1] // candidate))
-        is_half = candidate == 2 and decoded == largest
-        if is_half and src[0] * src[1] >= HALVED_BY_DECODER_PX:
+        if candidate == 2 and decoded == largest:
             return candidate
         if all(have >= OVERSAMPLING * want for have, want in zip(decoded, largest, strict=True)):
             return candidate

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from datapipe.run_config import RunConfig
@@ -24,6 +24,9 @@ from pipeline.engine.walk import CSV_SUFFIXES, Passed
 from pipeline.errors import SettingsError
 from pipeline.settings import Settings, check_folders
 from pipeline.workers import Workers, WorkerSetup
+
+# Asking for so many keys is still quicker than asking for all: SQLite looks each up by its index.
+MOST_TOUCHED = 1_000
 
 
 @dataclass(frozen=True)
@@ -55,14 +58,35 @@ class Run(RunConfig):
     last_write_ts: float = 0.0
     # When this run began to look, by its own clock: what has a later time was found by it.
     began_ts: float = 0.0
+    # Paths of the originals whose rows this run has written; `None` where they are too many to
+    # list, or where recipes moved, which touches all.
+    touched: set[str] | None = field(default_factory=set)
+    # The same of the images of jobs.
+    touched_images: set[str] | None = field(default_factory=set)
     # A run before this one was cut off: what is pending may lie half done in the output folder.
     recovering: bool = False
     # What the scan passed over; folders that could not be read, also in later steps. CSVs are put
     # aside there for the jobs.
     passed: Passed = field(default_factory=lambda: Passed(aside_suffixes=CSV_SUFFIXES))
     scanned: bool = False
+    # Whether there is any job; None until a step has looked. Without one, no step of jobs works.
+    has_jobs: bool | None = None
     # What begins when the lock has been given back, in threads: no run shall wait for it.
     afterwards: list[Callable[[], threading.Thread]] = field(default_factory=list)
+
+    def touch(self, paths: Iterable[str]) -> None:
+        """Note originals whose rows are being written, as long as they are few."""
+        self.touched = _with(self.touched, paths)
+
+    def touch_images(self, paths: Iterable[str]) -> None:
+        """The same for images of jobs."""
+        self.touched_images = _with(self.touched_images, paths)
+
+
+def _with(touched: set[str] | None, paths: Iterable[str]) -> set[str] | None:
+    if touched is not None:
+        touched.update(paths)
+    return None if touched is None or len(touched) > MOST_TOUCHED else touched
 
 
 @contextlib.contextmanager

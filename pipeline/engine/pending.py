@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
+import pandas as pd
 import sqlalchemy as sa
 from datapipe.datatable import DataTable
+from datapipe.types import IndexDF
 
 from pipeline.engine.ahead import Ahead
 from pipeline.engine.plane import FOUND_TS, FRESH, KIND, LinearTransformMeta
@@ -86,6 +88,15 @@ class Pending:
         """The table of recipes."""
         return _data(self.recipes)
 
+    @property
+    def is_ok(self) -> sa.ColumnElement[bool]:
+        """Whether a rendition is in step, as a condition beside one on a column with an index.
+
+        Nearly all are, which SQLite does not know: given the column itself, it would take the
+        index of states and read them all.
+        """
+        return self.table.c.state + "" == State.OK.value
+
     def look_ahead(self) -> None:
         """Begin to ask, in a thread, what is pending now.
 
@@ -101,15 +112,17 @@ class Pending:
             self._ahead.close()
             self._ahead = None
 
-    def counts(self, everything: bool = False, as_looked_ahead: bool = False) -> dict[int, int]:
+    def counts(
+        self, everything: bool = False, touched: Collection[str] | None = None
+    ) -> dict[int, int]:
         """How many renditions are pending of each kind; empty where all is in step.
 
         Costs one linear query where no more than a page is pending, and keeps that page.
-        ``as_looked_ahead``: no row was written since :meth:`look_ahead`, so its answer holds.
+        ``touched`` are the originals whose rows were written since :meth:`look_ahead`: for all
+        others its answer holds, and only they are asked for again. ``None``: all are.
         """
-        if as_looked_ahead and self._ahead is not None and not everything:
-            rows = self._ahead.result()
-        else:
+        rows = None if everything or touched is None else self._looked_ahead(touched)
+        if rows is None:
             rows = self._fetch(self._first_query(everything))
         self.end_look_ahead()
         self._first_look = (everything, rows) if len(rows) <= PAGE_ROWS else None
@@ -123,6 +136,18 @@ class Pending:
         with self.meta.dbconn.con.begin() as con:
             found = con.execute(sa.select(kind, sa.func.count()).group_by(kind)).all()
         return {row[0]: row[1] for row in found}
+
+    def _looked_ahead(self, touched: Collection[str]) -> list[Rendition] | None:
+        """The answer of the look ahead, brought up to date; ``None`` if there is none, or half."""
+        if self._ahead is None:
+            return None
+        rows = self._ahead.result()
+        if len(rows) > PAGE_ROWS:
+            return None
+        if touched:
+            rows = [row for row in rows if row.path not in touched]
+            rows += self._fetch(self._query(paths=touched))
+        return rows
 
     def look_again(self) -> None:
         """Forget the first look: the pages to come are asked for anew."""
@@ -154,6 +179,11 @@ class Pending:
 
     def sizes_fresh(self) -> set[int]:
         """Sizes, in bytes, of new and changed originals: one that is gone may only have moved."""
+        if self._first_look:
+            rows = self._first_look[1]
+            return {
+                row.now_bytes for row in rows if row.kind == FRESH and row.now_bytes is not None
+            }
         changed = self.meta.changed_sql().subquery("changed")
         originals = self.original_table
         query = (
@@ -176,7 +206,7 @@ class Pending:
         size, path = self.table.c.original_bytes, self.table.c.path
         query = (
             sa.select(size, sa.func.min(path), sa.func.max(path))
-            .where(size.in_(counted), self.table.c.state == State.OK.value)
+            .where(size.in_(counted), self.is_ok)
             .group_by(size)
         )
         with self.meta.dbconn.con.begin() as con:
@@ -189,9 +219,14 @@ class Pending:
         return self._query(everything).limit(PAGE_ROWS + 1)
 
     def _query(
-        self, everything: bool = False, kind: int | None = None, after: str | None = None
+        self,
+        everything: bool = False,
+        kind: int | None = None,
+        after: str | None = None,
+        paths: Collection[str] | None = None,
     ) -> sa.Select[Any]:
-        changed = self.meta.changed_sql(everything=everything).subquery("changed")
+        only = None if paths is None else IndexDF(pd.DataFrame({"path": list(paths)}))
+        changed = self.meta.changed_sql(only, everything=everything).subquery("changed")
         originals, renditions = _data(self.originals), self.table
         query = (
             sa.select(

@@ -8,8 +8,11 @@ What stands in for a part of datapipe-core 0.15.0, and why:
 ``LinearTransformMeta.mark_rows_processed_success``, ``TrackedTableMeta.update_rows``
     (``meta/sql_meta.py`` 598-655 and 285-303) One statement of all rows, compiled anew at each
     call.
-``TrackedTable`` in ``pipeline.tables`` (``store/database.py`` 225-245)
-    The same; and ``store/table_store.py`` 52-58, which hashes row by row.
+``TrackedTableMeta._build_metadata_query`` (``meta/sql_meta.py`` 138-151), and
+``TrackedTable.delete_rows`` (``store/database.py`` 224-233)
+    They ask for pairs of keys, for which SQLite reads the whole table.
+``TrackedTable`` in ``pipeline.tables`` (``store/database.py`` 235-255)
+    As ``update_rows`` above; and ``store/table_store.py`` 52-58, which hashes row by row.
 ``one_transaction`` in ``pipeline.engine.database``
     ``datatable.py`` 56-128 writes a row and its meta in two transactions.
 
@@ -31,7 +34,7 @@ from datapipe.run_config import RunConfig
 from datapipe.store.database import DBConn
 from datapipe.types import IndexDF, MetadataDF
 
-from pipeline.tables import insert_or_update
+from pipeline.tables import insert_or_update, narrowed
 
 # Why a row is to be processed, in the order of urgency. A change of the first input (an original)
 # is fresh; a change of no more than a later one (a recipe) is backlog.
@@ -42,7 +45,13 @@ FOUND_TS = "_found_ts"
 
 
 class TrackedTableMeta(SQLTableMeta):
-    """Upstream's table meta, written by one prepared statement."""
+    """Upstream's table meta, written by one prepared statement and read by an index."""
+
+    def _build_metadata_query(
+        self, sql: Any, idx: IndexDF | None = None, include_deleted: bool = False
+    ) -> Any:
+        query = super()._build_metadata_query(sql, idx, include_deleted)
+        return query if idx is None else narrowed(query, self.sql_table.c, idx)
 
     def update_rows(self, df: MetadataDF) -> None:
         """Insert or update meta rows; nothing happens for an empty frame."""
@@ -103,8 +112,11 @@ class LinearTransformMeta(SQLTransformMeta):
         )
         if filters_idx is not None:
             names = [name for name in filters_idx.columns if name in keys]
-            wanted = list(filters_idx[names].itertuples(index=False, name=None))
-            query = query.where(sa.tuple_(*[keys[name] for name in names]).in_(wanted))
+            if len(names) == 1:  # SQLite uses no index for a tuple of one
+                query = query.where(keys[names[0]].in_(filters_idx[names[0]].tolist()))
+            else:
+                wanted = list(filters_idx[names].itertuples(index=False, name=None))
+                query = query.where(sa.tuple_(*[keys[name] for name in names]).in_(wanted))
         for key, value in (run_config.filters if run_config else {}).items():
             if key in keys:
                 query = query.where(keys[key] == value)

@@ -147,12 +147,12 @@ class Publisher:
 
     def known_content(self, digests: Sequence[str | None]) -> set[str]:
         """Those of ``digests`` (SHA-256) of which a rendition is there, in any state of repair."""
-        column, state = self.pending.table.c.sha256, self.pending.table.c.state
+        column = self.pending.table.c.sha256
         known: set[str] = set()
         with self.meta.dbconn.con.begin() as con:
             for start in range(0, len(digests), CHUNK_ROWS):
                 chunk = digests[start : start + CHUNK_ROWS]
-                query = sa.select(column).where(column.in_(chunk), state == State.OK.value)
+                query = sa.select(column).where(column.in_(chunk), self.pending.is_ok)
                 known.update(con.execute(query.distinct()).scalars())
         return known
 
@@ -204,7 +204,7 @@ class Publisher:
             query = sa.select(table).where(
                 table.c.sha256 == sha256,
                 table.c.recipe == recipe,
-                table.c.state == State.OK.value,
+                self.pending.is_ok,
                 table.c.fingerprint == self.fingerprints[recipe],
                 table.c.renderer == RENDERER_VERSION,
             )

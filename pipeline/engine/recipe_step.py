@@ -86,8 +86,13 @@ class LoadRecipesStep(ComputeStep):
             written = [recipes[name] for name in (*difference.added, *difference.changed)]
             if not written and not difference.removed:
                 return
+            self.touch_all(run)
             with one_transaction(ds.meta_dbconn):
                 self._write(written, difference.removed, run)
+
+    def touch_all(self, run: Run) -> None:
+        """Note that every original has something to do, or may have."""
+        run.touched = None
 
     def wanted(self) -> dict[str, Recipe]:
         """The recipes that the table is to hold.

@@ -75,6 +75,10 @@ class RenderStep(BaseBatchTransformStep):
         """Where the counts go."""
         return run.report
 
+    def touched(self, run: Run) -> set[str] | None:
+        """Originals whose rows the run has written; ``None``: too many to list."""
+        return run.touched
+
     def settled(self, paths: Collection[str]) -> None:
         """Told the paths of each batch, inside the transaction that records it."""
 
@@ -135,7 +139,7 @@ class _Rendering:
         self.publisher.finish()
 
     def _bring_in_step(self) -> None:
-        counts = self.pending.counts(as_looked_ahead=not self.run.clock.has_written)
+        counts = self.pending.counts(touched=self.step.touched(self.run))
         if not counts:
             return
         self.publisher.begin()

@@ -204,7 +204,9 @@ class Report:
             return "nothing was written: this was a dry run"
         if self.pending:
             return "not yet in step: some originals changed while they were read; run again"
-        if self.failed:
+        if self.jobs.active:
+            return "not yet in step: jobs are still to do; run again"
+        if self.is_bad:
             return "in step, except for what failed in this run"
         if self.failed_before:
             return "in step, except for what failed before (`datapipe errors`)"

@@ -14,6 +14,7 @@ from pipeline.engine.database import explain_database_error
 from pipeline.engine.files import clear_temporary
 from pipeline.engine.progress import Progress
 from pipeline.engine.recovery import recover
+from pipeline.engine.render_step import RenderStep
 from pipeline.engine.report import Report
 from pipeline.engine.state import INTERRUPTED
 from pipeline.engine.status import count_states
@@ -40,7 +41,9 @@ def run_once(
                 app.fetch.recover(run)
             try:
                 if steps is None:
-                    app.render.pending.look_ahead()
+                    run.has_jobs = app.answer.book.any()
+                    for step in app.renders if run.has_jobs else app.renders[:1]:
+                        step.pending.look_ahead()
                 run_steps(app.ds, app.steps if steps is None else steps, run_config=run)
             except BaseException:
                 # No worker may write after we have cleared up.
@@ -48,7 +51,8 @@ def run_once(
                 clear_temporary(app.settings.output_dir)
                 raise
             finally:
-                app.render.pending.end_look_ahead()
+                for step in app.renders:
+                    step.pending.end_look_ahead()
             if run.workers.lost:
                 clear_temporary(app.settings.output_dir)
             report = run.report
@@ -56,7 +60,7 @@ def run_once(
                 # That of an earlier run stays until a whole run has mended all it left.
                 run.book.set(INTERRUPTED, None)
             if steps is None:
-                report.warnings += _folders_gone(app)
+                report.warnings += _folders_gone(app.renders if run.has_jobs else app.renders[:1])
             report.jobs.count_renditions(run.job_report)
             states = count_states(app.render.pending)
             report.in_step = states.get(State.OK, 0)
@@ -69,15 +73,16 @@ def run_once(
     return report
 
 
-def _folders_gone(app: Lockstep) -> list[str]:
+def _folders_gone(renders: Sequence[RenderStep]) -> list[str]:
     """Warn of recipes whose whole folder is gone; a run looks at no single rendition.
 
     Nothing is made again unasked: the disk with the renditions may only not be mounted.
     """
     warnings = []
-    for step in app.renders:
+    for step in renders:
         table, recipes = step.pending.table, step.pending.recipe_table
-        with app.connection.con.begin() as con:
+        connection = step.pending.meta.dbconn
+        with connection.con.begin() as con:
             names = con.execute(sa.select(recipes.c.recipe)).scalars().all()
         for name in names:
             folder = step.output_dir / name
@@ -86,7 +91,7 @@ def _folders_gone(app: Lockstep) -> list[str]:
             made = sa.select(table.c.path).where(
                 table.c.recipe == name, table.c.state == State.OK.value
             )
-            with app.connection.con.begin() as con:
+            with connection.con.begin() as con:
                 if con.execute(made.limit(1)).first() is not None:
                     warnings.append(
                         f"{folder}: the folder is gone with all its renditions; mount its disk, "

@@ -229,7 +229,9 @@ class ScanStep(ComputeStep):
         if not allowed:
             refuse_too_many(difference, self.settings.max_removed_percent, folder)
         for start in range(0, len(difference.removed), CHUNK_ROWS):
-            gone = pd.DataFrame({"path": difference.removed[start : start + CHUNK_ROWS]})
+            paths = difference.removed[start : start + CHUNK_ROWS]
+            run.touch(paths)
+            gone = pd.DataFrame({"path": paths})
             with one_transaction(run.connection):
                 self.table.delete_by_idx(IndexDF(gone), now=run.clock.now())
                 run.clock.remember()
@@ -246,6 +248,7 @@ class ScanStep(ComputeStep):
 
     def _store(self, waiting: list[Found], run: Run) -> None:
         if waiting:
+            run.touch(file.path for file in waiting)
             rows = frame([file._asdict() for file in waiting], Found._fields)
             with one_transaction(run.connection):
                 self.table.store_chunk(rows, now=run.clock.now())

@@ -63,8 +63,6 @@ class Clock:
     def __init__(self, book: StateBook) -> None:
         self._book = book
         self.last = float(book.get(CLOCK) or 0.0)
-        # Whether this run has written a row that holds a time.
-        self.has_written = False
 
     def now(self) -> float:
         """A time later than every time that was given before."""
@@ -74,7 +72,6 @@ class Clock:
 
     def remember(self) -> None:
         """Write the last time given; call it with every batch of rows that holds one."""
-        self.has_written = True
         self._book.set(CLOCK, repr(self.last))
 
 

@@ -51,10 +51,7 @@ from pipeline.recipes import Recipe
 # An APNG moves as `keep`; asked for by name, a PNG is a still.
 _MOVING_FORMATS = frozenset(["keep", "webp", "gif"])
 # Times the rendition's size: below it, what libjpeg's own reduction costs shows (docs/pixels.md).
-_DECODE_AT_LEAST = 2
-# Small originals are sharp to the pixel: libjpeg's halving costs them most (1 dB), and their whole
-# decoding least. From 2 megapixels on, whole decoding would cost time and gain 0.1 dB.
-_HALVED_BY_DECODER_PX = 2_000_000
+_DECODE_AT_LEAST = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +138,8 @@ def _working_pixels(image: Image.Image, original: Original) -> tuple[Image.Image
 def _shrink(original: Original, frames: Sequence[Frame]) -> int:
     """Return the scale 1/n to decode at: the smallest at which every rendition is at its best.
 
-    That is twice the largest rendition, or exactly its size when it is half of an original that
-    is not small: libjpeg's own halving costs half a decibel (docs/pixels.md).
+    That is one and a half times the largest rendition, or exactly its size where it is half of the
+    original: libjpeg's own halving costs a third of a decibel (docs/pixels.md).
     """
     if original.format != "jpeg":
         return 1
@@ -152,7 +149,7 @@ def _shrink(original: Original, frames: Sequence[Frame]) -> int:
         if min(width, height) < shrink:
             continue  # libjpeg is asked by size, and cannot be asked for less than a pixel
         reduced = -(-width // shrink), -(-height // shrink)
-        if shrink == 2 and needed == reduced and width * height >= _HALVED_BY_DECODER_PX:
+        if shrink == 2 and needed == reduced:
             return 2
         if all(have >= _DECODE_AT_LEAST * need for have, need in zip(reduced, needed, strict=True)):
             return shrink

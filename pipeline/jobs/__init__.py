@@ -1,6 +1,30 @@
 """Jobs: CSVs of products in, pictures fetched, answered CSVs out.
 
-This package holds the parts that know no tables: they read, check, fetch, name and write.
+What people ask for; the commands and the page call these, and hold no logic:
+
+===============  ====================================================================
+``submit``       hand in a CSV
+``questions``    one job, all of them, what failed, the answer, the renditions
+``changes``      work a job now, delete it, ask for its images again
+===============  ====================================================================
+
+The steps of a run, each on tables and files:
+
+===============  ====================================================================
+``steps``        the steps as ``app.py`` declares them
+``store``        the rows of jobs, and the rooms of the state folder
+``scanning``     the CSVs below ``input/`` against the jobs
+``reading``      a CSV is copied, checked, and compared with its rows
+``fetching``     the URLs that wait are asked
+``recording``    how each ended: journal, then table
+``images``       fetched bytes as originals of jobs; what nobody needs is removed
+``outcomes``     what became of each image
+``answering``    the answered CSV
+``telling``      webhooks, after the run
+``foresight``    what the next run would do
+===============  ====================================================================
+
+The parts that know no tables: they read, check, fetch, name and write.
 
 ===============  ====================================================================
 ``csv_read``     find the faults of a CSV of products; iterate over its rows

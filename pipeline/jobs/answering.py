@@ -18,7 +18,7 @@ from pipeline.jobs.images import forget_lost
 from pipeline.jobs.outcomes import Image, Outcomes
 from pipeline.jobs.reading import chunks
 from pipeline.jobs.steps import data_of
-from pipeline.jobs.store import ACTIVE, ENDED, Job, JobBook, file_below
+from pipeline.jobs.store import ACTIVE, ENDED, UNREAD, Job, JobBook, file_below
 from pipeline.jobs.telling import telling_of
 from pipeline.tables import JobState, WebhookState
 
@@ -44,8 +44,8 @@ def answer_jobs(step: AnswerStep, run: Run) -> None:
     due = {JobState.RENDERING, JobState.WRITING}
     jobs = [
         job
-        for job in book.in_states(due | ENDED)
-        if job.state in due or job.made_for != step.made_for
+        for job in book.in_states(due | ENDED | {JobState.REJECTED})
+        if job.state in due or (job.answer and job.made_for != step.made_for)
     ]
     if jobs:
         remember_writing(run)
@@ -64,14 +64,16 @@ class _Answer:
         self.book: JobBook = step.book
         self.outcomes = Outcomes(step.book, step, job.reference)
         self.recipes = _recipes(step)
-        self.rows = self.done = self.failed = 0
+        self.done = self.failed = self.untold = 0
 
     def work(self) -> None:
         """Bring the job to its end; nothing happens while images are still to be rendered."""
         job, reference = self.job, self.job.reference
         if self._waits():
             return
-        if not self.book.move(reference, {job.state}, JobState.WRITING):
+        # The answer of the content before is kept in step; the job stays rejected.
+        is_rejected = job.state is JobState.REJECTED
+        if not is_rejected and not self.book.move(reference, {job.state}, JobState.WRITING):
             return
         csv = self.step.folders.csv(reference)
         output_dir = self.step.settings.output_dir
@@ -80,7 +82,10 @@ class _Answer:
             dialect = detect_dialect(csv)[0]
             write_answer(target, dialect, self._read(csv), self.recipes, self._row)
         except (CsvError, OSError) as error:
-            self._end(JobState.FAILED, reason=f"the copy of its CSV cannot be read ({error})")
+            self._lost_csv(str(error))
+            return
+        if is_rejected:
+            self.book.update(reference, made_for=self.step.made_for)
             return
         self._end(
             JobState.COMPLETED_WITH_ERRORS if self.failed else JobState.COMPLETED,
@@ -90,7 +95,6 @@ class _Answer:
             fetched=job.fetched,
             done=self.done,
             failed=self.failed,
-            failed_told=self.failed,
         )
 
     def _waits(self) -> bool:
@@ -107,12 +111,24 @@ class _Answer:
             self.book.move(self.job.reference, {self.job.state}, JobState.FETCHING)
         return True
 
+    def _lost_csv(self, why: str) -> None:
+        """The copy of the CSV is gone; one below the input folder is read again."""
+        reason = f"the copy of its CSV cannot be read ({why})"
+        if self.job.was_submitted:
+            self._end(JobState.FAILED, reason=reason)
+            return
+        self.book.move(self.job.reference, {JobState.WRITING}, JobState.RECEIVED, **UNREAD)
+        self.run.report.warnings.append(
+            f"job {self.job.reference}: {reason}; the next run reads {self.job.source} again"
+        )
+
     def _read(self, csv: Path) -> Iterator[Row]:
         """The rows of the CSV; what became of a thousand of them is asked at once."""
         dialect = detect_dialect(csv)[0]
         for rows in chunks(iter_rows(csv, dialect), CHUNK_ROWS):
             self._found = self.outcomes.of_rows([row.number for row in rows])
             yield from rows
+            self.untold += self.outcomes.tell(self._found)
 
     def _row(self, row: Row) -> RowAnswer:
         images = self._found.get(row.number, [])
@@ -148,8 +164,7 @@ class _Answer:
         if rewritten:
             return
         counts = self.run.report.jobs
-        new = max(0, self.failed - job.failed_told)
-        counts.failed_images += new
+        counts.failed_images += self.untold
         setattr(counts, state.value, getattr(counts, state.value) + 1)
         if state is JobState.FAILED:
             counts.tell(f"{job.reference} ({job.filename}) failed: {values['reason']}")

@@ -13,7 +13,7 @@ from pipeline.engine.walk import look_at
 from pipeline.errors import JobNotReadyError, LockedError
 from pipeline.jobs.questions import as_json, found
 from pipeline.jobs.store import ACTIVE, ENDED, NOT_DELETED, JobBook
-from pipeline.tables import JobState, UrlState
+from pipeline.tables import JobState
 
 if TYPE_CHECKING:
     from pipeline.app import Lockstep
@@ -58,7 +58,7 @@ def delete_job(app: Lockstep, reference: str) -> bool:
         values |= {k: v for k, v in seen._asdict().items() if k != "path"} if seen else {}
     book.move(reference, NOT_DELETED, JobState.DELETED, reason=None, **values)
     try:
-        run_once(app, RunOptions(job=reference), steps=app.job_steps).join()
+        run_once(app, RunOptions(job=reference), steps=app.job_steps)
     except LockedError:
         return False
     return True
@@ -75,22 +75,10 @@ def refresh_job(app: Lockstep, reference: str) -> int:
         JobNotReadyError: the job has no images.
     """
     job, book = found(app, reference), JobBook(app.connection)
-    jobs, urls, fetches = book.jobs, book.urls, book.fetches
-    states = [state.value for state in _WITH_IMAGES]
+    if not book.move(reference, _WITH_IMAGES, JobState.FETCHING, ask_again=True):
+        raise JobNotReadyError(
+            f"job {reference} is {job.state.value}: it has no images to ask for again"
+        )
+    theirs = sa.select(book.urls.c.url_key).where(book.urls.c.reference == reference).distinct()
     with app.connection.con.begin() as con:
-        moved = con.execute(
-            sa.update(jobs)
-            .where(jobs.c.reference == reference, jobs.c.state.in_(states))
-            .values(state=JobState.FETCHING.value, changed_ts=time.time())
-        )
-        if not moved.rowcount:
-            raise JobNotReadyError(
-                f"job {reference} is {job.state.value}: it has no images to ask for again"
-            )
-        theirs = sa.select(urls.c.url_key).where(urls.c.reference == reference)
-        asked = con.execute(
-            sa.update(fetches)
-            .where(fetches.c.url_key.in_(theirs))
-            .values(state=UrlState.WAITING.value)
-        )
-    return asked.rowcount
+        return con.execute(sa.select(sa.func.count()).select_from(theirs.subquery())).scalar_one()

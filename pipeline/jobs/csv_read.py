@@ -121,12 +121,10 @@ def check_csv(path: Path, limits: CsvLimits | None = None) -> CsvCheck:
                     hashes.append(hash(number))
                 else:
                     faults.add(line, NUMBER, "no number; give each product its own")
-                if len(number) > MAX_NUMBER_CHARACTERS or "\0" in number:
-                    faults.add(line, NUMBER, _unusable_message(number))
+                if len(number) > MAX_NUMBER_CHARACTERS:
+                    faults.add(line, NUMBER, _length_message(len(number)))
             if name_at >= 0 and not cells[name_at].strip():
                 faults.add(line, NAME, "no name; say what the product is called")
-            if name_at >= 0 and "\0" in cells[name_at]:
-                faults.add(line, NAME, "a NUL character; take it out")
             if urls_at >= 0:
                 urls = split_cell(cells[urls_at])
                 images += len(urls)
@@ -239,11 +237,9 @@ def _repeated(hashes: array[int]) -> set[int]:
     return repeated
 
 
-def _unusable_message(number: str) -> str:
-    if "\0" in number:
-        return "a NUL character; take it out"
+def _length_message(characters: int) -> str:
     return (
-        f"{len(number):,} characters, at most {MAX_NUMBER_CHARACTERS:,} are allowed; "
+        f"{characters:,} characters, at most {MAX_NUMBER_CHARACTERS:,} are allowed; "
         "give a shorter one"
     )
 

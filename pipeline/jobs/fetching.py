@@ -22,7 +22,7 @@ from pipeline.jobs.fetch import fetch_all
 from pipeline.jobs.fetch_types import Fetched, FetchLimits, FetchRequest
 from pipeline.jobs.images import bring_in_step, collect_garbage, image_counts, sweep
 from pipeline.jobs.recording import FLUSH_S, Recorder
-from pipeline.jobs.store import JobBook, JobFolders
+from pipeline.jobs.store import JobBook, JobFolders, made
 from pipeline.settings import Settings
 from pipeline.tables import JobState, UrlState
 
@@ -51,6 +51,9 @@ def fetch_limits(settings: Settings) -> FetchLimits:
         max_redirects=fetch.redirects,
         retries=fetch.retries,
         backoff_s=fetch.backoff_s,
+        retry_after_max_s=fetch.retry_after_max_s,
+        host_wait_max_s=fetch.host_wait_max_s,
+        host_faults_max=fetch.host_faults,
         ports=fetch.ports,
         allow=AllowList.parse(fetch.allow),
         proxy_url=fetch.proxy,
@@ -65,8 +68,8 @@ def fetch_images(step: FetchStep, run: Run) -> None:
     """
     remember_writing(run)
     book, folders = step.book, step.folders
-    folders.fetched.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(folders.fetched)
+    remove_leftovers(made(folders.fetched))
+    _refresh(book, run.options.job)
     with contextlib.closing(Recorder(book, folders, run)) as recorder:
         recorder.replay()
         # A second round where stored files were found to be lost.
@@ -85,6 +88,27 @@ def recover(step: FetchStep, run: Run) -> None:
             recorder.replay()
     collect_garbage(book, folders)
     sweep(book, folders, step.images)
+
+
+def _refresh(book: JobBook, only: str | None) -> None:
+    """Have all URLs of those jobs wait for which somebody asked to ask again.
+
+    Done here and not by who asked for it: no process but the run writes to ``fetches``.
+    """
+    jobs, urls, fetches = book.jobs, book.urls, book.fetches
+    for job in book.in_states({JobState.FETCHING}, only):
+        if not job.ask_again:
+            continue
+        theirs = sa.select(urls.c.url_key).where(urls.c.reference == job.reference)
+        with book.connection.con.begin() as con:
+            con.execute(
+                sa.update(fetches)
+                .where(fetches.c.url_key.in_(theirs))
+                .values(state=UrlState.WAITING.value)
+            )
+            con.execute(
+                sa.update(jobs).where(jobs.c.reference == job.reference).values(ask_again=False)
+            )
 
 
 def _settle(step: FetchStep, run: Run) -> int:
@@ -107,7 +131,7 @@ def _settle(step: FetchStep, run: Run) -> int:
                 .where(
                     jobs.c.reference == job.reference,
                     jobs.c.state == JobState.FETCHING.value,
-                    sa.not_(book.waits_for_urls(job.reference)),
+                    jobs.c.ask_again.is_(sa.false()),
                 )
                 .values(state=JobState.RENDERING.value, changed_ts=time.time(), **counts)
             )

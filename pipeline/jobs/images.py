@@ -18,7 +18,14 @@ from datapipe.datatable import DataTable
 from datapipe.types import IndexDF
 
 from pipeline.engine.database import one_transaction
-from pipeline.engine.files import clear_temporary, files_below, link_or_copy, publish, remove
+from pipeline.engine.files import (
+    clear_temporary,
+    files_below,
+    has_size,
+    link_or_copy,
+    publish,
+    remove,
+)
 from pipeline.engine.plane import frame
 from pipeline.jobs.blobs import blob_path
 from pipeline.jobs.steps import data_of
@@ -68,13 +75,15 @@ def bring_in_step(
         missing: list[str] = []
         for row in page:
             target = file_below(folders.originals, row["path"])
+            stored = blob_path(folders.fetched, row["sha256"])
             key = row.pop("url_key")
-            try:
-                publish(link_or_copy(blob_path(folders.fetched, row["sha256"]), target), target)
-            except FileNotFoundError:
+            # Gone; or short, for a power cut may tear what was not written back yet.
+            if not has_size(stored, row["size_bytes"]):
                 missing.append(key)
                 continue
+            publish(link_or_copy(stored, target), target)
             rows.append(row)
+        run.touch_images(row["path"] for row in rows)
         with one_transaction(run.connection):
             if rows:
                 images.store_chunk(frame(rows, list(rows[0])), now=run.clock.now())
@@ -247,6 +256,7 @@ def _to_remove(book: JobBook, images: sa.Table, reference: str) -> Iterator[list
 def _delete(folders: JobFolders, images: DataTable, run: Run, paths: Sequence[str]) -> None:
     for path in paths:
         remove(file_below(folders.originals, path), folders.originals)
+    run.touch_images(paths)
     with one_transaction(run.connection):
         idx = IndexDF(pd.DataFrame({"path": list(paths)}))
         images.delete_by_idx(idx, now=run.clock.now())

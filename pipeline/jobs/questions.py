@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import sqlalchemy as sa
 
-from pipeline.engine.database import make_tables
-from pipeline.engine.state import StateBook
 from pipeline.engine.status import iso
 from pipeline.errors import CsvError, JobNotFoundError, JobNotReadyError
 from pipeline.jobs.steps import data_of
@@ -216,5 +214,5 @@ def _iso(timestamp_s: float | None) -> str | None:
 
 def _book(app: Lockstep) -> JobBook:
     # A question to a new database is no error.
-    make_tables(app.connection, StateBook(app.connection))
+    app.make_tables()
     return JobBook(app.connection)

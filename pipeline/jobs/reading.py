@@ -35,7 +35,7 @@ from pipeline.jobs.csv_read import CsvCheck, CsvLimits, Row, check_csv, iter_row
 from pipeline.jobs.images import clear_images, collect_garbage, image_counts
 from pipeline.jobs.names import image_name
 from pipeline.jobs.steps import data_of, meta_of
-from pipeline.jobs.store import Job, JobBook, JobFolders, file_below, url_key
+from pipeline.jobs.store import Job, JobBook, JobFolders, file_below, made, url_key
 from pipeline.settings import Settings
 from pipeline.tables import JobState, UrlState, WebhookState
 from pipeline.workers import tick_ns
@@ -103,7 +103,7 @@ class _Reading:
         """Copy a dropped CSV and check the copy; None where there is nothing to store."""
         job, folder = self.job, self.settings.input_dir
         source = file_below(folder, job.source)
-        csv.parent.mkdir(parents=True, exist_ok=True)
+        made(csv.parent)
         copy = self.folders.incoming
         try:
             before = look_at(folder, job.source)
@@ -189,8 +189,8 @@ class _Reading:
             return False
         values = [
             {
-                "reference": reference,
                 "number": row.number,
+                "reference": reference,
                 "name": row.name,
                 "urls": told[row.number][1],
             }
@@ -205,13 +205,12 @@ class _Reading:
     def _remove_others(self, seen: array[int]) -> bool:
         """Remove rows that the CSV has no longer; numbers are told by their 64-bit hashes."""
         reference, rows = self.job.reference, data_of(self.step.rows)
-        stored = sa.select(rows.c.number).where(rows.c.reference == reference)
-        count = sa.select(sa.func.count()).select_from(stored.subquery())
+        count = sa.select(sa.func.count()).where(rows.c.reference == reference)
         with self.run.connection.con.begin() as con:
             if con.execute(count).scalar_one() == len(seen):
                 return False
         known = np.sort(np.frombuffer(seen, dtype=np.int64))
-        for page in _pages(self.book, stored, rows.c.number):
+        for page in _pages(self.book, reference):
             hashes = np.fromiter((hash(number) for number in page), np.int64, len(page))
             at = np.searchsorted(known, hashes).clip(max=len(known) - 1)
             there = known[at] == hashes
@@ -282,9 +281,7 @@ def _clear(step: ReadCsvsStep, run: Run, job: Job) -> None:
     output_dir, reference = step.settings.output_dir, job.reference
     for key in (job.answer or job.answer_name, job.faults_name):
         remove(file_below(output_dir, key), output_dir)
-    rows = data_of(step.rows)
-    stored = sa.select(rows.c.number).where(rows.c.reference == reference)
-    for page in _pages(step.book, stored, rows.c.number):
+    for page in _pages(step.book, reference):
         _forget_rows(step, run, reference, page)
     clear_images(step.book, step.folders, step.images, run, reference)
     remove(step.folders.csv(reference), step.folders.state)
@@ -296,7 +293,7 @@ def _forget_rows(step: ReadCsvsStep, run: Run, reference: str, numbers: Sequence
     if not numbers:
         return
     urls, meta = step.book.urls, meta_of(step.rows)
-    idx = IndexDF(pd.DataFrame({"reference": reference, "number": list(numbers)}))
+    idx = IndexDF(pd.DataFrame({"number": list(numbers), "reference": reference}))
     with one_transaction(run.connection):
         step.rows.delete_by_idx(idx, now=run.clock.now())
         with run.connection.con.begin() as con:
@@ -318,12 +315,16 @@ def _let_a_tick_pass(found: Found) -> None:
         time.sleep(wait_ns / 1e9)
 
 
-def _pages(book: JobBook, query: sa.Select[Any], column: sa.Column[Any]) -> Iterator[list[str]]:
+def _pages(book: JobBook, reference: str) -> Iterator[list[str]]:
+    """The numbers of all rows of a job, in order, by way of their URLs: each row has one."""
+    number = book.urls.c.number
+    query = sa.select(number).where(book.urls.c.reference == reference).distinct()
+    query = query.order_by(number).limit(LOOKED_UP_AT_ONCE)
     after: str | None = None
     while True:
-        page = query if after is None else query.where(column > after)
+        page = query if after is None else query.where(number > after)
         with book.connection.con.begin() as con:
-            found = list(con.execute(page.order_by(column).limit(LOOKED_UP_AT_ONCE)).scalars())
+            found = list(con.execute(page).scalars())
         if not found:
             return
         yield found

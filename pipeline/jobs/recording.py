@@ -11,7 +11,7 @@ import json
 import os
 import time
 from collections.abc import Collection
-from dataclasses import asdict
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -34,6 +34,7 @@ FLUSH_S = 1.0
 JOURNAL = "journal"
 # Asked again, a server that is down or busy says nothing of the image: what is there stays.
 _PASSING = frozenset((408, 425, 429))
+_JOURNALLED = tuple({field.name for field in fields(Fetched)} - {"path", "content_type"})
 _CONTENT = ("sha256", "size_bytes", "suffix", "etag", "last_modified")
 
 
@@ -64,10 +65,8 @@ class Recorder:
 
     def add(self, fetched: Fetched) -> None:
         """One fetch that ended."""
-        ended = asdict(fetched)
-        ended["status"] = fetched.status.value
-        ended["asked_ts"] = time.time()
-        del ended["path"], ended["content_type"]
+        ended = {name: getattr(fetched, name) for name in _JOURNALLED}
+        ended |= {"status": fetched.status.value, "asked_ts": time.time()}
         try:
             os.write(self._journal, json.dumps(ended).encode() + b"\n")
         except OSError as error:

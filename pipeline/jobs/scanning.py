@@ -10,15 +10,13 @@ from pipeline.engine.recovery import sha256_of
 from pipeline.engine.scan import REMOVED_AT_LEAST
 from pipeline.engine.walk import CSV_SUFFIXES, Found, Passed, walk
 from pipeline.errors import TooManyRemovedError
-from pipeline.jobs.store import ACTIVE, ENDED, NOT_DELETED, Job, JobBook, file_below
+from pipeline.jobs.store import ACTIVE, ENDED, NOT_DELETED, UNREAD, Job, JobBook, file_below
 from pipeline.settings import Settings
 from pipeline.tables import JobState
 
 if TYPE_CHECKING:
     from pipeline.engine.context import Run
     from pipeline.jobs.steps import ScanCsvsStep
-
-UNREAD = {"size_bytes": None, "mtime_ns": None, "ctime_ns": None, "inode": None}
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """The steps of jobs, as ``app.py`` declares them.
 
-Light on purpose: a run without jobs asks one question of a small table per step, and imports none
-of the modules that read CSVs or speak HTTP.
+Light on purpose: a run without jobs asks one question in all, one with answered jobs a few of small
+tables, and neither imports the modules that read CSVs or speak HTTP.
 """
 
 from __future__ import annotations
@@ -65,24 +65,56 @@ class JobStep(ComputeStep):
             LockstepError: settings, recipes, disk; never what one CSV or one URL does.
         """
         with run_of(run_config, ds.meta_dbconn, self.settings) as run:
-            self.work(run)
+            if has_jobs(self.book, run):
+                self.work(run)
 
     def work(self, run: Run) -> None:
         """What the step does, within the run."""
         raise NotImplementedError
 
 
+class LoadJobRecipesStep(LoadRecipesStep):
+    """The step of recipes for jobs, which has nothing to do before there is one."""
+
+    def run_full(
+        self,
+        ds: DataStore,
+        run_config: RunConfig | None = None,
+        executor: Executor | None = None,
+    ) -> None:
+        with run_of(run_config, ds.meta_dbconn, self.settings) as run:
+            if has_jobs(JobBook(ds.meta_dbconn), run):
+                super().run_full(ds, run)
+
+    def touch_all(self, run: Run) -> None:
+        run.touched_images = None
+
+
 class ScanCsvsStep(JobStep):
     """Makes a job of every CSV below ``input/``, and notices those that changed or went."""
 
+    def run_full(
+        self,
+        ds: DataStore,
+        run_config: RunConfig | None = None,
+        executor: Executor | None = None,
+    ) -> None:
+        """Compare the CSVs with the jobs.
+
+        Raises:
+            TooManyRemovedError: nothing is deleted then.
+        """
+        with run_of(run_config, ds.meta_dbconn, self.settings) as run:
+            if run.options.job is None:
+                self.work(run)
+
     def work(self, run: Run) -> None:
-        if run.options.job is not None:
-            return
-        if run.scanned and not run.passed.aside and not self.book.dropped():
+        if run.scanned and not run.passed.aside and not has_jobs(self.book, run):
             return
         from pipeline.jobs.scanning import scan_csvs
 
         scan_csvs(self, run)
+        run.has_jobs = None
 
 
 class ReadCsvsStep(JobStep):
@@ -158,7 +190,8 @@ class AnswerStep(JobStep):
     def work(self, run: Run) -> None:
         jobs = self.book.jobs
         outdated = sa.and_(
-            jobs.c.state.in_([state.value for state in ENDED]), jobs.c.made_for != self.made_for
+            jobs.c.state.in_([state.value for state in (*ENDED, JobState.REJECTED)]),
+            jobs.c.made_for != self.made_for,
         )
         waits = sa.or_(
             jobs.c.state.in_([state.value for state in ACTIVE]),
@@ -178,14 +211,29 @@ class RenderJobsStep(RenderStep):
     """The render step for images of jobs; an answered job whose images change is to be answered
     anew."""
 
+    def run_full(
+        self,
+        ds: DataStore,
+        run_config: RunConfig | None = None,
+        executor: Executor | None = None,
+    ) -> None:
+        with run_of(run_config, ds.meta_dbconn, self.settings) as run:
+            if has_jobs(JobBook(ds.meta_dbconn), run):
+                super().run_full(ds, run)
+
     def report(self, run: Run) -> Report:
         return run.job_report
+
+    def touched(self, run: Run) -> set[str] | None:
+        return run.touched_images
 
     def settled(self, paths: Collection[str]) -> None:
         book = JobBook(self.linear_meta.dbconn)
         jobs = book.jobs
         for reference, count in sorted(Counter(p.partition("/")[0] for p in paths).items()):
             book.move(reference, ENDED, JobState.RENDERING)
+            # A rejected one keeps the answer of the content before: as if of other settings.
+            book.move(reference, {JobState.REJECTED}, JobState.REJECTED, made_for="")
             with book.connection.con.begin() as con:
                 # For people who watch; the exact counts come with the answer.
                 con.execute(
@@ -208,7 +256,7 @@ class LoadJobRecipes(PipelineStep):
 
     def build_compute(self, ds: DataStore, catalog: Catalog) -> list[ComputeStep]:
         table, jobs = catalog.get_datatable(ds, self.output), self.settings.jobs
-        step = LoadRecipesStep(
+        step = LoadJobRecipesStep(
             "load_job_recipes", table, self.settings, jobs.recipes, jobs.recipes_given
         )
         return [step]
@@ -301,6 +349,13 @@ class Answer(PipelineStep):
                 table(ds, self.renditions),
             )
         ]
+
+
+def has_jobs(book: JobBook, run: Run) -> bool:
+    """Whether there is any job; asked once a run."""
+    if run.has_jobs is None:
+        run.has_jobs = book.any()
+    return run.has_jobs
 
 
 def data_of(table: DataTable) -> sa.Table:

@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from datapipe.store.database import DBConn
 
+from pipeline.errors import SettingsError
 from pipeline.jobs.names import reference as reference_of
 from pipeline.names import NAME_MAX_BYTES, TEMPORARY_PREFIX, name_of, shortened
 from pipeline.tables import JobState, UrlState, csv_urls_table, fetches_table, jobs_table
@@ -31,6 +32,8 @@ ACTIVE = frozenset(
         JobState.WRITING,
     )
 )
+# The stat of a dropped CSV that is to be read, or that is gone.
+UNREAD: dict[str, None] = dict.fromkeys(("size_bytes", "mtime_ns", "ctime_ns", "inode"))
 NOT_DELETED = frozenset(JobState) - {JobState.DELETED}
 # The time to the second; what follows is the running number.
 SECOND_DIGITS = 14
@@ -55,7 +58,6 @@ class Job:
     fetched: int
     done: int
     failed: int
-    failed_told: int
     faults: str | None
     csv_sha256: str | None
     size_bytes: int | None
@@ -67,6 +69,7 @@ class Job:
     webhook: str | None
     webhook_state: str | None
     webhook_reason: str | None
+    ask_again: bool
     cleared: bool
 
     @property
@@ -113,6 +116,11 @@ class JobBook:
         """The job of that reference."""
         found = self._select(self.jobs.c.reference == reference)
         return found[0] if found else None
+
+    def any(self) -> bool:
+        """Whether there is any job, deleted or not."""
+        with self.connection.con.begin() as con:
+            return con.execute(sa.select(self.jobs.c.reference).limit(1)).first() is not None
 
     def dropped(self) -> list[Job]:
         """Every job whose CSV was dropped below ``input/``, the oldest first."""
@@ -275,6 +283,22 @@ class JobFolders:
     def csv(self, reference: str) -> Path:
         """The copy of the CSV of one job."""
         return self.csvs / f"{reference}.csv"
+
+
+def made(folder: Path) -> Path:
+    """A folder of the state folder, made where it is missing.
+
+    Raises:
+        SettingsError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(
+            f"PIPELINE_STATE: the folder {str(folder)!r} cannot be made ({error.strerror}); "
+            "name one that can be written"
+        ) from None
+    return folder
 
 
 def file_below(root: Path, key: str) -> Path:

@@ -10,12 +10,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.engine.database import make_tables
-from pipeline.engine.state import StateBook
 from pipeline.errors import CsvError, CsvRejectedError, SettingsError
 from pipeline.jobs.csv_read import check_csv
 from pipeline.jobs.reading import copy_hashed, csv_limits
-from pipeline.jobs.store import SUBMITTED, JobBook, JobFolders
+from pipeline.jobs.store import SUBMITTED, JobBook, JobFolders, made
 from pipeline.jobs.urls import UrlRefused, checked_url
 from pipeline.names import TEMPORARY_PREFIX, key_of
 from pipeline.tables import JobState
@@ -40,19 +38,18 @@ def submit(app: Lockstep, source: Path, filename: str, webhook: str | None = Non
     Raises:
         CsvRejectedError: it has faults, all of which are told; nothing is left behind.
         CsvError: it cannot be read.
-        SettingsError: ``webhook`` is no address that may be asked.
-        OutputError: the state folder cannot be written.
+        SettingsError: ``webhook`` is no address that may be asked, or the state folder cannot be.
+        OutputError: the disk is full, or rights are missing.
     """
     if webhook:
         try:
             checked_url(webhook, app.settings.fetch.ports)
         except UrlRefused as error:
             raise SettingsError(f"--webhook {webhook}: {error}") from None
-    make_tables(app.connection, StateBook(app.connection))
+    app.make_tables()
     folders = JobFolders(app.settings.state_dir)
-    folders.csvs.mkdir(parents=True, exist_ok=True)
     # The copy is what is checked and kept: whatever becomes of the source meanwhile.
-    copy = folders.csvs / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}.csv"
+    copy = made(folders.csvs) / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}.csv"
     try:
         try:
             digest = copy_hashed(source, copy)

@@ -52,11 +52,11 @@ def shrinks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         ([SMALL], 2),
         ([HALF, SMALL], 2),
         ([Recipe("tiny", fit=(100, 100))], 8),
-        ([Recipe("quarter", scale=0.25)], 2),  # twice what is wanted, for its quality
+        ([Recipe("quarter", scale=0.25)], 2),  # at least 1.5 times what is wanted
         ([Recipe("most", scale=0.6), SMALL], 1),
         ([Recipe("whole", scale=1.0)], 1),
-        ([Recipe("square", cover=(200, 200))], 2),
-        ([Recipe("square", cover=(150, 150))], 4),
+        ([Recipe("square", cover=(201, 201))], 2),
+        ([Recipe("square", cover=(200, 200))], 4),
     ],
 )
 def test_a_jpeg_is_decoded_once_at_the_smallest_scale_that_serves_all(
@@ -101,11 +101,6 @@ def test_a_photo_in_grey_or_cmyk_is_decoded_smaller_too(shrinks: list[int]) -> N
         expected = pixels(image.convert("RGB").resize((900, 600), Image.Resampling.LANCZOS))
         assert psnr(pixels(result.data), expected) > 30, mode
     assert shrinks == [2, 2]
-
-
-def test_a_small_original_is_decoded_whole_for_its_half(shrinks: list[int]) -> None:
-    render(encoded(photo(900, 600), "JPEG", quality=95), [HALF], Limits())
-    assert shrinks == [1]
 
 
 def test_a_second_picture_behind_the_first_is_not_looked_at() -> None:

@@ -284,6 +284,14 @@ def test_lost_files_of_the_state_folder_come_back(shop: Shop) -> None:
     assert shop.job()["state"] == "completed"
     assert sum(shop.hits().values()) == 4
     assert len(shop.pictures()) == 2
+    # The whole folder, with the copy of the CSV.
+    shutil.rmtree(shop.state)
+    shop.recipes("[half]\nscale = 0.5\n")
+    for _ in range(3):
+        shop.cli("run")
+    assert shop.job()["state"] == "completed"
+    assert sum(shop.hits().values()) == 6
+    assert shop.cli("verify").code == 0
 
 
 def test_an_empty_input_folder_deletes_no_large_job(shop: Shop) -> None:
