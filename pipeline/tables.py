@@ -203,7 +203,7 @@ def csv_rows_columns() -> list[sa.Column[Any]]:
     """One product. ``number`` is its S. No.; ``urls`` a JSON list.
 
     Neither its line nor its other cells are here: a row added above would change every row below.
-    Both are in the copy of the CSV, which the answer is written from. The number stands first in the
+    Both are in the copy of the CSV, which the answer is written from. The number is first in the
     key: many rows are looked up at once by their numbers, few jobs have the same.
     """
     return [

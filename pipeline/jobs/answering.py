@@ -114,6 +114,10 @@ class _Answer:
     def _lost_csv(self, why: str) -> None:
         """The copy of the CSV is gone; one below the input folder is read again."""
         reason = f"the copy of its CSV cannot be read ({why})"
+        if self.job.state is JobState.REJECTED:
+            # There is nothing to write the old answer from; the next good content has its own.
+            self.book.update(self.job.reference, made_for=self.step.made_for)
+            return
         if self.job.was_submitted:
             self._end(JobState.FAILED, reason=reason)
             return
