@@ -53,7 +53,7 @@ def test_a_row_of_endless_cells_is_one_fault_and_takes_no_memory(
     check: Check,
 ) -> None:
     # Each line closes one quoted cell and opens the next: one row, as long as the file.
-    content = HEADER + '1,a,http://a.example/\n"x' + '\n","y' * 1_500_000
+    content = HEADER + '1,a,http://a.example/\n"x' + '\n","y' * 900_000
     tracemalloc.start()
     checked = check(content)
     peak_bytes = tracemalloc.get_traced_memory()[1]
@@ -148,7 +148,7 @@ def test_a_quote_inside_a_plain_cell_is_a_letter(check: Check, tmp_path: Path) -
 
 def test_numbers_that_are_all_doubled_are_counted_in_bounded_memory(tmp_path: Path) -> None:
     file = tmp_path / "feed.csv"
-    count = 20_000
+    count = 10_000
     with file.open("w") as out:
         out.write(HEADER)
         out.writelines(f"{n % (count // 2)},p,http://a.example/\n" for n in range(count))
@@ -157,4 +157,4 @@ def test_numbers_that_are_all_doubled_are_counted_in_bounded_memory(tmp_path: Pa
     peak_bytes = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert (checked.fault_count, len(checked.faults)) == (count // 2, 1000)
-    assert peak_bytes < count * 300
+    assert peak_bytes < count * 400
