@@ -131,18 +131,19 @@ def watcher(project: Project) -> Iterator[subprocess.Popen[str]]:
     """`datapipe watch` as a process of its own, from its first run on."""
     datapipe = lockstep.command()
     assert datapipe is not None
+    said = project.folder / "watch.log"
     process = subprocess.Popen(
         [os.fspath(datapipe), "watch", "--json"],
         cwd=lockstep.REPOSITORY,
         env={**os.environ, **project.env()},
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=said.open("w"),
         text=True,
     )
     try:
         assert process.stdout is not None
         if not process.stdout.readline():
-            raise UnexpectedRun("the watcher ended by itself")
+            raise UnexpectedRun(f"the watcher ended by itself, see {said}")
         # What it writes later must not fill the pipe.
         subprocess.Popen(["cat"], stdin=process.stdout, stdout=subprocess.DEVNULL)
         yield process

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 from a_project import Project
+from a_watcher import Watching
 from datapipe.compute import ComputeInput, ComputeOutput
 from datapipe.datatable import DataTable
 from datapipe.meta.sql_meta import SQLTableMeta, SQLTransformMeta
@@ -255,3 +256,22 @@ def test_on_postgresql_a_takedown_does_not_wait_for_a_run(postgres: str, project
     assert project.cli("takedown", "lift", "1").code == 0
     assert project.run()["renditions"]["in_step"] == 6
     assert [act["state"] for act in project.cli("takedown", "list", "--json").json] == ["lifted"]
+
+
+def test_on_postgresql_a_watcher_and_runs_share_the_lock(postgres: str, project: Project) -> None:
+    project.env["PIPELINE_DB"] = emptied(postgres)
+    project.add("a.png")
+    watching = Watching(project)
+    try:
+        watching.wait_for("a.png")
+        watching.wait_for_start()
+        for name in ("b.png", "c.png"):
+            project.add(name)
+            assert project.process("run").code == 0
+        watching.wait_for("a.png", "b.png", "c.png")
+        (project.input / "a.png").unlink()
+        watching.wait_for("b.png", "c.png")
+        assert watching.stop() == 0
+    finally:
+        watching.kill()
+    assert project.run()["renditions"]["in_step"] == 4

@@ -105,9 +105,10 @@ class Pending:
 
         More than a page of them are asked for all together: one linear query costs less.
         """
+        few = few_of(paths)
         self._only = None
-        if paths is not None and len(paths) <= NARROW_ROWS:
-            self._only = IndexDF(pd.DataFrame({"path": list(paths)}, dtype="object"))
+        if few is not None:
+            self._only = IndexDF(pd.DataFrame({"path": list(few)}, dtype="object"))
 
     def look_ahead(self) -> None:
         """Begin to ask, in a thread, what is pending now.
@@ -274,6 +275,11 @@ class Pending:
     def _fetch(self, query: sa.Select[Any]) -> list[Rendition]:
         with self.meta.dbconn.con.begin() as con:
             return _fetch(con, query)
+
+
+def few_of(paths: Collection[str] | None) -> Collection[str] | None:
+    """``paths`` if they are few enough to ask for one by one; ``None`` stands for all."""
+    return None if paths is None or len(paths) > NARROW_ROWS else paths
 
 
 def _fetch(con: sa.Connection, query: sa.Select[Any]) -> list[Rendition]:

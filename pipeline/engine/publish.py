@@ -23,7 +23,7 @@ from pipeline.engine.context import Run
 from pipeline.engine.database import one_transaction
 from pipeline.engine.files import has_size, link_or_copy, publish, remove
 from pipeline.engine.lock import publish_lock
-from pipeline.engine.pending import Original, Pending, Rendition
+from pipeline.engine.pending import Original, Pending, Rendition, few_of
 from pipeline.engine.plane import LinearTransformMeta, forget_deleted, frame
 from pipeline.engine.recovery import remember_writing
 from pipeline.engine.report import Report
@@ -92,7 +92,8 @@ class Publisher:
         self.report.pending = self._unsettled
         if self._begun:
             if self._deleted_any and not self._unsettled:
-                forget_deleted(self.meta, self.run.narrowed_to)
+                # As the questions were: of very many originals they were about all.
+                forget_deleted(self.meta, few_of(self.run.narrowed_to))
             if self.run.book.get(INTERRUPTED) == repr(self.run.began_ts):
                 # That of an earlier run stays until a whole run has mended all it left.
                 self.run.book.set(INTERRUPTED, None)

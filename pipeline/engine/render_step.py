@@ -131,6 +131,8 @@ class _Rendering:
                 self._look_at_all()
         finally:
             self.run.progress.stop()
+            # The next run in this process may look at everything again.
+            self.pending.narrow(None)
             # Also on Ctrl-C and on a full disk: what is done is kept.
             self.publisher.flush()
         self.publisher.finish()
