@@ -39,6 +39,9 @@ def test_every_page_is_json_for_programs(server: Server, page: str) -> None:
     assert shown.headers["content-type"] == "text/html; charset=utf-8"
     assert shown.text.startswith("<!doctype html>")
     assert f'<a href="{page}" aria-current="page">' in shown.text
+    head = server.client.head(page, headers={"accept": browser})
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-type"] == shown.headers["content-type"]
 
 
 def paths(server: Server, query: str) -> list[str]:
