@@ -6,7 +6,7 @@ BIN := .venv/bin
 PHOTOS ?=
 BENCH_ARGS ?=
 
-.PHONY: run test lint types lock fuzz bench-noop bench-pixels bench-jobs bench-live clean help
+.PHONY: run test lint types lock fuzz bench-noop bench-pixels bench-jobs bench-live bench-web clean help
 
 help: ## List what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -38,6 +38,9 @@ bench-jobs: .venv/installed-dev ## A CSV job of 20,000 images from a server here
 
 bench-live: .venv/installed-dev ## How soon a watcher acts at 100,000 originals, and what it costs when idle
 	@$(BIN)/python -m benchmarks.live $(BENCH_ARGS)
+
+bench-web: .venv/installed-dev ## The page at 1,000,000 originals: gallery, files beside nginx, uploads, takedowns
+	@$(BIN)/python -m benchmarks.web $(BENCH_ARGS)
 
 lock: ## Resolve the dependencies anew (needs Poetry with its export plug-in)
 	poetry lock

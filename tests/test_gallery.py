@@ -83,7 +83,7 @@ def everything(app: Any, wanted: Wanted, limit: int) -> list[str]:
     raise AssertionError("the pages never end")
 
 
-@pytest.mark.parametrize("looked_through", [3, 40_000])
+@pytest.mark.parametrize("looked_through", [3, 50, 20_000])
 def test_pages_hold_each_original_once_in_the_order_of_names(
     app: Any, looked_through: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

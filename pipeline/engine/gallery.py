@@ -8,7 +8,7 @@ still names where to go on.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -20,13 +20,13 @@ from pipeline.engine.plane import GONE, KIND
 from pipeline.engine.status import iso
 from pipeline.tables import EXCEPTION, State
 
-# Originals that one page may look through: 20 ms of SQLite's time.
-LOOKED_THROUGH = 40_000
+# Originals that one page may look through: 10 ms of SQLite's time.
+LOOKED_THROUGH = 20_000
 # The same where each costs a look at its renditions.
-CHECKED = 2_000
+CHECKED = 1_000
 # The character after "/": all keys of a folder lie between `folder/` and `folder0`.
 AFTER_SLASH = chr(ord("/") + 1)
-FOLDERS_SHOWN = 60
+FOLDERS_SHOWN = 40
 PENDING = "pending"
 # A rendition of which no row says anything yet.
 NOT_YET = {
@@ -90,7 +90,7 @@ def describe(pending: Pending, path: str) -> dict[str, Any] | None:
 
 
 def folders(pending: Pending, folder: str = "") -> list[str]:
-    """Names of the folders in ``folder``, the first sixty. Files between them are passed over.
+    """Names of the folders in ``folder``, the first forty. Files between them are passed over.
 
     Leaps from folder to folder in the index; of thousands of files that lie between two, it looks
     through a bounded number, and then lists what it has.
@@ -147,28 +147,25 @@ def _walk(
     con: sa.Connection, pending: Pending, wanted: Wanted, after: str, limit: int
 ) -> tuple[list[str], str | None]:
     """Originals by key, those with an exception left out where all must be ``ok``."""
-    path = pending.original_table.c.path
-    keys = _below(sa.select(path), path, wanted.folder, after).order_by(path)
-    if not wanted.text and not wanted.state:
-        return _cut(list(con.execute(keys.limit(limit + 1)).scalars()), limit)
-    among = LOOKED_THROUGH if wanted.text else CHECKED
-    near = keys.limit(among).subquery()
-    query = sa.select(near.c.path).order_by(near.c.path).limit(limit + 1)
-    if wanted.text:
-        query = query.where(_holds(near.c.path, wanted.text))
+    path, made = pending.original_table.c.path, pending.table
+    conditions: list[Condition] = []
     if wanted.state:
-        made = pending.table
-        exception = sa.select(made.c.path).where(
-            made.c.path == near.c.path, made.c.state != State.OK.value
-        )
-        some = sa.select(made.c.path).where(made.c.path == near.c.path)
-        query = query.where(some.exists(), ~exception.exists())
-    found = list(con.execute(query).scalars())
-    if len(found) > limit:
-        return _cut(found, limit)
-    # Fewer than a page were found: is that all, or only all of what was looked through?
-    last = con.execute(keys.offset(among - 1).limit(1)).scalar()
-    return found, last
+        conditions += [
+            lambda path: sa.select(made.c.path).where(made.c.path == path).exists(),
+            lambda path: (
+                ~sa.select(made.c.path)
+                .where(made.c.path == path, made.c.state != State.OK.value)
+                .exists()
+            ),
+        ]
+    return _look_through(
+        con,
+        lambda after: _below(sa.select(path), path, wanted.folder, after).order_by(path),
+        conditions,
+        wanted.text,
+        after,
+        limit,
+    )
 
 
 def _exceptions(
@@ -177,19 +174,59 @@ def _exceptions(
     """Originals one of whose renditions is in a state other than ``ok``."""
     made = pending.table
     keys = (
-        _below(sa.select(made.c.path), made.c.path, wanted.folder, after)
+        sa.select(made.c.path)
         .where(made.c.state == wanted.state, sa.text(EXCEPTION))
         .distinct()
         .order_by(made.c.path)
     )
-    if not wanted.text:
-        return _cut(list(con.execute(keys.limit(limit + 1)).scalars()), limit)
-    near = keys.limit(LOOKED_THROUGH).subquery()
-    query = sa.select(near.c.path).where(_holds(near.c.path, wanted.text)).order_by(near.c.path)
-    found = list(con.execute(query.limit(limit + 1)).scalars())
-    if len(found) > limit:
-        return _cut(found, limit)
-    return found, con.execute(keys.offset(LOOKED_THROUGH - 1).limit(1)).scalar()
+    return _look_through(
+        con,
+        lambda after: _below(keys, made.c.path, wanted.folder, after),
+        [],
+        wanted.text,
+        after,
+        limit,
+    )
+
+
+Condition = Callable[[Any], sa.ColumnElement[bool]]
+
+
+def _look_through(
+    con: sa.Connection,
+    keys: Callable[[str], sa.Select[Any]],
+    conditions: Sequence[Condition],
+    text: str,
+    after: str,
+    limit: int,
+) -> tuple[list[str], str | None]:
+    """Up to ``limit`` of the sorted ``keys`` after ``after``, and where to go on.
+
+    Where no index tells which are wanted, a bounded number is looked through: few at first, for a
+    common text is found at once, and then ever more.
+    """
+    if not text and not conditions:
+        return _cut(list(con.execute(keys(after).limit(limit + 1)).scalars()), limit)
+    found: list[str] = []
+    left = CHECKED if conditions else LOOKED_THROUGH
+    window = max(limit, left // 16)
+    while left > 0:
+        near = keys(after).limit(window).subquery().c.path
+        last = con.execute(sa.select(sa.func.max(near), sa.func.count(near))).one()
+        matches = sa.select(near).order_by(near).limit(limit + 1 - len(found))
+        if text:
+            matches = matches.where(_holds(near, text))
+        for condition in conditions:
+            matches = matches.where(condition(near))
+        found += con.execute(matches).scalars()
+        if len(found) > limit:
+            return _cut(found, limit)
+        if last[1] < window:
+            return found, None
+        after = last[0]
+        left -= window
+        window = min(window * 4, max(left, 1))
+    return found, after
 
 
 def _pending_paths(

@@ -20,11 +20,8 @@ KEPT = 1_000
 
 def remember_run(connection: DBConn, report: Report) -> None:
     """Write down what a run did; nothing happens if it did nothing."""
-    counts = report.as_json()
-    originals = {**counts["originals"], "unchanged": 0}
-    renditions = {**counts["renditions"], "failed_before": 0, "in_step": 0}
-    if any((*originals.values(), *renditions.values())):
-        _write(connection, report.seconds, report=json.dumps(counts))
+    if report.did_anything or report.pending or report.jobs.any:
+        _write(connection, report.seconds, report=json.dumps(report.as_json()))
 
 
 def remember_stop(connection: DBConn, error: LockstepError, seconds: float) -> None:

@@ -26,6 +26,8 @@ log = logging.getLogger("lockstep.web")
 # What must work for somebody who has not logged in yet.
 OPEN = ("/login", "/healthz")
 OPEN_BELOW = "/static/"
+# Whoever looks later is to see what was asked for, and how it was answered.
+CHANGED = "request %s: %s %r answered with %d"
 # Forms and JSON; an upload may be as large as PIPELINE_JOB_MAX_BYTES and its envelope.
 MAX_BODY_BYTES = 1 << 20
 UPLOADS = "/jobs"
@@ -77,6 +79,8 @@ class Guard:
             ended = message["type"] == "http.response.body" and not message.get("more_body")
             if message["type"] == "http.response.start":
                 started = True
+                if scope["method"] in UNSAFE:
+                    log.info(CHANGED, number, scope["method"], scope["path"], message["status"])
                 given = message["headers"]
                 names = {name for name, _ in given}
                 message["headers"] = [

@@ -129,9 +129,10 @@ class Worker:
             self._asked.clear()
             began = time.time()
             try:
-                self.show(Doing("running", since_ts=began))
+                running = Doing("running", since_ts=began)
+                self.show(running)
                 options = RunOptions(stop=self.stopping)
-                self._ran(run_once(self.app, options, Shown(self)))
+                self._ran(run_once(self.app, options, Shown(self, running)))
             except LockedError:
                 self.show(Doing("waiting", since_ts=began))
                 self.stopping.wait(ASK_AGAIN_S)
@@ -161,8 +162,10 @@ class Worker:
 class Shown:
     """The progress of a run, for the page."""
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: Worker, then: Doing | None = None) -> None:
+        """``then`` is what the worker is at when this step of a run is over."""
         self.worker = worker
+        self.then = then or Doing()
         self._what, self._done, self._total = "", 0, 0
         self._began_ts = self._told_ts = 0.0
 
@@ -180,7 +183,7 @@ class Shown:
 
     def stop(self) -> None:
         """No more will come."""
-        self.worker.show(Doing())
+        self.worker.show(self.then)
 
     def _tell(self) -> None:
         self._told_ts = time.time()

@@ -68,6 +68,17 @@ class Server:
         found: dict[str, Any] = self.until(rested)
         return found
 
+    def until_counted(self, **counts: int) -> dict[str, Any]:
+        """The status once it has these counts: they are taken beside, so they may lag behind."""
+
+        def counted() -> dict[str, Any] | None:
+            status = self.until_rested()
+            known = status["counts"]
+            return status if all(known[name] == n for name, n in counts.items()) else None
+
+        found: dict[str, Any] = self.until(counted)
+        return found
+
     def stop(self) -> int:
         self.client.close()
         if self.process.poll() is None:

@@ -186,7 +186,7 @@ def test_a_new_project_is_shown_and_put_in_step_from_the_page(project: Project) 
         project.add("a.png")
         server.post("/retries", json={})
         server.until(lambda: server.get("/files/thumb/a.png.webp").status_code == 200)
-        server.until_rested()
+        server.until_counted(originals=1, renditions=2)
         assert "All in step" in server.get("/", headers=HTML).text
 
 

@@ -122,6 +122,12 @@ def test_whoever_has_no_token_sees_the_log_in_page_and_nothing_else(project: Pro
         assert "HttpOnly" in cookie
         assert "SameSite=strict" in cookie
         assert TOKEN not in cookie
+        assert "Secure" not in cookie
+        behind_tls = HTML | {"x-forwarded-proto": "https"}
+        answer = server.post("/login", data=form | {"token": TOKEN}, headers=behind_tls)
+        assert "Secure" in answer.headers["set-cookie"]
+        server.client.cookies.clear()
+        answer = server.post("/login", data=form | {"token": TOKEN}, headers=HTML)
         assert server.get("/status").status_code == 200  # the client sends the cookie
         for away in ("https://evil.example", "//evil.example", "/\\evil.example", "x"):
             answer = server.post("/login", data={"token": TOKEN, "next": away}, headers=HTML)
