@@ -30,7 +30,7 @@ class Lockstep(DatapipeApp):
         self.settings = settings
         self.connection = connection
         for step in self.renders:
-            index_exceptions(step.pending.table)
+            index_exceptions(step.pending.table, connection.con.dialect.name)
         self.answer.render = self.renders[-1]
         self._has_tables = False
 

@@ -231,7 +231,7 @@ def errors(context: click.Context, reference: str, as_json: bool) -> None:
 def output(context: click.Context, reference: str, target: Path | None, as_json: bool) -> None:
     """Give the answered CSV of a job; with --json, where it is.
 
-    For a CSV that was rejected, that is the list of its faults.
+    Of a CSV that was rejected, and has no answer from before, the list of its faults.
 
     \b
     Examples:

@@ -214,11 +214,12 @@ def csv_rows_columns() -> list[sa.Column[Any]]:
     """One product. ``number`` is its S. No.; ``urls`` a JSON list.
 
     Neither its line nor its other cells are here: a row added above would change every row below.
-    Both are in the copy of the CSV, which the answer is written from.
+    Both are in the copy of the CSV, which the answer is written from. The number is first in the
+    key: many rows are looked up at once by their numbers, few jobs have the same.
     """
     return [
-        sa.Column("reference", Key, primary_key=True),
         sa.Column("number", Key, primary_key=True),
+        sa.Column("reference", Key, primary_key=True, index=True),
         sa.Column("name", sa.String, nullable=False),
         sa.Column("urls", sa.String, nullable=False),
     ]
@@ -252,8 +253,8 @@ def jobs_table(metadata: sa.MetaData) -> sa.Table:
 
     ``source`` is ``submitted``, or the key of the CSV below ``input/``, whose stat and content
     (``csv_sha256``) were those given when it was last read. Times are Unix times in seconds.
-    ``total``, ``fetched``, ``done`` and ``failed`` count images; ``failed_told`` those that a run
-    has told of by its exit code. ``made_for`` holds the settings that the answer was written with.
+    ``total``, ``fetched``, ``done`` and ``failed`` count images. ``made_for`` holds the settings
+    that the answer was written with.
     ``ask_again``: the next run asks for all of its URLs again. ``cleared``: nothing of a deleted
     job is left.
     """
@@ -274,7 +275,6 @@ def jobs_table(metadata: sa.MetaData) -> sa.Table:
         sa.Column("fetched", sa.BigInteger, nullable=False, default=0),
         sa.Column("done", sa.BigInteger, nullable=False, default=0),
         sa.Column("failed", sa.BigInteger, nullable=False, default=0),
-        sa.Column("failed_told", sa.BigInteger, nullable=False, default=0),
         sa.Column("faults", sa.String, nullable=True),
         sa.Column("csv_sha256", sa.String, nullable=True),
         sa.Column("size_bytes", sa.BigInteger, nullable=True),
@@ -294,7 +294,8 @@ def jobs_table(metadata: sa.MetaData) -> sa.Table:
 def csv_urls_table(metadata: sa.MetaData) -> sa.Table:
     """``csv_urls``: each URL of each row, in full in ``fetches``.
 
-    ``stem`` is the path of its image in ``fetched_images``, but for the suffix.
+    ``stem`` is the path of its image in ``fetched_images``, but for the suffix. ``told``: a run has
+    told by its exit code that the image failed.
     """
     return _plain_table(
         "csv_urls",
@@ -304,6 +305,7 @@ def csv_urls_table(metadata: sa.MetaData) -> sa.Table:
         sa.Column("sequence", sa.BigInteger, primary_key=True, autoincrement=False),
         sa.Column("url_key", Key, nullable=False, index=True),
         sa.Column("stem", sa.String, nullable=False),
+        sa.Column("told", sa.Boolean, nullable=False, default=False),
     )
 
 
@@ -412,22 +414,17 @@ def runs_table(metadata: sa.MetaData) -> sa.Table:
     )
 
 
-def index_exceptions(renditions: sa.Table) -> None:
-    """Declare an index of the renditions that are not ``ok``.
+def index_exceptions(renditions: sa.Table, dialect: str) -> None:
+    """Declare an index of the renditions that are not ``ok``, for a database of ``dialect``.
 
     With it the gallery finds the few that failed among millions. It holds no other row, so that
     a rendition that is made costs nothing more.
     """
     name = f"ix_{renditions.name}_exceptions"
     if name not in {index.name for index in renditions.indexes}:
-        rest = sa.text(EXCEPTION)
-        sa.Index(
-            name,
-            renditions.c.state,
-            renditions.c.path,
-            sqlite_where=rest,
-            postgresql_where=rest,
-        )
+        # To name another dialect would load all of it, at every start.
+        condition: dict[str, Any] = {f"{dialect}_where": sa.text(EXCEPTION)}
+        sa.Index(name, renditions.c.state, renditions.c.path, **condition)
 
 
 # SQLite takes a partial index only where a query says its very condition.

@@ -95,6 +95,7 @@ def test_a_python_that_is_too_old_gets_one_clear_line(tmp_path):
 def test_starting_up_loads_no_optional_part_and_no_decoder(tmp_path):
     heavy = ("PIL", "cykooz_resizer", "pillow_heif", "httpx", "pebble", "filelock", "rich.progress")
     heavy += ("fastapi", "uvicorn", "jinja2", "prometheus_client", "pipeline.web.server")
+    heavy += ("watchfiles", "sqlalchemy.dialects.postgresql")
     code = f"import sys, app; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", code],

@@ -44,8 +44,8 @@ def answer_jobs(step: AnswerStep, run: Run) -> None:
     due = {JobState.RENDERING, JobState.WRITING}
     jobs = [
         job
-        for job in book.in_states(due | ENDED)
-        if job.state in due or job.made_for != step.made_for
+        for job in book.in_states(due | ENDED | {JobState.REJECTED})
+        if job.state in due or (job.answer and job.made_for != step.made_for)
     ]
     if jobs:
         remember_writing(run)
@@ -64,14 +64,16 @@ class _Answer:
         self.book: JobBook = step.book
         self.outcomes = Outcomes(step.book, step, job.reference)
         self.recipes = _recipes(step)
-        self.rows = self.done = self.failed = 0
+        self.done = self.failed = self.untold = 0
 
     def work(self) -> None:
         """Bring the job to its end; nothing happens while images are still to be rendered."""
         job, reference = self.job, self.job.reference
         if self._waits():
             return
-        if not self.book.move(reference, {job.state}, JobState.WRITING):
+        # The answer of the content before is kept in step; the job stays rejected.
+        is_rejected = job.state is JobState.REJECTED
+        if not is_rejected and not self.book.move(reference, {job.state}, JobState.WRITING):
             return
         csv = self.step.folders.csv(reference)
         output_dir = self.step.settings.output_dir
@@ -82,6 +84,9 @@ class _Answer:
         except (CsvError, OSError) as error:
             self._lost_csv(str(error))
             return
+        if is_rejected:
+            self.book.update(reference, made_for=self.step.made_for)
+            return
         self._end(
             JobState.COMPLETED_WITH_ERRORS if self.failed else JobState.COMPLETED,
             reason=None,
@@ -90,7 +95,6 @@ class _Answer:
             fetched=job.fetched,
             done=self.done,
             failed=self.failed,
-            failed_told=self.failed,
         )
 
     def _waits(self) -> bool:
@@ -110,6 +114,10 @@ class _Answer:
     def _lost_csv(self, why: str) -> None:
         """The copy of the CSV is gone; one below the input folder is read again."""
         reason = f"the copy of its CSV cannot be read ({why})"
+        if self.job.state is JobState.REJECTED:
+            # There is nothing to write the old answer from; the next good content has its own.
+            self.book.update(self.job.reference, made_for=self.step.made_for)
+            return
         if self.job.was_submitted:
             self._end(JobState.FAILED, reason=reason)
             return
@@ -122,8 +130,10 @@ class _Answer:
         """The rows of the CSV; what became of a thousand of them is asked at once."""
         dialect = detect_dialect(csv)[0]
         for rows in chunks(iter_rows(csv, dialect), CHUNK_ROWS):
+            self.run.check_stop()
             self._found = self.outcomes.of_rows([row.number for row in rows])
             yield from rows
+            self.untold += self.outcomes.tell(self._found)
 
     def _row(self, row: Row) -> RowAnswer:
         images = self._found.get(row.number, [])
@@ -159,8 +169,7 @@ class _Answer:
         if rewritten:
             return
         counts = self.run.report.jobs
-        new = max(0, self.failed - job.failed_told)
-        counts.failed_images += new
+        counts.failed_images += self.untold
         setattr(counts, state.value, getattr(counts, state.value) + 1)
         if state is JobState.FAILED:
             counts.tell(f"{job.reference} ({job.filename}) failed: {values['reason']}")

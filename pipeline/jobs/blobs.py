@@ -25,7 +25,7 @@ class BlobWriter:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._temporary: Path | None = None
+        self._temporary = ""
         self._file: int | None = None
         self._hash = hashlib.sha256()
         self._size_bytes = 0
@@ -42,7 +42,10 @@ class BlobWriter:
             if self._closed:
                 return
             if self._file is None:
-                self._temporary = self._folder / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}"
+                # Text, here and below: a Path for each step costs as much as the steps.
+                self._temporary = os.path.join(
+                    self._folder, f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}"
+                )
                 self._file = os.open(
                     self._temporary,
                     os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0),
@@ -65,16 +68,19 @@ class BlobWriter:
         try:
             self.write(last)
             with self._lock:
-                if self._closed or self._file is None or self._temporary is None:
+                if self._closed or self._file is None:
                     return None
                 os.close(self._file)
                 self._file = None
                 sha256 = self._hash.hexdigest()
                 path = blob_path(self._folder, sha256)
                 if not _is_whole(path, self._size_bytes):
-                    path.parent.mkdir(exist_ok=True)
-                    os.replace(self._temporary, path)
-                    self._temporary = None
+                    try:
+                        os.replace(self._temporary, path)
+                    except FileNotFoundError:
+                        path.parent.mkdir(exist_ok=True)
+                        os.replace(self._temporary, path)
+                    self._temporary = ""
                 return sha256, path
         finally:
             self.discard()
@@ -86,10 +92,10 @@ class BlobWriter:
             if self._file is not None:
                 os.close(self._file)
                 self._file = None
-            if self._temporary is not None:
+            if self._temporary:
                 with contextlib.suppress(OSError):
-                    self._temporary.unlink()
-                self._temporary = None
+                    os.unlink(self._temporary)
+                self._temporary = ""
 
 
 def blob_path(folder: Path, sha256: str) -> Path:
@@ -112,6 +118,6 @@ def remove_leftovers(folder: Path) -> int:
 
 def _is_whole(path: Path, size_bytes: int) -> bool:
     try:
-        return path.stat().st_size == size_bytes
+        return os.stat(path).st_size == size_bytes
     except OSError:
         return False

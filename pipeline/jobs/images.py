@@ -71,6 +71,7 @@ def bring_in_step(
     """
     lost = 0
     for page in _to_add(book, data_of(images), reference):
+        run.check_stop()
         rows: list[dict[str, Any]] = []
         missing: list[str] = []
         for row in page:
@@ -83,6 +84,7 @@ def bring_in_step(
                 continue
             publish(link_or_copy(stored, target), target)
             rows.append(row)
+        run.touch(images.name, (row["path"] for row in rows))
         with one_transaction(run.connection):
             if rows:
                 images.store_chunk(frame(rows, list(rows[0])), now=run.clock.now())
@@ -255,6 +257,7 @@ def _to_remove(book: JobBook, images: sa.Table, reference: str) -> Iterator[list
 def _delete(folders: JobFolders, images: DataTable, run: Run, paths: Sequence[str]) -> None:
     for path in paths:
         remove(file_below(folders.originals, path), folders.originals)
+    run.touch(images.name, paths)
     with one_transaction(run.connection):
         idx = IndexDF(pd.DataFrame({"path": list(paths)}))
         images.delete_by_idx(idx, now=run.clock.now())

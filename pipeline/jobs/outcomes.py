@@ -17,15 +17,17 @@ if TYPE_CHECKING:
     from pipeline.app import Lockstep
     from pipeline.jobs.steps import AnswerStep
 
+# Two values each stay below SQLite's 32,766 in one statement.
 PAGE_ROWS = 5_000
 
 
 @dataclass
 class Image:
     """One URL of a row. ``files`` are keys below ``output/``, by recipe; ``reasons`` why one is
-    missing. An image with a reason has failed."""
+    missing. An image with a reason has failed; ``told``: a run has said so."""
 
     url: str
+    told: bool = False
     files: dict[str, str] = field(default_factory=dict)
     reasons: list[str] = field(default_factory=list)
 
@@ -64,6 +66,7 @@ class Outcomes:
             sa.select(
                 urls.c.number,
                 urls.c.sequence,
+                urls.c.told,
                 fetches.c.url,
                 fetches.c.reason,
                 images.c.path,
@@ -83,7 +86,7 @@ class Outcomes:
         with self._book.connection.con.begin() as con:
             for row in con.execute(query):
                 of_row = found.setdefault(row.number, {})
-                image = of_row.setdefault(row.sequence, Image(row.url))
+                image = of_row.setdefault(row.sequence, Image(row.url, row.told))
                 reason = _reason(row)
                 if reason is None:
                     image.files[row.recipe] = f"{JOBS_FOLDER}/{row.file}"
@@ -149,6 +152,29 @@ class Outcomes:
                 return
             left = None if left is None else left - size
             after = (rows[-1].length, rows[-1].number, rows[-1].sequence)
+
+    def tell(self, found: dict[str, list[Image]]) -> int:
+        """Note which of these images have failed; how many nobody had been told of."""
+        urls = self._book.urls
+        moved: dict[bool, list[tuple[str, int]]] = {True: [], False: []}
+        for number, images in found.items():
+            for sequence, image in enumerate(images):
+                failed = bool(image.reasons)
+                if image.told != failed:
+                    moved[failed].append((number, sequence))
+        for failed, places in moved.items():
+            for start in range(0, len(places), PAGE_ROWS):
+                chunk = places[start : start + PAGE_ROWS]
+                with self._book.connection.con.begin() as con:
+                    con.execute(
+                        sa.update(urls)
+                        .where(
+                            urls.c.reference == self._reference,
+                            sa.tuple_(urls.c.number, urls.c.sequence).in_(chunk),
+                        )
+                        .values(told=failed)
+                    )
+        return len(moved[True])
 
     def failed_numbers(self, numbers: Sequence[str]) -> set[str]:
         """Those of some rows of which an image failed."""

@@ -161,6 +161,7 @@ class _Reading:
         images = 0
         changed_any = False
         for rows in chunks(iter_rows(csv, dialect), CHUNK_ROWS):
+            self.run.check_stop()
             changed_any |= self._store_chunk(rows)
             seen.extend(hash(row.number) for row in rows)
             images += sum(len(row.urls) for row in rows)
@@ -189,8 +190,8 @@ class _Reading:
             return False
         values = [
             {
-                "reference": reference,
                 "number": row.number,
+                "reference": reference,
                 "name": row.name,
                 "urls": told[row.number][1],
             }
@@ -205,13 +206,12 @@ class _Reading:
     def _remove_others(self, seen: array[int]) -> bool:
         """Remove rows that the CSV has no longer; numbers are told by their 64-bit hashes."""
         reference, rows = self.job.reference, data_of(self.step.rows)
-        stored = sa.select(rows.c.number).where(rows.c.reference == reference)
-        count = sa.select(sa.func.count()).select_from(stored.subquery())
+        count = sa.select(sa.func.count()).where(rows.c.reference == reference)
         with self.run.connection.con.begin() as con:
             if con.execute(count).scalar_one() == len(seen):
                 return False
         known = np.sort(np.frombuffer(seen, dtype=np.int64))
-        for page in _pages(self.book, stored, rows.c.number):
+        for page in _pages(self.book, reference):
             hashes = np.fromiter((hash(number) for number in page), np.int64, len(page))
             at = np.searchsorted(known, hashes).clip(max=len(known) - 1)
             there = known[at] == hashes
@@ -282,9 +282,7 @@ def _clear(step: ReadCsvsStep, run: Run, job: Job) -> None:
     output_dir, reference = step.settings.output_dir, job.reference
     for key in (job.answer or job.answer_name, job.faults_name):
         remove(file_below(output_dir, key), output_dir)
-    rows = data_of(step.rows)
-    stored = sa.select(rows.c.number).where(rows.c.reference == reference)
-    for page in _pages(step.book, stored, rows.c.number):
+    for page in _pages(step.book, reference):
         _forget_rows(step, run, reference, page)
     clear_images(step.book, step.folders, step.images, run, reference)
     remove(step.folders.csv(reference), step.folders.state)
@@ -296,7 +294,7 @@ def _forget_rows(step: ReadCsvsStep, run: Run, reference: str, numbers: Sequence
     if not numbers:
         return
     urls, meta = step.book.urls, meta_of(step.rows)
-    idx = IndexDF(pd.DataFrame({"reference": reference, "number": list(numbers)}))
+    idx = IndexDF(pd.DataFrame({"number": list(numbers), "reference": reference}))
     with one_transaction(run.connection):
         step.rows.delete_by_idx(idx, now=run.clock.now())
         with run.connection.con.begin() as con:
@@ -318,12 +316,16 @@ def _let_a_tick_pass(found: Found) -> None:
         time.sleep(wait_ns / 1e9)
 
 
-def _pages(book: JobBook, query: sa.Select[Any], column: sa.Column[Any]) -> Iterator[list[str]]:
+def _pages(book: JobBook, reference: str) -> Iterator[list[str]]:
+    """The numbers of all rows of a job, in order, by way of their URLs: each row has one."""
+    number = book.urls.c.number
+    query = sa.select(number).where(book.urls.c.reference == reference).distinct()
+    query = query.order_by(number).limit(LOOKED_UP_AT_ONCE)
     after: str | None = None
     while True:
-        page = query if after is None else query.where(column > after)
+        page = query if after is None else query.where(number > after)
         with book.connection.con.begin() as con:
-            found = list(con.execute(page.order_by(column).limit(LOOKED_UP_AT_ONCE)).scalars())
+            found = list(con.execute(page).scalars())
         if not found:
             return
         yield found

@@ -187,7 +187,8 @@ class AnswerStep(JobStep):
     def work(self, run: Run) -> None:
         jobs = self.book.jobs
         outdated = sa.and_(
-            jobs.c.state.in_([state.value for state in ENDED]), jobs.c.made_for != self.made_for
+            jobs.c.state.in_([state.value for state in (*ENDED, JobState.REJECTED)]),
+            jobs.c.made_for != self.made_for,
         )
         waits = sa.or_(
             jobs.c.state.in_([state.value for state in ACTIVE]),
@@ -225,6 +226,8 @@ class RenderJobsStep(RenderStep):
         jobs = book.jobs
         for reference, count in sorted(Counter(p.partition("/")[0] for p in paths).items()):
             book.move(reference, ENDED, JobState.RENDERING)
+            # A rejected one keeps the answer of the content before: as if of other settings.
+            book.move(reference, {JobState.REJECTED}, JobState.REJECTED, made_for="")
             with book.connection.con.begin() as con:
                 # For people who watch; the exact counts come with the answer.
                 con.execute(

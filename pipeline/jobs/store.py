@@ -58,7 +58,6 @@ class Job:
     fetched: int
     done: int
     failed: int
-    failed_told: int
     faults: str | None
     csv_sha256: str | None
     size_bytes: int | None

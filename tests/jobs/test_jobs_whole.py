@@ -71,6 +71,33 @@ def test_what_failed_is_told_by_one_run_and_asked_for_by_no_other(shop: Shop) ->
     assert (shop.hits(), shop.stamps()) == (hits, before)
 
 
+def test_a_new_failure_is_told_although_an_old_one_is_gone(shop: Shop) -> None:
+    shop.csv({"1": shop.urls("/pic/1"), "2": shop.urls("/html/2")}, "input/feed.csv")
+    shop.run(code=1)
+    shop.csv({"1": shop.urls("/pic/1"), "3": shop.urls("/html/3")}, "input/feed.csv")
+    assert shop.run(code=1)["jobs"]["images"]["failed"] == 1
+    # The old failure beside a good new row is no news.
+    rows = {"1": shop.urls("/pic/1"), "3": shop.urls("/html/3"), "4": shop.urls("/pic/4")}
+    shop.csv(rows, "input/feed.csv")
+    report = shop.run(code=0)
+    assert (report["jobs"]["completed_with_errors"], report["jobs"]["images"]["failed"]) == (1, 0)
+
+
+def test_a_rejected_change_keeps_the_answer_before_it_in_step(shop: Shop) -> None:
+    shop.csv({"1": shop.urls("/pic/1")}, "input/feed.csv")
+    shop.run()
+    reference = shop.job()["reference"]
+    shop.csv([["1", "", shop.urls("/pic/1")]], "input/feed.csv")
+    shop.run(code=1)
+    shop.recipes('[half]\nscale = 0.5\nformat = "png"\n')
+    shop.run()
+    assert shop.job()["state"] == "rejected"
+    assert shop.answer()[1][3] == f"jobs/{shop.pictures()[0]}"
+    assert shop.answer()[1][3].endswith(".jpg.png")
+    assert shop.cli("job", "output", reference).stdout.splitlines()[1].endswith(".jpg.png,")
+    assert "no name" in shop.cli("job", "errors", reference).stdout
+
+
 def test_originals_and_jobs_go_in_one_run_and_one_report(shop: Shop) -> None:
     shop.add("a.jpg")
     shop.csv({"1": shop.urls("/pic/1")}, "input/deep/feed.CSV")
