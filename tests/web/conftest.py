@@ -27,7 +27,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     project.add(NASTY)
     (project.input / "bad.png").write_bytes(b"no picture")
     with serving(project) as server:
-        server.until_counted(originals=6, renditions=8, failed=2, pending=0)
+        server.until_counted(originals=6, renditions=10, failed=2, pending=0)
         yield server
 
 
