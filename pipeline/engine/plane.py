@@ -22,7 +22,7 @@ when upstream changes one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Literal
 
 import pandas as pd
@@ -197,7 +197,7 @@ def data_store(connection: DBConn) -> DataStore:
     return store
 
 
-def forget_deleted(step_meta: LinearTransformMeta, only: Sequence[str] | None = None) -> None:
+def forget_deleted(step_meta: LinearTransformMeta, only: Collection[str] | None = None) -> None:
     """Drop what is remembered of rows that are gone and whose renditions are gone as well.
 
     ``only`` some values of ``path`` are looked at; without it, all rows are.
@@ -227,7 +227,7 @@ def forget_deleted(step_meta: LinearTransformMeta, only: Sequence[str] | None = 
                 con.execute(sa.delete(meta.sql_table).where(_is_deleted(meta.sql_table, only)))
 
 
-def _is_deleted(table: sa.Table, only: Sequence[str] | None) -> sa.ColumnElement[bool]:
+def _is_deleted(table: sa.Table, only: Collection[str] | None) -> sa.ColumnElement[bool]:
     deleted = table.c.delete_ts.is_not(None)
     return deleted if only is None else sa.and_(table.c.path.in_(only), deleted)
 
