@@ -13,6 +13,7 @@ from pipeline.engine.recipe_step import LoadRecipesStep
 from pipeline.engine.render_step import RenderStep
 from pipeline.engine.scan import ScanStep
 from pipeline.engine.state import StateBook
+from pipeline.errors import SettingsError
 from pipeline.jobs.steps import AnswerStep, FetchStep
 from pipeline.settings import Settings
 from pipeline.tables import index_exceptions
@@ -48,12 +49,12 @@ class Lockstep(DatapipeApp):
     @property
     def scan(self) -> ScanStep:
         """The step that compares ``input/`` with its table."""
-        return self._all(ScanStep)[0]
+        return self._first(ScanStep)
 
     @property
     def load_recipes(self) -> LoadRecipesStep:
         """The step that reads ``recipes.toml``."""
-        return self._all(LoadRecipesStep)[0]
+        return self._first(LoadRecipesStep)
 
     @property
     def load_job_recipes(self) -> LoadRecipesStep:
@@ -73,12 +74,12 @@ class Lockstep(DatapipeApp):
     @property
     def fetch(self) -> FetchStep:
         """The step that asks for the URLs of jobs."""
-        return self._all(FetchStep)[0]
+        return self._first(FetchStep)
 
     @property
     def answer(self) -> AnswerStep:
         """The step that writes the answers of jobs."""
-        return self._all(AnswerStep)[0]
+        return self._first(AnswerStep)
 
     @property
     def job_steps(self) -> list[ComputeStep]:
@@ -89,6 +90,15 @@ class Lockstep(DatapipeApp):
     def render_and_answer(self) -> list[ComputeStep]:
         """The steps that bring renditions in step with the tables, and answers with them."""
         return [step for step in self.steps if isinstance(step, (RenderStep, AnswerStep))]
+
+    def _first(self, kind: type[StepT]) -> StepT:
+        for step in self._all(kind):
+            return step
+        declared = kind.__name__.removesuffix("Step")
+        raise SettingsError(
+            f"app.py declares no {declared} step, which this release of Lockstep works with; "
+            "take its app.py over, and then your own steps into it"
+        )
 
     def _all(self, kind: type[StepT]) -> list[StepT]:
         return [step for step in self.steps if isinstance(step, kind)]

@@ -208,3 +208,12 @@ def test_secrets_do_not_stand_in_the_settings_that_a_log_may_show(tmp_path: Path
     assert settings.jobs.webhook_secret == "between us"
     assert "between us" not in repr(settings)
     assert "word" not in repr(settings)
+
+
+def test_an_app_without_a_step_that_is_needed_says_which(project: Project) -> None:
+    app = (project.root / "app.py").read_text("utf-8")
+    answer_step = app[app.index("        Answer(") : app.index("    ]\n)\n\napp = ")]
+    (project.root / "unanswering.py").write_text(app.replace(answer_step, ""), "utf-8")
+    answer = project.cli("--pipeline", "unanswering", "run")
+    assert answer.code == 2
+    assert "app.py declares no Answer step" in answer.stderr

@@ -90,7 +90,9 @@ class Run(RunConfig):
 
     def touch(self, table: str, paths: Iterable[str]) -> None:
         """Note originals of which a scan writes the rows, in this table alone."""
-        self.touched.setdefault(table, set()).update(paths)
+        touched = self.touched.setdefault(table, set())
+        if len(touched) <= MOST_TOUCHED:  # more are never asked for, and would fill the memory
+            touched.update(paths)
 
     def written_since_began(self, table: str) -> Collection[str] | None:
         """Which originals of ``table`` this run has written; ``None``: too many, or not known."""
