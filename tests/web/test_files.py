@@ -92,7 +92,7 @@ def test_a_rendition_that_is_made_anew_has_a_new_tag(project: Project) -> None:
 
 def test_a_large_rendition_is_streamed_with_the_same_headers(project: Project) -> None:
     project.recipes("[whole]\nscale = 1.0\nformat = 'png'\n")
-    project.add("a.png", size=(2000, 2000))
+    project.add("a.png", size=(900, 900))
     project.run()
     body = (project.output / "whole/a.png").read_bytes()
     assert len(body) > 1 << 18
