@@ -15,7 +15,7 @@ run: .venv/installed ## Set up, then bring output/ in step with input/
 	@$(BIN)/datapipe run
 
 test: .venv/installed-dev ## Set up, then run the tests
-	@$(BIN)/python -m pytest -n auto
+	@$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: .venv/installed-dev ## Check style and formatting
 	@$(BIN)/ruff check .

@@ -46,7 +46,6 @@ SCENARIOS = {
             "avif",
             "photos to 400 px AVIF 60",
             (Recipe("fit400", "avif", 60, fit=(400, 400)),),
-            share=0.2,
         ),
     ]
 }

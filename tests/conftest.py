@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from a_project import Project
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """For ``-n auto``: twice the cores, as tests wait for servers, browsers and quiet folders."""
+    return 2 * (os.cpu_count() or 1)
 
 
 @pytest.fixture
