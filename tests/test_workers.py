@@ -66,7 +66,7 @@ def dangerous(project: Project) -> Project:
     (plugin / "sitecustomize.py").write_text("import importlib.util\n" + DECODER)
     project.env |= {
         "PYTHONPATH": str(plugin),
-        "PIPELINE_RENDER_TIMEOUT_S": "9",
+        "PIPELINE_RENDER_TIMEOUT_S": "15",
         "PIPELINE_WORKER_MEMORY_MB": "900",
     }
     return project
@@ -90,7 +90,7 @@ def test_each_kind_of_loss_is_one_failed_original(dangerous: Project) -> None:
     assert "crashed (SIGSEGV" in reasons["CRASH"]
     assert "killed" in reasons["KILLED"]
     assert "exit code 7" in reasons["EXIT"]
-    assert reasons["SLEEP"] == "took longer than 9 s (PIPELINE_RENDER_TIMEOUT_S)"
+    assert reasons["SLEEP"] == "took longer than 15 s (PIPELINE_RENDER_TIMEOUT_S)"
     assert "PIPELINE_WORKER_MEMORY_MB" in reasons["ALLOCATE"]
     assert "a decoder of a dream" in reasons["RAISE"]
     assert not list(project.output.rglob(".lockstep-*"))
