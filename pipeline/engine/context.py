@@ -17,6 +17,7 @@ from datapipe.store.database import DBConn
 
 from pipeline.engine.database import make_tables
 from pipeline.engine.lock import RUN, run_lock
+from pipeline.engine.pending import NARROW_ROWS
 from pipeline.engine.progress import Progress, Silent
 from pipeline.engine.report import Report
 from pipeline.engine.state import Clock, StateBook
@@ -25,8 +26,6 @@ from pipeline.errors import SettingsError, StoppedError
 from pipeline.settings import Settings, check_folders
 from pipeline.workers import Workers, WorkerSetup
 
-# Asking for so many keys is still quicker than asking for all: SQLite looks each up by its index.
-MOST_TOUCHED = 1_000
 # How often a run that may be asked to stop looks whether it is.
 STOP_POLL_S = 0.2
 
@@ -91,7 +90,7 @@ class Run(RunConfig):
     def touch(self, table: str, paths: Iterable[str]) -> None:
         """Note originals of which a scan writes the rows, in this table alone."""
         touched = self.touched.setdefault(table, set())
-        if len(touched) <= MOST_TOUCHED:  # more are never asked for, and would fill the memory
+        if len(touched) <= NARROW_ROWS:  # more are never asked for, and would fill the memory
             touched.update(paths)
 
     def written_since_began(self, table: str) -> Collection[str] | None:
@@ -99,7 +98,7 @@ class Run(RunConfig):
         if not self.clock.has_written:
             return ()
         touched = self.touched.get(table)
-        few = touched is not None and len(touched) <= MOST_TOUCHED and not self.recipes_moved
+        few = touched is not None and len(touched) <= NARROW_ROWS and not self.recipes_moved
         return touched if few else None
 
     def check_stop(self) -> None:
