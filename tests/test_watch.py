@@ -4,9 +4,11 @@ import os
 import random
 import shutil
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from a_watcher import DEADLINE_S, Watching, wait_until
 from test_interrupted import alive_in_group
 
 from pipeline.live.changes import LATEST_S, MANY, Changes
+from pipeline.live.events import events
 
 
 @pytest.fixture
@@ -280,7 +283,8 @@ def test_a_look_at_some_paths_finds_what_a_look_at_all_finds(project: Project) -
         for _ in range(40):
             changed = {change_something(project, chance, names) for _ in range(2)}
             steps = [app.load_recipes, app.scan, app.render]
-            report = run_once(app, RunOptions(only=frozenset(changed)), steps=steps)
+            options = RunOptions(only=frozenset(changed), allow_removed=True)
+            report = run_once(app, options, steps=steps)
             assert report.partial
             there = [
                 row for files in walk(project.input, app.scan.suffixes, Passed()) for row in files
@@ -368,3 +372,48 @@ def test_the_help_tells_how_it_ends(project: Project) -> None:
     answer = project.cli("watch", "--help")
     assert answer.code == 0
     assert "SIGTERM (exit code 0) and Ctrl-C (130)" in " ".join(answer.stdout.split())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other file systems take no such names")
+@pytest.mark.parametrize("poll", [False, True])
+def test_names_that_are_no_text_lose_no_event_and_end_no_watching(
+    tmp_path: Path, poll: bool
+) -> None:
+    stop, raw = threading.Event(), os.fsencode(tmp_path)
+    ticks = events(tmp_path, stop, poll)
+
+    def until(key: str) -> None:
+        # Ten seconds of ticks, far more than it takes.
+        assert any(key in next(ticks) for _ in range(100)), key
+
+    next(ticks)
+    for number in range(3):
+        (tmp_path / f"lost {number}.jpg").touch()
+        with open(raw + b"/\xff%d.jpg" % number, "wb"):
+            pass
+        until("")
+        (tmp_path / f"{number}.jpg").touch()
+        until(f"{number}.jpg")
+    stop.set()
+    assert list(ticks) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other file systems take no such names")
+def test_names_that_are_no_text_are_seen_and_change_nothing_for_others(
+    project: Project, watch: Callable[..., Watching]
+) -> None:
+    project.add("a.jpg")
+    watching = watch()
+    watching.wait_for_start()
+    names = ["a.jpg"]
+    for number in range(3):
+        with open(os.fsencode(project.input) + b"/\xff%d.jpg" % number, "wb") as file:
+            file.write(picture(".jpg", number))
+        project.add(f"{number}.jpg")
+        names += [f"{number}.jpg", os.fsdecode(b"\xff%d.jpg" % number)]
+        watching.wait_for(*names)
+    assert watching.stop() == 0
+    # It still listens to events: there is nothing to tell of.
+    assert not [line for line in watching.said if "watched" in line or "trying again" in line]
+    project.run()
+    project.assert_in_step()

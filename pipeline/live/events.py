@@ -7,18 +7,26 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.errors import LockstepError
 from pipeline.names import key_of
+
+if TYPE_CHECKING:
+    from watchfiles.main import FileChange
 
 # The loop looks this often whether it is to stop; a change is known after at most two steps.
 STEP_MS = 50
 TICK_MS = 100
 POLL_MS = 1_000
 
-_UNREADABLE = "\ufffd"
+# How watchfiles tells that a name is no UTF-8. It gives no event from then on.
+_UNDECODABLE = "Unable to decode path"
+# Where such names come one after the other, watching begins anew only this often.
+RENEW_S = 1.0
 
 
 class EventsFailed(LockstepError):
@@ -28,15 +36,36 @@ class EventsFailed(LockstepError):
 def events(folder: Path, stop: threading.Event, poll: bool) -> Iterator[set[str]]:
     """Keys that changed below ``folder``, again and again; an empty set after a tick without any.
 
-    ``""`` is the folder itself. Ends when ``stop`` is set.
+    ``""`` is the folder itself: all of it is to be looked at, for events were lost where a name is
+    no UTF-8. Ends when ``stop`` is set.
 
     Raises:
         EventsFailed: the system cannot watch so many folders, or none at all.
     """
+    root = os.path.realpath(folder)
+    missed = False
+    while not stop.is_set():
+        began = time.monotonic()
+        try:
+            for changed in _changes(root, stop, poll):
+                keys = {_key(path, root) for _, path in changed if not _is_hidden(path, root)}
+                # Looked at only now: what changes from here on has its event.
+                yield keys | {""} if missed else keys
+                missed = False
+            return
+        except (OSError, RuntimeError) as error:
+            # watchfiles' own errors are RuntimeErrors; "OS file watch limit reached" is one.
+            if _UNDECODABLE not in str(error):
+                raise EventsFailed(f"{folder}: changes cannot be watched ({error})") from error
+        missed = True
+        while time.monotonic() - began < RENEW_S and not stop.wait(TICK_MS / 1000):
+            yield set()
+
+
+def _changes(root: str, stop: threading.Event, poll: bool) -> Iterator[set[FileChange]]:
     from watchfiles import watch
 
-    root = os.path.realpath(folder)
-    ticks = watch(
+    return watch(
         root,
         watch_filter=None,
         debounce=TICK_MS,
@@ -49,20 +78,10 @@ def events(folder: Path, stop: threading.Event, poll: bool) -> Iterator[set[str]
         poll_delay_ms=POLL_MS,
         ignore_permission_denied=True,
     )
-    try:
-        for changed in ticks:
-            yield {_key(path, root) for _, path in changed if not _is_hidden(path, root)}
-    except (OSError, RuntimeError) as error:
-        # watchfiles' own errors are RuntimeErrors; "OS file watch limit reached" is one.
-        raise EventsFailed(f"{folder}: changes cannot be watched ({error})") from error
 
 
 def _key(path: str, root: str) -> str:
-    below = path[len(root) + 1 :]
-    if _UNREADABLE in below:
-        # A name that is no UTF-8 does not come through whole: its folder is looked at instead.
-        below = below[: below.index(_UNREADABLE)].rpartition("/")[0]
-    return key_of(below.replace(os.sep, "/"))
+    return key_of(path[len(root) + 1 :].replace(os.sep, "/"))
 
 
 def _is_hidden(path: str, root: str) -> bool:
