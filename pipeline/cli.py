@@ -8,7 +8,7 @@ Answers go to stdout, everything else to stderr. Exit codes:
       found something
 2     usage, settings, recipes, database or disk: the message says what to do
 3     another run holds the lock
-4     so many originals are gone that nothing was deleted
+4     originals are gone as with an unmounted disk; nothing was deleted
 130   stopped by Ctrl-C; what was done is kept
 ====  ==============================================================================
 """
@@ -129,9 +129,7 @@ def _print_json(answer: Any) -> None:
 @click.option("--dry-run", is_flag=True, help="Say what a run would do, and write nothing.")
 @click.option("--rehash", is_flag=True, help="Hash every original, whatever its times say.")
 @click.option("--wait", is_flag=True, help="Wait for another run to end instead of giving up.")
-@click.option(
-    "--allow-removed", is_flag=True, help="Go ahead although most originals are gone at once."
-)
+@click.option("--allow-removed", is_flag=True, help="Go ahead although a disk looks unmounted.")
 @json_option
 @click.pass_context
 def run(
@@ -146,7 +144,7 @@ def run(
 
     New and changed originals are rendered, removed ones lose their renditions, and nothing else
     is touched. Exit code 0: in step; 1: originals failed in this run; 2: usage or settings;
-    3: another run is at work; 4: too many originals are gone; 130: Ctrl-C.
+    3: another run is at work; 4: a disk looks unmounted; 130: Ctrl-C.
 
     \b
     Examples:

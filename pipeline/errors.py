@@ -56,7 +56,7 @@ class LockedError(LockstepError):
 
 
 class TooManyRemovedError(LockstepError):
-    """So many originals are gone at once that a missing disk is more likely than intent."""
+    """Originals are gone in such a way that a missing disk is more likely than intent."""
 
     exit_code = 4
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from a_mount import MountNamespace
 from a_project import Project
 
 
@@ -24,3 +25,12 @@ def project(tmp_path: Path) -> Project:
 @pytest.fixture
 def make_project(tmp_path: Path) -> Callable[[str], Project]:
     return lambda name: Project(tmp_path / name)
+
+
+@pytest.fixture
+def namespace(project: Project) -> Iterator[MountNamespace]:
+    namespace = MountNamespace(project)
+    try:
+        yield namespace
+    finally:
+        namespace.close()

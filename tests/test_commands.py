@@ -186,7 +186,7 @@ def test_verify_cannot_mend_what_has_no_original(project: Project) -> None:
     (project.input / "a.png").unlink()
     answer = project.cli("verify", "--fix")
     assert answer.code == 1, answer
-    project.run()
+    project.run("--allow-removed")
     assert project.cli("verify").code == 0
 
 

@@ -72,7 +72,7 @@ def test_many_change_at_once_and_the_last_original_goes(project: Project) -> Non
     assert sorted(project.outputs()) == ["half/0/00.png", "thumb/0/00.png.webp"]
 
     (project.input / "0/00.png").unlink()
-    assert counts(project.run()) == {"removed": 1, "deleted": 2}
+    assert counts(project.run("--allow-removed")) == {"removed": 1, "deleted": 2}
     assert list(project.output.iterdir()) == []
     assert project.query("SELECT count(*) FROM renditions") == [(0,)]
 
@@ -87,7 +87,7 @@ def test_an_emptied_input_folder_empties_the_output(project: Project) -> None:
     project.run()
     shutil.rmtree(project.input)
     project.input.mkdir()
-    assert counts(project.run()) == {"removed": 5, "deleted": 10}
+    assert counts(project.run("--allow-removed")) == {"removed": 5, "deleted": 10}
     assert project.outputs() == {}
 
 
@@ -269,8 +269,8 @@ def test_any_history_ends_in_step_as_its_previews_said(project: Project, seed: i
     for _ in range(8):
         for _ in range(chance.randint(1, 6)):
             history.change()
-        said = project.run("--dry-run")
-        report = project.run(code=None)
+        said = project.run("--dry-run", "--allow-removed")
+        report = project.run("--allow-removed", code=None)
         done = report["renditions"]
         made = done["rendered"] + done["reused"] + done["failed"]
         assert said["originals"] == report["originals"], history.log

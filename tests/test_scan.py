@@ -187,5 +187,5 @@ def test_only_the_output_of_renditions_is_ever_touched(project: Project) -> None
     (project.output / "half/mine.txt").write_text("mine")
     project.run()
     (project.input / "a.jpg").unlink()
-    project.run()
+    project.run("--allow-removed")
     assert project.outputs() == {"17.csv": b"answer", "half/mine.txt": b"mine"}

@@ -21,6 +21,7 @@ from pipeline.engine.pending import NARROW_ROWS
 from pipeline.engine.progress import Progress, Silent
 from pipeline.engine.report import Report
 from pipeline.engine.state import Clock, StateBook
+from pipeline.engine.unmounted import InputFolder
 from pipeline.engine.walk import CSV_SUFFIXES, Passed
 from pipeline.errors import SettingsError, StoppedError
 from pipeline.settings import Settings, check_folders
@@ -82,6 +83,8 @@ class Run(RunConfig):
     # aside there for the jobs.
     passed: Passed = field(default_factory=lambda: Passed(aside_suffixes=CSV_SUFFIXES))
     scanned: bool = False
+    # The input folder as the run before saw it, and as the scan of this run does.
+    input: InputFolder | None = None
     # Whether there is any job; None until a step has looked. Without one, no step of jobs works.
     has_jobs: bool | None = None
     # What begins when the lock has been given back, in threads: no run shall wait for it.

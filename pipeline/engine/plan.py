@@ -14,9 +14,10 @@ from pipeline.engine.plane import GONE, KIND
 from pipeline.engine.recipe_step import compare_recipes
 from pipeline.engine.recovery import sha256_of
 from pipeline.engine.report import Report
-from pipeline.engine.scan import Difference, compare, refuse_too_many
+from pipeline.engine.scan import Difference, compare
 from pipeline.engine.state import StateBook
 from pipeline.engine.status import count_states
+from pipeline.engine.unmounted import InputFolder, refuse_too_many
 from pipeline.engine.walk import CSV_SUFFIXES, Passed
 from pipeline.jobs.store import JobBook
 from pipeline.names import name_of
@@ -35,15 +36,16 @@ def preview(app: Lockstep, options: RunOptions) -> Report:
     """
     began = time.monotonic()
     try:
-        make_tables(app.connection, StateBook(app.connection))
-        report = _preview(app, options)
+        book = StateBook(app.connection)
+        make_tables(app.connection, book)
+        report = _preview(app, options, book)
     except sa.exc.SQLAlchemyError as error:
         raise explain_database_error(error, app.connection) from error
     report.seconds = time.monotonic() - began
     return report
 
 
-def _preview(app: Lockstep, options: RunOptions) -> Report:
+def _preview(app: Lockstep, options: RunOptions, book: StateBook) -> Report:
     pending, settings = app.render.pending, app.settings
     recipes = load_recipes(settings.recipes_file)
     recipe_changes = compare_recipes(recipes, app.load_recipes.table)
@@ -51,6 +53,7 @@ def _preview(app: Lockstep, options: RunOptions) -> Report:
 
     difference = Difference(passed=Passed(aside_suffixes=CSV_SUFFIXES))
     folder = settings.input_dir
+    input_folder = InputFolder(folder, book, options.allow_removed)
     takedowns = TakedownBook(app.connection)
     barred_sizes = takedowns.barred_sizes()
     found: list[str] = []
@@ -61,9 +64,9 @@ def _preview(app: Lockstep, options: RunOptions) -> Report:
         found.append(file.path)
         if file.size_bytes in barred_sizes:
             suspects.append(file.path)
+    input_folder.look_again(difference.passed.mounts)
     if not options.allow_removed:
-        meant = takedowns.removed_among(difference.removed)
-        refuse_too_many(difference, settings.max_removed_percent, folder, meant)
+        refuse_too_many(difference, settings.max_removed_percent, input_folder, takedowns)
     removed = set(difference.removed)
     same = _only_touched(app, found)
     looked_at = set(found) - same
@@ -95,7 +98,8 @@ def _preview(app: Lockstep, options: RunOptions) -> Report:
     if difference.passed.aside or JobBook(app.connection).counts():
         from pipeline.jobs.foresight import preview_jobs
 
-        report.jobs = preview_jobs(app, difference.passed, report.there, options.allow_removed)
+        others = None if options.allow_removed else input_folder.moved
+        report.jobs = preview_jobs(app, difference.passed, report.there, others)
     return report
 
 

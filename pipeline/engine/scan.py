@@ -24,8 +24,14 @@ from datapipe.types import IndexDF
 from pipeline.engine.context import Run, run_of
 from pipeline.engine.database import one_transaction
 from pipeline.engine.plane import frame
+from pipeline.engine.unmounted import (
+    REMOVED_AT_LEAST,
+    InputFolder,
+    folder_identity,
+    not_there,
+    refuse_too_many,
+)
 from pipeline.engine.walk import Found, Passed, Row, look_at, walk, why_passed
-from pipeline.errors import TooManyRemovedError
 from pipeline.names import name_of
 from pipeline.settings import Settings
 from pipeline.tables import TrackedTable
@@ -35,9 +41,6 @@ from pipeline.takedowns.book import TakedownBook
 CHUNK_ROWS = 2_000
 # Rows read at once: a page is closed before anything is written, and bounds the memory.
 PAGE_ROWS = 20_000
-# Below this many, a person may well have removed them all; the fifth line of defence is not worth
-# a nightly refusal of a folder with three photos.
-REMOVED_AT_LEAST = 100
 
 
 @dataclass
@@ -49,6 +52,8 @@ class Difference:
     unchanged: int = 0
     removed: list[str] = field(default_factory=list)
     passed: Passed = field(default_factory=Passed)
+    # Originals were there, and now neither one of them nor a CSV is.
+    is_empty: bool = False
 
     @property
     def known(self) -> int:
@@ -90,25 +95,9 @@ def compare(
             yield Found(*file)
     for path in stored.before(None):
         _gone(path, difference)
-
-
-def refuse_too_many(
-    difference: Difference, max_percent: float, folder: Path, meant: int = 0
-) -> None:
-    """Raise where so many are gone that a missing disk is likelier than intent.
-
-    ``meant`` of them are known to be gone for good.
-
-    Raises:
-        TooManyRemovedError: at least 100, and more than ``max_percent`` of all.
-    """
-    removed, known = len(difference.removed) - meant, difference.known
-    if removed >= REMOVED_AT_LEAST and removed * 100 > known * max_percent:
-        raise TooManyRemovedError(
-            f"{folder}: {removed:,} of {known:,} originals are gone, more than the "
-            f"{max_percent:g} % of PIPELINE_MAX_REMOVED; nothing was deleted. If the disk is "
-            "mounted and they are meant to be gone, run again with --allow-removed"
-        )
+    difference.is_empty = not (
+        difference.new or difference.changed or difference.unchanged or difference.passed.aside
+    )
 
 
 def _walk_or_refuse(
@@ -119,7 +108,7 @@ def _walk_or_refuse(
     except OSError as error:
         if allow_missing and isinstance(error, FileNotFoundError):
             return
-        raise _not_there(folder, error.strerror) from None
+        raise not_there(folder, error.strerror) from None
 
 
 def compare_some(
@@ -151,29 +140,8 @@ def compare_some(
     if len(difference.removed) >= REMOVED_AT_LEAST:
         # Whether these are too many is told by the number of all.
         difference.unchanged = _count(table) - difference.changed - len(difference.removed)
-
-
-def folder_identity(folder: Path, allow_missing: bool = False) -> tuple[int, int]:
-    """Device and inode, which tell a folder from the mount point that a disk leaves behind.
-
-    Raises:
-        TooManyRemovedError: it is not there, and that is not allowed.
-    """
-    try:
-        status = os.stat(folder)
-    except OSError as error:
-        if allow_missing:
-            return 0, 0
-        raise _not_there(folder, error.strerror) from None
-    return status.st_dev, status.st_ino
-
-
-def _not_there(folder: Path, reason: str | None) -> TooManyRemovedError:
-    return TooManyRemovedError(
-        f"{folder}: the input folder cannot be read ({reason}); nothing was deleted. "
-        "Mount it, make it, or name another in PIPELINE_INPUT; if it is meant to be gone, "
-        "run again with --allow-removed"
-    )
+    if difference.removed and _count(table, len(difference.removed) + 1) == len(difference.removed):
+        difference.is_empty = not _holds_any(folder, suffixes, difference.passed)
 
 
 def _files_at(
@@ -213,11 +181,18 @@ def _stored_below(table: DataTable, key: str) -> dict[str, tuple[Any, ...]]:
         return {row[0]: tuple(row) for row in con.execute(query)}
 
 
-def _count(table: DataTable) -> int:
+def _count(table: DataTable, at_most: int | None = None) -> int:
     store = table.table_store
     assert isinstance(store, TrackedTable)
+    rows = sa.select(store.data_table.c.path).limit(at_most).subquery()
     with store.dbconn.con.begin() as con:
-        return con.execute(sa.select(sa.func.count()).select_from(store.data_table)).scalar_one()
+        return con.execute(sa.select(sa.func.count()).select_from(rows)).scalar_one()
+
+
+def _holds_any(folder: Path, suffixes: frozenset[str], passed: Passed) -> bool:
+    """Whether there is any original or CSV, known or not."""
+    looked = Passed(aside_suffixes=passed.aside_suffixes)
+    return any(walk(folder, suffixes, looked)) or bool(looked.aside)
 
 
 class _Stored:
@@ -325,7 +300,8 @@ class ScanStep(ComputeStep):
         waiting: list[Found] = []
         options = run.options
         allowed = options.allow_removed
-        identity = options.identity or folder_identity(folder, allowed)
+        run.input = input_folder = InputFolder(folder, run.book, allowed)
+        identity = options.identity or input_folder.identity
         if options.only is None:
             found = compare(folder, self.suffixes, self.table, difference, allowed, run.check_stop)
         else:
@@ -344,11 +320,11 @@ class ScanStep(ComputeStep):
         self._store(waiting, run)
         run.check_stop()
         if folder_identity(folder, allowed) != identity:
-            raise _not_there(folder, "it was unmounted or replaced")
+            raise not_there(folder, "it was unmounted or replaced")
+        input_folder.look_again(run.passed.mounts)
         if not allowed:
-            # What takedowns took out is meant to be gone.
-            meant = TakedownBook(run.connection).removed_among(difference.removed)
-            refuse_too_many(difference, self.settings.max_removed_percent, folder, meant)
+            takedowns = TakedownBook(run.connection)
+            refuse_too_many(difference, self.settings.max_removed_percent, input_folder, takedowns)
         if run.narrowed_to is not None:
             run.narrowed_to += difference.removed
         for start in range(0, len(difference.removed), CHUNK_ROWS):

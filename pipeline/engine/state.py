@@ -1,4 +1,4 @@
-"""What Lockstep remembers about its own tables: layout, clock, and an interrupted run.
+"""What Lockstep remembers: layout, clock, the input folder, and an interrupted run.
 
 All of it are rows of ``lockstep_state``; a run with no change writes none of them.
 """
@@ -17,6 +17,8 @@ LAYOUT = "layout"
 CLOCK = "clock"
 INTERRUPTED = "interrupted"
 BOOT = "boot"
+# Device and inode of the input folder and of the mount points below it.
+INPUT = "input"
 
 # The kernel writes dirty pages back after 30 s (vm.dirty_expire_centisecs) plus a flusher period
 # of 5 s; two minutes leave room for a slow disk.

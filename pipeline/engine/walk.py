@@ -17,6 +17,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
+from pipeline.engine.unmounted import MOUNTS
 from pipeline.names import TEMPORARY_PREFIX, key_of, name_of
 
 # What editors, browsers, copy tools and office programs call a file that is not there yet.
@@ -52,6 +53,8 @@ class Passed:
     # Files of these suffixes are put aside for another step: the folder is walked once for both.
     aside_suffixes: frozenset[str] = frozenset()
     aside: list[Found] = field(default_factory=list)
+    # Mount points; looked for where the system keeps no list of them, for each folder costs a call.
+    mounts: list[str] = field(default_factory=list)
 
     def covers(self, path: str) -> bool:
         """Whether ``path`` lies in a folder that could not be read, so that it may still exist."""
@@ -91,6 +94,7 @@ def walk(
     start, prefix = root / name_of(below), f"{below}/" if below else ""
     listing = _listing(str(start), prefix, real_root, suffixes, passed)
     stack = [_Level(*listing, os.path.realpath(start))]
+    notes_mounts = not MOUNTS.exists()
     while stack:
         level = stack[-1]
         if level.next_folder == len(level.folders):
@@ -116,6 +120,8 @@ def walk(
             passed.reasons["folder that cannot be read"] += 1
             passed.unreadable.append(key)
             continue
+        if notes_mounts and os.path.ismount(item.path):
+            passed.mounts.append(key[:-1])
         stack.append(_Level(*listing, real))
 
 

@@ -13,6 +13,7 @@ The steps of a run, each on tables and files:
 ===============  ====================================================================
 ``steps``        the steps as ``app.py`` declares them
 ``store``        the rows of jobs, and the rooms of the state folder
+``copies``       copies of CSVs that are at work, and what killed submissions left
 ``scanning``     the CSVs below ``input/`` against the jobs
 ``reading``      a CSV is copied, checked, and compared with its rows
 ``fetching``     the URLs that wait are asked

@@ -22,19 +22,22 @@ if TYPE_CHECKING:
 CHUNK_ROWS = 1_000
 
 
-def preview_jobs(app: Lockstep, passed: Passed, there: int, allow_removed: bool) -> JobCounts:
+def preview_jobs(
+    app: Lockstep, passed: Passed, there: int, moved: Collection[str] | None
+) -> JobCounts:
     """What the next run would do for jobs. New and changed CSVs are read and checked.
 
     ``asked`` counts URLs that nobody has asked for yet, and those that wait. ``there`` is the
-    number of originals in the folder.
+    number of originals in the folder, ``moved`` what of it is another one now; ``None`` allows
+    all of it to be gone.
 
     Raises:
         TooManyRemovedError: see :func:`pipeline.jobs.scanning.refuse_unmounted`.
     """
     book, counts = JobBook(app.connection), JobCounts()
     difference = compare_csvs(book, passed, app.settings)
-    if not allow_removed:
-        refuse_unmounted(difference.gone, there, passed, app.settings)
+    if moved is not None:
+        refuse_unmounted(difference.gone, there, passed, app.settings, moved)
     sources = [found.path for found in difference.new]
     sources += [job.source for job in difference.changed]
     counts.received = len(sources)

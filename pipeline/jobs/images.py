@@ -7,7 +7,6 @@ where the file system can.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,8 +37,6 @@ if TYPE_CHECKING:
 
 CHUNK = 1_000
 LOOKED_UP_AT_ONCE = 2_000
-# A CSV that somebody is handing in lies in the state folder before its job can be seen.
-LEFT_BEHIND_S = 86_400.0
 
 
 def image_counts(book: JobBook, reference: str) -> dict[str, int]:
@@ -160,8 +157,6 @@ def sweep(book: JobBook, folders: JobFolders, images: DataTable) -> None:
             clear_temporary(root)
     _sweep(book, folders.originals, data_of(images).c.path, key_of)
     _sweep(book, folders.fetched, book.fetches.c.sha256, lambda path: path.rpartition("/")[2])
-    remove(folders.incoming, folders.state)
-    _sweep_csvs(book, folders)
 
 
 def _sweep(book: JobBook, root: Path, column: sa.Column[Any], key: Callable[[str], str]) -> None:
@@ -175,15 +170,6 @@ def _sweep(book: JobBook, root: Path, column: sa.Column[Any], key: Callable[[str
             known = set(con.execute(sa.select(column).where(column.in_(chunk))).scalars())
         for unknown in set(chunk) - known:
             remove(root / paths[unknown], root)
-
-
-def _sweep_csvs(book: JobBook, folders: JobFolders) -> None:
-    long_ago = time.time() - LEFT_BEHIND_S
-    for path, entry in list(files_below(folders.csvs)):
-        if entry.stat(follow_symlinks=False).st_mtime < long_ago:
-            job = book.get(path.removesuffix(".csv"))
-            if job is None or job.cleared:
-                remove(folders.csvs / path, folders.csvs)
 
 
 def _to_add(book: JobBook, images: sa.Table, reference: str) -> Iterator[list[dict[str, Any]]]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pipeline.engine.recovery import sha256_of
-from pipeline.engine.scan import REMOVED_AT_LEAST
+from pipeline.engine.unmounted import InputFolder, not_there, refuse_csvs
 from pipeline.engine.walk import CSV_SUFFIXES, Found, Passed, walk
-from pipeline.errors import TooManyRemovedError
 from pipeline.jobs.store import ACTIVE, ENDED, NOT_DELETED, UNREAD, Job, JobBook, file_below
 from pipeline.settings import Settings
 from pipeline.tables import JobState
@@ -63,24 +62,23 @@ def scan_csvs(step: ScanCsvsStep, run: Run) -> None:
     """Make jobs of new CSVs, have changed ones read again, and delete those that are gone.
 
     Raises:
-        TooManyRemovedError: the input folder is empty, and images of jobs would go with it.
+        TooManyRemovedError: see :func:`refuse_unmounted`.
     """
     book, settings, report = step.book, step.settings, run.report
     passed = run.passed
-    if not run.scanned:
+    input_folder = run.input
+    if input_folder is None:
         # Started on its own, without the scan of the originals before it.
+        input_folder = InputFolder(settings.input_dir, run.book)
         passed = Passed(aside_suffixes=CSV_SUFFIXES)
         try:
             for _ in walk(settings.input_dir, frozenset(), passed):
                 pass
         except OSError as error:
-            raise TooManyRemovedError(
-                f"{settings.input_dir}: the input folder cannot be read ({error.strerror}); "
-                "nothing was deleted"
-            ) from None
+            raise not_there(settings.input_dir, error.strerror) from None
     difference = compare_csvs(book, passed, settings)
     if not run.options.allow_removed:
-        refuse_unmounted(difference.gone, run.report.there, passed, settings)
+        refuse_unmounted(difference.gone, run.report.there, passed, settings, input_folder.moved)
     for job, found in difference.touched:
         book.update(job.reference, **_stat(found))
     for found in difference.new:
@@ -95,23 +93,22 @@ def scan_csvs(step: ScanCsvsStep, run: Run) -> None:
         book.update(job.reference, **UNREAD)
 
 
-def refuse_unmounted(gone: Sequence[Job], there: int, passed: Passed, settings: Settings) -> None:
-    """A folder in which there is nothing at all is likelier an unmounted disk than intent.
+def refuse_unmounted(
+    gone: Sequence[Job], there: int, passed: Passed, settings: Settings, moved: Collection[str]
+) -> None:
+    """What is gone with its disk is not deleted.
 
-    ``there`` is the number of originals that are there.
+    ``there`` is the number of originals that are there, ``moved`` what of the input folder is
+    another one now.
 
     Raises:
-        TooManyRemovedError: at least 100 fetched images would be deleted.
+        TooManyRemovedError: fetched images or an answer would be deleted, and the folder is empty
+            or another one.
     """
-    images = sum(job.fetched for job in gone if job.state in ACTIVE | ENDED)
-    empty = not (there or passed.aside or passed.reasons)
-    if empty and images >= REMOVED_AT_LEAST:
-        csvs = "a CSV" if len(gone) == 1 else f"{len(gone):,} CSVs"
-        raise TooManyRemovedError(
-            f"{settings.input_dir}: the folder is empty, and {images:,} fetched images of {csvs} "
-            "would be deleted; nothing was. If the disk is mounted and they are meant to be gone, "
-            "run again with --allow-removed"
-        )
+    lost = [job for job in gone if job.fetched or job.state in ACTIVE | ENDED]
+    images = sum(job.fetched for job in lost)
+    is_empty = not (there or passed.aside)
+    refuse_csvs([job.source for job in lost], images, is_empty, settings.input_dir, moved)
 
 
 def _content(settings: Settings, found: Found) -> str | None:

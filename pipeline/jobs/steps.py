@@ -27,6 +27,7 @@ from pipeline.engine.context import Run, run_of
 from pipeline.engine.recipe_step import LoadRecipesStep
 from pipeline.engine.render_step import RenderStep
 from pipeline.engine.report import Report
+from pipeline.jobs.copies import clear_copies
 from pipeline.jobs.store import ACTIVE, ENDED, JobBook, JobFolders
 from pipeline.recipes import JOBS_FOLDER
 from pipeline.settings import Settings
@@ -103,7 +104,11 @@ class ScanCsvsStep(JobStep):
         """
         with run_of(run_config, ds.meta_dbconn, self.settings) as run:
             if run.options.job is None:
+                clear_copies(self.book, self.folders)
                 self.work(run)
+                # Only now: what is another folder for the originals is one for the CSVs as well.
+                if run.input is not None and run.narrowed_to is None:
+                    run.input.remember()
 
     def work(self, run: Run) -> None:
         if run.scanned and not run.passed.aside and not has_jobs(self.book, run):

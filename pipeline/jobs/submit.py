@@ -5,17 +5,17 @@ No lock is needed: any number of people may submit at once, also while a run is 
 
 from __future__ import annotations
 
-import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import CsvError, CsvRejectedError, SettingsError
+from pipeline.jobs.copies import held_copy
 from pipeline.jobs.csv_read import check_csv
 from pipeline.jobs.reading import copy_hashed, csv_limits
 from pipeline.jobs.store import SUBMITTED, JobBook, JobFolders, made
 from pipeline.jobs.urls import UrlRefused, checked_url
-from pipeline.names import TEMPORARY_PREFIX, key_of
+from pipeline.names import key_of
 from pipeline.tables import JobState
 
 if TYPE_CHECKING:
@@ -49,8 +49,7 @@ def submit(app: Lockstep, source: Path, filename: str, webhook: str | None = Non
     app.make_tables()
     folders = JobFolders(app.settings.state_dir)
     # The copy is what is checked and kept: whatever becomes of the source meanwhile.
-    copy = made(folders.csvs) / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}.csv"
-    try:
+    with held_copy(made(folders.csvs)) as copy:
         try:
             digest = copy_hashed(source, copy)
         except OSError as error:
@@ -70,6 +69,4 @@ def submit(app: Lockstep, source: Path, filename: str, webhook: str | None = Non
             total=check.images,
             webhook=webhook,
         )
-    finally:
-        copy.unlink(missing_ok=True)
     return Submitted(reference, JobState.RECEIVED.value)

@@ -197,6 +197,9 @@ class Watcher:
             if now is not None and (self._identity in (None, now) or _holds_anything(folder)):
                 if said:
                     self._options.say(f"{folder}: the input folder is there again")
+                if now != self._identity:
+                    # What could not be done without the disk can be now.
+                    self._try_at, self._back_off_s = 0.0, BACK_OFF_S
                 self._identity = now
                 return True
             what = "is not there" if now is None else "is another one now, and empty"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import tempfile
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Query, Request
@@ -23,9 +22,9 @@ from pipeline.errors import (
     SettingsError,
 )
 from pipeline.jobs import changes, questions
-from pipeline.jobs.store import ENDED, JobFolders
+from pipeline.jobs.copies import held_copy
+from pipeline.jobs.store import ENDED, JobFolders, made
 from pipeline.jobs.submit import submit
-from pipeline.names import TEMPORARY_PREFIX
 from pipeline.tables import JobState
 from pipeline.web import models
 from pipeline.web.answers import answer, back, wants_json
@@ -238,13 +237,10 @@ def checked(reference: str) -> str:
 
 def _submit(service: Service, file: UploadFile, webhook: str) -> Any:
     folders = JobFolders(service.settings.state_dir)
-    folders.csvs.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(
-        dir=folders.csvs, prefix=TEMPORARY_PREFIX, suffix=".upload"
-    ) as copy:
-        shutil.copyfileobj(file.file, copy, 1 << 20)
-        copy.flush()
-        return submit(service.app, Path(copy.name), file.filename or "", webhook or None)
+    with held_copy(made(folders.csvs)) as copy:
+        with open(copy, "wb") as upload:
+            shutil.copyfileobj(file.file, upload, 1 << 20)
+        return submit(service.app, copy, file.filename or "", webhook or None)
 
 
 def _delete(request: Request, reference: str) -> Response:

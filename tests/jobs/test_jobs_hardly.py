@@ -17,6 +17,8 @@ from a_shop import Shop, wait_for
 
 from pipeline.engine.database import connect
 from pipeline.engine.lock import run_lock
+from pipeline.jobs.copies import clear_copies
+from pipeline.jobs.store import JobBook, JobFolders
 
 ROWS = 6
 
@@ -86,7 +88,7 @@ def test_a_job_that_is_killed_goes_on_and_fetches_nothing_twice(shop: Shop, wher
     assert shop.run()["jobs"]["completed"] == 0
     assert shop.cli("verify", "--deep").code == 0
     file.unlink()
-    shop.run()
+    shop.run("--allow-removed")
     assert (shop.outputs(), shop.stored()) == ({}, [])
 
 
@@ -105,7 +107,8 @@ def test_a_deletion_that_is_killed_is_done_by_the_next_run(
     file = shop.csv({"1": shop.urls("/pic/1", "/pic/2")}, "input/feed.csv")
     shop.run()
     file.unlink()
-    assert shop.in_child(killed_before(*where), "run") == -signal.SIGKILL
+    killed = shop.in_child(killed_before(*where), "run", "--allow-removed")
+    assert killed == -signal.SIGKILL
     shop.run()
     assert (shop.outputs(), shop.stored()) == ({}, [])
     assert shop.query("SELECT COUNT(*) FROM fetches") == [(0,)]
@@ -142,6 +145,75 @@ def test_submissions_from_many_processes_at_once_get_numbers_of_their_own(shop: 
     report = shop.run()
     assert report["jobs"]["completed"] == 50
     assert shop.hits() == {"/pic/1": 1}
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        ("pipeline.jobs.submit", "check_csv"),
+        ("pathlib", "Path.replace"),
+        ("pathlib", "Path.replace", 1, True),
+    ],
+)
+def test_what_a_killed_submission_leaves_is_gone_after_the_next_run(
+    shop: Shop, where: tuple[Any, ...]
+) -> None:
+    file = shop.csv({"1": shop.urls("/pic/1")})
+    killed = shop.in_child(killed_before(*where), "job", "submit", str(file))
+    assert killed == -signal.SIGKILL
+    assert len(shop.stored()) == 1
+    report = shop.run()
+    assert (shop.stored(), report["jobs"]["received"]) == ([], 0)
+    # Also what an upload left, and not a thing of a job.
+    reference = shop.submit(file)
+    (shop.state / "jobs/.lockstep-tmp1x.upload").write_text("S. No.")
+    shop.run()
+    assert [name for name in shop.stored() if name.startswith("jobs/")] == [f"jobs/{reference}.csv"]
+
+
+def test_a_submission_at_work_keeps_its_copy(shop: Shop) -> None:
+    file = shop.csv({"1": shop.urls("/pic/1")})
+    code = (
+        "import sys; sys.path.insert(0, ''); import app\n"
+        "from pathlib import Path\n"
+        "from pipeline.jobs import submit\n"
+        "def pausing(call):\n"
+        "    def paused(*args):\n"
+        "        done = call(*args)\n"
+        "        print(call.__name__, flush=True)\n"
+        "        sys.stdin.readline()\n"
+        "        return done\n"
+        "    return paused\n"
+        "submit.check_csv = pausing(submit.check_csv)\n"
+        "Path.replace = pausing(Path.replace)\n"
+        f"print(submit.submit(app.app, Path({str(file)!r}), 'feed.csv').reference, flush=True)\n"
+    )
+    submitting = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=shop.root,
+        env=shop._environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert submitting.stdout is not None
+    assert submitting.stdin is not None
+    connection = connect(f"sqlite:///{shop.root / 'db.sqlite'}")
+    try:
+        assert submitting.stdout.readline() == "check_csv\n"
+        shop.run()
+        submitting.stdin.write("\n")
+        submitting.stdin.flush()
+        # Renamed, and its row is not to be seen yet: a run would wait for the database here.
+        assert submitting.stdout.readline() == "replace\n"
+        assert clear_copies(JobBook(connection), JobFolders(shop.state)) == 0
+        reference, _ = submitting.communicate("\n", timeout=60)
+    finally:
+        submitting.kill()
+        submitting.communicate()
+        connection.con.dispose()
+    assert shop.run()["jobs"]["completed"] == 1
+    assert f"jobs/{reference.strip()}.csv" in shop.stored()
 
 
 def test_submitting_and_deleting_need_no_lock(shop: Shop) -> None:
@@ -312,6 +384,26 @@ def test_an_empty_input_folder_deletes_no_large_job(shop: Shop) -> None:
     assert shop.outputs() == {}
 
 
+def test_another_input_folder_deletes_no_small_job(shop: Shop) -> None:
+    shop.csv({"1": shop.urls("/pic/1")}, "input/feed.csv")
+    shop.add("a.png")
+    shop.run()
+    before = shop.outputs()
+    shop.input.rename(shop.root / "unplugged")
+    shop.add("a.png")
+    for command in ("run", "run --dry-run"):
+        answer = shop.cli(*command.split())
+        assert answer.code == 4, command
+        assert "a fetched image of a CSV would be deleted; nothing was" in answer.stderr
+        assert "not the folder that was here in the last run" in answer.stderr
+    assert shop.outputs() == before
+    # Where it holds the CSV as well, it is the input folder from now on.
+    shop.csv({"1": shop.urls("/pic/1")}, "input/feed.csv")
+    assert shop.run()["jobs"]["deleted"] == 0
+    (shop.input / "feed.csv").unlink()
+    assert shop.run()["jobs"]["deleted"] == 1
+
+
 def test_a_run_with_answered_jobs_and_no_change_only_reads(shop: Shop) -> None:
     import sqlalchemy as sa
 
@@ -416,7 +508,7 @@ def test_explain_and_status_know_of_csvs(shop: Shop) -> None:
     assert "the next run deletes it" in verdict("feed.csv")
     shop.submit(shop.csv({"1": shop.urls("/html")}))
     assert shop.cli("status", "--check").code == 1
-    shop.run(code=1)
+    shop.run("--allow-removed", code=1)
     assert "1 completed_with_errors, 1 deleted" in shop.cli("status").stdout
     assert shop.cli("status", "--check").code == 1
 

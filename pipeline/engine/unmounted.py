@@ -1,0 +1,206 @@
+"""Telling an unmounted disk from intent: what is gone with its disk is not deleted.
+
+An unmounted disk leaves an empty folder behind, or what lay below its mount point before. Either is
+another folder than the one remembered: another device, or another inode on it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.engine.state import INPUT, StateBook
+from pipeline.errors import TooManyRemovedError
+from pipeline.names import key_of, name_of
+
+if TYPE_CHECKING:
+    from pipeline.engine.scan import Difference
+    from pipeline.takedowns.book import TakedownBook
+
+# Below this many a share says little: two of three photos may well be meant to go.
+REMOVED_AT_LEAST = 100
+# The kernel's list of what is mounted for this process (Linux, see proc(5)); also bind mounts of
+# the very same device are in it, which no `stat` tells of.
+MOUNTS = Path("/proc/self/mountinfo")
+
+_ESCAPED = re.compile(rb"\\([0-7]{3})")
+
+Identity = tuple[int, int]
+
+
+class InputFolder:
+    """The input folder as the last whole run saw it, and as this one does.
+
+    ``""`` stands for the folder itself; other keys are mount points below it.
+
+    Raises:
+        TooManyRemovedError: it is not there, and ``allow_missing`` is false.
+    """
+
+    def __init__(self, folder: Path, book: StateBook, allow_missing: bool = False) -> None:
+        self.folder = folder
+        self._book = book
+        self._allow_missing = allow_missing
+        remembered = json.loads(book.get(INPUT) or "{}")
+        self._remembered = {key: tuple(value) for key, value in remembered.items()}
+        self._before = self._after = self._look()
+
+    @property
+    def identity(self) -> Identity:
+        """Device and inode of the folder itself; zeros where it is allowed to be missing."""
+        return self._before[""]
+
+    def look_again(self, noticed: Iterable[str] = ()) -> None:
+        """Look after the walk: a disk may have come or gone meanwhile.
+
+        ``noticed`` are folders that the walk took for mount points.
+
+        Raises:
+            TooManyRemovedError: see the class.
+        """
+        self._after = self._look(noticed)
+
+    @property
+    def moved(self) -> list[str]:
+        """What is not what it was in the run before; nothing is known before the first run."""
+        last = self._remembered
+        if not last:
+            return []
+        looks = (self._before, self._after)
+        keys = last.keys() | self._before.keys() | self._after.keys()
+        return sorted(key for key in keys if any(look.get(key) != last.get(key) for look in looks))
+
+    def remember(self) -> None:
+        """Have the next run expect what this one saw; nothing is written where that is the same."""
+        self._book.set(INPUT, json.dumps(self._after, sort_keys=True))
+
+    def _look(self, noticed: Iterable[str] = ()) -> dict[str, Identity]:
+        seen = {"": folder_identity(self.folder, self._allow_missing)}
+        for key in _mount_points(self.folder, {*self._remembered, *noticed} - {""}):
+            try:
+                status = os.stat(self.folder / name_of(key))
+            except OSError:
+                continue  # a disk that does not answer is as good as gone
+            seen[key] = (status.st_dev, status.st_ino)
+        return seen
+
+
+def folder_identity(folder: Path, allow_missing: bool = False) -> Identity:
+    """Device and inode, which tell a folder from the mount point that a disk leaves behind.
+
+    Raises:
+        TooManyRemovedError: it is not there, and that is not allowed.
+    """
+    try:
+        status = os.stat(folder)
+    except OSError as error:
+        if allow_missing:
+            return 0, 0
+        raise not_there(folder, error.strerror) from None
+    return status.st_dev, status.st_ino
+
+
+def not_there(folder: Path, reason: str | None) -> TooManyRemovedError:
+    """The error of an input folder that cannot be looked at."""
+    return TooManyRemovedError(
+        f"{folder}: the input folder cannot be read ({reason}); nothing was deleted. "
+        "Mount it, make it, or name another in PIPELINE_INPUT; if it is meant to be gone, "
+        "run again with --allow-removed"
+    )
+
+
+def refuse_too_many(
+    difference: Difference, max_percent: float, input_folder: InputFolder, takedowns: TakedownBook
+) -> None:
+    """Raise where so much is gone, or in such a way, that a missing disk is likelier than intent.
+
+    What takedowns took out is meant to be gone, and does not count.
+
+    Raises:
+        TooManyRemovedError: at least 100 originals are gone, and more than ``max_percent`` of all;
+            or any is, and the folder is empty now, or it or a disk in it is another one.
+    """
+    if not difference.removed:
+        return
+    folder, known = input_folder.folder, difference.known
+    gone = len(difference.removed) - takedowns.removed_among(difference.removed)
+    if gone >= REMOVED_AT_LEAST and gone * 100 > known * max_percent:
+        raise _refusal(
+            folder,
+            f"{gone:,} of {known:,} originals are gone, more than the {max_percent:g} % of "
+            "PIPELINE_MAX_REMOVED",
+        )
+    for key in input_folder.moved:
+        below = [path for path in difference.removed if not key or path.startswith(f"{key}/")]
+        gone_below = len(below) - takedowns.removed_among(below)
+        if gone_below:
+            raise _refusal(folder / name_of(key), f"{_is_another(key)}, and {_counted(gone_below)}")
+    if gone and difference.is_empty:
+        raise _refusal(folder, f"the input folder is empty now: {_counted(gone)}")
+
+
+def refuse_csvs(
+    sources: Sequence[str], images: int, is_empty: bool, folder: Path, moved: Collection[str]
+) -> None:
+    """The same for CSVs below the input folder: ``sources`` are gone, with ``images`` of theirs.
+
+    Raises:
+        TooManyRemovedError: the folder is empty now, or it or a disk in it is another one.
+    """
+    for key in sorted(moved):
+        below = [path for path in sources if not key or path.startswith(f"{key}/")]
+        if below:
+            raise _refusal(folder / name_of(key), f"{_is_another(key)}, and {_csvs(below, images)}")
+    if sources and is_empty:
+        raise _refusal(folder, f"the folder is empty, and {_csvs(sources, images)}")
+
+
+def _is_another(key: str) -> str:
+    """What is wrong with a folder of :attr:`InputFolder.moved`."""
+    if not key:
+        return "this is not the folder that was here in the last run (another device or inode)"
+    return "the disk that was mounted here in the last run is gone, or another one is"
+
+
+def _counted(gone: int) -> str:
+    return "an original is gone" if gone == 1 else f"{gone:,} originals are gone"
+
+
+def _csvs(sources: Sequence[str], images: int) -> str:
+    csvs = "a CSV" if len(sources) == 1 else f"{len(sources):,} CSVs"
+    fetched = "a fetched image" if images == 1 else f"{images:,} fetched images"
+    return f"{fetched} of {csvs} would be deleted"
+
+
+def _refusal(place: Path, what: str) -> TooManyRemovedError:
+    return TooManyRemovedError(
+        f"{place}: {what}; nothing was deleted. If a disk is not mounted, mount it and run again; "
+        "if they are meant to be gone, run again with --allow-removed"
+    )
+
+
+def _mount_points(folder: Path, candidates: Collection[str]) -> list[str]:
+    """The keys of the mount points below ``folder``, without hidden ones.
+
+    Where the system keeps no list that we can read, those of ``candidates`` that are one.
+    """
+    try:
+        lines = MOUNTS.read_bytes().splitlines()
+    except OSError:
+        return sorted(key for key in candidates if os.path.ismount(folder / name_of(key)))
+    root = os.path.join(os.path.realpath(folder), "")
+    found = set()
+    for line in lines:
+        place = os.fsdecode(_ESCAPED.sub(_unescaped, line.split(b" ")[4]))
+        # No original lies below a hidden folder: snapshots may come and go there.
+        if place.startswith(root) and f"{os.sep}." not in place[len(root) - 1 :]:
+            found.add(key_of(place[len(root) :].replace(os.sep, "/")))
+    return sorted(found)
+
+
+def _unescaped(match: re.Match[bytes]) -> bytes:
+    return bytes((int(match.group(1), 8),))

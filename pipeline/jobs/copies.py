@@ -1,0 +1,96 @@
+"""Copies of CSVs in the state folder: what a living process is at work on, and what is left over.
+
+A copy under a temporary name is locked by the operating system until its job is there, also across
+its renaming. The lock dies with its process, and is seen from other containers and machines, where
+a process id would say nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from pipeline.engine.files import explained, remove
+from pipeline.jobs.store import JobBook, JobFolders
+from pipeline.names import TEMPORARY_PREFIX
+
+
+@contextlib.contextmanager
+def held_copy(folder: Path) -> Iterator[Path]:
+    """A new empty file that no run clears while the block lasts; at its end it is gone.
+
+    Raises:
+        OutputError: the disk is full, or rights are missing.
+    """
+    copy = folder / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}.csv"
+    try:
+        handle = _held(copy)
+    except OSError as error:
+        raise explained(error, copy) from error
+    try:
+        yield copy
+    finally:
+        copy.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _held(copy: Path) -> int:
+    while True:
+        handle = os.open(copy, os.O_RDWR | os.O_CREAT, 0o666)
+        # Where there are no locks (some network mounts), nothing is ever taken for a leftover.
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if copy.exists():
+            return handle
+        # A run cleared it away between the two calls.
+        os.close(handle)
+
+
+def clear_copies(book: JobBook, folders: JobFolders) -> int:
+    """Delete what killed submissions left: temporary files, and copies without a job; how many.
+
+    Call it with the lock of the run held, while no CSV is read.
+
+    Raises:
+        OutputError: one cannot be deleted.
+    """
+    try:
+        names = os.listdir(folders.csvs)
+    except FileNotFoundError:
+        return 0
+    known = _names_of_jobs(book)
+    return sum(
+        _clear(book, folders, name)
+        for name in sorted(set(names) - known)
+        if name.startswith(TEMPORARY_PREFIX) or name.endswith(".csv")
+    )
+
+
+def _names_of_jobs(book: JobBook) -> set[str]:
+    kept = sa.select(book.jobs.c.reference).where(book.jobs.c.cleared.is_(sa.false()))
+    with book.connection.con.begin() as con:
+        return {f"{reference}.csv" for reference in con.execute(kept).scalars()}
+
+
+def _clear(book: JobBook, folders: JobFolders, name: str) -> bool:
+    copy = folders.csvs / name
+    try:
+        handle = os.open(copy, os.O_RDWR)
+    except OSError:
+        return False  # gone meanwhile, or not ours
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False  # a living process holds it
+        # Asked again under the lock: until then its job may have come.
+        job = book.get(name.removesuffix(".csv"))
+        return (job is None or job.cleared) and remove(copy, folders.csvs)
+    finally:
+        os.close(handle)
