@@ -27,6 +27,8 @@ from pipeline.tables import (
 # How often, and how long apart, tables are looked for that another process is making.
 CREATE_TRIES = 50
 CREATE_WAIT_S = 0.1
+# What SQLite says of a disk that is full, broken or read-only: waiting does not help.
+DISK_FAULTS = ("disk is full", "disk I/O error", "readonly database")
 
 
 def connect(url: str) -> DBConn:
@@ -126,7 +128,9 @@ def _create_missing(connection: DBConn) -> None:
                 for index in table.indexes:
                     index.create(connection.con, checkfirst=True)
             return
-        except sa.exc.DBAPIError:
+        except sa.exc.DBAPIError as error:
+            if any(fault in str(error.orig) for fault in DISK_FAULTS):
+                raise
             there = set(sa.inspect(connection.con).get_table_names(schema=connection.schema))
             if set(metadata.tables) <= there:
                 return
@@ -174,7 +178,8 @@ def _cause(error: Exception) -> str:
         "readonly database": "let the file and its folder be written",
         "file is not a database": "PIPELINE_DB names something else; name another file",
         "disk is full": "make room and run again: nothing that was done is lost",
-        "disk I/O error": "look after the disk and run again: nothing that was done is lost",
+        "disk I/O error": "make room if the disk is full, or repair it, and run again: "
+        "nothing that was done is lost",
         "locked": "another program holds it open for writing; run again when it is done",
         "malformed": "move the file away and run again: the renditions are then made anew",
         "No module named": "install the driver that the address names, or leave `+driver` out",

@@ -22,7 +22,8 @@ from typing import Any
 import sqlalchemy as sa
 from datapipe.store.database import DBConn
 
-from pipeline.errors import DatabaseError, LockedError
+from pipeline.engine.files import explained
+from pipeline.errors import DatabaseError, LockedError, OutputError
 
 # "LOCKSTEP" in ASCII, as one 64-bit number: the key of the advisory lock.
 ADVISORY_KEY = int.from_bytes(b"LOCKSTEP", "big")
@@ -104,10 +105,7 @@ def publish_lock(connection: DBConn) -> Iterator[None]:
     try:
         lock.acquire(poll_interval=PUBLISH_POLL_S)
     except OSError as error:
-        raise DatabaseError(
-            f"{path}.publish.lock: the lock file cannot be made ({error.strerror}); "
-            "the database's folder must be writable"
-        ) from None
+        raise _not_written(Path(lock.lock_file), error) from None
     try:
         yield
     finally:
@@ -134,18 +132,27 @@ def _file_lock(database: Path, wait: bool, holder: str) -> Iterator[None]:
             f"another run is at work{_holder(note)}; wait for it, or use --wait"
         ) from None
     except OSError as error:
-        raise DatabaseError(
-            f"{path}: the lock file cannot be made ({error.strerror}); "
-            "the database's folder must be writable"
-        ) from None
+        raise _not_written(path, error) from None
     try:
-        # Beside the lock file: opening that one to lock it empties it.
-        note.write_text(json.dumps(_ourselves(holder)), "utf-8")
+        try:
+            # Beside the lock file: opening that one to lock it empties it.
+            note.write_text(json.dumps(_ourselves(holder)), "utf-8")
+        except OSError as error:
+            raise _not_written(note, error) from None
         yield
     finally:
         with contextlib.suppress(OSError):
             note.unlink()
         lock.release()
+
+
+def _not_written(file: Path, error: OSError) -> DatabaseError:
+    fault = explained(error, file)
+    if isinstance(fault, OutputError):
+        return DatabaseError(str(fault))
+    return DatabaseError(
+        f"{file}: cannot be written ({error.strerror}); the database's folder must be writable"
+    )
 
 
 @contextlib.contextmanager
