@@ -113,6 +113,14 @@ def test_other_content_under_the_old_name_is_rendered(shop: Project) -> None:
     shop.assert_in_step()
 
 
+def test_a_name_that_is_no_text_can_be_given_as_the_shell_gives_it(shop: Project) -> None:
+    name = os.fsdecode(b"caf\xe9.jpg")
+    (shop.input / name).write_bytes(picture(".jpg", 5))
+    shop.run()
+    assert len(take_down(shop, name)["originals"]) == 1
+    assert not (shop.input / name).exists()
+
+
 def test_bytes_that_no_original_has_are_barred_for_the_future(shop: Project) -> None:
     digest = hashlib.sha256(picture(".png", 7)).hexdigest()
     answer = shop.cli("takedown", digest.upper(), "--reason", "known elsewhere")
