@@ -300,6 +300,25 @@ def test_a_journal_that_is_gone_is_written_anew_and_the_old_one_is_welcome(shop:
     assert "took over 2 takedowns from" in shop.cli("run").stderr
 
 
+def test_two_databases_with_one_quarantine_are_told_and_keep_their_own_renditions(
+    shop: Project, make_project: Callable[[str], Project]
+) -> None:
+    other = make_project("other")
+    other.recipes("[half]\nscale = 0.5\n")
+    other.add("red.png", seed=7)
+    other.add("sold.png", seed=1)
+    other.run()
+    before = other.outputs()["half/red.png"]
+    other.env["PIPELINE_QUARANTINE"] = str(shop.root / "quarantine")
+    take_down(shop, "red.png")
+    said = other.cli("run").stderr
+    assert "took over 1 takedown from" in said
+    assert "give each its own PIPELINE_QUARANTINE" in said
+    assert other.outputs() == {"half/red.png": before}
+    assert (other.input / "red.png").exists()
+    assert other.cli("verify", "--deep").code == 0
+
+
 def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """No byte more goes into the journal."""
     write = os.write

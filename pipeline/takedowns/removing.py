@@ -49,7 +49,8 @@ def _remove_renditions(app: Lockstep, book: TakedownBook, number: int, digest: s
     """Delete the renditions of these bytes, and of the originals that go: file, then row."""
     root = app.settings.output_dir
     noted = book.files_of([number])
-    named = [row.path for row in noted if row.kind == Kind.ORIGINAL.value]
+    # What is out of the input folder may have given its name to another original since.
+    named = [row.path for row in noted if row.kind == Kind.ORIGINAL.value and not row.removed]
     reason = book.barred_among([digest]).get(digest)
     for step in app.renders:
         table, rows = step.pending.table, _rows(app, step, digest, named)
