@@ -285,10 +285,11 @@ def verify(context: click.Context, fix: bool, deep: bool, as_json: bool) -> None
       datapipe verify
       datapipe verify --deep --fix
     """
+    from pipeline.cli_takedown import open_for_takedowns
     from pipeline.engine.report import printable
     from pipeline.engine.verify import verify as compare
 
-    app = _open_for_reading(context)
+    app = open_for_takedowns(context)
     found = compare(app, deep=deep, fix=fix)
     if as_json:
         _print_json(found.as_json())

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from pipeline.cli import _open_for_reading, _print_json, json_option
+
+if TYPE_CHECKING:
+    from pipeline.app import Lockstep
 
 
 class _TargetOrCommand(click.Group):
@@ -56,7 +61,7 @@ def add(
     from pipeline.engine.report import printable
     from pipeline.takedowns import take_down
 
-    app = _open_for_reading(context)
+    app = open_for_takedowns(context)
     done = take_down(app, target, reason, who or _who(), purge)
     if as_json:
         _print_json(done.as_json())
@@ -85,7 +90,7 @@ def list_(context: click.Context, limit: int, before: int | None, as_json: bool)
     from pipeline.engine.report import printable
     from pipeline.takedowns import takedowns
 
-    answer = takedowns(_open_for_reading(context), limit, before)
+    answer = takedowns(open_for_takedowns(context), limit, before)
     if as_json:
         _print_json(answer)
         return
@@ -128,7 +133,7 @@ def lift(context: click.Context, number: str, who: str | None, as_json: bool) ->
     from pipeline.engine.report import printable
     from pipeline.takedowns import lift as undo
 
-    lifted = undo(_open_for_reading(context), number, who or _who())
+    lifted = undo(open_for_takedowns(context), number, who or _who())
     if as_json:
         _print_json(lifted.as_json())
         return
@@ -142,6 +147,16 @@ def lift(context: click.Context, number: str, who: str | None, as_json: bool) ->
         click.echo(f"{printable(path)}: not kept, so it cannot be put back")
     numbers = ", ".join(str(number) for number in lifted.takedowns)
     click.echo(f"lifted: takedown {numbers}; the next run renders")
+
+
+def open_for_takedowns(context: click.Context) -> Lockstep:
+    """The application with its tables made, and with the takedowns that only the journal had."""
+    from pipeline.takedowns import take_over
+
+    app = _open_for_reading(context)
+    for warning in take_over(app.connection, app.settings):
+        click.echo(f"warning: {warning}", err=True)
+    return app
 
 
 def _who() -> str:

@@ -258,6 +258,30 @@ def test_on_postgresql_a_takedown_does_not_wait_for_a_run(postgres: str, project
     assert [act["state"] for act in project.cli("takedown", "list", "--json").json] == ["lifted"]
 
 
+def test_on_postgresql_a_lost_database_takes_the_takedowns_over(
+    postgres: str, project: Project
+) -> None:
+    project.env["PIPELINE_DB"] = emptied(postgres)
+    for name, seed in (("a.png", 1), ("twin.png", 1), ("b.png", 2)):
+        project.add(name, seed=seed)
+    project.run()
+    for name in ("a.png", "b.png"):
+        assert project.cli("takedown", name, "--reason", "x", "--who", "mod").code == 0
+    assert project.cli("takedown", "lift", "2").code == 0
+    assert project.cli("run").stderr == ""
+    before = project.cli("takedown", "list", "--json").json
+    emptied(postgres)
+    project.add("again.png", seed=1)
+    answer = project.cli("run", "--json")
+    assert "took over 2 takedowns from the journal" in answer.stderr
+    assert answer.json["renditions"]["taken_down"] == 2
+    assert sorted(project.outputs()) == ["half/b.png", "thumb/b.png.webp"]
+    assert project.cli("takedown", "list", "--json").json == before
+    assert project.cli("run").stderr == ""
+    assert project.cli("takedown", "lift", "1").code == 0
+    assert project.run()["renditions"]["in_step"] == 8
+
+
 def test_on_postgresql_a_watcher_and_runs_share_the_lock(postgres: str, project: Project) -> None:
     project.env["PIPELINE_DB"] = emptied(postgres)
     project.add("a.png")

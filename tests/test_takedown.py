@@ -28,8 +28,10 @@ def sha256(file: Path) -> str:
 
 
 def kept(project: Project) -> list[str]:
+    """The files in the quarantine, without the journal."""
     folder = project.root / "quarantine"
-    return sorted(f.relative_to(folder).as_posix() for f in folder.rglob("*") if f.is_file())
+    files = sorted(f.relative_to(folder).as_posix() for f in folder.rglob("*") if f.is_file())
+    return [file for file in files if file != "journal.jsonl"]
 
 
 def originals(project: Project) -> list[str]:
@@ -109,6 +111,14 @@ def test_other_content_under_the_old_name_is_rendered(shop: Project) -> None:
     shop.run()
     assert "half/shoes/red.jpg" in shop.outputs()
     shop.assert_in_step()
+
+
+def test_a_name_that_is_no_text_can_be_given_as_the_shell_gives_it(shop: Project) -> None:
+    name = os.fsdecode(b"caf\xe9.jpg")
+    (shop.input / name).write_bytes(picture(".jpg", 5))
+    shop.run()
+    assert len(take_down(shop, name)["originals"]) == 1
+    assert not (shop.input / name).exists()
 
 
 def test_bytes_that_no_original_has_are_barred_for_the_future(shop: Project) -> None:
@@ -226,10 +236,10 @@ def test_the_quarantine_may_be_on_another_file_system(shop: Project) -> None:
     try:
         mtime_ns = (shop.input / "blue.jpg").stat().st_mtime_ns
         take_down(shop, "blue.jpg")
-        assert [f.name for f in folder.iterdir()] == ["blue.jpg"]
+        assert sorted(f.name for f in folder.iterdir()) == ["blue.jpg", "journal.jsonl"]
         assert shop.cli("takedown", "lift", "1").code == 0
         assert (shop.input / "blue.jpg").stat().st_mtime_ns == mtime_ns
-        assert list(folder.iterdir()) == []
+        assert [f.name for f in folder.iterdir()] == ["journal.jsonl"]
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -25,6 +25,7 @@ from pipeline.engine.unmounted import InputFolder
 from pipeline.engine.walk import CSV_SUFFIXES, Passed
 from pipeline.errors import SettingsError, StoppedError
 from pipeline.settings import Settings, check_folders
+from pipeline.takedowns.takeover import take_over
 from pipeline.workers import Workers, WorkerSetup
 
 # How often a run that may be asked to stop looks whether it is.
@@ -150,6 +151,8 @@ def open_run(
             began_ts=clock.now(),
         )
         run.workers.lost = 0
+        # Before any step asks what is barred: the database may be older than the journal.
+        run.report.warnings += take_over(connection, settings, book)
         with contextlib.closing(own_workers):
             yield run
 

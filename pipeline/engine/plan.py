@@ -24,6 +24,7 @@ from pipeline.names import name_of
 from pipeline.recipes import load_recipes
 from pipeline.tables import State
 from pipeline.takedowns.book import TakedownBook
+from pipeline.takedowns.takeover import has_unknown
 
 LOOKED_UP_AT_ONCE = 2_000
 
@@ -80,6 +81,11 @@ def _preview(app: Lockstep, options: RunOptions, book: StateBook) -> Report:
     }
     kept = difference.known - len(removed) - len(looked_at & _known(pending, looked_at))
     report = Report(dry_run=True)
+    if has_unknown(app.connection, settings):
+        report.warnings.append(
+            "the database may lack takedowns that are in the journal; a run takes them over, and "
+            "makes no renditions of what is taken down"
+        )
     report.new = difference.new
     report.changed = difference.changed - len(same)
     report.unchanged = difference.unchanged + len(same)

@@ -1,6 +1,7 @@
 """Taking down and lifting: what people ask for, in steps that can be cut off anywhere.
 
-1. The row of the takedown is written: from here on its SHA-256 is barred, whatever happens.
+1. The takedown is written into the journal, then its row: from here on its SHA-256 is barred,
+   whatever happens, also to the database.
 2. Renditions go, file first, row second. The publish lock keeps a run at work from publishing
    some of the same bytes meanwhile; the run lock is not needed.
 3. Originals of the same bytes go into the quarantine, each noted before it is moved.
@@ -19,11 +20,14 @@ import sqlalchemy as sa
 from pipeline.engine.database import explain_database_error
 from pipeline.engine.status import iso
 from pipeline.errors import LockstepError, NotFoundError
+from pipeline.names import key_of
 from pipeline.settings import check_quarantine
 from pipeline.tables import TakedownState
 from pipeline.takedowns.book import Kind, TakedownBook
-from pipeline.takedowns.removing import carry_out
+from pipeline.takedowns.journal import Journal
+from pipeline.takedowns.removing import carry_out, renditions_of
 from pipeline.takedowns.restoring import put_back
+from pipeline.takedowns.takeover import take_over
 from pipeline.takedowns.targets import SHA256, resolve
 
 if TYPE_CHECKING:
@@ -75,16 +79,27 @@ def take_down(app: Lockstep, target: str, reason: str, who: str, purge: bool = F
     Raises:
         NotFoundError: there is no such original.
         SettingsError: the quarantine folder lies in the input or output folder.
-        OutputError: a file cannot be removed; the bytes are barred, and the next run tries again.
+        OutputError: a file cannot be removed, or the journal cannot be written, and then no file
+            was touched; the bytes are barred, and the next run tries again.
     """
     reason, who = _said("reason", reason), _said("name", who)
     check_quarantine(app.settings)
-    book = TakedownBook(app.connection)
+    book = _writing_book(app)
     try:
+        take_over(app.connection, app.settings)
         finish(app)
         wanted = resolve(app, target)
         originals = [] if wanted.path is None else [wanted.path]
-        number = book.add(wanted.sha256, wanted.size_bytes, target, reason, who, purge, originals)
+        number = book.add(
+            wanted.sha256,
+            wanted.size_bytes,
+            key_of(target),
+            reason,
+            who,
+            purge,
+            originals,
+            renditions_of(app, wanted.sha256, originals),
+        )
         verified = {} if wanted.found is None else {wanted.found.path: wanted.found}
         carry_out(app, book, number, verified)
         files = book.files_of([number])
@@ -105,11 +120,13 @@ def lift(app: Lockstep, id_or_sha256: str, who: str) -> Lifted:
 
     Raises:
         NotFoundError: there is no such takedown, or it is lifted already.
-        OutputError: an original cannot be put back; the bytes stay barred until all of them are.
+        OutputError: an original cannot be put back, or the journal cannot be written; the bytes
+            stay barred until all of them are.
     """
     who = _said("name", who)
-    book = TakedownBook(app.connection)
+    book = _writing_book(app)
     try:
+        take_over(app.connection, app.settings)
         finish(app)
         acts = _acts_to_lift(book, id_or_sha256)
         if not app.settings.input_dir.is_dir():
@@ -154,7 +171,7 @@ def finish(app: Lockstep) -> list[str]:
 
     Nothing happens while the input folder is missing: its disk may only not be mounted.
     """
-    book = TakedownBook(app.connection)
+    book = _writing_book(app)
     warnings: list[str] = []
     for number in book.unfinished():
         if not app.settings.input_dir.is_dir():
@@ -163,12 +180,17 @@ def finish(app: Lockstep) -> list[str]:
         try:
             if act is not None and act.state == TakedownState.REMOVING.value:
                 check_quarantine(app.settings)
+                book.complete_journal(number)
                 carry_out(app, book, number, {})
             elif act is not None and act.state == TakedownState.LIFTING.value:
                 put_back(app, book, number)
         except LockstepError as error:
             warnings.append(f"takedown {number} is not finished: {error}")
     return warnings
+
+
+def _writing_book(app: Lockstep) -> TakedownBook:
+    return TakedownBook(app.connection, Journal(app.settings.quarantine_dir))
 
 
 def _acts_to_lift(book: TakedownBook, id_or_sha256: str) -> list[sa.Row[Any]]:
@@ -214,7 +236,7 @@ def _told(act: sa.Row[Any], files: list[sa.Row[Any]]) -> dict[str, Any]:
 
 
 def _said(what: str, text: str) -> str:
-    said = text.strip().replace("\0", "")
+    said = key_of(text.strip().replace("\0", ""))
     if not said:
         raise LockstepError(f"a takedown needs a {what}: it stands in the audit")
     if len(said) > TEXT_MAX:

@@ -1,16 +1,22 @@
-"""The rows of takedowns: which bytes are barred, what was removed, and where it is kept."""
+"""The rows of takedowns: which bytes are barred, what was removed, and where it is kept.
+
+Whatever is written here is on the disk in the journal before it is in the database.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 from datapipe.store.database import DBConn
 
-from pipeline.tables import TakedownState, takedown_files_table, takedowns_table
+from pipeline.errors import OutputError
+from pipeline.tables import TakedownState, state_table, takedown_files_table, takedowns_table
+from pipeline.takedowns.journal import COLUMNS, JOURNAL, Journal, identity
 
 LOOKED_UP_AT_ONCE = 2_000
 
@@ -23,10 +29,15 @@ class Kind(str, enum.Enum):
 
 
 class TakedownBook:
-    """Reads and writes ``takedowns`` and ``takedown_files``, each call in its own transaction."""
+    """Reads and writes ``takedowns`` and ``takedown_files``, each call in its own transaction.
 
-    def __init__(self, connection: DBConn) -> None:
+    Writing needs the ``journal``, and raises ``OutputError`` where that cannot be written; but for
+    :meth:`add`, nothing is in the database then either.
+    """
+
+    def __init__(self, connection: DBConn, journal: Journal | None = None) -> None:
         self._connection = connection
+        self._journal = journal
         self.acts = takedowns_table(connection.sqla_metadata)
         self.files = takedown_files_table(connection.sqla_metadata)
 
@@ -95,6 +106,21 @@ class TakedownBook:
 
     # --- acts ---
 
+    def has_any(self) -> bool:
+        """Whether anything was ever taken down."""
+        with self._connection.con.begin() as con:
+            return con.execute(sa.select(self.acts.c.id).limit(1)).first() is not None
+
+    def all_acts(self) -> Sequence[sa.Row[Any]]:
+        """Every takedown, the first one first."""
+        with self._connection.con.begin() as con:
+            return con.execute(sa.select(self.acts).order_by(self.acts.c.id)).all()
+
+    def all_files(self) -> Sequence[sa.Row[Any]]:
+        """The files of every takedown."""
+        with self._connection.con.begin() as con:
+            return con.execute(sa.select(self.files)).all()
+
     def add(
         self,
         sha256: str,
@@ -104,26 +130,82 @@ class TakedownBook:
         who: str,
         purge: bool,
         originals: Sequence[str],
+        renditions: Sequence[str],
     ) -> int:
-        """Bar ``sha256`` from now on, before any file is touched; the number of the takedown."""
-        with self._connection.con.begin() as con:
-            done = con.execute(
-                sa.insert(self.acts).values(
-                    sha256=sha256,
-                    size_bytes=size_bytes,
-                    target=target,
-                    state=TakedownState.REMOVING.value,
-                    purge=purge,
-                    reason=reason,
-                    who=who,
-                    created_ts=time.time(),
-                )
-            )
-            assert done.inserted_primary_key is not None
-            number = int(done.inserted_primary_key[0])
-            for path in originals:
-                con.execute(self._new_file(number, Kind.ORIGINAL, path))
+        """Bar ``sha256`` from now on, before any file is touched; the number of the takedown.
+
+        Raises:
+            OutputError: the journal cannot be written. The bytes are barred all the same; whoever
+                writes next has to complete the journal first.
+        """
+        row = {
+            "sha256": sha256,
+            "size_bytes": size_bytes,
+            "target": target,
+            "state": TakedownState.REMOVING.value,
+            "purge": purge,
+            "reason": reason,
+            "who": who,
+            "created_ts": time.time(),
+        }
+        files = [(Kind.ORIGINAL, path) for path in originals]
+        files += [(Kind.RENDITION, path) for path in renditions]
+        refused: OutputError | None = None
+        with contextlib.ExitStack() as stack:
+            try:
+                remember = stack.enter_context(self._noted(_entry(row, files)))
+            except OutputError as error:
+                refused, remember = error, self.forget_journal
+            with self._connection.con.begin() as con:
+                done = con.execute(sa.insert(self.acts).values(row))
+                assert done.inserted_primary_key is not None
+                number = int(done.inserted_primary_key[0])
+                for kind, path in files:
+                    con.execute(self._new_file(number, kind, path))
+                remember(con)
+        if refused is not None:
+            raise OutputError(
+                f"{refused}. These bytes are barred from now on, but nothing is removed before "
+                f"takedown {number} is in the journal: the next run does both"
+            ) from None
         return number
+
+    @contextlib.contextmanager
+    def _noted(self, entry: dict[str, Any]) -> Iterator[Callable[[sa.Connection], None]]:
+        """Add ``entry`` to the journal; what is yielded notes in a transaction that it was."""
+        assert self._journal is not None, "only those with a journal write takedowns"
+        with self._journal.held() as held:
+            before = held.stamp()
+            held.append(entry)
+            after = held.stamp()
+            yield lambda con: self._follow_journal(con, before, after)
+
+    def _follow_journal(self, con: sa.Connection, before: str, after: str) -> None:
+        # A database that has not taken over what was there before is not to look as if it had.
+        state = state_table(self._connection.sqla_metadata)
+        con.execute(
+            sa.update(state)
+            .where(state.c.name == JOURNAL, state.c.value == before)
+            .values(value=after)
+        )
+
+    def complete_journal(self, number: int) -> None:
+        """Add a takedown to the journal again, if it could not be written when it was made."""
+        state = state_table(self._connection.sqla_metadata)
+        query = sa.select(state.c.value).where(state.c.name == JOURNAL)
+        with self._connection.con.begin() as con:
+            follows = con.execute(query).first() is not None
+        act = self.act(number)
+        if follows or act is None:
+            return
+        files = [(Kind(row.kind), row.path) for row in self.files_of([number])]
+        with self._noted(_entry(dict(act._mapping), files)):
+            pass  # the database has it; the next start finds that the journal has it too
+
+    def forget_journal(self, con: sa.Connection) -> None:
+        """Have the next start compare the journal with the database."""
+        state = state_table(self._connection.sqla_metadata)
+        con.execute(sa.delete(state).where(state.c.name == JOURNAL))
 
     def act(self, number: int) -> sa.Row[Any] | None:
         """The row of one takedown."""
@@ -144,9 +226,16 @@ class TakedownBook:
             return list(con.execute(query.order_by(self.acts.c.id)).scalars())
 
     def change(self, number: int, **values: Any) -> None:
-        """Write columns of one takedown."""
-        with self._connection.con.begin() as con:
+        """Write columns of one takedown; nothing happens where they say so already."""
+        act = self.act(number)
+        if act is None or all(act._mapping[name] == value for name, value in values.items()):
+            return
+        with (
+            self._noted({"takedown": identity(dict(act._mapping)), **values}) as remember,
+            self._connection.con.begin() as con,
+        ):
             con.execute(sa.update(self.acts).where(self.acts.c.id == number).values(**values))
+            remember(con)
 
     def page(self, limit: int, before: int | None) -> Sequence[sa.Row[Any]]:
         """Takedowns, the last one first."""
@@ -171,23 +260,41 @@ class TakedownBook:
 
     def add_files(self, number: int, kind: Kind, paths: Iterable[str]) -> None:
         """Note files before they are removed; those that are noted already are left as they are."""
-        with self._connection.con.begin() as con:
-            for path in paths:
+        noted = {row.path for row in self.files_of([number]) if row.kind == kind.value}
+        new = [(kind, path) for path in paths if path not in noted]
+        act = self.act(number)
+        if act is None or not new:
+            return
+        # All of the takedown: nothing may go of which the journal does not say why.
+        with (
+            self._noted(_entry(dict(act._mapping), new)) as remember,
+            self._connection.con.begin() as con,
+        ):
+            for _, path in new:
                 con.execute(self._new_file(number, kind, path))
+            remember(con)
 
     def change_file(self, number: int, path: str, **values: Any) -> None:
-        """Write columns of one original."""
-        files = self.files
+        """Write columns of one original; nothing happens where they say so already."""
+        files, act = self.files, self.act(number)
+        this = sa.and_(
+            files.c.takedown == number,
+            files.c.kind == Kind.ORIGINAL.value,
+            files.c.path == path,
+        )
         with self._connection.con.begin() as con:
-            con.execute(
-                sa.update(files)
-                .where(
-                    files.c.takedown == number,
-                    files.c.kind == Kind.ORIGINAL.value,
-                    files.c.path == path,
-                )
-                .values(**values)
-            )
+            row = con.execute(sa.select(files).where(this)).first()
+        if act is None or row is None:
+            return
+        if all(row._mapping[name] == value for name, value in values.items()):
+            return
+        file = {"kind": Kind.ORIGINAL.value, "path": path, **values}
+        with (
+            self._noted({"takedown": identity(dict(act._mapping)), "files": [file]}) as remember,
+            self._connection.con.begin() as con,
+        ):
+            con.execute(sa.update(files).where(this).values(**values))
+            remember(con)
 
     def is_kept(self, kept: str) -> bool:
         """Whether a place in the quarantine is spoken for."""
@@ -200,3 +307,9 @@ class TakedownBook:
     def _new_file(self, number: int, kind: Kind, path: str) -> Any:
         row = {"takedown": number, "kind": kind.value, "path": path, "removed": False}
         return self._connection.insert(self.files).values(row).on_conflict_do_nothing()
+
+
+def _entry(act: dict[str, Any], files: Iterable[tuple[Kind, str]]) -> dict[str, Any]:
+    columns = {name: act[name] for name in COLUMNS if act.get(name) is not None}
+    named = [{"kind": kind.value, "path": path} for kind, path in files]
+    return {"takedown": identity(act), **columns, "files": named}

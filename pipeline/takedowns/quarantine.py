@@ -83,10 +83,11 @@ def _copy_over(source: Path, target: Path) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
-    _sync_folder(target.parent)
+    sync_folder(target.parent)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Have the names in ``folder`` outlast a loss of power, as far as the system can do it."""
     # Not every system lets a folder be opened; there the rename is as lasting as it gets.
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from pipeline.engine.walk import Found, look_at, why_passed
 from pipeline.errors import OutputError
 from pipeline.names import name_of
 from pipeline.tables import State, TakedownState
-from pipeline.takedowns.book import Kind, TakedownBook
+from pipeline.takedowns.book import LOOKED_UP_AT_ONCE, Kind, TakedownBook
 from pipeline.takedowns.quarantine import free_place, make_private, move
 
 if TYPE_CHECKING:
@@ -48,23 +48,15 @@ def carry_out(app: Lockstep, book: TakedownBook, number: int, verified: dict[str
 def _remove_renditions(app: Lockstep, book: TakedownBook, number: int, digest: str) -> None:
     """Delete the renditions of these bytes, and of the originals that go: file, then row."""
     root = app.settings.output_dir
-    named = [row.path for row in book.files_of([number]) if row.kind == Kind.ORIGINAL.value]
+    noted = book.files_of([number])
+    # What is out of the input folder may have given its name to another original since.
+    named = [row.path for row in noted if row.kind == Kind.ORIGINAL.value and not row.removed]
     reason = book.barred_among([digest]).get(digest)
     for step in app.renders:
-        table = step.pending.table
-        wanted = table.c.sha256 == digest
-        if step is app.render:
-            wanted = sa.or_(wanted, table.c.path.in_(named))
-        query = sa.select(table.c.path, table.c.recipe, table.c.file, table.c.sha256).where(
-            wanted, table.c.state != State.TAKEN_DOWN.value
-        )
-        with app.connection.con.begin() as con:
-            rows = con.execute(query).all()
-        below = step.output_dir.relative_to(root).as_posix()
-        prefix = "" if below == "." else f"{below}/"
-        book.add_files(
-            number, Kind.RENDITION, [prefix + row.file for row in rows if row.file is not None]
-        )
+        table, rows = step.pending.table, _rows(app, step, digest, named)
+        below = _below(app, step)
+        files = [below + row.file for row in rows if row.file is not None]
+        book.add_files(number, Kind.RENDITION, files)
         for row in rows:
             if row.file is not None:
                 remove(step.output_dir / name_of(row.file), root)
@@ -86,6 +78,49 @@ def _remove_renditions(app: Lockstep, book: TakedownBook, number: int, digest: s
                     )
                 )
             step.settled({row.path})
+    # Those of a database that was lost have no row any more.
+    gone = [row.path for row in noted if row.kind == Kind.RENDITION.value]
+    for key in set(gone).difference(*(_known(app, step, gone) for step in app.renders)):
+        remove(root / name_of(key), root)
+
+
+def renditions_of(app: Lockstep, digest: str, originals: Sequence[str]) -> list[str]:
+    """What is to go for these bytes and originals, as keys below the output folder."""
+    return [
+        _below(app, step) + row.file
+        for step in app.renders
+        for row in _rows(app, step, digest, originals)
+        if row.file is not None
+    ]
+
+
+def _rows(
+    app: Lockstep, step: RenderStep, digest: str, originals: Sequence[str]
+) -> Sequence[sa.Row[Any]]:
+    table = step.pending.table
+    wanted = table.c.sha256 == digest
+    if step is app.render:
+        wanted = sa.or_(wanted, table.c.path.in_(originals))
+    query = sa.select(table.c.path, table.c.recipe, table.c.file, table.c.sha256).where(
+        wanted, table.c.state != State.TAKEN_DOWN.value
+    )
+    with app.connection.con.begin() as con:
+        return con.execute(query).all()
+
+
+def _known(app: Lockstep, step: RenderStep, keys: Sequence[str]) -> Iterator[str]:
+    """Those of ``keys`` that a row of this step has, as somebody else's rendition."""
+    column, below = step.pending.table.c.file, _below(app, step)
+    own = [key.removeprefix(below) for key in keys if key.startswith(below)]
+    for start in range(0, len(own), LOOKED_UP_AT_ONCE):
+        query = sa.select(column).where(column.in_(own[start : start + LOOKED_UP_AT_ONCE]))
+        with app.connection.con.begin() as con:
+            yield from (below + key for key in con.execute(query).scalars())
+
+
+def _below(app: Lockstep, step: RenderStep) -> str:
+    below = step.output_dir.relative_to(app.settings.output_dir).as_posix()
+    return "" if below == "." else f"{below}/"
 
 
 def _emptied(step: RenderStep) -> dict[str, None]:

@@ -39,7 +39,9 @@ def put_back(app: Lockstep, book: TakedownBook, number: int) -> None:
             with app.connection.con.begin() as con:
                 pairs = [(row.path, row.recipe) for row in con.execute(query)]
             forget_content(step.pending, pairs)
-        book.change(number, state=TakedownState.LIFTED.value, lifted_ts=time.time())
+        # One that another database lifted keeps the time at which it did.
+        lifted_ts = act.lifted_ts or time.time()
+        book.change(number, state=TakedownState.LIFTED.value, lifted_ts=lifted_ts)
 
 
 def _restore(app: Lockstep, book: TakedownBook, number: int, row: sa.Row[Any]) -> None:

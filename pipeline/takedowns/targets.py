@@ -67,7 +67,9 @@ def _path_of(app: Lockstep, target: str) -> str | None:
     typed = key_below(folder, target)
     # A page gives keys, a person may give a path from where they are: `input/a.jpg` can be both.
     as_key = target if target == os.path.normpath(target) else typed
-    names = [key for key in dict.fromkeys((as_key, typed)) if _is_below(key)]
+    # A name that is no text is the same file as its key is: the key goes into the tables.
+    files = {name_of(key): key for key in (as_key, typed)}
+    names = [key for key in files.values() if _is_below(key)]
     names = [key for key in names if look_at(folder, key) is not None]
     if len(names) > 1:
         raise LockstepError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from pipeline.engine.history import last_stop, runs
 from pipeline.engine.lock import holder
 from pipeline.engine.report import Report
 from pipeline.engine.state import StateBook
+from pipeline.takedowns import take_over
 from pipeline.web.counts import Counts
 from pipeline.web.hosts import Hosts
 from pipeline.web.metrics import Metrics
@@ -22,6 +24,8 @@ from pipeline.web.sessions import Sessions
 from pipeline.web.worker import Worker
 
 THREADS = 12
+
+log = logging.getLogger("lockstep.web")
 
 
 @dataclass(frozen=True)
@@ -41,11 +45,15 @@ class Service:
 
         Raises:
             DatabaseError: they are of another layout, or cannot be made.
+            OutputError: the journal of takedowns cannot be read.
         """
         self.app = app
         self.settings = app.settings
         self.options = options
-        make_tables(app.connection, StateBook(app.connection))
+        state = StateBook(app.connection)
+        make_tables(app.connection, state)
+        for warning in take_over(app.connection, app.settings, state):
+            log.warning("%s", warning)
         self.sessions = Sessions(self.settings.token) if self.settings.token else None
         self.hosts = Hosts(options.host, self.settings.hosts)
         self.listeners = Listeners()

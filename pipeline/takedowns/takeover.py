@@ -1,0 +1,186 @@
+"""Comparing the journal with the database: each takes over what only the other has.
+
+A database that is new, or restored from an older copy, lacks takedowns and lifts that are in the
+journal. A journal lacks those of a release that kept none, or of a time when it could not be
+written. What is taken over is left to be finished, so that the next ``finish`` removes the
+renditions again, or puts back what was lifted.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from typing import Any
+
+import sqlalchemy as sa
+from datapipe.store.database import DBConn
+
+from pipeline.engine.files import files_below
+from pipeline.engine.state import StateBook
+from pipeline.errors import LockstepError
+from pipeline.settings import Settings, check_quarantine
+from pipeline.tables import TakedownState, state_table
+from pipeline.takedowns.book import TakedownBook
+from pipeline.takedowns.journal import (
+    COLUMNS,
+    FILE_COLUMNS,
+    JOURNAL,
+    NAME,
+    STATES,
+    Act,
+    Held,
+    Journal,
+    identity,
+)
+
+LIFTING = STATES.index(TakedownState.LIFTING.value)
+
+
+def take_over(connection: DBConn, settings: Settings, state: StateBook | None = None) -> list[str]:
+    """Bring database and journal to the same takedowns; what people should know of it.
+
+    Where nothing was written since the last time, it costs one ``stat``.
+
+    Raises:
+        OutputError: the journal is there and cannot be read; what was taken down is not known.
+    """
+    journal = Journal(settings.quarantine_dir)
+    remembered = (state or StateBook(connection)).get(JOURNAL)
+    found = journal.stamp()
+    if found is not None and found == remembered:
+        return []
+    book = TakedownBook(connection)
+    if found is None and not book.has_any():
+        return _lost(journal)
+    try:
+        check_quarantine(settings)
+        with journal.held() as held:
+            return _compare(connection, book, journal, held, was_there=remembered is not None)
+    except LockstepError as error:
+        # The database still takes over what it lacks: a disk that is full can be read.
+        return [*_compare(connection, book, journal, None, was_there=False), str(error)]
+
+
+def has_unknown(connection: DBConn, settings: Settings) -> bool:
+    """Whether the journal has lines that the database may lack; writes nothing."""
+    found = Journal(settings.quarantine_dir).stamp()
+    return found is not None and found != StateBook(connection).get(JOURNAL)
+
+
+def _lost(journal: Journal) -> list[str]:
+    """Warn of originals in a quarantine of which nobody knows who took them down."""
+    if not any(name != NAME for name, _ in files_below(journal.folder)):
+        return []
+    return [
+        f"{journal.folder}: originals are kept here, but there is no {NAME} and the database has "
+        "no takedowns, so their bytes are no longer barred; restore the database or the journal "
+        "from a copy, or take the originals down again by their SHA-256"
+    ]
+
+
+def _compare(
+    connection: DBConn, book: TakedownBook, journal: Journal, held: Held | None, was_there: bool
+) -> list[str]:
+    known, unreadable = journal.read()
+    rows, is_new = _acts_of(book), not known
+    merged = _merged(rows, known)
+    missing = [act.as_entry() for name, act in merged.items() if act != known.get(name)]
+    if held is not None and missing:
+        held.append(*missing)
+    taken_down = lifted = 0
+    with connection.con.begin() as con:
+        for name, act in merged.items():
+            if name not in rows:
+                taken_down += 1
+                _insert(con, book, act)
+                continue
+            number, row = rows[name]
+            if act != row and row.columns["state"] != TakedownState.LIFTED.value:
+                lifted += act.rank >= LIFTING > row.rank
+                _bring_forward(con, book, number, act, row)
+        if held is not None:
+            state = state_table(connection.sqla_metadata)
+            con.execute(sa.delete(state).where(state.c.name == JOURNAL))
+            con.execute(sa.insert(state).values(name=JOURNAL, value=held.stamp()))
+    warnings = []
+    if was_there and is_new and missing:
+        warnings.append(
+            f"{journal.file}: the journal of takedowns was gone; {_count(len(missing), 'takedown')}"
+            " written into a new one. If its disk is not mounted, mount it"
+        )
+    if taken_down or lifted:
+        counts = ((taken_down, "takedown"), (lifted, "lift"))
+        what = " and ".join(_count(count, word) for count, word in counts if count)
+        warnings.append(
+            f"took over {what} from the journal {journal.file}: the database lacked them. If "
+            "another project keeps its originals there, give each its own PIPELINE_QUARANTINE"
+        )
+    warnings += [
+        f"{journal.file}: line {number} cannot be read and is passed over: it was cut off, or "
+        "altered"
+        for number in unreadable
+    ]
+    return warnings
+
+
+def _acts_of(book: TakedownBook) -> dict[str, tuple[int, Act]]:
+    """Every takedown of the database with its number, by identity."""
+    acts: dict[int, Act] = {}
+    for row in book.all_acts():
+        acts[row.id] = Act({name: row._mapping[name] for name in COLUMNS})
+    for file in book.all_files():
+        if file.takedown in acts:
+            values = {name: file._mapping[name] for name in FILE_COLUMNS}
+            acts[file.takedown].files[file.kind, file.path] = values
+    return {identity(act.columns): (number, act) for number, act in acts.items()}
+
+
+def _merged(rows: dict[str, tuple[int, Act]], known: dict[str, Act]) -> dict[str, Act]:
+    merged = {name: copy.deepcopy(act) for name, (_, act) in rows.items()}
+    for name, act in known.items():
+        files = [{"kind": kind, "path": path} | file for (kind, path), file in act.files.items()]
+        merged.setdefault(name, Act()).merge(act.columns, files)
+    return merged
+
+
+def _insert(con: sa.Connection, book: TakedownBook, act: Act) -> None:
+    values = dict(act.columns)
+    if values["state"] == TakedownState.IN_FORCE.value:
+        # To be carried out once more: an older copy of the database has rows of its renditions.
+        values["state"] = TakedownState.REMOVING.value
+    done = con.execute(sa.insert(book.acts).values(values))
+    assert done.inserted_primary_key is not None
+    _write_files(con, book, int(done.inserted_primary_key[0]), act.files.items())
+
+
+def _bring_forward(con: sa.Connection, book: TakedownBook, number: int, act: Act, row: Act) -> None:
+    values, files = dict(act.columns), copy.deepcopy(act.files)
+    if values["state"] == TakedownState.IN_FORCE.value:
+        values["state"] = row.columns["state"]  # still to be finished, if it is not
+    elif values["state"] == TakedownState.LIFTED.value:
+        # The rows of its renditions are still to be forgotten. But what was put back is not to be
+        # put back twice: its place in the quarantine may be another takedown's by now.
+        values["state"] = TakedownState.LIFTING.value
+        for file in files.values():
+            if file["restored"] is not None:
+                file["kept"] = None
+    con.execute(sa.update(book.acts).where(book.acts.c.id == number).values(values))
+    con.execute(sa.delete(book.files).where(book.files.c.takedown == number))
+    _write_files(con, book, number, files.items())
+
+
+def _write_files(
+    con: sa.Connection,
+    book: TakedownBook,
+    number: int,
+    files: Iterable[tuple[tuple[str, str], dict[str, Any]]],
+) -> None:
+    rows = [
+        {"takedown": number, "kind": kind, "path": path} | values for (kind, path), values in files
+    ]
+    if rows:
+        con.execute(sa.insert(book.files), rows)
+
+
+def _count(count: int, word: str) -> str:
+    return f"{count:,} {word}" + ("" if count == 1 else "s")
