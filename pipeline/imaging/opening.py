@@ -28,6 +28,7 @@ from pipeline.imaging import formats, structure
 from pipeline.imaging.geometry import Size
 from pipeline.imaging.model import Limits
 from pipeline.imaging.orientation import stored_orientation, swaps_sides
+from pipeline.imaging.sniff import sniff
 
 # Every core has its worker; an AVIF decoder with threads of its own only takes turns with them.
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
@@ -66,7 +67,7 @@ def pillow_limit(max_pixels: int | None) -> Iterator[None]:
 
 def open_original(data: bytes, limits: Limits) -> Original:
     """Open bytes without decoding; raises ImageError with a reason that a person understands."""
-    format_ = formats.sniff(data)
+    format_ = sniff(data)
     if format_ == "heif":
         _register_heif()
     if format_ == "webp" and len(data) >= 30:

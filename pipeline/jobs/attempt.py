@@ -21,11 +21,11 @@ import anyio
 import httpx
 
 from pipeline.errors import FetchError, OutputError
+from pipeline.imaging.sniff import HEAD_BYTES, Sniff
 from pipeline.jobs.blobs import BlobWriter
 from pipeline.jobs.decoding import DecodingFailed, decoder_for
 from pipeline.jobs.fetch_types import FetchLimits, FetchRequest, FetchStatus
 from pipeline.jobs.resolver import AddressRefused
-from pipeline.jobs.sniff import HEAD_BYTES, Sniff
 from pipeline.jobs.urls import UrlRefused, checked_url, host_of, shortened
 from pipeline.jobs.watch import Watch
 

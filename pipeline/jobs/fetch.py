@@ -25,11 +25,11 @@ from pathlib import Path
 
 import httpx
 
+from pipeline.imaging.sniff import Sniff, image_fault
 from pipeline.jobs.attempt import Again, Answer, Attempts, Ended, Moved, Trace
 from pipeline.jobs.fetch_types import Fetched, FetchLimits, FetchRequest, FetchStatus
 from pipeline.jobs.resolver import Resolver, system_resolver
 from pipeline.jobs.schedule import Schedule
-from pipeline.jobs.sniff import Sniff, image_fault
 from pipeline.jobs.transport import JudgedTransport
 from pipeline.jobs.urls import UrlRefused, checked_url, host_of
 

@@ -18,7 +18,6 @@ from pipeline.jobs import transport as transport_module
 from pipeline.jobs.addresses import AllowList
 from pipeline.jobs.fetch import fetch_all
 from pipeline.jobs.fetch_types import FetchRequest, FetchStatus
-from pipeline.jobs.sniff import image_fault
 
 
 @pytest.mark.parametrize(
@@ -283,19 +282,3 @@ def test_the_allow_list_does_not_open_the_next_address(fetcher: Fetcher, server:
     fetcher.limit(allow=AllowList.parse("127.0.0.2"))
     assert fetcher.one(server.url("/same")).status is FetchStatus.REFUSED
     assert server.connections == 0
-
-
-@pytest.mark.parametrize(
-    ("head", "reason"),
-    [
-        (b"<!DOCTYPE html><html><body><svg viewBox='0 0 1 1'></svg>", "not an image (text/html)"),
-        (b"<!-- x --><html><svg>", "not an image (text/html)"),
-        (b"<?xml version='1.0'?><html><svg>", "not an image (text/html)"),
-        (b"BMW is a maker of cars", "not an image (text/plain)"),
-        (b"<!DOCTYPE svg PUBLIC 'x' [<!ENTITY a 'b'>] ><svg>", "of pixels (image/svg+xml)"),
-        (b"<?xml version='1.0'?>\n<!-- a -->\n<!-- b --><svg:svg>", "of pixels (image/svg+xml)"),
-        (b"<!---->" * 580, "not an image (text/plain)"),
-    ],
-)
-def test_pages_with_drawings_are_pages(head: bytes, reason: str) -> None:
-    assert reason in (image_fault(head) or "")
