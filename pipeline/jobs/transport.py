@@ -27,21 +27,12 @@ MAX_IDLE_CONNECTIONS = 64
 # that the server has closed. A server that says goodbye on each would be asked for ever.
 MAX_CONNECTIONS_TRIED = 100
 
-# From httpcore's errors to httpx's. The most special ones stand first.
-_ERRORS: tuple[tuple[type[Exception], type[httpx.TransportError]], ...] = (
-    (httpcore.ConnectTimeout, httpx.ConnectTimeout),
-    (httpcore.ReadTimeout, httpx.ReadTimeout),
-    (httpcore.WriteTimeout, httpx.WriteTimeout),
-    (httpcore.PoolTimeout, httpx.PoolTimeout),
-    (httpcore.ConnectError, httpx.ConnectError),
-    (httpcore.ReadError, httpx.ReadError),
-    (httpcore.WriteError, httpx.WriteError),
-    (httpcore.ProxyError, httpx.ProxyError),
-    (httpcore.RemoteProtocolError, httpx.RemoteProtocolError),
-    (httpcore.LocalProtocolError, httpx.LocalProtocolError),
-    (httpcore.UnsupportedProtocol, httpx.UnsupportedProtocol),
-    (httpcore.NetworkError, httpx.NetworkError),
-)
+# From httpcore's errors to httpx's, which go by the same names.
+_ERRORS = {
+    kind: getattr(httpx, name)
+    for name, kind in vars(httpcore).items()
+    if isinstance(kind, type) and issubclass(kind, Exception) and hasattr(httpx, name)
+}
 # How a request ends whose connection does. Over HTTP/2 it is our own fault as well, in httpcore's
 # eyes, to speak after a goodbye that has just come.
 _STALE = (
@@ -295,7 +286,5 @@ def mapped(error: Exception) -> Exception:
     if isinstance(error, ProtocolError):
         # httpcore lets these through while a body is read: a rule was broken, or goodbye said.
         return httpx.RemoteProtocolError(str(error) or "the connection broke a rule of HTTP/2")
-    for ours, theirs in _ERRORS:
-        if isinstance(error, ours):
-            return theirs(str(error))
-    return error
+    kind = _ERRORS.get(type(error))
+    return error if kind is None else kind(str(error))
