@@ -13,7 +13,7 @@ from typing import Any
 from PIL import Image
 
 from pipeline.imaging.encode import Tags, check_size, encode_options, to_palette
-from pipeline.imaging.opening import Original, broken
+from pipeline.imaging.opening import OpenedOriginal, broken
 from pipeline.recipes import Recipe
 
 
@@ -25,14 +25,14 @@ class Timing:
     plays: int
 
 
-def frame_numbers(original: Original) -> range:
+def frame_numbers(original: OpenedOriginal) -> range:
     """Return the numbers of the frames that are shown, for ``decode_frame``."""
     # An APNG may open with a picture for viewers that cannot animate; it is no frame.
     first = 1 if original.image.info.get("default_image") else 0
     return range(first, getattr(original.image, "n_frames", 1))
 
 
-def decode_frame(original: Original, number: int) -> tuple[Image.Image, float]:
+def decode_frame(original: OpenedOriginal, number: int) -> tuple[Image.Image, float]:
     """Return a frame, composed, and its duration in milliseconds; call it for one after the other.
 
     Raises ImageError where the frame is cut off or broken.
@@ -46,7 +46,7 @@ def decode_frame(original: Original, number: int) -> tuple[Image.Image, float]:
     return image.copy(), float(image.info.get("duration") or 0)
 
 
-def plays_of(original: Original) -> int:
+def plays_of(original: OpenedOriginal) -> int:
     """Return how often an animation is played; a GIF counts its repeats, and none means once."""
     loop = original.image.info.get("loop")
     if original.format == "gif":

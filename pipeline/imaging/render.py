@@ -19,13 +19,13 @@ from pipeline.imaging.attention import attention_offset
 from pipeline.imaging.colour import flatten, to_srgb
 from pipeline.imaging.encode import Tags, encode
 from pipeline.imaging.formats import output_format
-from pipeline.imaging.geometry import Box, Frame, frame
+from pipeline.imaging.geometry import Box, Layout, lay_out
 from pipeline.imaging.metadata import tags_for
 from pipeline.imaging.model import Failure, Limits, Rendition
 from pipeline.imaging.modes import to_eight_bit
 from pipeline.imaging.opening import (
     JPEG_SHRINKS,
-    Original,
+    OpenedOriginal,
     check_pixels,
     decode,
     open_original,
@@ -51,7 +51,7 @@ _DECODE_AT_LEAST = 1.5
 class Picture:
     """One picture of an original, on its way to upright sRGB: a still, or a frame."""
 
-    original: Original
+    original: OpenedOriginal
     image: Image.Image
     shrink: int = 1
     frame_number: int | None = None
@@ -67,7 +67,7 @@ class Draft:
     """One rendition on its way from a picture, or from the frames one by one, to its file."""
 
     recipe: Recipe
-    layout: Frame
+    layout: Layout
     picture: Picture
     offset: tuple[int, int] | None = None  # of what is shown, in pixels of the scaled picture
     images: list[Image.Image] = field(default_factory=list)
@@ -205,13 +205,13 @@ def render(data: bytes, recipes: Sequence[Recipe], limits: Limits) -> list[Rendi
 
 
 def _render_all(
-    original: Original, recipes: Sequence[Recipe], limits: Limits
+    original: OpenedOriginal, recipes: Sequence[Recipe], limits: Limits
 ) -> list[Rendition | Failure]:
-    frames = [frame(recipe, original.size) for recipe in recipes]
+    layouts = [lay_out(recipe, original.size) for recipe in recipes]
     results: dict[int, Rendition | Failure] = {}
     still: list[int] = []
     moving: list[int] = []
-    for at, (recipe, layout) in enumerate(zip(recipes, frames, strict=True)):
+    for at, (recipe, layout) in enumerate(zip(recipes, layouts, strict=True)):
         moves = original.frames > 1 and recipe.format in _MOVING_FORMATS
         count = original.frames if moves else 1
         try:
@@ -221,19 +221,21 @@ def _render_all(
         else:
             (moving if moves else still).append(at)
     if still:
-        picture = Picture(original, original.image, _shrink(original, [frames[at] for at in still]))
+        picture = Picture(
+            original, original.image, _shrink(original, [layouts[at] for at in still])
+        )
         _take(PICTURE_STEPS, picture)
         for at in still:
-            draft = Draft(recipes[at], frames[at], picture)
+            draft = Draft(recipes[at], layouts[at], picture)
             results[at] = _rendition(draft, FRAME_STEPS + FILE_STEPS)
     if moving:
-        made = _animations(original, [(recipes[at], frames[at]) for at in moving])
+        made = _animations(original, [(recipes[at], layouts[at]) for at in moving])
         results.update(zip(moving, made, strict=True))
     return [results[at] for at in range(len(recipes))]
 
 
 def _animations(
-    original: Original, jobs: Sequence[tuple[Recipe, Frame]]
+    original: OpenedOriginal, jobs: Sequence[tuple[Recipe, Layout]]
 ) -> list[Rendition | Failure]:
     drafts: list[Draft] = []
     durations: list[float] = []
@@ -264,7 +266,7 @@ def _take(steps: Iterable[Callable[[T], None]], subject: T) -> None:
         step(subject)
 
 
-def _shrink(original: Original, frames: Sequence[Frame]) -> int:
+def _shrink(original: OpenedOriginal, layouts: Sequence[Layout]) -> int:
     """Return the scale 1/n to decode at: the smallest at which every rendition is at its best.
 
     That is one and a half times the largest rendition, or exactly its size where it is half of the
@@ -273,7 +275,7 @@ def _shrink(original: Original, frames: Sequence[Frame]) -> int:
     if original.format != "jpeg":
         return 1
     width, height = original.size
-    needed = (max(f.scaled[0] for f in frames), max(f.scaled[1] for f in frames))
+    needed = (max(at.scaled[0] for at in layouts), max(at.scaled[1] for at in layouts))
     for shrink in JPEG_SHRINKS:
         if min(width, height) < shrink:
             continue  # libjpeg is asked by size, and cannot be asked for less than a pixel
