@@ -7,14 +7,13 @@ itself. What the eye sees at each moment is kept; how the frames are stored may 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image
 
 from pipeline.imaging.encode import Tags, check_size, encode_options, to_palette
-from pipeline.imaging.opening import Original, broken
+from pipeline.imaging.opening import OpenedOriginal, broken
 from pipeline.recipes import Recipe
 
 
@@ -26,25 +25,28 @@ class Timing:
     plays: int
 
 
-def frames_of(original: Original) -> Iterator[tuple[Image.Image, float]]:
-    """Decode frame by frame: the composed picture and its duration in milliseconds.
+def frame_numbers(original: OpenedOriginal) -> range:
+    """Return the numbers of the frames that are shown, for ``decode_frame``."""
+    # An APNG may open with a picture for viewers that cannot animate; it is no frame.
+    first = 1 if original.image.info.get("default_image") else 0
+    return range(first, getattr(original.image, "n_frames", 1))
 
-    Raises ImageError where a frame is cut off or broken.
+
+def decode_frame(original: OpenedOriginal, number: int) -> tuple[Image.Image, float]:
+    """Return a frame, composed, and its duration in milliseconds; call it for one after the other.
+
+    Raises ImageError where the frame is cut off or broken.
     """
     image = original.image
-    # An APNG may open with a picture for viewers that cannot animate; it is no frame.
-    first = 1 if image.info.get("default_image") else 0
-    last = getattr(image, "n_frames", 1)
-    for index in range(first, last):
-        try:
-            image.seek(index)
-            image.load()
-        except Exception as error:
-            raise broken(original, error) from error
-        yield image.copy(), float(image.info.get("duration") or 0)
+    try:
+        image.seek(number)
+        image.load()
+    except Exception as error:
+        raise broken(original, error) from error
+    return image.copy(), float(image.info.get("duration") or 0)
 
 
-def plays_of(original: Original) -> int:
+def plays_of(original: OpenedOriginal) -> int:
     """Return how often an animation is played; a GIF counts its repeats, and none means once."""
     loop = original.image.info.get("loop")
     if original.format == "gif":

@@ -17,7 +17,7 @@ Box = tuple[float, float, float, float]  # left, top, width, height
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class Layout:
     """The picture scaled to ``scaled`` px, of which ``size`` px are shown."""
 
     scaled: Size
@@ -43,13 +43,13 @@ class Frame:
         return left, top
 
 
-def frame(recipe: Recipe, src: Size) -> Frame:
+def lay_out(recipe: Recipe, src: Size) -> Layout:
     """Lay a recipe over an upright picture of ``src`` px."""
     factor = _factor(recipe, src)
     scaled = _scale(src[0], factor), _scale(src[1], factor)
     if recipe.cover is None:
-        return Frame(scaled, scaled)
-    return Frame(scaled, (min(scaled[0], recipe.cover[0]), min(scaled[1], recipe.cover[1])))
+        return Layout(scaled, scaled)
+    return Layout(scaled, (min(scaled[0], recipe.cover[0]), min(scaled[1], recipe.cover[1])))
 
 
 def _factor(recipe: Recipe, src: Size) -> Fraction:

@@ -28,6 +28,7 @@ from pipeline.imaging import formats, structure
 from pipeline.imaging.geometry import Size
 from pipeline.imaging.model import Limits
 from pipeline.imaging.orientation import stored_orientation, swaps_sides
+from pipeline.imaging.sniff import sniff
 
 # Every core has its worker; an AVIF decoder with threads of its own only takes turns with them.
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
@@ -37,7 +38,7 @@ JPEG_SHRINKS = (8, 4, 2)
 
 
 @dataclass(frozen=True, slots=True)
-class Original:
+class OpenedOriginal:
     """An original that is opened, judged sound by its header, and not decoded yet."""
 
     image: Image.Image
@@ -64,9 +65,9 @@ def pillow_limit(max_pixels: int | None) -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = before
 
 
-def open_original(data: bytes, limits: Limits) -> Original:
+def open_original(data: bytes, limits: Limits) -> OpenedOriginal:
     """Open bytes without decoding; raises ImageError with a reason that a person understands."""
-    format_ = formats.sniff(data)
+    format_ = sniff(data)
     if format_ == "heif":
         _register_heif()
     if format_ == "webp" and len(data) >= 30:
@@ -93,11 +94,11 @@ def open_original(data: bytes, limits: Limits) -> Original:
         _mend_plain_ycbcr(image)
     if format_ == "png" and "exif" not in image.info:
         # It may stand behind the pixels, and Pillow reads them to get there.
-        decode(Original(image, data, format_, frames, 1), 1)
-    return Original(image, data, format_, frames, stored_orientation(image))
+        decode(OpenedOriginal(image, data, format_, frames, 1), 1)
+    return OpenedOriginal(image, data, format_, frames, stored_orientation(image))
 
 
-def decode(original: Original, shrink: int) -> Image.Image:
+def decode(original: OpenedOriginal, shrink: int) -> Image.Image:
     """Decode the first frame; a JPEG at 1/``shrink`` of its size, its sides rounded upwards.
 
     Raises ImageError where the pixels are cut off or broken.
@@ -137,7 +138,7 @@ def _load_tiff(image: Image.Image) -> None:
             os.close(kept)
 
 
-def broken(original: Original, error: Exception) -> ImageError:
+def broken(original: OpenedOriginal, error: Exception) -> ImageError:
     """Turn what a decoder raised into the reason that people read."""
     text = str(error).lower()
     if "truncated" in text or "not enough" in text or isinstance(error, EOFError):

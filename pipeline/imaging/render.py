@@ -1,39 +1,31 @@
 """Render: one original, all its recipes, one decode.
 
-The pixel steps, in their order:
-
-1. sniff the bytes, open them by the allow-list, check limits and completeness   (opening)
-2. lay out every rendition; decode once, at the smallest scale that serves all    (geometry)
-3. 8 bits a channel, grey or RGB or RGBA                                          (modes)
-4. sRGB                                                                           (colour)
-5. the right way up                                                               (orientation)
-   then for each recipe:
-6. crop and resize in one step, alpha premultiplied                               (resize)
-7. flatten on the background where the format has no transparency                 (colour)
-8. encode, with the metadata that the recipe allows                               (encode)
+The bytes are opened and checked, every rendition is laid out (``geometry``), and then come the
+pixel steps, in the order of ``PICTURE_STEPS``, ``FRAME_STEPS`` and ``FILE_STEPS``.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from PIL import Image
 
 from pipeline.errors import ImageError
-from pipeline.imaging.animation import Timing, encode_frames, frames_of, plays_of
+from pipeline.imaging.animation import Timing, decode_frame, encode_frames, frame_numbers, plays_of
 from pipeline.imaging.attention import attention_offset
 from pipeline.imaging.colour import flatten, to_srgb
-from pipeline.imaging.encode import encode
+from pipeline.imaging.encode import Tags, encode
 from pipeline.imaging.formats import output_format
-from pipeline.imaging.geometry import Box, Frame, frame
+from pipeline.imaging.geometry import Box, Layout, lay_out
 from pipeline.imaging.metadata import tags_for
 from pipeline.imaging.model import Failure, Limits, Rendition
 from pipeline.imaging.modes import to_eight_bit
 from pipeline.imaging.opening import (
     JPEG_SHRINKS,
-    Original,
+    OpenedOriginal,
     check_pixels,
     decode,
     open_original,
@@ -42,11 +34,12 @@ from pipeline.imaging.opening import (
 from pipeline.imaging.orientation import (
     RIGHT_OR_BOTTOM_EDGE_AT_LEFT,
     RIGHT_OR_BOTTOM_EDGE_AT_TOP,
-    swaps_sides,
     upright,
 )
 from pipeline.imaging.resize import resize
 from pipeline.recipes import Recipe
+
+T = TypeVar("T")
 
 # An APNG moves as `keep`; asked for by name, a PNG is a still.
 _MOVING_FORMATS = frozenset(["keep", "webp", "gif"])
@@ -54,12 +47,138 @@ _MOVING_FORMATS = frozenset(["keep", "webp", "gif"])
 _DECODE_AT_LEAST = 1.5
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Picture:
-    """Upright sRGB pixels, and where in them the original's edges lie."""
+    """One picture of an original, on its way to upright sRGB: a still, or a frame."""
 
+    original: OpenedOriginal
     image: Image.Image
-    edges: Box
+    shrink: int = 1
+    frame_number: int | None = None
+    profile: bytes | None = None
+    duration_ms: float = 0
+    exact_size: tuple[float, float] = (0, 0)  # of the original at this scale
+    edges: Box = (0, 0, 0, 0)  # where in the pixels the original's edges lie
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Draft:
+    """One rendition on its way from a picture, or from the frames one by one, to its file."""
+
+    recipe: Recipe
+    layout: Layout
+    picture: Picture
+    offset: tuple[int, int] | None = None  # of what is shown, in pixels of the scaled picture
+    images: list[Image.Image] = field(default_factory=list)
+    timing: Timing | None = None
+    format: str = ""
+    tags: Tags = field(default_factory=Tags)
+    data: bytes = b""
+    notes: tuple[str, ...] = ()
+
+
+def _decode(picture: Picture) -> None:
+    original = picture.original
+    width, height = original.size  # now: Pillow says the reduced size once it decoded a JPEG
+    if picture.frame_number is None:
+        picture.image = decode(original, picture.shrink)
+    else:
+        picture.image, picture.duration_ms = decode_frame(original, picture.frame_number)
+    picture.exact_size = width / picture.shrink, height / picture.shrink
+    picture.profile = picture.image.info.get("icc_profile")
+
+
+def _to_eight_bit(picture: Picture) -> None:
+    picture.image = to_eight_bit(picture.image)
+
+
+def _to_srgb(picture: Picture) -> None:
+    picture.image, picture.notes = to_srgb(picture.image, picture.profile)
+
+
+def _turn_upright(picture: Picture) -> None:
+    orientation = picture.original.orientation
+    image = picture.image = upright(picture.image, orientation)
+    if picture.shrink == 1:
+        picture.edges = (0, 0, *image.size)
+        return
+    # libjpeg rounds the sides of a reduced picture up; the last column is only partly picture. To
+    # take it for a whole one stretches the picture, which costs an odd-sided half 3 dB.
+    width, height = picture.exact_size
+    left = image.width - width if orientation in RIGHT_OR_BOTTOM_EDGE_AT_LEFT else 0
+    top = image.height - height if orientation in RIGHT_OR_BOTTOM_EDGE_AT_TOP else 0
+    picture.edges = (left, top, width, height)
+
+
+def _choose_part(draft: Draft) -> None:
+    # What the first frame shows, all show: a crop that follows the scene would jump about.
+    if draft.offset is not None:
+        return
+    picture, layout, position = draft.picture, draft.layout, draft.recipe.position
+    if position == "attention" and layout.is_cropped:
+        # As sharp does: what is of interest is judged at the final scale.
+        scaled = resize(picture.image, picture.edges, layout.scaled)
+        draft.offset = attention_offset(scaled, layout.size)
+    else:
+        draft.offset = layout.offset(position)
+
+
+def _crop_and_resize(draft: Draft) -> None:
+    """In one step: the crop is a box of the decoded pixels, fractions and all."""
+    layout = draft.layout
+    left, top, width, height = draft.picture.edges
+    if layout.is_cropped and draft.offset:
+        across, down = width / layout.scaled[0], height / layout.scaled[1]
+        left, top = left + draft.offset[0] * across, top + draft.offset[1] * down
+        width, height = layout.size[0] * across, layout.size[1] * down
+    draft.images.append(resize(draft.picture.image, (left, top, width, height), layout.size))
+
+
+def _choose_format(draft: Draft) -> None:
+    has_alpha = draft.images[0].mode == "RGBA"
+    draft.format = output_format(
+        draft.recipe.format, draft.picture.original.format, has_alpha=has_alpha
+    )
+
+
+def _flatten(draft: Draft) -> None:
+    if draft.format == "jpeg":
+        draft.images = [flatten(image, draft.recipe.background) for image in draft.images]
+
+
+def _choose_tags(draft: Draft) -> None:
+    draft.tags, lost = tags_for(draft.picture.original.image, draft.recipe.metadata)
+    draft.notes = (*draft.picture.notes, *lost)
+
+
+def _encode(draft: Draft) -> None:
+    format_, recipe, tags = draft.format, draft.recipe, draft.tags
+    if draft.timing is None:
+        draft.data = encode(draft.images[0], format_, recipe, tags)
+    else:
+        draft.data = encode_frames(draft.images, draft.timing, format_, recipe, tags)
+
+
+# The order of the pixel steps: these once for each picture of an original, whatever is made of it,
+PICTURE_STEPS: tuple[Callable[[Picture], None], ...] = (
+    _decode,  # at the smallest scale that serves every recipe
+    _to_eight_bit,  # 8 bits a channel: grey, RGB, RGBA
+    _to_srgb,
+    _turn_upright,
+)
+# then these for each recipe and picture,
+FRAME_STEPS: tuple[Callable[[Draft], None], ...] = (
+    _choose_part,
+    _crop_and_resize,  # alpha premultiplied
+)
+# and these for each recipe.
+FILE_STEPS: tuple[Callable[[Draft], None], ...] = (
+    _choose_format,
+    _flatten,  # on the background, where the format has no transparency
+    _choose_tags,
+    _encode,
+)
 
 
 def render(data: bytes, recipes: Sequence[Recipe], limits: Limits) -> list[Rendition | Failure]:
@@ -86,13 +205,13 @@ def render(data: bytes, recipes: Sequence[Recipe], limits: Limits) -> list[Rendi
 
 
 def _render_all(
-    original: Original, recipes: Sequence[Recipe], limits: Limits
+    original: OpenedOriginal, recipes: Sequence[Recipe], limits: Limits
 ) -> list[Rendition | Failure]:
-    frames = [frame(recipe, original.size) for recipe in recipes]
+    layouts = [lay_out(recipe, original.size) for recipe in recipes]
     results: dict[int, Rendition | Failure] = {}
     still: list[int] = []
     moving: list[int] = []
-    for at, (recipe, layout) in enumerate(zip(recipes, frames, strict=True)):
+    for at, (recipe, layout) in enumerate(zip(recipes, layouts, strict=True)):
         moves = original.frames > 1 and recipe.format in _MOVING_FORMATS
         count = original.frames if moves else 1
         try:
@@ -102,40 +221,52 @@ def _render_all(
         else:
             (moving if moves else still).append(at)
     if still:
-        picture, notes = _picture(original, [frames[at] for at in still])
+        picture = Picture(
+            original, original.image, _shrink(original, [layouts[at] for at in still])
+        )
+        _take(PICTURE_STEPS, picture)
         for at in still:
-            results[at] = _still(original, picture, recipes[at], frames[at], notes)
+            draft = Draft(recipes[at], layouts[at], picture)
+            results[at] = _rendition(draft, FRAME_STEPS + FILE_STEPS)
     if moving:
-        made = _animations(original, [(recipes[at], frames[at]) for at in moving])
+        made = _animations(original, [(recipes[at], layouts[at]) for at in moving])
         results.update(zip(moving, made, strict=True))
     return [results[at] for at in range(len(recipes))]
 
 
-def _picture(original: Original, frames: Sequence[Frame]) -> tuple[Picture, tuple[str, ...]]:
-    shrink = _shrink(original, frames)
-    stored_width, stored_height = original.image.size
-    image = decode(original, shrink)
-    image, notes = _working_pixels(image, original)
-    if shrink == 1:
-        return Picture(image, (0, 0, *image.size)), notes
-    # libjpeg rounds the sides of a reduced picture up; the last column is only partly picture. To
-    # take it for a whole one stretches the picture, which costs an odd-sided half 3 dB.
-    width, height = stored_width / shrink, stored_height / shrink
-    if swaps_sides(original.orientation):
-        width, height = height, width
-    left = image.width - width if original.orientation in RIGHT_OR_BOTTOM_EDGE_AT_LEFT else 0
-    top = image.height - height if original.orientation in RIGHT_OR_BOTTOM_EDGE_AT_TOP else 0
-    return Picture(image, (left, top, width, height)), notes
+def _animations(
+    original: OpenedOriginal, jobs: Sequence[tuple[Recipe, Layout]]
+) -> list[Rendition | Failure]:
+    drafts: list[Draft] = []
+    durations: list[float] = []
+    for number in frame_numbers(original):
+        picture = Picture(original, original.image, frame_number=number)
+        _take(PICTURE_STEPS, picture)
+        durations.append(picture.duration_ms)
+        drafts = drafts or [Draft(recipe, layout, picture) for recipe, layout in jobs]
+        for draft in drafts:
+            draft.picture = picture
+            _take(FRAME_STEPS, draft)
+    for draft in drafts:
+        draft.timing = Timing(tuple(durations), plays_of(original))
+    return [_rendition(draft, FILE_STEPS) for draft in drafts]
 
 
-def _working_pixels(image: Image.Image, original: Original) -> tuple[Image.Image, tuple[str, ...]]:
-    profile = image.info.get("icc_profile")
-    image = to_eight_bit(image)
-    image, notes = to_srgb(image, profile)
-    return upright(image, original.orientation), notes
+def _rendition(draft: Draft, steps: Iterable[Callable[[Draft], None]]) -> Rendition | Failure:
+    try:
+        _take(steps, draft)
+    except Exception as error:
+        return Failure(draft.recipe.name, _reason(error))
+    width_px, height_px = draft.layout.size
+    return Rendition(draft.recipe.name, draft.data, draft.format, width_px, height_px, draft.notes)
 
 
-def _shrink(original: Original, frames: Sequence[Frame]) -> int:
+def _take(steps: Iterable[Callable[[T], None]], subject: T) -> None:
+    for step in steps:
+        step(subject)
+
+
+def _shrink(original: OpenedOriginal, layouts: Sequence[Layout]) -> int:
     """Return the scale 1/n to decode at: the smallest at which every rendition is at its best.
 
     That is one and a half times the largest rendition, or exactly its size where it is half of the
@@ -144,7 +275,7 @@ def _shrink(original: Original, frames: Sequence[Frame]) -> int:
     if original.format != "jpeg":
         return 1
     width, height = original.size
-    needed = (max(f.scaled[0] for f in frames), max(f.scaled[1] for f in frames))
+    needed = (max(at.scaled[0] for at in layouts), max(at.scaled[1] for at in layouts))
     for shrink in JPEG_SHRINKS:
         if min(width, height) < shrink:
             continue  # libjpeg is asked by size, and cannot be asked for less than a pixel
@@ -154,70 +285,6 @@ def _shrink(original: Original, frames: Sequence[Frame]) -> int:
         if all(have >= _DECODE_AT_LEAST * need for have, need in zip(reduced, needed, strict=True)):
             return shrink
     return 1
-
-
-def _still(
-    original: Original, picture: Picture, recipe: Recipe, layout: Frame, notes: tuple[str, ...]
-) -> Rendition | Failure:
-    try:
-        image = _place(picture, layout, _offset(picture, recipe, layout))
-        format_ = output_format(
-            recipe.format, original.format, has_alpha=picture.image.mode == "RGBA"
-        )
-        if format_ == "jpeg":
-            image = flatten(image, recipe.background)
-        tags, lost = tags_for(original.image, recipe.metadata)
-        data = encode(image, format_, recipe, tags)
-    except Exception as error:
-        return Failure(recipe.name, _reason(error))
-    return Rendition(recipe.name, data, format_, image.width, image.height, (*notes, *lost))
-
-
-def _offset(picture: Picture, recipe: Recipe, layout: Frame) -> tuple[int, int]:
-    """Return left and top of what a recipe shows, in pixels of the scaled picture."""
-    if recipe.position != "attention" or not layout.is_cropped:
-        return layout.offset(recipe.position)
-    # As sharp does: what is of interest is judged at the final scale.
-    return attention_offset(resize(picture.image, picture.edges, layout.scaled), layout.size)
-
-
-def _place(picture: Picture, layout: Frame, offset: tuple[int, int]) -> Image.Image:
-    """Crop and resize in one step: the crop is a box of the decoded pixels, fractions and all."""
-    left, top, width, height = picture.edges
-    if layout.is_cropped:
-        across, down = width / layout.scaled[0], height / layout.scaled[1]
-        left, top = left + offset[0] * across, top + offset[1] * down
-        width, height = layout.size[0] * across, layout.size[1] * down
-    return resize(picture.image, (left, top, width, height), layout.size)
-
-
-def _animations(
-    original: Original, jobs: Sequence[tuple[Recipe, Frame]]
-) -> list[Rendition | Failure]:
-    sequences: list[list[Image.Image]] = [[] for _ in jobs]
-    offsets: list[tuple[int, int]] = []
-    durations: list[float] = []
-    notes: tuple[str, ...] = ()
-    for image, duration in frames_of(original):
-        image, notes = _working_pixels(image, original)
-        picture = Picture(image, (0, 0, *image.size))
-        durations.append(duration)
-        # What the first frame shows, all show: a crop that follows the scene would jump about.
-        offsets = offsets or [_offset(picture, *job) for job in jobs]
-        for sequence, (_, layout), offset in zip(sequences, jobs, offsets, strict=True):
-            sequence.append(_place(picture, layout, offset))
-    timing = Timing(tuple(durations), plays_of(original))
-    results: list[Rendition | Failure] = []
-    for sequence, (recipe, layout) in zip(sequences, jobs, strict=True):
-        format_ = output_format(recipe.format, original.format, has_alpha=True)
-        try:
-            tags, lost = tags_for(original.image, recipe.metadata)
-            data = encode_frames(sequence, timing, format_, recipe, tags)
-        except Exception as error:
-            results.append(Failure(recipe.name, _reason(error)))
-            continue
-        results.append(Rendition(recipe.name, data, format_, *layout.size, (*notes, *lost)))
-    return results
 
 
 def _reason(error: Exception) -> str:
@@ -235,11 +302,4 @@ def _said(caught: list[warnings.WarningMessage]) -> tuple[str, ...]:
 def _with_notes(result: Rendition | Failure, said: tuple[str, ...]) -> Rendition | Failure:
     if isinstance(result, Failure):
         return Failure(result.recipe, "; ".join([result.reason, *said]))
-    return Rendition(
-        result.recipe,
-        result.data,
-        result.format,
-        result.width_px,
-        result.height_px,
-        (*result.notes, *said),
-    )
+    return replace(result, notes=(*result.notes, *said))

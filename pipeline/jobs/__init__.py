@@ -39,7 +39,6 @@ The parts that know no tables: they read, check, fetch, name and write.
 ``transport``    httpx over these connections
 ``decoding``     undo Content-Encoding within a limit of bytes
 ``blobs``        files named by their SHA-256, each content once
-``sniff``        what a file is by its first bytes
 ``schedule``     whose turn it is: limits at once, a host, and a second
 ``fetch_types``  the limits, requests and results of the fetch
 ``attempt``      one attempt: redirects, body, what may be tried again

@@ -13,9 +13,9 @@ from pipeline.engine.recovery import remember_writing
 from pipeline.errors import CsvError
 from pipeline.jobs.csv_answer import RowAnswer, output_address, write_answer
 from pipeline.jobs.csv_dialect import detect_dialect
-from pipeline.jobs.csv_read import Row, iter_rows
+from pipeline.jobs.csv_read import CsvRow, iter_rows
 from pipeline.jobs.images import forget_lost
-from pipeline.jobs.outcomes import Image, Outcomes
+from pipeline.jobs.outcomes import ImageOutcome, Outcomes
 from pipeline.jobs.reading import chunks
 from pipeline.jobs.steps import data_of
 from pipeline.jobs.store import ACTIVE, ENDED, UNREAD, Job, JobBook, file_below
@@ -126,7 +126,7 @@ class _Answer:
             f"job {self.job.reference}: {reason}; the next run reads {self.job.source} again"
         )
 
-    def _read(self, csv: Path) -> Iterator[Row]:
+    def _read(self, csv: Path) -> Iterator[CsvRow]:
         """The rows of the CSV; what became of a thousand of them is asked at once."""
         dialect = detect_dialect(csv)[0]
         for rows in chunks(iter_rows(csv, dialect), CHUNK_ROWS):
@@ -135,11 +135,11 @@ class _Answer:
             yield from rows
             self.untold += self.outcomes.tell(self._found)
 
-    def _row(self, row: Row) -> RowAnswer:
+    def _row(self, row: CsvRow) -> RowAnswer:
         images = self._found.get(row.number, [])
         if [image.url for image in images] != list(row.urls):
             # Its rows are those of another content: somebody changed the tables by hand.
-            images = [Image(url, reasons=["not fetched"]) for url in row.urls]
+            images = [ImageOutcome(url, reasons=["not fetched"]) for url in row.urls]
         for image in images:
             # Made by none of them: a recipe came between rendering and answer.
             if not image.reasons and not set(self.recipes) <= set(image.files):

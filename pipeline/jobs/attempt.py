@@ -21,11 +21,11 @@ import anyio
 import httpx
 
 from pipeline.errors import FetchError, OutputError
+from pipeline.imaging.sniff import HEAD_BYTES, Sniff
 from pipeline.jobs.blobs import BlobWriter
 from pipeline.jobs.decoding import DecodingFailed, decoder_for
-from pipeline.jobs.fetch_types import FetchLimits, FetchRequest, FetchStatus
+from pipeline.jobs.fetch_types import Fetched, FetchLimits, FetchRequest, FetchStatus
 from pipeline.jobs.resolver import AddressRefused
-from pipeline.jobs.sniff import HEAD_BYTES, Sniff
 from pipeline.jobs.urls import UrlRefused, checked_url, host_of, shortened
 from pipeline.jobs.watch import Watch
 
@@ -89,19 +89,6 @@ class Trace:
     spent_s: float = 0.0
 
 
-@dataclass(frozen=True)
-class Answer:
-    """A 200 with its bytes kept, or (``path`` is None) a 304."""
-
-    http_code: int
-    size_bytes: int = 0
-    sha256: str | None = None
-    path: Path | None = None
-    etag: str | None = None
-    last_modified: str | None = None
-    content_type: str | None = None
-
-
 class Attempts:
     """Makes attempts over one transport, keeping images in one folder."""
 
@@ -119,8 +106,10 @@ class Attempts:
         self._sniff = sniff
         self._files = files
 
-    async def make(self, request: FetchRequest, url: httpx.URL, trace: Trace) -> Answer:
+    async def make(self, request: FetchRequest, url: httpx.URL, trace: Trace) -> Fetched:
         """One attempt, or what ``trace`` leaves of it: its redirects included, in the time for one.
+
+        What is returned knows the answer; the caller counts attempts and time.
 
         Raises:
             Moved: to be continued at another host, with the same ``trace``.
@@ -157,7 +146,7 @@ class Attempts:
         url: httpx.URL,
         trace: Trace,
         watch: Watch,
-    ) -> Answer:
+    ) -> Fetched:
         while True:
             trace.final_url, trace.http_code = str(url), None
             response = await self._transport.handle_async_request(self._asked(request, url))
@@ -192,12 +181,7 @@ class Attempts:
         ):
             if (plain := _plain(value)) is not None:
                 headers.append((name, plain))
-        timeout = {
-            "connect": limits.connect_timeout_s,
-            "read": limits.stall_timeout_s,
-            "write": limits.stall_timeout_s,
-        }
-        return httpx.Request("GET", url, headers=headers, extensions={"timeout": timeout})
+        return httpx.Request("GET", url, headers=headers, extensions=limits.timeouts())
 
     def _next_hop(self, url: httpx.URL, response: httpx.Response) -> httpx.URL:
         code = response.status_code
@@ -221,11 +205,13 @@ class Attempts:
 
     async def _read(
         self, request: FetchRequest, response: httpx.Response, trace: Trace, watch: Watch
-    ) -> Answer:
+    ) -> Fetched:
         code = response.status_code
         headers = response.headers
         if code == 304 and (request.etag or request.last_modified):
-            return Answer(
+            return Fetched(
+                request.url,
+                FetchStatus.NOT_MODIFIED,
                 code,
                 etag=_plain(headers.get("etag")) or request.etag,
                 last_modified=_plain(headers.get("last-modified")) or request.last_modified,
@@ -238,14 +224,16 @@ class Attempts:
                 raise Again(in_words(code))
             raise Ended(FetchStatus.FAILED, in_words(code))
         size_bytes, sha256, path = await self._keep(response, trace, watch)
-        return Answer(
+        return Fetched(
+            request.url,
+            FetchStatus.FETCHED,
             code,
-            size_bytes,
-            sha256,
-            path,
-            _plain(headers.get("etag")),
-            _plain(headers.get("last-modified")),
-            _plain(headers.get("content-type")),
+            bytes=size_bytes,
+            sha256=sha256,
+            path=path,
+            etag=_plain(headers.get("etag")),
+            last_modified=_plain(headers.get("last-modified")),
+            content_type=_plain(headers.get("content-type")),
         )
 
     async def _keep(

@@ -18,8 +18,8 @@ from typing import Any, TextIO
 from urllib.parse import quote
 
 from pipeline.errors import OutputError
-from pipeline.jobs.csv_dialect import CsvDialect, Fault
-from pipeline.jobs.csv_read import Row
+from pipeline.jobs.csv_dialect import CsvDialect, CsvProblem
+from pipeline.jobs.csv_read import CsvRow
 from pipeline.names import TEMPORARY_PREFIX
 
 OUTPUT_URLS = "Output Image Urls"
@@ -63,9 +63,9 @@ def output_columns(recipes: Sequence[str]) -> list[str]:
 def write_answer(
     target: Path,
     dialect: CsvDialect,
-    rows: Iterable[Row],
+    rows: Iterable[CsvRow],
     recipes: Sequence[str],
-    lookup: Callable[[Row], RowAnswer],
+    lookup: Callable[[CsvRow], RowAnswer],
 ) -> int:
     """Write the answer: the input's rows and columns, the outputs of each recipe, the errors.
 
@@ -86,7 +86,7 @@ def write_answer(
     return count
 
 
-def write_faults(target: Path, faults: Iterable[Fault], fault_count: int) -> None:
+def write_faults(target: Path, faults: Iterable[CsvProblem], fault_count: int) -> None:
     """Write the faults of a CSV as ``Line``, ``Column``, ``Message``.
 
     Where there are more faults than ``faults``, a last line says how many.
@@ -105,7 +105,7 @@ def write_faults(target: Path, faults: Iterable[Fault], fault_count: int) -> Non
             _write(writer, ["", "", f"and {fault_count - shown:,} more; mend these first"])
 
 
-def write_failed_rows(file: TextIO, dialect: CsvDialect, rows: Iterable[Row]) -> int:
+def write_failed_rows(file: TextIO, dialect: CsvDialect, rows: Iterable[CsvRow]) -> int:
     """Write ``rows`` to an open text file in the input's own form; returns how many.
 
     The file is to be opened with ``newline=""``. Nothing is added: mended, it can be submitted.

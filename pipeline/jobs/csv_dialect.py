@@ -53,7 +53,7 @@ _SEP_LINE = re.compile(r"sep=([^\w\s\"]|\t)\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Fault:
+class CsvProblem:
     """One thing that is wrong. ``line`` is the file's own, from 1; ``column`` may be empty."""
 
     line: int
@@ -86,7 +86,7 @@ class CsvDialect:
 class FaultyCsv(CsvError):
     """The file cannot be read as a CSV at all; ``fault`` says where and why."""
 
-    def __init__(self, fault: Fault) -> None:
+    def __init__(self, fault: CsvProblem) -> None:
         super().__init__(f"line {fault.line}: {fault.message}")
         self.fault = fault
 
@@ -143,7 +143,7 @@ def detect_encoding(path: Path) -> str:
         return "utf-8"
     if undefined_at:
         raise FaultyCsv(
-            Fault(
+            CsvProblem(
                 undefined_at,
                 "",
                 "text that is neither UTF-8 nor Windows-1252; save the file as CSV UTF-8",
@@ -152,7 +152,7 @@ def detect_encoding(path: Path) -> str:
     return "cp1252"
 
 
-def detect_dialect(path: Path) -> tuple[CsvDialect, list[Fault]]:
+def detect_dialect(path: Path) -> tuple[CsvDialect, list[CsvProblem]]:
     """The dialect of the file, with the faults of its header line.
 
     Where a column is missing, its position is -1.
@@ -180,7 +180,7 @@ def detect_dialect(path: Path) -> tuple[CsvDialect, list[Fault]]:
     known, _, delimiter, header, line = min(found)
     if not any(cell.strip() for cell in header):
         raise FaultyCsv(
-            Fault(1, "", f"the file is empty; its first line must name {_list(COLUMNS)}")
+            CsvProblem(1, "", f"the file is empty; its first line must name {_list(COLUMNS)}")
         )
     positions, faults = _columns(header, line)
     dialect = CsvDialect(encoding, delimiter, newline, tuple(header), positions, line, skipped)
@@ -196,7 +196,7 @@ def first_record(reader: Iterator[list[str]], skipped: int = 0) -> tuple[list[st
             record = next(reader, None)
         except csv.Error as error:
             raise FaultyCsv(
-                Fault(line_before + 1, "", f"the header line cannot be read ({error})")
+                CsvProblem(line_before + 1, "", f"the header line cannot be read ({error})")
             ) from error
         line = skipped + int(getattr(reader, "line_num", 0))
         if record is None:
@@ -223,7 +223,7 @@ def text_lines(path: Path, encoding: str, skip: int = 0) -> Iterator[Iterator[st
                     number += 1
                     if len(line) >= MAX_LINE_CHARACTERS:
                         raise FaultyCsv(
-                            Fault(
+                            CsvProblem(
                                 number,
                                 "",
                                 f"a line of more than {MAX_LINE_CHARACTERS:,} characters; "
@@ -236,7 +236,7 @@ def text_lines(path: Path, encoding: str, skip: int = 0) -> Iterator[Iterator[st
                         yield line
             except UnicodeError as error:
                 raise FaultyCsv(
-                    Fault(
+                    CsvProblem(
                         number + 1, "", f"text that is not {encoding}; save the file as CSV UTF-8"
                     )
                 ) from error
@@ -273,11 +273,11 @@ class BoundedRows:
                 f"a row of more than {MAX_ROW_CHARACTERS:,} characters begins here; look for a "
                 "missing quote. What follows was not checked"
             )
-            raise FaultyCsv(Fault(self._begins, "", message))
+            raise FaultyCsv(CsvProblem(self._begins, "", message))
         return line
 
 
-def _columns(header: list[str], line: int) -> tuple[tuple[int, int, int], list[Fault]]:
+def _columns(header: list[str], line: int) -> tuple[tuple[int, int, int], list[CsvProblem]]:
     faults = []
     positions = []
     names = [same_header(cell) for cell in header]
@@ -286,10 +286,10 @@ def _columns(header: list[str], line: int) -> tuple[tuple[int, int, int], list[F
         positions.append(names.index(same_header(column)) if count else -1)
         if not count:
             message = f"there is no column {column!r}; add it (this line has {_list(header)})"
-            faults.append(Fault(line, column, message))
+            faults.append(CsvProblem(line, column, message))
         elif count > 1:
             faults.append(
-                Fault(line, column, f"{count} columns are called {column!r}; keep one of them")
+                CsvProblem(line, column, f"{count} columns are called {column!r}; keep one of them")
             )
     return (positions[0], positions[1], positions[2]), faults
 
@@ -299,8 +299,8 @@ def _list(names: tuple[str, ...] | list[str]) -> str:
     return shown + (f" and {len(names) - 12} more" if len(names) > 12 else "")
 
 
-def _binary(line: int, what: str) -> Fault:
-    return Fault(line, "", f"{what}; save the table as CSV UTF-8")
+def _binary(line: int, what: str) -> CsvProblem:
+    return CsvProblem(line, "", f"{what}; save the table as CSV UTF-8")
 
 
 def _line_ends(data: bytes) -> int:

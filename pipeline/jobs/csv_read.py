@@ -21,7 +21,7 @@ from pipeline.jobs.csv_dialect import (
     URLS,
     BoundedRows,
     CsvDialect,
-    Fault,
+    CsvProblem,
     FaultyCsv,
     detect_dialect,
     first_record,
@@ -45,7 +45,7 @@ class CsvLimits:
 
 
 @dataclass(frozen=True)
-class Row:
+class CsvRow:
     """One product. ``line`` is where its row begins; ``cells`` are all of its cells as they are."""
 
     line: int
@@ -65,7 +65,7 @@ class CsvCheck:
 
     rows: int
     images: int
-    faults: list[Fault]
+    faults: list[CsvProblem]
     fault_count: int
     dialect: CsvDialect | None
 
@@ -74,13 +74,13 @@ class CsvCheck:
 class _Faults:
     """The first faults, and the count of all."""
 
-    first: list[Fault] = field(default_factory=list)
+    first: list[CsvProblem] = field(default_factory=list)
     count: int = 0
 
     def add(self, line: int, column: str, message: str) -> None:
         self.count += 1
         if len(self.first) < MAX_FAULTS:
-            self.first.append(Fault(line, column, message))
+            self.first.append(CsvProblem(line, column, message))
 
 
 def check_csv(path: Path, limits: CsvLimits | None = None) -> CsvCheck:
@@ -96,7 +96,7 @@ def check_csv(path: Path, limits: CsvLimits | None = None) -> CsvCheck:
             f"the file has {size_bytes:,} bytes, at most {limits.max_bytes:,} are allowed; "
             "split it, or raise PIPELINE_JOB_MAX_BYTES"
         )
-        return CsvCheck(0, 0, [Fault(1, "", message)], 1, None)
+        return CsvCheck(0, 0, [CsvProblem(1, "", message)], 1, None)
     try:
         dialect, header_faults = detect_dialect(path)
     except FaultyCsv as error:
@@ -152,7 +152,7 @@ def check_csv(path: Path, limits: CsvLimits | None = None) -> CsvCheck:
     return CsvCheck(rows, images, found[:MAX_FAULTS], faults.count + doubled_count, dialect)
 
 
-def iter_rows(path: Path, dialect: CsvDialect) -> Iterator[Row]:
+def iter_rows(path: Path, dialect: CsvDialect) -> Iterator[CsvRow]:
     """The rows of a CSV that was checked, in order; blank lines are left out.
 
     Raises:
@@ -164,7 +164,7 @@ def iter_rows(path: Path, dialect: CsvDialect) -> Iterator[Row]:
     for line, cells in _records(path, dialect, faults):
         if len(cells) != len(dialect.header) or min(dialect.positions) < 0:
             raise CsvError(f"line {line}: {_width_message(len(cells), len(dialect.header))}")
-        yield Row(
+        yield CsvRow(
             line,
             cells[number_at].strip(),
             cells[name_at].strip(),
@@ -200,7 +200,7 @@ def _records(path: Path, dialect: CsvDialect, faults: _Faults) -> Iterator[tuple
                 yield line, record
 
 
-def _doubled(path: Path, dialect: CsvDialect, hashes: array[int]) -> tuple[list[Fault], int]:
+def _doubled(path: Path, dialect: CsvDialect, hashes: array[int]) -> tuple[list[CsvProblem], int]:
     """The rows whose number an earlier row has.
 
     The 64-bit hashes of all numbers find the candidates; only where there are some is the file read

@@ -13,23 +13,21 @@ Nothing raises for one URL. A full disk does: it would fail every URL after it.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
-import random
 import ssl
 import time
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import httpx
 
-from pipeline.jobs.attempt import Again, Answer, Attempts, Ended, Moved, Trace
+from pipeline.imaging.sniff import Sniff, image_fault
+from pipeline.jobs.attempt import Again, Attempts, Ended, Moved, Trace
 from pipeline.jobs.fetch_types import Fetched, FetchLimits, FetchRequest, FetchStatus
 from pipeline.jobs.resolver import Resolver, system_resolver
 from pipeline.jobs.schedule import Schedule
-from pipeline.jobs.sniff import Sniff, image_fault
 from pipeline.jobs.transport import JudgedTransport
 from pipeline.jobs.urls import UrlRefused, checked_url, host_of
 
@@ -41,7 +39,7 @@ NAME_THREADS = 128
 
 
 async def fetch_all(
-    requests: Iterable[FetchRequest] | AsyncIterable[FetchRequest],
+    requests: Iterable[FetchRequest],
     limits: FetchLimits,
     folder: Path,
     *,
@@ -89,25 +87,6 @@ async def fetch_all(
         names.shutdown(wait=False, cancel_futures=True)
 
 
-async def fetch_one(
-    request: FetchRequest,
-    limits: FetchLimits,
-    folder: Path,
-    *,
-    sniff: Sniff = image_fault,
-    resolve: Resolver | None = None,
-    ssl_context: ssl.SSLContext | None = None,
-) -> Fetched:
-    """:func:`fetch_all` for a single URL."""
-    results = fetch_all(
-        [request], limits, folder, sniff=sniff, resolve=resolve, ssl_context=ssl_context
-    )
-    async with contextlib.aclosing(results):
-        async for fetched in results:
-            return fetched
-    raise AssertionError("every request has a result")
-
-
 @dataclass
 class _Job:
     """One URL on its way. ``moved_to`` is where the attempt under way goes on, at another host."""
@@ -153,10 +132,10 @@ class _Call:
             yield result
             self._room.release()
 
-    async def feed(self, requests: Iterable[FetchRequest] | AsyncIterable[FetchRequest]) -> None:
+    async def feed(self, requests: Iterable[FetchRequest]) -> None:
         """Put the requests into the schedule, as room comes free."""
         seen: set[bytes] = set()
-        async for request in _each(requests):
+        for request in requests:
             digest = hashlib.blake2b(request.url.encode("utf-8", "surrogatepass"), digest_size=16)
             if digest.digest() in seen:
                 continue
@@ -214,7 +193,15 @@ class _Call:
         else:
             job.duration_s += time.perf_counter() - started
             self._it_answered(host)
-            self._finish(job, _answered(job, answer))
+            self._finish(
+                job,
+                replace(
+                    answer,
+                    duration_ms=round(job.duration_s * 1000),
+                    attempts=job.attempts,
+                    final_url=job.trace.final_url,
+                ),
+            )
         finally:
             self._schedule.leave(host)
 
@@ -234,7 +221,7 @@ class _Call:
             manners.faults_in_a_row = manners.faults_in_a_row + 1 if again.connection else 0
             self._finish(job, _ended(job, FetchStatus.FAILED, str(again)))
         elif again.retry_after_s is None:
-            self._later(self._backoff_s(job.attempts), host, job)
+            self._later(limits.backoff_after_s(job.attempts), host, job)
         else:
             # The server speaks for all of its URLs: go on elsewhere meanwhile.
             delay_s = min(again.retry_after_s, limits.retry_after_max_s)
@@ -243,12 +230,6 @@ class _Call:
                 self._schedule.put(host, job, first=True)
             else:
                 self._later(delay_s, host, job)
-
-    def _backoff_s(self, attempts: int) -> float:
-        """Twice as long each time, and by chance up to half as much more or less: fetches that
-        failed together must not come back together."""
-        base_s = self._limits.backoff_s * 2.0 ** (attempts - 1)
-        return min(base_s, self._limits.backoff_max_s) * random.uniform(0.5, 1.5)
 
     def _later(self, delay_s: float, host: str, job: _Job) -> None:
         def put() -> None:
@@ -278,23 +259,6 @@ class _Call:
             timer.cancel()
 
 
-def _answered(job: _Job, answer: Answer) -> Fetched:
-    return Fetched(
-        url=job.request.url,
-        status=FetchStatus.NOT_MODIFIED if answer.path is None else FetchStatus.FETCHED,
-        http_code=answer.http_code,
-        bytes=answer.size_bytes,
-        duration_ms=round(job.duration_s * 1000),
-        attempts=job.attempts,
-        final_url=job.trace.final_url,
-        sha256=answer.sha256,
-        path=answer.path,
-        etag=answer.etag,
-        last_modified=answer.last_modified,
-        content_type=answer.content_type,
-    )
-
-
 def _ended(job: _Job, status: FetchStatus, reason: str) -> Fetched:
     return Fetched(
         url=job.request.url,
@@ -306,14 +270,3 @@ def _ended(job: _Job, status: FetchStatus, reason: str) -> Fetched:
         attempts=job.attempts,
         final_url=job.trace.final_url or job.request.url,
     )
-
-
-async def _each(
-    requests: Iterable[FetchRequest] | AsyncIterable[FetchRequest],
-) -> AsyncIterator[FetchRequest]:
-    if isinstance(requests, AsyncIterable):
-        async for request in requests:
-            yield request
-    else:
-        for request in requests:
-            yield request

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import random
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,6 +56,19 @@ class FetchLimits:
     http2: bool = True
     proxy_url: str | None = None
     user_agent: str = "Lockstep"
+
+    def timeouts(self) -> dict[str, dict[str, float]]:
+        """What httpx takes as ``extensions`` of one request, in seconds."""
+        stall_s = self.stall_timeout_s
+        return {"timeout": {"connect": self.connect_timeout_s, "read": stall_s, "write": stall_s}}
+
+    def backoff_after_s(self, attempts: int) -> float:
+        """Seconds to wait after so many failed attempts: twice as long each time.
+
+        By chance up to half as much more or less: what failed together must not come back together.
+        """
+        base_s = self.backoff_s * 2.0 ** (attempts - 1)
+        return min(base_s, self.backoff_max_s) * random.uniform(0.5, 1.5)
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ def fetch_images(step: FetchStep, run: Run) -> None:
                 break
 
 
-def recover(step: FetchStep, run: Run) -> None:
+def recover_fetches(step: FetchStep, run: Run) -> None:
     """After a run that was cut off: record what it fetched, and remove what no row knows."""
     book, folders = step.book, step.folders
     if folders.fetched.is_dir():

@@ -2,7 +2,9 @@
 
 httpcore's own backend takes a host name and connects to whatever it resolves to. This one resolves,
 judges every address, and connects to an address that was judged. It stands on asyncio's transports
-directly, without anyio's streams: a quarter less processor time for an image of 100 KB.
+directly, because httpcore's own streams do not tell of bytes that they hold already: those that a
+server sends behind its answer would be taken for the answer to the next URL. They also take 7 %
+more processor time for an image of 100 KB.
 """
 
 from __future__ import annotations

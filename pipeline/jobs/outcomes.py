@@ -22,7 +22,7 @@ PAGE_ROWS = 5_000
 
 
 @dataclass
-class Image:
+class ImageOutcome:
     """One URL of a row. ``files`` are keys below ``output/``, by recipe; ``reasons`` why one is
     missing. An image with a reason has failed; ``told``: a run has said so."""
 
@@ -33,7 +33,7 @@ class Image:
 
 
 @dataclass(frozen=True)
-class Failure:
+class FailedImage:
     """One URL that failed, and why. ``sequence`` counts the URLs of a row from 0."""
 
     number: str
@@ -58,7 +58,7 @@ class Outcomes:
         """Those of a job of the application."""
         return cls(JobBook(app.connection), app.answer, reference)
 
-    def of_rows(self, numbers: Sequence[str]) -> dict[str, list[Image]]:
+    def of_rows(self, numbers: Sequence[str]) -> dict[str, list[ImageOutcome]]:
         """The images of some rows, by S. No., in the order of their URLs."""
         urls, fetches = self._book.urls, self._book.fetches
         images, renditions = self._images, self._renditions
@@ -82,11 +82,11 @@ class Outcomes:
             .where(urls.c.reference == self._reference, urls.c.number.in_(numbers))
             .order_by(urls.c.number, urls.c.sequence, renditions.c.recipe)
         )
-        found: dict[str, dict[int, Image]] = {}
+        found: dict[str, dict[int, ImageOutcome]] = {}
         with self._book.connection.con.begin() as con:
             for row in con.execute(query):
                 of_row = found.setdefault(row.number, {})
-                image = of_row.setdefault(row.sequence, Image(row.url, row.told))
+                image = of_row.setdefault(row.sequence, ImageOutcome(row.url, row.told))
                 reason = _reason(row)
                 if reason is None:
                     image.files[row.recipe] = f"{JOBS_FOLDER}/{row.file}"
@@ -94,7 +94,7 @@ class Outcomes:
                     image.reasons.append(reason)
         return {number: list(of_row.values()) for number, of_row in found.items()}
 
-    def failures(self, limit: int | None = None) -> Iterator[Failure]:
+    def failures(self, limit: int | None = None) -> Iterator[FailedImage]:
         """What failed, in the order of the S. No.; shorter ones first, so that 2 is before 10.
 
         Only what is known by now: an image that waits has not failed.
@@ -147,13 +147,13 @@ class Outcomes:
             with self._book.connection.con.begin() as con:
                 rows = con.execute(page).all()
             for row in rows:
-                yield Failure(row.number, row.name, row.sequence, row.url, row.reason or "")
+                yield FailedImage(row.number, row.name, row.sequence, row.url, row.reason or "")
             if len(rows) < size:
                 return
             left = None if left is None else left - size
             after = (rows[-1].length, rows[-1].number, rows[-1].sequence)
 
-    def tell(self, found: dict[str, list[Image]]) -> int:
+    def tell(self, found: dict[str, list[ImageOutcome]]) -> int:
         """Note which of these images have failed; how many nobody had been told of."""
         urls = self._book.urls
         moved: dict[bool, list[tuple[str, int]]] = {True: [], False: []}

@@ -98,7 +98,7 @@ def failed_rows(app: Lockstep, reference: str, target: BinaryIO) -> int:
     """
     from pipeline.jobs.csv_answer import write_failed_rows
     from pipeline.jobs.csv_dialect import detect_dialect
-    from pipeline.jobs.csv_read import Row, iter_rows
+    from pipeline.jobs.csv_read import CsvRow, iter_rows
     from pipeline.jobs.outcomes import Outcomes
     from pipeline.jobs.reading import chunks
 
@@ -108,7 +108,7 @@ def failed_rows(app: Lockstep, reference: str, target: BinaryIO) -> int:
     try:
         dialect = detect_dialect(csv)[0]
 
-        def failed() -> Iterator[Row]:
+        def failed() -> Iterator[CsvRow]:
             for rows in chunks(iter_rows(csv, dialect), CHUNK_ROWS):
                 numbers = outcomes.failed_numbers([row.number for row in rows])
                 yield from (row for row in rows if row.number in numbers)

@@ -30,8 +30,8 @@ from pipeline.engine.recovery import remember_writing
 from pipeline.engine.walk import Found, look_at
 from pipeline.errors import CsvError
 from pipeline.jobs.csv_answer import write_faults
-from pipeline.jobs.csv_dialect import CsvDialect, Fault, detect_dialect
-from pipeline.jobs.csv_read import CsvCheck, CsvLimits, Row, check_csv, iter_rows
+from pipeline.jobs.csv_dialect import CsvDialect, CsvProblem, detect_dialect
+from pipeline.jobs.csv_read import CsvCheck, CsvLimits, CsvRow, check_csv, iter_rows
 from pipeline.jobs.images import clear_images, collect_garbage, image_counts
 from pipeline.jobs.names import image_name
 from pipeline.jobs.steps import data_of, meta_of
@@ -176,7 +176,7 @@ class _Reading:
         )
         return changed_any or removed_any
 
-    def _store_chunk(self, rows: Sequence[Row]) -> bool:
+    def _store_chunk(self, rows: Sequence[CsvRow]) -> bool:
         """Write those of ``rows`` that differ; whether one was there before, with other URLs."""
         reference, table = self.job.reference, data_of(self.step.rows)
         query = sa.select(table.c.number, table.c.name, table.c.urls).where(
@@ -220,12 +220,12 @@ class _Reading:
         return True
 
 
-def _as_json(faults: Iterable[Fault]) -> str:
+def _as_json(faults: Iterable[CsvProblem]) -> str:
     first = itertools.islice(faults, FAULTS_KEPT)
     return json.dumps([asdict(fault) for fault in first], ensure_ascii=False)
 
 
-def _store_urls(book: JobBook, reference: str, rows: Sequence[Row]) -> None:
+def _store_urls(book: JobBook, reference: str, rows: Sequence[CsvRow]) -> None:
     """Write the URLs of new and changed rows, and have those asked for that are not there."""
     urls, fetches = book.urls, book.fetches
     wanted: list[dict[str, Any]] = []

@@ -18,11 +18,11 @@ import sqlalchemy as sa
 
 from pipeline.engine.files import explained
 from pipeline.errors import ImageError
-from pipeline.imaging.formats import sniff, suffix_for
+from pipeline.imaging.formats import suffix_for
+from pipeline.imaging.sniff import HEAD_BYTES, sniff
 from pipeline.jobs.blobs import blob_path
 from pipeline.jobs.fetch_types import Fetched, FetchStatus
 from pipeline.jobs.images import drop_stored
-from pipeline.jobs.sniff import HEAD_BYTES
 from pipeline.jobs.store import ENDED, JobBook, JobFolders, url_key
 from pipeline.tables import JobState, UrlState
 

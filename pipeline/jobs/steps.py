@@ -157,9 +157,9 @@ class FetchStep(JobStep):
     def recover(self, run: Run) -> None:
         """Mend what a run that was cut off left in the state folder."""
         if self.folders.state.is_dir():
-            from pipeline.jobs.fetching import recover
+            from pipeline.jobs.fetching import recover_fetches
 
-            recover(self, run)
+            recover_fetches(self, run)
 
 
 class AnswerStep(JobStep):

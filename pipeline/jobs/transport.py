@@ -27,21 +27,12 @@ MAX_IDLE_CONNECTIONS = 64
 # that the server has closed. A server that says goodbye on each would be asked for ever.
 MAX_CONNECTIONS_TRIED = 100
 
-# From httpcore's errors to httpx's. The most special ones stand first.
-_ERRORS: tuple[tuple[type[Exception], type[httpx.TransportError]], ...] = (
-    (httpcore.ConnectTimeout, httpx.ConnectTimeout),
-    (httpcore.ReadTimeout, httpx.ReadTimeout),
-    (httpcore.WriteTimeout, httpx.WriteTimeout),
-    (httpcore.PoolTimeout, httpx.PoolTimeout),
-    (httpcore.ConnectError, httpx.ConnectError),
-    (httpcore.ReadError, httpx.ReadError),
-    (httpcore.WriteError, httpx.WriteError),
-    (httpcore.ProxyError, httpx.ProxyError),
-    (httpcore.RemoteProtocolError, httpx.RemoteProtocolError),
-    (httpcore.LocalProtocolError, httpx.LocalProtocolError),
-    (httpcore.UnsupportedProtocol, httpx.UnsupportedProtocol),
-    (httpcore.NetworkError, httpx.NetworkError),
-)
+# From httpcore's errors to httpx's, which go by the same names.
+_ERRORS = {
+    kind: getattr(httpx, name)
+    for name, kind in vars(httpcore).items()
+    if isinstance(kind, type) and issubclass(kind, Exception) and hasattr(httpx, name)
+}
 # How a request ends whose connection does. Over HTTP/2 it is our own fault as well, in httpcore's
 # eyes, to speak after a goodbye that has just come.
 _STALE = (
@@ -76,7 +67,7 @@ class JudgedTransport(httpx.AsyncBaseTransport):
         self._http2 = http2
         self._backend = JudgedBackend(resolve, allow)
         self._open: dict[_Key, list[Connection]] = {}
-        self._idle: OrderedDict[Connection, None] = OrderedDict()
+        self._idle: OrderedDict[Connection, _Key] = OrderedDict()
         self._retired: set[Connection] = set()
         # Requests under way. httpcore calls an HTTP/2 connection idle while one waits for its turn.
         self._users: Counter[Connection] = Counter()
@@ -145,7 +136,7 @@ class JudgedTransport(httpx.AsyncBaseTransport):
             self._users[connection] += 1
             try:
                 response = await connection.handle_async_request(request)
-                return response, _Body(response, self, connection, key)
+                return response, _Body(response, (self, connection, key))
             except httpcore.ConnectionNotAvailable:
                 # HTTP/2 was hoped for, and it speaks HTTP/1.1; or it said goodbye.
                 await self._released(connection, key, whole=True)
@@ -185,7 +176,7 @@ class JudgedTransport(httpx.AsyncBaseTransport):
             http2=self._http2,
             network_backend=self._backend,
         )
-        self._open.setdefault(key, []).append(connection)
+        listed.append(connection)
         return connection, False
 
     async def _close_expired(self, key: _Key) -> None:
@@ -202,7 +193,7 @@ class JudgedTransport(httpx.AsyncBaseTransport):
             self._forget(connection, key)
             self._retired.discard(connection)
         elif connection.is_idle() and connection not in self._users:
-            self._idle[connection] = None
+            self._idle[connection] = key
             self._idle.move_to_end(connection)
 
     def _forget(self, connection: Connection, key: _Key) -> None:
@@ -233,10 +224,8 @@ class JudgedTransport(httpx.AsyncBaseTransport):
             return
         self._release(connection, key)
         while len(self._idle) > MAX_IDLE_CONNECTIONS:
-            oldest, _ = self._idle.popitem(last=False)
-            for listed_key, listed in list(self._open.items()):
-                if oldest in listed:
-                    self._forget(oldest, listed_key)
+            oldest, its_key = self._idle.popitem(last=False)
+            self._forget(oldest, its_key)
             await oldest.aclose()
 
 
@@ -246,13 +235,10 @@ class _Body(httpx.AsyncByteStream):
     def __init__(
         self,
         response: httpcore.Response,
-        transport: JudgedTransport | None = None,
-        connection: Connection | None = None,
-        key: _Key | None = None,
+        back: tuple[JudgedTransport, Connection, _Key] | None = None,
     ) -> None:
         self._response = response
-        self._back: tuple[JudgedTransport | None, Connection | None, _Key | None]
-        self._back = (transport, connection, key)
+        self._back = back
         self._whole = False
         wire = response.extensions.get("network_stream")
         self._wire = wire if isinstance(wire, Stream) else None
@@ -272,9 +258,9 @@ class _Body(httpx.AsyncByteStream):
 
     async def aclose(self) -> None:
         await self._response.aclose()
-        transport, connection, key = self._back
-        self._back = (None, None, None)
-        if transport is not None and connection is not None and key is not None:
+        back, self._back = self._back, None
+        if back:
+            transport, connection, key = back
             await transport._released(connection, key, self._whole)
 
 
@@ -295,7 +281,5 @@ def mapped(error: Exception) -> Exception:
     if isinstance(error, ProtocolError):
         # httpcore lets these through while a body is read: a rule was broken, or goodbye said.
         return httpx.RemoteProtocolError(str(error) or "the connection broke a rule of HTTP/2")
-    for ours, theirs in _ERRORS:
-        if isinstance(error, ours):
-            return theirs(str(error))
-    return error
+    kind = _ERRORS.get(type(error))
+    return error if kind is None else kind(str(error))

@@ -12,13 +12,12 @@ import contextlib
 import hashlib
 import hmac
 import json
-import random
 import ssl
 import time
 import uuid
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import anyio
@@ -76,10 +75,7 @@ def deliver(
         )
     finally:
         names.shutdown(wait=False, cancel_futures=True)
-    duration_ms = round((time.perf_counter() - started) * 1000)
-    return Delivery(
-        delivery.delivered, delivery.http_code, delivery.reason, delivery.attempts, duration_ms
-    )
+    return replace(delivery, duration_ms=round((time.perf_counter() - started) * 1000))
 
 
 async def _deliver(
@@ -115,8 +111,7 @@ async def _deliver(
                 last, again = await _post(transport, target, body, headers, limits, attempt)
                 if not again or attempt > limits.retries:
                     break
-                wait_s = min(limits.backoff_s * 2.0 ** (attempt - 1), limits.backoff_max_s)
-                await asyncio.sleep(wait_s * random.uniform(0.5, 1.5))
+                await asyncio.sleep(limits.backoff_after_s(attempt))
     finally:
         await transport.aclose()
     return last
@@ -131,13 +126,8 @@ async def _post(
     attempt: int,
 ) -> tuple[Delivery, bool]:
     """One attempt, and whether another may end otherwise."""
-    timeout = {
-        "connect": limits.connect_timeout_s,
-        "read": limits.stall_timeout_s,
-        "write": limits.stall_timeout_s,
-    }
     request = httpx.Request(
-        "POST", target, headers=headers, content=body, extensions={"timeout": timeout}
+        "POST", target, headers=headers, content=body, extensions=limits.timeouts()
     )
     try:
         response = await transport.handle_async_request(request)

@@ -46,7 +46,7 @@ class Hosts:
         """Whether this Host header is one of ours; with or without a port."""
         if header in self._known:
             return True
-        known = self._is_known(host_of(header or ""))
+        known = self._is_known(host_named_in(header or ""))
         if known and header and len(self._known) < REMEMBERED:
             self._known.add(header)
         return known
@@ -65,7 +65,7 @@ class Hosts:
         return False
 
 
-def host_of(header: str) -> str | None:
+def host_named_in(header: str) -> str | None:
     """The name or number in a Host header, in small letters; ``None`` where it is malformed."""
     try:
         parts = urlsplit(f"//{header}")

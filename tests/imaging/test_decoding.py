@@ -37,7 +37,7 @@ def shrinks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     seen: list[int] = []
 
-    def decode(original: opening_module.Original, shrink: int) -> Image.Image:
+    def decode(original: opening_module.OpenedOriginal, shrink: int) -> Image.Image:
         seen.append(shrink)
         return opening_module.decode(original, shrink)
 

@@ -6,7 +6,7 @@ from PIL import Image
 from samples import BLUE, GREEN, RED, YELLOW, decoded, encoded, photo, pixels, psnr, quadrants
 
 from pipeline.imaging import Limits, Rendition
-from pipeline.imaging.geometry import frame
+from pipeline.imaging.geometry import lay_out
 from pipeline.imaging.render import render
 from pipeline.recipes import Recipe
 
@@ -98,28 +98,28 @@ def test_a_reduced_decode_is_not_shifted_whatever_the_orientation(orientation: i
 def test_fit_is_exact_to_the_pixel(
     src: tuple[int, int], box: tuple[int, int], expected: tuple[int, int]
 ) -> None:
-    assert frame(Recipe("fit", fit=box), src).size == expected
+    assert lay_out(Recipe("fit", fit=box), src).size == expected
 
 
 def test_a_scale_is_taken_as_it_is_written_and_halves_round_upwards() -> None:
-    assert frame(Recipe("half", scale=0.5), (1001, 667)).size == (501, 334)
-    assert frame(Recipe("x", scale=0.29), (50, 150)).size == (15, 44)  # 14.5 and 43.5
-    assert frame(Recipe("x", scale=0.001), (40, 3000)).size == (1, 3)
+    assert lay_out(Recipe("half", scale=0.5), (1001, 667)).size == (501, 334)
+    assert lay_out(Recipe("x", scale=0.29), (50, 150)).size == (15, 44)  # 14.5 and 43.5
+    assert lay_out(Recipe("x", scale=0.001), (40, 3000)).size == (1, 3)
 
 
 def test_width_and_height_set_one_side_and_keep_the_shape() -> None:
-    assert frame(Recipe("w", width=300), (1000, 667)).size == (300, 200)
-    assert frame(Recipe("h", height=300), (1000, 667)).size == (450, 300)
-    assert frame(Recipe("w", width=3000), (1000, 667)).size == (1000, 667)
-    assert frame(Recipe("w", width=3000, enlarge=True), (1000, 667)).size == (3000, 2001)
-    assert frame(Recipe("s", scale=2.0, enlarge=True), (10, 7)).size == (20, 14)
+    assert lay_out(Recipe("w", width=300), (1000, 667)).size == (300, 200)
+    assert lay_out(Recipe("h", height=300), (1000, 667)).size == (450, 300)
+    assert lay_out(Recipe("w", width=3000), (1000, 667)).size == (1000, 667)
+    assert lay_out(Recipe("w", width=3000, enlarge=True), (1000, 667)).size == (3000, 2001)
+    assert lay_out(Recipe("s", scale=2.0, enlarge=True), (10, 7)).size == (20, 14)
 
 
 def test_cover_fills_the_box_and_never_enlarges_unasked() -> None:
-    assert frame(Recipe("c", cover=(400, 400)), (1000, 667)).size == (400, 400)
+    assert lay_out(Recipe("c", cover=(400, 400)), (1000, 667)).size == (400, 400)
     # As sharp does: what is too small on one side is cropped on the other.
-    assert frame(Recipe("c", cover=(400, 400)), (500, 300)).size == (400, 300)
-    assert frame(Recipe("c", cover=(400, 400), enlarge=True), (500, 300)).size == (400, 400)
+    assert lay_out(Recipe("c", cover=(400, 400)), (500, 300)).size == (400, 300)
+    assert lay_out(Recipe("c", cover=(400, 400), enlarge=True), (500, 300)).size == (400, 400)
 
 
 @pytest.mark.parametrize("size", [(1001, 667), (1000, 665), (999, 666), (17, 9), (3, 1), (1, 1)])

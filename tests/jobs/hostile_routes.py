@@ -115,6 +115,17 @@ async def answers_twice(server: Server, request: Request) -> None:
 
 
 @route
+async def answers_twice_between_reads(server: Server, request: Request) -> None:
+    """As above, and the answer that was asked for ends exactly where a read of 64 KB does."""
+    number = request.path.encode()
+    head = OK + b"Content-Length: %d\r\n\r\n"
+    length = 65_536 - len(head % 65_536)
+    body = (JPEG + number).ljust(length, b"\0")
+    poison = JPEG + b"poison"
+    await request.send(head % length + body + head % len(poison) + poison)
+
+
+@route
 async def endless_name(server: Server, request: Request) -> None:
     """A gzip header whose file name never ends: nothing ever comes out of it."""
     await request.send(OK + b"Content-Encoding: gzip\r\n\r\n\x1f\x8b\x08\x08\0\0\0\0\0\xff")

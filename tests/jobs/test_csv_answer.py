@@ -19,7 +19,7 @@ from pipeline.jobs.csv_answer import (
     write_faults,
 )
 from pipeline.jobs.csv_dialect import CsvDialect
-from pipeline.jobs.csv_read import Fault, Row, check_csv, iter_rows
+from pipeline.jobs.csv_read import CsvProblem, CsvRow, check_csv, iter_rows
 
 SOURCE = (
     "Id;S. No.;Product Name;Input Image Urls;Note\r\n"
@@ -37,14 +37,14 @@ def source(tmp_path: Path) -> tuple[Path, CsvDialect]:
     return file, dialect
 
 
-def half(row: Row) -> RowAnswer:
+def half(row: CsvRow) -> RowAnswer:
     done = [f"half/{row.number}_{i}.jpg" for i in range(len(row.urls))]
     if row.number == "1":
         return RowAnswer({"half": [None, done[1]]}, ["image 1: 404 Not Found", "another"])
     return RowAnswer({"half": done})
 
 
-def nothing(row: Row) -> RowAnswer:
+def nothing(row: CsvRow) -> RowAnswer:
     return RowAnswer()
 
 
@@ -125,7 +125,7 @@ def test_an_error_while_writing_leaves_the_old_answer_and_nothing_else(
     target = tmp_path / "answer.csv"
     target.write_text("old")
 
-    def broken(row: Row) -> RowAnswer:
+    def broken(row: CsvRow) -> RowAnswer:
         raise LookupError(row.number)
 
     with pytest.raises(LookupError):
@@ -138,7 +138,7 @@ def test_an_error_while_writing_leaves_the_old_answer_and_nothing_else(
 
 def test_the_faults_of_a_csv_are_a_csv(tmp_path: Path) -> None:
     target = tmp_path / "feed.errors.csv"
-    write_faults(target, [Fault(3, "S. No.", "no number"), Fault(4, "", "=x, wrong")], 12)
+    write_faults(target, [CsvProblem(3, "S. No.", "no number"), CsvProblem(4, "", "=x, wrong")], 12)
     assert target.read_text("utf-8-sig").splitlines() == [
         "Line,Column,Message",
         "3,S. No.,no number",

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.errors import CsvError
 from pipeline.jobs.csv_dialect import CsvDialect, detect_encoding
-from pipeline.jobs.csv_read import CsvCheck, CsvLimits, Fault, Row, check_csv, iter_rows
+from pipeline.jobs.csv_read import CsvCheck, CsvLimits, CsvProblem, CsvRow, check_csv, iter_rows
 from pipeline.jobs.urls import checked_url, split_cell, url_fault
 
 HEADER = "S. No.,Product Name,Input Image Urls\n"
@@ -30,7 +30,7 @@ def check(tmp_path: Path):  # type: ignore[no-untyped-def]
     return run
 
 
-def rows(path: Path) -> list[Row]:
+def rows(path: Path) -> list[CsvRow]:
     checked = check_csv(path)
     assert checked.faults == []
     assert checked.dialect is not None
@@ -46,9 +46,9 @@ def test_a_good_csv_has_rows_and_no_faults(tmp_path: Path) -> None:
         "utf-8", ",", "\n", ("S. No.", "Product Name", "Input Image Urls"), (0, 1, 2)
     )
     assert rows(file) == [
-        Row(2, "1", "SKU1", ("https://a.example/1.jpg", "https://a.example/2.jpg"),
+        CsvRow(2, "1", "SKU1", ("https://a.example/1.jpg", "https://a.example/2.jpg"),
             ["1", "SKU1", "https://a.example/1.jpg,https://a.example/2.jpg"]),
-        Row(3, "2", "SKU2", ("http://b.example/",), ["2", "SKU2", "http://b.example/"]),
+        CsvRow(3, "2", "SKU2", ("http://b.example/",), ["2", "SKU2", "http://b.example/"]),
     ]  # fmt: skip
 
 
@@ -127,24 +127,24 @@ def test_all_faults_are_told_at_once_with_line_column_and_remedy(check) -> None:
         "12,l,a.jpg\n"
     )
     assert check(content).faults == [
-        Fault(3, "S. No.", "no number; give each product its own"),
-        Fault(4, "Product Name", "no name; say what the product is called"),
-        Fault(5, "Input Image Urls", "no URL; give at least one http or https address"),
-        Fault(6, "S. No.", "'1' is the number of line 2 already; give each product its own"),
-        Fault(7, "", "2 cells where the header has 3; empty cells need their separators, too"),
-        Fault(8, "", "5 cells where the header has 3; a separator inside a cell needs quotes "
+        CsvProblem(3, "S. No.", "no number; give each product its own"),
+        CsvProblem(4, "Product Name", "no name; say what the product is called"),
+        CsvProblem(5, "Input Image Urls", "no URL; give at least one http or https address"),
+        CsvProblem(6, "S. No.", "'1' is the number of line 2 already; give each product its own"),
+        CsvProblem(7, "", "2 cells where the header has 3; empty cells need their separators, too"),
+        CsvProblem(8, "", "5 cells where the header has 3; a separator inside a cell needs quotes "
                      "around the cell"),
-        Fault(9, "Input Image Urls", "ftp://a.example/8.jpg is no http or https address; begin it "
-                                     "with https://"),
-        Fault(10, "Input Image Urls", "https://a.example/9.jpg, ftp://a.example/9.jpg holds a "
+        CsvProblem(9, "Input Image Urls", "ftp://a.example/8.jpg is no http or https address; "
+                                     "begin it with https://"),
+        CsvProblem(10, "Input Image Urls", "https://a.example/9.jpg, ftp://a.example/9.jpg holds a "
                                       "ftp:// address; only http:// and https:// are fetched"),
-        Fault(11, "Input Image Urls", "http:// cannot be read as an address (no host in the URL); "
-                                      "correct it"),
-        Fault(11, "Input Image Urls", "http://[::1/ cannot be read as an address (not a valid URL: "
-                                      "Invalid port: ':1'); correct it"),
-        Fault(13, "", "the quotes of this row cannot be read (',' expected after '\"'); inside a "
-                      'quoted cell write "" for a single "'),
-        Fault(14, "Input Image Urls", "a.jpg is no http or https address; begin it with https://"),
+        CsvProblem(11, "Input Image Urls", "http:// cannot be read as an address (no host in the "
+                                      "URL); correct it"),
+        CsvProblem(11, "Input Image Urls", "http://[::1/ cannot be read as an address (not a valid "
+                                      "URL: Invalid port: ':1'); correct it"),
+        CsvProblem(13, "", "the quotes of this row cannot be read (',' expected after '\"'); "
+                      'inside a quoted cell write "" for a single "'),
+        CsvProblem(14, "Input Image Urls", "a.jpg is no http or https address; begin it with https://"),
     ]  # fmt: skip
 
 
@@ -185,13 +185,13 @@ def test_what_cannot_be_read_is_one_clear_fault(check, content: bytes, message: 
 
 def test_each_limit_is_a_fault_that_names_its_setting(check) -> None:  # type: ignore[no-untyped-def]
     assert check(GOOD, CsvLimits(max_rows=1)).faults == [
-        Fault(
+        CsvProblem(
             3, "", "2 rows, at most 1 are allowed; split the file, or raise PIPELINE_JOB_MAX_ROWS"
         )
     ]
     assert check(GOOD, CsvLimits(max_images=2)).faults == [
-        Fault(3, "Input Image Urls", "3 images, at most 2 are allowed; split the file, or raise "
-                                     "PIPELINE_JOB_MAX_IMAGES")
+        CsvProblem(3, "Input Image Urls", "3 images, at most 2 are allowed; split the file, or "
+                                     "raise PIPELINE_JOB_MAX_IMAGES")
     ]  # fmt: skip
     (fault,) = check(GOOD, CsvLimits(max_bytes=10)).faults
     assert fault.message.endswith("raise PIPELINE_JOB_MAX_BYTES")

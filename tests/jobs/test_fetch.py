@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from loopback import Fetcher, Server, names
 from routes import JPEG
 
 from pipeline.errors import OutputError
-from pipeline.jobs.fetch import fetch_all, fetch_one
+from pipeline.jobs.fetch import fetch_all
 from pipeline.jobs.fetch_types import Fetched, FetchRequest, FetchStatus
 
 
@@ -316,12 +316,18 @@ def test_cancelling_the_task_ends_every_fetch(fetcher: Fetcher, server: Server) 
     async def cancelled() -> int:
         request = FetchRequest(server.url("/stalling"))
         limits = fetcher.limit(stall_timeout_s=30).limits
-        task = asyncio.create_task(fetch_one(request, limits, fetcher.folder))
+        results = fetch_all([request], limits, fetcher.folder)
+
+        async def first() -> None:
+            await results.__anext__()
+
+        task = asyncio.create_task(first())
         while not server.hits["/stalling"]:
             await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+        await results.aclose()
         return await tasks_left()
 
     assert asyncio.run(cancelled()) == 0
@@ -331,7 +337,7 @@ def test_cancelling_the_task_ends_every_fetch(fetcher: Fetcher, server: Server) 
 def test_urls_are_read_no_further_ahead_than_allowed(fetcher: Fetcher, server: Server) -> None:
     read = 0
 
-    async def urls() -> AsyncIterator[FetchRequest]:
+    def urls() -> Iterator[FetchRequest]:
         nonlocal read
         for i in range(500):
             read += 1
@@ -365,7 +371,7 @@ def test_a_folder_that_cannot_be_written_ends_the_call(fetcher: Fetcher, server:
 
 
 def test_an_error_of_the_callers_own_list_is_raised(fetcher: Fetcher) -> None:
-    async def urls() -> AsyncIterator[FetchRequest]:
+    def urls() -> Iterator[FetchRequest]:
         raise LookupError("no table")
         yield FetchRequest("")
 
