@@ -95,7 +95,9 @@ def _preview(app: Lockstep, options: RunOptions) -> Report:
     if difference.passed.aside or JobBook(app.connection).counts():
         from pipeline.jobs.foresight import preview_jobs
 
-        report.jobs = preview_jobs(app, difference.passed, report.there, options.allow_removed)
+        report.jobs = preview_jobs(
+            app, recipes, difference.passed, report.there, options.allow_removed
+        )
     return report
 
 

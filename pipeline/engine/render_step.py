@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
+import sqlalchemy as sa
 from datapipe.compute import Catalog, ComputeInput, ComputeOutput, ComputeStep, PipelineStep
 from datapipe.datatable import DataStore
 from datapipe.executor import Executor, ExecutorConfig
@@ -33,7 +34,7 @@ from pipeline.engine.publish import FLUSH_S, Publisher
 from pipeline.engine.report import Report
 from pipeline.errors import LockstepError
 from pipeline.names import name_of
-from pipeline.recipes import load_recipes
+from pipeline.recipes import Recipe, recipe_of
 from pipeline.settings import Settings
 from pipeline.workers import Outcome, Task, Wanted
 
@@ -109,7 +110,10 @@ class _Rendering:
         self.run = run
         self.step = step
         self.pending = step.pending
-        self.recipes = load_recipes(step.settings.recipes_file)
+        self.look = run.look(step.pending)
+        # The table may have one that the file has no more, where the step that loads recipes was
+        # not among the steps: it is kept in step until that has worked.
+        self.recipes = {**self._stored_recipes(), **run.recipes}
         self.fingerprints = {name: recipe.fingerprint for name, recipe in self.recipes.items()}
         self.publisher = Publisher(
             step.pending,
@@ -131,45 +135,49 @@ class _Rendering:
                 self._look_at_all()
         finally:
             self.run.progress.stop()
-            # The next run in this process may look at everything again.
-            self.pending.narrow(None)
             # Also on Ctrl-C and on a full disk: what is done is kept.
             self.publisher.flush()
         self.publisher.finish()
 
+    def _stored_recipes(self) -> dict[str, Recipe]:
+        table = self.pending.recipe_table
+        with self.pending.meta.dbconn.con.begin() as con:
+            rows = con.execute(sa.select(table.c.recipe, table.c.spec)).all()
+        return {row.recipe: recipe_of(row.spec) for row in rows}
+
     def _bring_in_step(self) -> None:
-        self.pending.narrow(self.run.narrowed_to)
+        self.look.narrow(self.run.narrowed_to)
         touched = self.run.written_since_began(self.pending.originals.name)
-        counts = self.pending.counts(touched=touched)
+        counts = self.look.counts(touched=touched)
         if not counts:
             return
         self.publisher.begin()
         self.run.progress.start("renditions", sum(counts.values()))
-        held = self._delete(hold=self.pending.sizes_fresh()) if counts.get(GONE) else 0
+        held = self._delete(hold=self.look.sizes_fresh()) if counts.get(GONE) else 0
         if counts.get(FRESH):
-            self._render(self.pending.pages(FRESH))
+            self._render(self.look.pages(FRESH))
         if held:
             # What has been deleted must not be deleted twice: its file may be a new one by now.
-            self.pending.look_again()
+            self.look.look_again()
             self._delete(hold=set())
         if counts.get(BACKLOG):
-            self._render(self.pending.pages(BACKLOG))
+            self._render(self.look.pages(BACKLOG))
 
     def _look_at_all(self) -> None:
         """Hash every original, whatever its times say, and render those whose bytes changed."""
         self.publisher.flush()
         self.publisher.mark_unchanged = False
-        counts = self.pending.counts(everything=True)
+        counts = self.look.counts(everything=True)
         self.run.progress.start("renditions", sum(counts.values()))
         for kind in (FRESH, BACKLOG):
             if counts.get(kind):
                 self.publisher.begin()
-                self._render(self.pending.pages(kind, everything=True))
+                self._render(self.look.pages(kind, everything=True))
 
     def _delete(self, hold: Set[int]) -> int:
         """Delete what is gone, but for originals of the sizes to ``hold``; how many were held."""
         held = 0
-        for page in self.pending.pages(GONE):
+        for page in self.look.pages(GONE):
             gone: list[Rendition] = []
             for original in page:
                 keep = [r for r in original.renditions if r.original_bytes in hold]

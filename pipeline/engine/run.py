@@ -52,7 +52,7 @@ def run_once(
                 if steps is None:
                     run.has_jobs = app.answer.book.any()
                     for step in app.renders if run.has_jobs else app.renders[:1]:
-                        step.pending.look_ahead()
+                        run.look(step.pending).look_ahead()
                 run_steps(app.ds, app.steps if steps is None else steps, run_config=run)
             except StoppedError:
                 # A stop is to take no second: a walk through all of the output folder would.
@@ -64,9 +64,6 @@ def run_once(
                 run.workers.close()
                 clear_temporary(app.settings.output_dir)
                 raise
-            finally:
-                for step in app.renders:
-                    step.pending.end_look_ahead()
             if run.workers.lost:
                 clear_temporary(app.settings.output_dir)
             report = run.report
