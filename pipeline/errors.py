@@ -37,6 +37,18 @@ class LockstepError(Exception):
     exit_code = 2
 
 
+def in_one_line(error: BaseException) -> str:
+    """What people read of ``error``: its message, or of one that nobody foresaw its type as well.
+
+    The traceback of the latter is for the log.
+    """
+    if isinstance(error, LockstepError):
+        return str(error)
+    text = " ".join(str(error).split())
+    shown = text if len(text) <= 300 else f"{text[:297]}..."
+    return f"unexpected error: {type(error).__name__}" + (f": {shown}" if shown else "")
+
+
 class SettingsError(LockstepError):
     """A setting has a value that cannot work; the message names the variable."""
 

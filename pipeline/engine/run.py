@@ -20,7 +20,7 @@ from pipeline.engine.render_step import RenderStep
 from pipeline.engine.report import Report
 from pipeline.engine.state import INTERRUPTED
 from pipeline.engine.status import count_states
-from pipeline.errors import LockstepError, StoppedError
+from pipeline.errors import StoppedError
 from pipeline.tables import State
 from pipeline.takedowns import finish
 from pipeline.workers import Workers, clear_temporary_of
@@ -84,7 +84,7 @@ def run_once(
             remember_run(app.connection, report)
     except sa.exc.SQLAlchemyError as error:
         raise explain_database_error(error, app.connection) from error
-    except LockstepError as error:
+    except BaseException as error:
         # Whoever looks later is to see why nothing came; the error itself is what counts.
         with contextlib.suppress(sa.exc.SQLAlchemyError):
             remember_stop(app.connection, error, time.monotonic() - began)
