@@ -10,6 +10,7 @@
     ├── StoppedError              the run was asked to stop                  exit code 130
     ├── TooManyRemovedError       the input folder looks unmounted        exit code 4
     ├── NotFoundError             what was named is not known
+    ├── WorkersError              worker processes cannot be started
     ├── OutputError               a rendition could not be written (full disk, no rights)
     ├── ImageError                one original cannot be made into a rendition; never ends a run
     ├── JobNotFoundError          there is no job of that reference
@@ -85,6 +86,10 @@ class StoppedError(LockstepError):
 
 class OutputError(LockstepError):
     """A rendition could not be written; the run stops, what is done is kept."""
+
+
+class WorkersError(LockstepError):
+    """Worker processes cannot be started; the run stops, what is done is kept."""
 
 
 class ImageError(LockstepError):

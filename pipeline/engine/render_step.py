@@ -38,6 +38,16 @@ from pipeline.recipes import Recipe, recipe_of
 from pipeline.settings import Settings
 from pipeline.workers import Outcome, Task, Wanted
 
+# Reasons of a failure; by the first of them the next run knows what to try once more, by itself.
+KILLED_ONCE = (
+    "its worker was killed, also when it was tried by itself (out of memory, or a restart?); the "
+    "next run tries it once more"
+)
+KILLED_TWICE = (
+    "its worker was killed in two runs, also when it was tried by itself (out of memory?); "
+    "`datapipe retry` tries it again"
+)
+
 
 class RenderStep(BaseBatchTransformStep):
     """Keeps ``output`` (renditions) in step with originals x recipes."""
@@ -124,6 +134,8 @@ class _Rendering:
             step.report(run),
             step.settled,
         )
+        # Originals whose worker was killed in the run before, too.
+        self.killed_before: set[str] = set()
         # Enough tasks ahead that no worker waits while a batch of rows is written.
         self.ahead = max(64, 32 * run.workers.count)
         self.patience_s = FLUSH_S if run.options.stop is None else STOP_POLL_S
@@ -237,6 +249,8 @@ class _Rendering:
                     rendition.size_bytes,
                 )
             )
+            if rendition.reason == KILLED_ONCE:
+                self.killed_before.add(original.path)
         self.publisher.expect(original)
         return Task(
             original.path,
@@ -248,7 +262,8 @@ class _Rendering:
 
     def _through_workers(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
         workers = self.run.workers
-        coming = iter(tasks)
+        alone = [task for task in tasks if task.path in self.killed_before]
+        coming = (task for task in tasks if task.path not in self.killed_before)
         task = next(coming, None)
         while task is not None or workers.waiting:
             while task is not None and workers.waiting < self.ahead:
@@ -259,10 +274,35 @@ class _Rendering:
             if outcome is None:
                 self.publisher.flush()
                 continue
-            self.run.progress.advance(
-                len(outcome.made) + len(outcome.failed) + len(outcome.unchanged)
-            )
+            if outcome.killed:
+                alone += [again for again in tasks if again.path == outcome.path]
+                continue
+            self._advance(outcome)
             yield outcome
+        for task in alone:
+            yield self._alone(task)
+
+    def _alone(self, task: Task) -> Outcome:
+        """Work a task whose worker was killed, with no other one that could be the cause.
+
+        Killed again, it has failed; the next run tries it once more, and then it stays failed.
+        """
+        workers = self.run.workers
+        workers.submit(task)
+        outcome: Outcome | None = None
+        while outcome is None:
+            self.run.check_stop()
+            outcome = workers.next_outcome(timeout_s=self.patience_s)
+        if outcome.killed:
+            outcome.try_again = task.path not in self.killed_before
+            reason = KILLED_ONCE if outcome.try_again else KILLED_TWICE
+            outcome.failed = [(wanted.recipe.name, reason) for wanted in task.wanted]
+        self._advance(outcome)
+        return outcome
+
+    def _advance(self, outcome: Outcome) -> None:
+        done = len(outcome.made) + len(outcome.failed) + len(outcome.unchanged)
+        self.run.progress.advance(done)
 
     def _reuse_or_render(self, tasks: list[Task]) -> None:
         """Originals of a size that is known already: hash first, decode only unknown bytes."""
