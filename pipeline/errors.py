@@ -10,6 +10,7 @@
     ├── StoppedError              the run was asked to stop                  exit code 130
     ├── TooManyRemovedError       the input folder looks unmounted        exit code 4
     ├── NotFoundError             what was named is not known
+    ├── WorkersError              worker processes cannot be started
     ├── OutputError               a rendition could not be written (full disk, no rights)
     ├── ImageError                one original cannot be made into a rendition; never ends a run
     ├── JobNotFoundError          there is no job of that reference
@@ -35,6 +36,18 @@ class LockstepError(Exception):
     """Base of all errors that are meant for the person who runs Lockstep."""
 
     exit_code = 2
+
+
+def in_one_line(error: BaseException) -> str:
+    """What people read of ``error``: its message, or of one that nobody foresaw its type as well.
+
+    The traceback of the latter is for the log.
+    """
+    if isinstance(error, LockstepError):
+        return str(error)
+    text = " ".join(str(error).split())
+    shown = text if len(text) <= 300 else f"{text[:297]}..."
+    return f"unexpected error: {type(error).__name__}" + (f": {shown}" if shown else "")
 
 
 class SettingsError(LockstepError):
@@ -73,6 +86,10 @@ class StoppedError(LockstepError):
 
 class OutputError(LockstepError):
     """A rendition could not be written; the run stops, what is done is kept."""
+
+
+class WorkersError(LockstepError):
+    """Worker processes cannot be started; the run stops, what is done is kept."""
 
 
 class ImageError(LockstepError):

@@ -12,7 +12,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -97,10 +97,25 @@ class Recipe:
     @property
     def fingerprint(self) -> str:
         """16 hex characters that change when the bytes of a rendition could; the name is not in."""
-        fields = asdict(self)
-        del fields["name"]
-        canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"))
+        told = asdict(self)
+        del told["name"]
+        canonical = json.dumps(told, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+    @property
+    def spec(self) -> str:
+        """All of it as JSON, for the table of recipes; see :func:`recipe_of`."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+
+def recipe_of(spec: str) -> Recipe:
+    """The recipe that a row of the table of recipes tells of; keys of another release are left."""
+    known = {field.name for field in fields(Recipe)}
+    told: dict[str, Any] = {}
+    for name, value in json.loads(spec).items():
+        if name in known:
+            told[name] = tuple(value) if isinstance(value, list) else value  # JSON has no tuples
+    return Recipe(**told)
 
 
 def load_recipes(path: Path) -> dict[str, Recipe]:

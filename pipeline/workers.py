@@ -23,18 +23,24 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, CancelledError, Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pipeline.errors import ImageError, OutputError
+from pipeline.errors import ImageError, OutputError, WorkersError
 from pipeline.names import TEMPORARY_PREFIX, name_of, rendition_key, without_folders
 from pipeline.recipes import Recipe
 
 if TYPE_CHECKING:
     from pebble import ProcessPool
+
+# Exit codes of a worker that somebody else ended: the system's out-of-memory killer, a restart. A
+# decoder raises none of these signals. 255 is what multiprocessing says where the fork server was
+# killed, which alone knows how its children end.
+KILLED_FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM, 255)
+BROKEN_AT_MOST = 3
 
 
 class Wanted(NamedTuple):
@@ -85,6 +91,10 @@ class Outcome:
     unsettled: bool = False
     # Set by the main process: the renditions are those of another original with the same bytes.
     reused: bool = False
+    # Its worker was killed from outside, which is not the original's fault.
+    killed: bool = False
+    # It failed for now: the next run is to try it once more.
+    try_again: bool = False
 
 
 class WorkerSetup(NamedTuple):
@@ -107,6 +117,8 @@ class Workers:
         self._done: queue.SimpleQueue[tuple[Task, Future[Outcome]]] = queue.SimpleQueue()
         self._exits = contextlib.ExitStack()
         self._at_work: dict[int, Task] = {}
+        # How often in a row all workers were lost before a task had an end.
+        self._broken = 0
 
     @property
     def waiting(self) -> int:
@@ -127,20 +139,55 @@ class Workers:
             with_a_thread.shutdown(wait=False)
 
     def submit(self, task: Task) -> None:
-        """Hand one task to the pool; its end is given by :meth:`next_outcome`."""
+        """Hand one task to the pool; its end is given by :meth:`next_outcome`.
+
+        Raises:
+            WorkersError: workers end before they have done anything.
+        """
+        self._at_work[id(task)] = task
+        try:
+            self._schedule(task)
+        except RuntimeError as error:
+            # Workers that were killed while idle: pebble only says so at the next task.
+            self._start_again(error)
+
+    def _schedule(self, task: Task) -> None:
         self.warm_up()
         assert self._pool is not None
         future = self._pool.result().schedule(_work, args=(task,), timeout=self._timeout_s)
-        self._at_work[id(task)] = task
         # Bound now: what comes after a close belongs to the queue of before.
         ended = self._done
         future.add_done_callback(lambda done: ended.put((task, done)))
 
+    def _start_again(self, error: Exception) -> None:
+        """Give the tasks of a broken pool, which none of them broke, to new workers.
+
+        Raises:
+            WorkersError: new ones end as well before they have done anything.
+        """
+        while True:
+            self._broken += 1
+            if self._broken > BROKEN_AT_MOST:
+                raise WorkersError(
+                    f"the worker processes end as soon as they are started ({error}); is there "
+                    "enough memory, also for PIPELINE_WORKER_MEMORY_MB?"
+                ) from error
+            self.lost += 1
+            unfinished = self.close()
+            self._at_work = {id(task): task for task in unfinished}
+            try:
+                for task in unfinished:
+                    self._schedule(task)
+                return
+            except RuntimeError as broken:
+                error = broken
+
     def next_outcome(self, timeout_s: float | None = None) -> Outcome | None:
-        """The next task that ended; ``None`` after ``timeout_s`` seconds without one.
+        """The next task that ended; ``None`` after ``timeout_s`` seconds without one, or sooner.
 
         Raises:
             OutputError: a rendition could not be written; no later task would fare better.
+            WorkersError: workers end before they have done anything.
         """
         try:
             task, future = self._done.get(timeout=timeout_s)
@@ -148,26 +195,34 @@ class Workers:
             return None
         self._at_work.pop(id(task))
         try:
-            return future.result()
+            outcome = future.result()
+        except BrokenExecutor as error:
+            self._at_work[id(task)] = task
+            self._start_again(error)
+            return None
         except OutputError:
             raise
-        except (FutureTimeoutError, CancelledError):
-            self.lost += 1
-            reason = f"took longer than {self._timeout_s:g} s (PIPELINE_RENDER_TIMEOUT_S)"
-        except MemoryError:
-            reason = _too_much_memory(self._setup.memory_mb)
         except Exception as error:
-            # ProcessExpired: the worker is gone. Anything else is a fault of a decoder or of ours,
-            # and still no reason to stop the neighbours.
-            code = getattr(error, "exitcode", None)
-            self.lost += code is not None
-            reason = (
-                _lost_reason(code, self._setup.memory_mb)
-                if code is not None
-                else (f"the renderer failed: {type(error).__name__}: {error}")
-            )
+            outcome = self._lost(task, error)
+        self._broken = 0
+        return outcome
+
+    def _lost(self, task: Task, error: Exception) -> Outcome:
+        # pebble's `ProcessExpired` has it: the worker is gone. Anything else but a time-out is a
+        # fault of a decoder or of ours, and still no reason to stop the neighbours.
+        code = getattr(error, "exitcode", None)
+        timed_out = isinstance(error, FutureTimeoutError | CancelledError)
+        self.lost += timed_out or code is not None
+        if timed_out:
+            reason = f"took longer than {self._timeout_s:g} s (PIPELINE_RENDER_TIMEOUT_S)"
+        elif isinstance(error, MemoryError):
+            reason = _too_much_memory(self._setup.memory_mb)
+        elif code is not None:
+            reason = _lost_reason(code, self._setup.memory_mb)
+        else:
+            reason = f"the renderer failed: {type(error).__name__}: {error}"
         failed = [(wanted.recipe.name, reason) for wanted in task.wanted]
-        return Outcome(task.path, failed=failed)
+        return Outcome(task.path, failed=failed, killed=code in KILLED_FROM_OUTSIDE)
 
     def close(self) -> list[Task]:
         """Stop all workers, also those at work; no process is left. The tasks that had no end.
@@ -426,7 +481,9 @@ def _too_much_memory(memory_mb: int) -> str:
 
 
 def _lost_reason(exit_code: int, memory_mb: int) -> str:
-    if exit_code in (-signal.SIGKILL, -signal.SIGABRT):
+    if exit_code in KILLED_FROM_OUTSIDE:
+        return "its worker was killed (out of memory, or a restart?)"
+    if exit_code == -signal.SIGABRT:
         return f"its worker was killed: out of memory, or over {memory_mb:,} MB"
     if exit_code < 0:
         with contextlib.suppress(ValueError):

@@ -41,6 +41,25 @@ quality = 80
 """
 
 
+OWN_STEP = """
+
+from datapipe.compute import ComputeStep, PipelineStep
+
+
+class OwnStep(ComputeStep):
+    def run_full(self, ds, run_config=None, executor=None):
+        own()
+
+
+class Own(PipelineStep):
+    def build_compute(self, ds, catalog):
+        return [OwnStep(name="own", input_dts=[], output_dts=[])]
+
+
+settings = load_settings()
+"""
+
+
 @dataclass
 class Answer:
     """What a command gave back."""
@@ -68,6 +87,15 @@ class Project:
 
     def recipes(self, text: str) -> None:
         (self.root / "recipes.toml").write_text(text, "utf-8")
+
+    def own_step(self, code: str) -> None:
+        """Declare a step of the user's before the render step; ``code`` defines its `own()`."""
+        text = (self.root / "app.py").read_text("utf-8")
+        text = text.replace("\nsettings = load_settings()\n", f"\n{code}{OWN_STEP}")
+        text = text.replace("        Render(\n", "        Own(),\n        Render(\n")
+        (self.root / "app.py").write_text(text, "utf-8")
+        # A process would find the `app.py` of this checkout first, where `pipeline` is installed.
+        self.env["PYTHONPATH"] = str(self.root)
 
     def cli(self, *args: str) -> Answer:
         """A command in this process."""

@@ -1,5 +1,6 @@
 """Many threads on one database, as in a service that lives long."""
 
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -68,3 +69,28 @@ def test_transactions_of_two_threads_do_not_mix(tmp_path: Path) -> None:
         assert con.execute(sa.text("SELECT count(*) FROM t")).scalar() == 0
         con.execute(sa.text("INSERT INTO t VALUES (3)"))
     connection.con.dispose()
+
+
+def test_threads_that_come_first_together_each_have_one_transaction(tmp_path: Path) -> None:
+    for number in range(20):
+        connection = connect(f"sqlite:///{tmp_path / f'{number}.sqlite'}")
+        ready = threading.Barrier(4)
+        same: list[bool] = []
+
+        def write(_: int, connection=connection, ready=ready, same=same) -> None:
+            ready.wait(60)
+            with (
+                one_transaction(connection),
+                connection.con.begin() as first,
+                connection.con.begin() as second,
+            ):
+                same.append(first is second)
+
+        before = sys.getswitchinterval()
+        sys.setswitchinterval(1e-6)
+        try:
+            in_threads(4, write)
+        finally:
+            sys.setswitchinterval(before)
+        connection.con.dispose()
+        assert same == [True] * 4

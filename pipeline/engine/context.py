@@ -17,13 +17,14 @@ from datapipe.store.database import DBConn
 
 from pipeline.engine.database import make_tables
 from pipeline.engine.lock import RUN, run_lock
-from pipeline.engine.pending import NARROW_ROWS
+from pipeline.engine.pending import NARROW_ROWS, Look, Pending
 from pipeline.engine.progress import Progress, Silent
 from pipeline.engine.report import Report
 from pipeline.engine.state import Clock, StateBook
 from pipeline.engine.unmounted import InputFolder
 from pipeline.engine.walk import CSV_SUFFIXES, Passed
 from pipeline.errors import SettingsError, StoppedError
+from pipeline.recipes import Recipe, load_recipes
 from pipeline.settings import Settings, check_folders
 from pipeline.takedowns.takeover import take_over
 from pipeline.workers import Workers, WorkerSetup
@@ -90,6 +91,30 @@ class Run(RunConfig):
     has_jobs: bool | None = None
     # What begins when the lock has been given back, in threads: no run shall wait for it.
     afterwards: list[Callable[[], threading.Thread]] = field(default_factory=list)
+    _looks: dict[Pending, Look] = field(default_factory=dict)
+    _recipes: dict[str, Recipe] | None = None
+
+    @property
+    def recipes(self) -> dict[str, Recipe]:
+        """The recipes of this run: as ``recipes.toml`` stood when they were first asked for.
+
+        Whoever edits the file during a run edits it for the next one.
+
+        Raises:
+            RecipeError: the file has faults.
+        """
+        if self._recipes is None:
+            self._recipes = load_recipes(self.settings.recipes_file)
+        return self._recipes
+
+    def look(self, pending: Pending) -> Look:
+        """What this run has asked of ``pending``, and asks from now on."""
+        return self._looks.setdefault(pending, Look(pending))
+
+    def close(self) -> None:
+        """Stop every question that is still under way in a thread."""
+        for look in self._looks.values():
+            look.close()
 
     def touch(self, table: str, paths: Iterable[str]) -> None:
         """Note originals of which a scan writes the rows, in this table alone."""
@@ -153,7 +178,7 @@ def open_run(
         run.workers.lost = 0
         # Before any step asks what is barred: the database may be older than the journal.
         run.report.warnings += take_over(connection, settings, book)
-        with contextlib.closing(own_workers):
+        with contextlib.closing(own_workers), contextlib.closing(run):
             yield run
 
 

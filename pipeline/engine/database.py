@@ -30,6 +30,10 @@ CREATE_WAIT_S = 0.1
 # What SQLite says of a disk that is full, broken or read-only: waiting does not help.
 DISK_FAULTS = ("disk is full", "disk I/O error", "readonly database")
 
+# Two threads that both found an engine as it was would each wrap it, and the first would go on in
+# a transaction that nothing joins.
+_joining = threading.Lock()
+
 
 def connect(url: str) -> DBConn:
     """Open the database of ``PIPELINE_DB``.
@@ -62,8 +66,9 @@ def one_transaction(connection: DBConn) -> Iterator[None]:
     date, and the change query does not know of it.
     """
     engine = connection.con
-    if not hasattr(engine, "joined"):
-        _let_threads_join(engine)
+    with _joining:
+        if not hasattr(engine, "joined"):
+            _let_threads_join(engine)
     joined = engine.joined  # type: ignore[attr-defined]
     outer = getattr(joined, "con", None)
     with engine.begin() as con:

@@ -12,6 +12,7 @@ from pipeline.app import Lockstep
 from pipeline.engine.files import has_size
 from pipeline.engine.paths import key_below
 from pipeline.engine.recovery import sha256_of
+from pipeline.engine.render_step import KILLED_ONCE
 from pipeline.engine.report import printable
 from pipeline.engine.status import iso
 from pipeline.engine.walk import CSV_SUFFIXES, Found, look_at, why_passed
@@ -137,6 +138,8 @@ def explain(app: Lockstep, typed: str) -> Story:
             verdict = "would be rendered: the recipe changed"
         elif cannot_read is not None:
             verdict = f"would fail: {cannot_read}"
+        elif item.reason == KILLED_ONCE:
+            verdict = "would be rendered by itself, once more: its worker was killed"
         elif item.sha256 is None or name in unmarked:
             verdict = "would be rendered: a retry was asked for, or the last run was cut off"
         elif item.sha256 != digest:

@@ -11,7 +11,7 @@ from datapipe.store.database import DBConn
 
 from pipeline.engine.report import Report
 from pipeline.engine.status import iso
-from pipeline.errors import DatabaseError, LockedError, LockstepError, StoppedError
+from pipeline.errors import DatabaseError, LockedError, StoppedError, in_one_line
 from pipeline.tables import runs_table
 
 # A run every ten minutes for a week that each did something.
@@ -24,22 +24,25 @@ def remember_run(connection: DBConn, report: Report) -> None:
         _write(connection, report.seconds, report=json.dumps(report.as_json()))
 
 
-def remember_stop(connection: DBConn, error: LockstepError, seconds: float) -> None:
-    """Write down that ``error`` ended a run.
+def remember_stop(connection: DBConn, error: BaseException, seconds: float) -> None:
+    """Write down that ``error`` ended a run, also one that nobody foresaw.
 
-    Nothing happens for a run that never began, for it waits its turn, and for tables that are not
-    ours to write.
+    Nothing happens for a run that never began, for it waits its turn, for one that was asked to
+    end, and for tables that are not ours to write.
 
     The same error again, as every ten minutes from cron, takes the place of the one before.
     """
-    if isinstance(error, LockedError | StoppedError | DatabaseError):
+    if isinstance(
+        error, LockedError | StoppedError | DatabaseError | KeyboardInterrupt | SystemExit
+    ):
         return
+    stopped_by = in_one_line(error)
     table = runs_table(connection.sqla_metadata)
     with connection.con.begin() as con:
         newest = con.execute(sa.select(table).order_by(table.c.id.desc()).limit(1)).first()
-        if newest is not None and newest.stopped_by == str(error):
+        if newest is not None and newest.stopped_by == stopped_by:
             con.execute(sa.delete(table).where(table.c.id == newest.id))
-    _write(connection, seconds, stopped_by=str(error))
+    _write(connection, seconds, stopped_by=stopped_by)
 
 
 def runs(connection: DBConn, limit: int = 20, before: int | None = None) -> list[dict[str, Any]]:
@@ -65,13 +68,13 @@ def runs(connection: DBConn, limit: int = 20, before: int | None = None) -> list
     ]
 
 
-def last_stop(connection: DBConn, after_ts: float) -> str | None:
+def last_stop(connection: DBConn, after_ts: float, otherwise: str | None = None) -> str | None:
     """What stopped the newest run, if that ended later than ``after_ts`` (Unix time, seconds)."""
     table = runs_table(connection.sqla_metadata)
     with connection.con.begin() as con:
         row = con.execute(sa.select(table).order_by(table.c.id.desc()).limit(1)).first()
     if row is None or row.began_ts + row.seconds <= after_ts:
-        return None
+        return otherwise
     stopped_by: str | None = row.stopped_by
     return stopped_by
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import pandas as pd
 import sqlalchemy as sa
@@ -21,6 +21,9 @@ from pipeline.tables import State, TrackedTable
 PAGE_ROWS = 4_000
 # Originals that are asked for by their keys: more take longer than the query for all.
 NARROW_ROWS = 2_000
+
+# Renditions by why they are pending: `FRESH`, `GONE` or `BACKLOG`.
+Kinds: TypeAlias = dict[int, int]
 
 
 class Rendition(NamedTuple):
@@ -59,7 +62,11 @@ class Original(NamedTuple):
 
 
 class Pending:
-    """Asks what is pending between originals and recipes on one side and renditions."""
+    """The tables of one render step, and the queries for what is pending between them.
+
+    It never changes, so that pages and a run may ask at the same time; what one run keeps of the
+    answers is in its own :class:`Look`.
+    """
 
     def __init__(
         self,
@@ -72,9 +79,6 @@ class Pending:
         self.originals = originals
         self.recipes = recipes
         self.renditions = renditions
-        self._only: IndexDF | None = None
-        self._first_look: tuple[bool, list[Rendition]] | None = None
-        self._ahead: Ahead[list[Rendition]] | None = None
 
     @property
     def table(self) -> sa.Table:
@@ -100,147 +104,25 @@ class Pending:
         """
         return self.table.c.state + "" == State.OK.value
 
-    def narrow(self, paths: Collection[str] | None) -> None:
-        """Ask about these originals alone from now on, by their keys; ``None``: about all.
-
-        More than a page of them are asked for all together: one linear query costs less.
-        """
-        few = few_of(paths)
-        self._only = None
-        if few is not None:
-            self._only = IndexDF(pd.DataFrame({"path": list(few)}, dtype="object"))
-
-    def look_ahead(self) -> None:
-        """Begin to ask, in a thread, what is pending now.
-
-        A run with no change spends its time on the scan, in Python, and on this query, in the
-        database: side by side, the query costs nothing.
-        """
-        query = self._first_query()
-        self._ahead = Ahead(self.meta.dbconn, lambda con: _fetch(con, query))
-
-    def end_look_ahead(self) -> None:
-        """Stop asking, if it is still under way; the answer is forgotten."""
-        if self._ahead is not None:
-            self._ahead.close()
-            self._ahead = None
-
-    def counts(
-        self, everything: bool = False, touched: Collection[str] | None = None
-    ) -> dict[int, int]:
-        """How many renditions are pending of each kind; empty where all is in step.
-
-        Costs one linear query where no more than a page is pending, and keeps that page.
-        ``touched`` are the originals whose rows were written since :meth:`look_ahead`: for all
-        others its answer holds, and only they are asked for again. ``None``: all are.
-        """
-        rows = None if everything or touched is None else self._looked_ahead(touched)
-        if rows is None:
-            rows = self._fetch(self._first_query(everything))
-        self.end_look_ahead()
-        self._first_look = (everything, rows) if len(rows) <= PAGE_ROWS else None
-        counts: dict[int, int] = {}
-        if self._first_look:
-            for row in rows:
-                counts[row.kind] = counts.get(row.kind, 0) + 1
-            return counts
-        changed = self._changed(everything).subquery()
-        kind = changed.c[KIND]
-        with self.meta.dbconn.con.begin() as con:
-            found = con.execute(sa.select(kind, sa.func.count()).group_by(kind)).all()
-        return {row[0]: row[1] for row in found}
-
-    def _looked_ahead(self, touched: Collection[str]) -> list[Rendition] | None:
-        """The answer of the look ahead, brought up to date; ``None`` if there is none, or half."""
-        if self._ahead is None:
-            return None
-        rows = self._ahead.result()
-        if len(rows) > PAGE_ROWS:
-            return None
-        if touched:
-            rows = [row for row in rows if row.path not in touched]
-            self.narrow(touched)
-            rows += self._fetch(self._query())
-            self.narrow(None)
-        return rows
-
-    def look_again(self) -> None:
-        """Forget the first look: the pages to come are asked for anew."""
-        self._first_look = None
-
-    def pages(self, kind: int, everything: bool = False) -> Iterator[list[Original]]:
-        """Pending originals of one kind in the order of their paths, whole ones in each page.
-
-        Rows that are settled while a page is worked on do not disturb the next.
-        """
-        if self._first_look and self._first_look[0] == everything:
-            rows = [row for row in self._first_look[1] if row.kind == kind]
-            rows.sort(key=lambda row: row[:2])
-            if rows:
-                yield _originals(rows)
-            return
-        after: str | None = None
-        while True:
-            query = self._query(everything, kind, after).limit(PAGE_ROWS)
-            rows = self._fetch(query)
-            if not rows:
-                return
-            last = rows[-1].path
-            if len(rows) == PAGE_ROWS and rows[0].path != last:
-                # The last original may have more rows than fitted: leave it to the next page.
-                rows = [row for row in rows if row.path != last]
-            after = rows[-1].path
-            yield _originals(rows)
-
-    def sizes_fresh(self) -> set[int]:
-        """Sizes, in bytes, of new and changed originals: one that is gone may only have moved."""
-        if self._first_look:
-            rows = self._first_look[1]
-            return {
-                row.now_bytes for row in rows if row.kind == FRESH and row.now_bytes is not None
-            }
-        changed = self._changed().subquery("changed")
-        originals = self.original_table
-        query = (
-            sa.select(originals.c.size_bytes)
-            .join(changed, changed.c.path == originals.c.path)
-            .where(changed.c[KIND] == FRESH)
-            .distinct()
-        )
-        with self.meta.dbconn.con.begin() as con:
-            return set(con.execute(query).scalars())
-
-    def sizes_known(self, page: Sequence[Original]) -> set[int]:
-        """Sizes, in bytes, that occur twice in the page, or in a rendition of another original.
-
-        An original of any other size cannot have bytes that are known already.
-        """
-        counted = Counter(original.size_bytes for original in page if original.size_bytes)
-        known = {size for size, count in counted.items() if count > 1}
-        path_of = {original.size_bytes: original.path for original in page}
-        size, path = self.table.c.original_bytes, self.table.c.path
-        query = (
-            sa.select(size, sa.func.min(path), sa.func.max(path))
-            .where(size.in_(counted), self.is_ok)
-            .group_by(size)
-        )
-        with self.meta.dbconn.con.begin() as con:
-            for found, first, last in con.execute(query):
-                if not first == last == path_of[found]:
-                    known.add(found)
-        return known
-
-    def _changed(self, everything: bool = False) -> sa.Select[Any]:
-        return self.meta.changed_sql(self._only, everything=everything)
-
-    def _first_query(self, everything: bool = False) -> sa.Select[Any]:
-        return self._query(everything).limit(PAGE_ROWS + 1)
-
-    def _query(
-        self, everything: bool = False, kind: int | None = None, after: str | None = None
+    def changed(
+        self, paths: Collection[str] | None = None, everything: bool = False
     ) -> sa.Select[Any]:
-        changed = self._changed(everything).subquery("changed")
-        originals, renditions = _data(self.originals), self.table
+        """The change query: of all originals, or of those at ``paths``, by their keys."""
+        only = None
+        if paths is not None:
+            only = IndexDF(pd.DataFrame({"path": list(paths)}, dtype="object"))
+        return self.meta.changed_sql(only, everything=everything)
+
+    def query(
+        self,
+        paths: Collection[str] | None = None,
+        everything: bool = False,
+        kind: int | None = None,
+        after: str | None = None,
+    ) -> sa.Select[Any]:
+        """The change query joined with what is known, in the columns of :class:`Rendition`."""
+        changed = self.changed(paths, everything).subquery("changed")
+        originals, renditions = self.original_table, self.table
         query = (
             sa.select(
                 changed.c.path,
@@ -272,9 +154,153 @@ class Pending:
             query = query.where(changed.c.path > after)
         return query
 
-    def _fetch(self, query: sa.Select[Any]) -> list[Rendition]:
+    def fetch(self, query: sa.Select[Any]) -> list[Rendition]:
+        """The rows of :meth:`query`."""
         with self.meta.dbconn.con.begin() as con:
             return _fetch(con, query)
+
+    def count(self, paths: Collection[str] | None = None, everything: bool = False) -> Kinds:
+        """How many renditions are pending of each kind; empty where all is in step."""
+        changed = self.changed(paths, everything).subquery()
+        kind = changed.c[KIND]
+        with self.meta.dbconn.con.begin() as con:
+            found = con.execute(sa.select(kind, sa.func.count()).group_by(kind)).all()
+        return {row[0]: row[1] for row in found}
+
+    def sizes_fresh(self, paths: Collection[str] | None = None) -> set[int]:
+        """Sizes, in bytes, of new and changed originals: one that is gone may only have moved."""
+        changed = self.changed(paths).subquery("changed")
+        originals = self.original_table
+        query = (
+            sa.select(originals.c.size_bytes)
+            .join(changed, changed.c.path == originals.c.path)
+            .where(changed.c[KIND] == FRESH)
+            .distinct()
+        )
+        with self.meta.dbconn.con.begin() as con:
+            return set(con.execute(query).scalars())
+
+    def sizes_known(self, page: Sequence[Original]) -> set[int]:
+        """Sizes, in bytes, that occur twice in the page, or in a rendition of another original.
+
+        An original of any other size cannot have bytes that are known already.
+        """
+        counted = Counter(original.size_bytes for original in page if original.size_bytes)
+        known = {size for size, count in counted.items() if count > 1}
+        path_of = {original.size_bytes: original.path for original in page}
+        size, path = self.table.c.original_bytes, self.table.c.path
+        query = (
+            sa.select(size, sa.func.min(path), sa.func.max(path))
+            .where(size.in_(counted), self.is_ok)
+            .group_by(size)
+        )
+        with self.meta.dbconn.con.begin() as con:
+            for found, first, last in con.execute(query):
+                if not first == last == path_of[found]:
+                    known.add(found)
+        return known
+
+
+class Look:
+    """What one run asks of a :class:`Pending`, and keeps of the answers; for one thread alone.
+
+    Were it shared, another thread's question would overwrite what the run is about to work on.
+    """
+
+    def __init__(self, pending: Pending) -> None:
+        self.pending = pending
+        self._only: Collection[str] | None = None
+        self._first: tuple[bool, list[Rendition]] | None = None
+        self._ahead: Ahead[list[Rendition]] | None = None
+
+    def narrow(self, paths: Collection[str] | None) -> None:
+        """Ask about these originals alone from now on, by their keys; ``None``: about all.
+
+        More than a page of them are asked for all together: one linear query costs less.
+        """
+        self._only = few_of(paths)
+
+    def look_ahead(self) -> None:
+        """Begin to ask, in a thread, what is pending now.
+
+        A run with no change spends its time on the scan, in Python, and on this query, in the
+        database: side by side, the query costs nothing.
+        """
+        query = self._first_query()
+        self._ahead = Ahead(self.pending.meta.dbconn, lambda con: _fetch(con, query))
+
+    def close(self) -> None:
+        """Stop asking, if it is still under way; the answer is forgotten."""
+        if self._ahead is not None:
+            self._ahead.close()
+            self._ahead = None
+
+    def counts(self, everything: bool = False, touched: Collection[str] | None = None) -> Kinds:
+        """How many renditions are pending of each kind; empty where all is in step.
+
+        Costs one linear query where no more than a page is pending, and keeps that page.
+        ``touched`` are the originals whose rows were written since :meth:`look_ahead`: for all
+        others its answer holds, and only they are asked for again. ``None``: all are.
+        """
+        rows = None if everything or touched is None else self._looked_ahead(touched)
+        if rows is None:
+            rows = self.pending.fetch(self._first_query(everything))
+        self.close()
+        if len(rows) > PAGE_ROWS:
+            self._first = None
+            return self.pending.count(self._only, everything)
+        self._first = everything, rows
+        return dict(Counter(row.kind for row in rows))
+
+    def look_again(self) -> None:
+        """Forget the first look: the pages to come are asked for anew."""
+        self._first = None
+
+    def pages(self, kind: int, everything: bool = False) -> Iterator[list[Original]]:
+        """Pending originals of one kind in the order of their paths, whole ones in each page.
+
+        Rows that are settled while a page is worked on do not disturb the next.
+        """
+        if self._first and self._first[0] == everything:
+            rows = [row for row in self._first[1] if row.kind == kind]
+            rows.sort(key=lambda row: row[:2])
+            if rows:
+                yield _originals(rows)
+            return
+        after: str | None = None
+        while True:
+            query = self.pending.query(self._only, everything, kind, after).limit(PAGE_ROWS)
+            rows = self.pending.fetch(query)
+            if not rows:
+                return
+            last = rows[-1].path
+            if len(rows) == PAGE_ROWS and rows[0].path != last:
+                # The last original may have more rows than fitted: leave it to the next page.
+                rows = [row for row in rows if row.path != last]
+            after = rows[-1].path
+            yield _originals(rows)
+
+    def sizes_fresh(self) -> set[int]:
+        """Sizes, in bytes, of new and changed originals: one that is gone may only have moved."""
+        if not self._first:
+            return self.pending.sizes_fresh(self._only)
+        rows = self._first[1]
+        return {row.now_bytes for row in rows if row.kind == FRESH and row.now_bytes is not None}
+
+    def _looked_ahead(self, touched: Collection[str]) -> list[Rendition] | None:
+        """The answer of the look ahead, brought up to date; ``None`` if there is none, or half."""
+        if self._ahead is None:
+            return None
+        rows = self._ahead.result()
+        if len(rows) > PAGE_ROWS:
+            return None
+        if touched:
+            rows = [row for row in rows if row.path not in touched]
+            rows += self.pending.fetch(self.pending.query(touched))
+        return rows
+
+    def _first_query(self, everything: bool = False) -> sa.Select[Any]:
+        return self.pending.query(self._only, everything).limit(PAGE_ROWS + 1)
 
 
 def few_of(paths: Collection[str] | None) -> Collection[str] | None:

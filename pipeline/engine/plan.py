@@ -105,7 +105,7 @@ def _preview(app: Lockstep, options: RunOptions, book: StateBook) -> Report:
         from pipeline.jobs.foresight import preview_jobs
 
         others = None if options.allow_removed else input_folder.moved
-        report.jobs = preview_jobs(app, difference.passed, report.there, others)
+        report.jobs = preview_jobs(app, recipes, difference.passed, report.there, others)
     return report
 
 

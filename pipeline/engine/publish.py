@@ -75,6 +75,8 @@ class Publisher:
         self.mark_unchanged = True
         self._expected: dict[str, Original] = {}
         self._batch: list[Outcome] = []
+        # Pairs of the batch at hand that failed, and that the next run is to try again.
+        self._again: list[tuple[str, str]] = []
         self._sources: dict[tuple[str | None, str], Sequence[sa.Row[Any]]] = {}
         self._last_flush = time.monotonic()
         self._unsettled = 0
@@ -318,7 +320,10 @@ class Publisher:
         if old.state == State.FAILED and old.reason == reason:
             row["since"] = old.since
         rows.append(row | {"reason": reason})
-        marks.append((old.path, old.recipe))
+        if outcome.try_again:
+            self._again.append((old.path, old.recipe))
+        else:
+            marks.append((old.path, old.recipe))
 
     def _row(self, old: Rendition, outcome: Outcome, state: State) -> dict[str, Any]:
         return {
@@ -384,13 +389,18 @@ class Publisher:
             remove(root / name_of(file), root)
 
     def _record(self, rows: list[dict[str, Any]], marks: list[tuple[str, str]]) -> None:
-        if not marks:
+        again, self._again = self._again, []
+        if not marks and not again:
             return
         with _undisturbed(), one_transaction(self.run.connection):
             for start in range(0, len(rows), CHUNK_ROWS):
                 chunk = frame(rows[start : start + CHUNK_ROWS], list(rows[0]))
                 self.pending.renditions.store_chunk(chunk, now=self.run.clock.now())
-            self.meta.mark_rows_processed_success(_index(marks), process_ts=self.page_ts)
+            if marks:
+                self.meta.mark_rows_processed_success(_index(marks), process_ts=self.page_ts)
+            if again:
+                # Also where it was in step before, as in a run that looks at everything.
+                self.meta.mark_rows_processed_error(_index(again), self.page_ts, "killed")
             self._settled({row["path"] for row in rows})
             self.run.clock.remember()
 

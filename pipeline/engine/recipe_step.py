@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 import pandas as pd
 import sqlalchemy as sa
@@ -18,7 +17,7 @@ from pipeline.engine.context import Run, run_of
 from pipeline.engine.database import one_transaction
 from pipeline.engine.plane import frame
 from pipeline.errors import RecipeError
-from pipeline.recipes import Recipe, load_recipes
+from pipeline.recipes import Recipe
 from pipeline.settings import Settings
 from pipeline.tables import TrackedTable
 
@@ -81,7 +80,7 @@ class LoadRecipesStep(ComputeStep):
             RecipeError: the file has faults; nothing is written then.
         """
         with run_of(run_config, ds.meta_dbconn, self.settings) as run:
-            recipes = self.wanted()
+            recipes = self.wanted(run.recipes)
             difference = compare_recipes(recipes, self.table)
             written = [recipes[name] for name in (*difference.added, *difference.changed)]
             if not written and not difference.removed:
@@ -90,13 +89,12 @@ class LoadRecipesStep(ComputeStep):
             with one_transaction(ds.meta_dbconn):
                 self._write(written, difference.removed, run)
 
-    def wanted(self) -> dict[str, Recipe]:
-        """The recipes that the table is to hold.
+    def wanted(self, recipes: dict[str, Recipe]) -> dict[str, Recipe]:
+        """Those of ``recipes``, as ``recipes.toml`` has them, that the table is to hold.
 
         Raises:
-            RecipeError: the file has faults, or not what is required.
+            RecipeError: what is required is missing.
         """
-        recipes = load_recipes(self.settings.recipes_file)
         if self.only is None:
             return recipes
         missing = [name for name in self.only if name not in recipes]
@@ -115,7 +113,7 @@ class LoadRecipesStep(ComputeStep):
                 {
                     "recipe": recipe.name,
                     "fingerprint": recipe.fingerprint,
-                    "spec": json.dumps(asdict(recipe), sort_keys=True),
+                    "spec": recipe.spec,
                 }
                 for recipe in written
             ]

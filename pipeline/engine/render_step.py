@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
+import sqlalchemy as sa
 from datapipe.compute import Catalog, ComputeInput, ComputeOutput, ComputeStep, PipelineStep
 from datapipe.datatable import DataStore
 from datapipe.executor import Executor, ExecutorConfig
@@ -33,9 +34,19 @@ from pipeline.engine.publish import FLUSH_S, Publisher
 from pipeline.engine.report import Report
 from pipeline.errors import LockstepError
 from pipeline.names import name_of
-from pipeline.recipes import load_recipes
+from pipeline.recipes import Recipe, recipe_of
 from pipeline.settings import Settings
 from pipeline.workers import Outcome, Task, Wanted
+
+# Reasons of a failure; by the first of them the next run knows what to try once more, by itself.
+KILLED_ONCE = (
+    "its worker was killed, also when it was tried by itself (out of memory, or a restart?); the "
+    "next run tries it once more"
+)
+KILLED_TWICE = (
+    "its worker was killed in two runs, also when it was tried by itself (out of memory?); "
+    "`datapipe retry` tries it again"
+)
 
 
 class RenderStep(BaseBatchTransformStep):
@@ -109,7 +120,10 @@ class _Rendering:
         self.run = run
         self.step = step
         self.pending = step.pending
-        self.recipes = load_recipes(step.settings.recipes_file)
+        self.look = run.look(step.pending)
+        # The table may have one that the file has no more, where the step that loads recipes was
+        # not among the steps: it is kept in step until that has worked.
+        self.recipes = {**self._stored_recipes(), **run.recipes}
         self.fingerprints = {name: recipe.fingerprint for name, recipe in self.recipes.items()}
         self.publisher = Publisher(
             step.pending,
@@ -120,6 +134,8 @@ class _Rendering:
             step.report(run),
             step.settled,
         )
+        # Originals whose worker was killed in the run before, too.
+        self.killed_before: set[str] = set()
         # Enough tasks ahead that no worker waits while a batch of rows is written.
         self.ahead = max(64, 32 * run.workers.count)
         self.patience_s = FLUSH_S if run.options.stop is None else STOP_POLL_S
@@ -131,45 +147,49 @@ class _Rendering:
                 self._look_at_all()
         finally:
             self.run.progress.stop()
-            # The next run in this process may look at everything again.
-            self.pending.narrow(None)
             # Also on Ctrl-C and on a full disk: what is done is kept.
             self.publisher.flush()
         self.publisher.finish()
 
+    def _stored_recipes(self) -> dict[str, Recipe]:
+        table = self.pending.recipe_table
+        with self.pending.meta.dbconn.con.begin() as con:
+            rows = con.execute(sa.select(table.c.recipe, table.c.spec)).all()
+        return {row.recipe: recipe_of(row.spec) for row in rows}
+
     def _bring_in_step(self) -> None:
-        self.pending.narrow(self.run.narrowed_to)
+        self.look.narrow(self.run.narrowed_to)
         touched = self.run.written_since_began(self.pending.originals.name)
-        counts = self.pending.counts(touched=touched)
+        counts = self.look.counts(touched=touched)
         if not counts:
             return
         self.publisher.begin()
         self.run.progress.start("renditions", sum(counts.values()))
-        held = self._delete(hold=self.pending.sizes_fresh()) if counts.get(GONE) else 0
+        held = self._delete(hold=self.look.sizes_fresh()) if counts.get(GONE) else 0
         if counts.get(FRESH):
-            self._render(self.pending.pages(FRESH))
+            self._render(self.look.pages(FRESH))
         if held:
             # What has been deleted must not be deleted twice: its file may be a new one by now.
-            self.pending.look_again()
+            self.look.look_again()
             self._delete(hold=set())
         if counts.get(BACKLOG):
-            self._render(self.pending.pages(BACKLOG))
+            self._render(self.look.pages(BACKLOG))
 
     def _look_at_all(self) -> None:
         """Hash every original, whatever its times say, and render those whose bytes changed."""
         self.publisher.flush()
         self.publisher.mark_unchanged = False
-        counts = self.pending.counts(everything=True)
+        counts = self.look.counts(everything=True)
         self.run.progress.start("renditions", sum(counts.values()))
         for kind in (FRESH, BACKLOG):
             if counts.get(kind):
                 self.publisher.begin()
-                self._render(self.pending.pages(kind, everything=True))
+                self._render(self.look.pages(kind, everything=True))
 
     def _delete(self, hold: Set[int]) -> int:
         """Delete what is gone, but for originals of the sizes to ``hold``; how many were held."""
         held = 0
-        for page in self.pending.pages(GONE):
+        for page in self.look.pages(GONE):
             gone: list[Rendition] = []
             for original in page:
                 keep = [r for r in original.renditions if r.original_bytes in hold]
@@ -229,6 +249,8 @@ class _Rendering:
                     rendition.size_bytes,
                 )
             )
+            if rendition.reason == KILLED_ONCE:
+                self.killed_before.add(original.path)
         self.publisher.expect(original)
         return Task(
             original.path,
@@ -240,7 +262,8 @@ class _Rendering:
 
     def _through_workers(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
         workers = self.run.workers
-        coming = iter(tasks)
+        alone = [task for task in tasks if task.path in self.killed_before]
+        coming = (task for task in tasks if task.path not in self.killed_before)
         task = next(coming, None)
         while task is not None or workers.waiting:
             while task is not None and workers.waiting < self.ahead:
@@ -251,10 +274,35 @@ class _Rendering:
             if outcome is None:
                 self.publisher.flush()
                 continue
-            self.run.progress.advance(
-                len(outcome.made) + len(outcome.failed) + len(outcome.unchanged)
-            )
+            if outcome.killed:
+                alone += [again for again in tasks if again.path == outcome.path]
+                continue
+            self._advance(outcome)
             yield outcome
+        for task in alone:
+            yield self._alone(task)
+
+    def _alone(self, task: Task) -> Outcome:
+        """Work a task whose worker was killed, with no other one that could be the cause.
+
+        Killed again, it has failed; the next run tries it once more, and then it stays failed.
+        """
+        workers = self.run.workers
+        workers.submit(task)
+        outcome: Outcome | None = None
+        while outcome is None:
+            self.run.check_stop()
+            outcome = workers.next_outcome(timeout_s=self.patience_s)
+        if outcome.killed:
+            outcome.try_again = task.path not in self.killed_before
+            reason = KILLED_ONCE if outcome.try_again else KILLED_TWICE
+            outcome.failed = [(wanted.recipe.name, reason) for wanted in task.wanted]
+        self._advance(outcome)
+        return outcome
+
+    def _advance(self, outcome: Outcome) -> None:
+        done = len(outcome.made) + len(outcome.failed) + len(outcome.unchanged)
+        self.run.progress.advance(done)
 
     def _reuse_or_render(self, tasks: list[Task]) -> None:
         """Originals of a size that is known already: hash first, decode only unknown bytes."""

@@ -20,7 +20,7 @@ from pipeline.engine.render_step import RenderStep
 from pipeline.engine.report import Report
 from pipeline.engine.state import INTERRUPTED
 from pipeline.engine.status import count_states
-from pipeline.errors import LockstepError, StoppedError
+from pipeline.errors import StoppedError
 from pipeline.tables import State
 from pipeline.takedowns import finish
 from pipeline.workers import Workers, clear_temporary_of
@@ -52,7 +52,7 @@ def run_once(
                 if steps is None:
                     run.has_jobs = app.answer.book.any()
                     for step in app.renders if run.has_jobs else app.renders[:1]:
-                        step.pending.look_ahead()
+                        run.look(step.pending).look_ahead()
                 run_steps(app.ds, app.steps if steps is None else steps, run_config=run)
             except StoppedError:
                 # A stop is to take no second: a walk through all of the output folder would.
@@ -64,9 +64,6 @@ def run_once(
                 run.workers.close()
                 clear_temporary(app.settings.output_dir)
                 raise
-            finally:
-                for step in app.renders:
-                    step.pending.end_look_ahead()
             if run.workers.lost:
                 clear_temporary(app.settings.output_dir)
             report = run.report
@@ -87,7 +84,7 @@ def run_once(
             remember_run(app.connection, report)
     except sa.exc.SQLAlchemyError as error:
         raise explain_database_error(error, app.connection) from error
-    except LockstepError as error:
+    except BaseException as error:
         # Whoever looks later is to see why nothing came; the error itself is what counts.
         with contextlib.suppress(sa.exc.SQLAlchemyError):
             remember_stop(app.connection, error, time.monotonic() - began)

@@ -14,6 +14,7 @@ from pipeline.engine.walk import CSV_SUFFIXES, Found, Passed, look_at, why_passe
 from pipeline.jobs.scanning import compare_csvs, refuse_unmounted
 from pipeline.jobs.steps import data_of
 from pipeline.jobs.store import ACTIVE, Job, JobBook, file_below, url_key
+from pipeline.recipes import Recipe
 from pipeline.tables import JobState, UrlState
 
 if TYPE_CHECKING:
@@ -23,13 +24,17 @@ CHUNK_ROWS = 1_000
 
 
 def preview_jobs(
-    app: Lockstep, passed: Passed, there: int, moved: Collection[str] | None
+    app: Lockstep,
+    recipes: dict[str, Recipe],
+    passed: Passed,
+    there: int,
+    moved: Collection[str] | None,
 ) -> JobCounts:
     """What the next run would do for jobs. New and changed CSVs are read and checked.
 
     ``asked`` counts URLs that nobody has asked for yet, and those that wait. ``there`` is the
-    number of originals in the folder, ``moved`` what of it is another one now; ``None`` allows
-    all of it to be gone.
+    number of originals in the folder, ``recipes`` are those of ``recipes.toml``, ``moved`` is what
+    of the folder is another one now; ``None`` allows all of it to be gone.
 
     Raises:
         TooManyRemovedError: see :func:`pipeline.jobs.scanning.refuse_unmounted`.
@@ -49,7 +54,7 @@ def preview_jobs(
         new_urls = _new_urls(app, book, source)
         counts.rejected += new_urls is None
         counts.asked += new_urls or 0
-    _count_renditions(app, counts, gone)
+    _count_renditions(app, recipes, counts, gone)
     return counts
 
 
@@ -111,19 +116,20 @@ def _new_urls(app: Lockstep, book: JobBook, source: str) -> int | None:
     return count
 
 
-def _count_renditions(app: Lockstep, counts: JobCounts, gone: Collection[str]) -> None:
+def _count_renditions(
+    app: Lockstep, recipes: dict[str, Recipe], counts: JobCounts, gone: Collection[str]
+) -> None:
     step = app.renders[-1]
-    recipes = compare_recipes(app.load_job_recipes.wanted(), step.pending.recipes)
+    moved = compare_recipes(app.load_job_recipes.wanted(recipes), step.pending.recipes)
     renditions, images = step.pending.table, data_of(app.answer.images)
     with app.connection.con.begin() as con:
         all_images = con.execute(sa.select(sa.func.count()).select_from(images)).scalar_one()
         leaving = sa.or_(
-            renditions.c.recipe.in_(recipes.removed),
+            renditions.c.recipe.in_(moved.removed),
             *[renditions.c.path.startswith(f"{reference}/") for reference in gone],
         )
         query = sa.select(sa.func.count()).select_from(renditions).where(leaving)
         counts.removed = con.execute(query).scalar_one()
-    moved = len(recipes.added) + len(recipes.changed)
-    counts.rendered = all_images * moved + sum(
-        count for kind, count in step.pending.counts().items() if kind != GONE
+    counts.rendered = all_images * (len(moved.added) + len(moved.changed)) + sum(
+        count for kind, count in step.pending.count().items() if kind != GONE
     )

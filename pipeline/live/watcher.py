@@ -7,6 +7,7 @@ change finds them loaded; without changes none is left, and the loop costs a few
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import threading
 import time
@@ -23,10 +24,12 @@ from pipeline.engine.lock import WATCH
 from pipeline.engine.progress import Progress
 from pipeline.engine.report import Report
 from pipeline.engine.run import run_once
-from pipeline.errors import LockedError, LockstepError, RecipeError, StoppedError
+from pipeline.errors import LockedError, LockstepError, RecipeError, StoppedError, in_one_line
 from pipeline.jobs.store import JobBook
 from pipeline.live.changes import LATEST_S, Changes, Work
 from pipeline.live.events import POLL_MS, STEP_MS, EventsFailed, events
+
+log = logging.getLogger("lockstep.live")
 
 # A run that cannot work is tried again after this long, and then ever more seldom.
 BACK_OFF_S = 5.0
@@ -40,11 +43,15 @@ OnRun = Callable[[Report], None]
 
 @dataclass(frozen=True)
 class WatchOptions:
-    """``say`` is given what people should know, a line at a time; ``progress`` is for long runs."""
+    """``say`` is given what people should know, a line at a time; ``progress`` is for long runs.
+
+    ``failed`` is given the error of each run that one ended.
+    """
 
     poll: bool = False
     say: Callable[[str], None] = lambda line: None
     progress: Progress | None = None
+    failed: Callable[[BaseException], None] = lambda error: None
 
 
 class Watcher:
@@ -71,7 +78,7 @@ class Watcher:
     def run(self, stop: threading.Event, on_run: OnRun) -> None:
         """Work until ``stop`` is set; ``on_run`` is given the report of each run.
 
-        Errors that people can mend are said, and the run is tried again; none ends the watcher.
+        Whatever ends a run is said, and the run is tried again later: no error ends the watcher.
         """
         with contextlib.closing(self._workers):
             while not stop.is_set():
@@ -131,16 +138,26 @@ class Watcher:
             # Not a fault: whoever has the lock gets all the time it needs.
             self._put_off(work, LOCKED_POLL_S)
             self._say(f"{error.args[0].partition(';')[0]}; waiting for it to end")
-        except (LockstepError, sa.exc.SQLAlchemyError) as error:
-            if isinstance(error, sa.exc.SQLAlchemyError):
-                error = explain_database_error(error, self._app.connection)
-            wait_s = self._settings.rescan_s if isinstance(error, RecipeError) else self._back_off_s
-            self._back_off_s = min(self._back_off_s * 2, self._settings.rescan_s)
-            self._put_off(Work(whole=True), wait_s)
-            self._say(str(error))
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            # A cancelled task, a step that calls `sys.exit`, and a panic in an extension module
+            # are no `Exception`, and would end the watcher as well.
+            self._failed(error)
         else:
             self._ended(work, report)
             on_run(report)
+
+    def _failed(self, error: BaseException) -> None:
+        if isinstance(error, sa.exc.SQLAlchemyError):
+            error = explain_database_error(error, self._app.connection)
+        wait_s = self._settings.rescan_s if isinstance(error, RecipeError) else self._back_off_s
+        self._back_off_s = min(self._back_off_s * 2, self._settings.rescan_s)
+        self._put_off(Work(whole=True), wait_s)
+        if not isinstance(error, LockstepError):
+            log.error("a run was stopped by an unexpected error", exc_info=error)
+        self._say(in_one_line(error))
+        self._options.failed(error)
 
     def _ended(self, work: Work, report: Report) -> None:
         self._last_said, self._back_off_s = "", BACK_OFF_S

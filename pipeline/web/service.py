@@ -92,7 +92,9 @@ class Service:
             "counts": counts,
             "now": self.worker.doing.as_json(),
             "elsewhere": None if self.worker.doing.state == "running" else self._elsewhere(),
-            "last_error": last_stop(self.app.connection, self.worker.looked_ts),
+            "last_error": last_stop(
+                self.app.connection, self.worker.looked_ts, otherwise=self.worker.last_error
+            ),
             "runs": runs(self.app.connection, limit=8),
         }
 

@@ -18,14 +18,14 @@ from pipeline.engine.context import RunOptions
 from pipeline.engine.report import Report
 from pipeline.engine.run import run_once
 from pipeline.engine.status import iso
-from pipeline.errors import LockedError, LockstepError, StoppedError
+from pipeline.errors import LockedError, LockstepError, StoppedError, in_one_line
 
 log = logging.getLogger("lockstep.web")
 
 # How often it asks for a lock that another process has.
 ASK_AGAIN_S = 0.5
-# After an error that nobody foresaw: long enough not to fill the log, short enough to go on.
-TRY_AGAIN_S = 10.0
+# A run that an error ended is tried again after this long, and then ever more seldom.
+TRY_AGAIN_S = 5.0
 # A page that shows every single rendition as it comes would do little else.
 TELL_EVERY_S = 0.25
 
@@ -74,8 +74,10 @@ class Worker:
         self.moved = moved
         self.on_run = on_run
         self.doing = Doing()
-        # Unix time at which a run of ours last went through: one with no change leaves no trace.
+        # Unix time at which our last run ended, and what stopped it, if anything did. The table of
+        # runs knows neither of a run with no change nor of one that the database stopped.
         self.looked_ts = 0.0
+        self.last_error: str | None = None
         self.stopping = threading.Event()
         self._asked = threading.Event()
         self._ask_watcher: Callable[[], None] | None = None
@@ -114,16 +116,21 @@ class Worker:
 
         while not self.stopping.is_set():
             try:
-                watcher = Watcher(self.app, WatchOptions(say=self._say, progress=Shown(self)))
+                options = WatchOptions(say=self._say, failed=self._failed, progress=Shown(self))
+                watcher = Watcher(self.app, options)
                 self._ask_watcher = watcher.ask
                 watcher.run(self.stopping, self._ran)
-            except Exception:
-                log.exception("the watcher was stopped; it begins anew")
+            except BaseException as error:
+                # Nobody would see that this thread has ended: the page would go on as if it worked.
+                log.exception("the watcher was stopped by an unexpected error; it starts again")
+                self._failed(error)
                 self.stopping.wait(TRY_AGAIN_S)
 
     def _work(self) -> None:
+        back_off_s = TRY_AGAIN_S
+        wait_s: float | None = None
         while True:
-            self._asked.wait()
+            self._asked.wait(wait_s)
             if self.stopping.is_set():
                 return
             self._asked.clear()
@@ -133,6 +140,7 @@ class Worker:
                 self.show(running)
                 options = RunOptions(stop=self.stopping)
                 self._ran(run_once(self.app, options, Shown(self, running)))
+                back_off_s, wait_s = TRY_AGAIN_S, None
             except LockedError:
                 self.show(Doing("waiting", since_ts=began))
                 self.stopping.wait(ASK_AGAIN_S)
@@ -140,19 +148,25 @@ class Worker:
                 continue
             except StoppedError:
                 return
-            except LockstepError as error:
-                self._say(str(error))
-            except Exception:
-                # The next run may well go through: a server that is down shows nobody anything.
-                log.exception("a run was stopped by an error that nobody foresaw")
+            except BaseException as error:
+                # As in the watcher: none may end this thread, and the next run may well go through.
+                if not isinstance(error, LockstepError):
+                    log.exception("a run was stopped by an unexpected error")
+                self._say(in_one_line(error))
+                self._failed(error)
+                wait_s, back_off_s = back_off_s, min(back_off_s * 2, self.app.settings.rescan_s)
             self.show(Doing())
 
     def _ran(self, report: Report) -> None:
-        self.looked_ts = time.time()
+        self.last_error, self.looked_ts = None, time.time()
         for warning in report.warnings:
             log.warning("%s", warning)
         self.on_run(report)
         self.moved()
+
+    def _failed(self, error: BaseException) -> None:
+        self.last_error, self.looked_ts = in_one_line(error), time.time()
+        self.show(Doing())
 
     def _say(self, line: str) -> None:
         log.warning("%s", line)

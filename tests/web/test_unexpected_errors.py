@@ -1,0 +1,34 @@
+"""A run that an unexpected error ends: the page says so, the log has why, and it is tried again."""
+
+from __future__ import annotations
+
+import pytest
+from a_project import Project
+from a_server import HTML, serving
+from test_unexpected import FAILS_ONCE
+
+
+@pytest.mark.parametrize("watches", [True, False])
+@pytest.mark.parametrize("error", ["RuntimeError", "SystemExit"])
+def test_the_service_survives_whatever_a_run_raises(
+    project: Project, error: str, watches: bool
+) -> None:
+    project.own_step(FAILS_ONCE.format(error=error))
+    project.add("a.png")
+    told = f"unexpected error: {error}: the shelf fell over"
+    with serving(project, *([] if watches else ["--no-watch"])) as server:
+        if not watches:
+            server.post("/retries", json={})
+        status = server.until(
+            lambda: (found := server.get("/status").json())["last_error"] and found
+        )
+        assert status["last_error"] == told
+        assert status["now"]["state"] == "resting"
+        assert "The last run was stopped" in (page := server.get("/", headers=HTML).text)
+        assert told in page
+        assert "Traceback" in "".join(server.log)
+        assert told in "".join(server.log)
+        # Nobody asks for it: it is tried again by itself, and all is well.
+        server.until(lambda: server.get("/status").json()["last_error"] is None)
+        server.until_counted(originals=1, renditions=2, pending=0)
+        assert "All in step" in server.get("/", headers=HTML).text
