@@ -182,7 +182,9 @@ def _on_sigterm(number: int, stack: object) -> None:
 
 
 @click.command()
-@click.option("--check", is_flag=True, help="Exit 1 while anything is failed or pending.")
+@click.option(
+    "--check", is_flag=True, help="Exit 1 while anything is failed, pending or not verified."
+)
 @json_option
 @click.pass_context
 def status(context: click.Context, check: bool, as_json: bool) -> None:
@@ -217,6 +219,12 @@ def status(context: click.Context, check: bool, as_json: bool) -> None:
         if answer["jobs"]:
             counts = ", ".join(f"{count:,} {state}" for state, count in answer["jobs"].items())
             click.echo(f"  jobs: {counts}")
+        if answer["unverified"] is not None:
+            counts = ", ".join(f"{count:,} {what}" for what, count in answer["unverified"].items())
+            click.echo(
+                "  the database was new, or older than the output folder "
+                f"({counts or 'not compared yet'}): `datapipe verify --fix`"
+            )
     context.exit(1 if check and is_out_of_step(answer) else 0)
 
 

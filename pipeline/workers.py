@@ -243,6 +243,8 @@ class Workers:
     def _start(self) -> ProcessPool:
         from pebble import ProcessPool
 
+        from pipeline.engine.owners import owner
+
         method = (
             "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
         )
@@ -256,7 +258,7 @@ class Workers:
             max_workers=self.count,
             context=context,
             initializer=_initialize,
-            initargs=(self._setup,),
+            initargs=(self._setup, owner()),
         )
         for _ in range(self.count):
             pool.schedule(_ready)
@@ -321,9 +323,13 @@ _TICK_NS = 20_000_000
 _COARSE_TICK_NS = 2_000_000_000
 
 
-def _initialize(setup: WorkerSetup) -> None:
+def _initialize(setup: WorkerSetup, owner: str) -> None:
     global _setup, _limits
+    from pipeline.engine.owners import act_for
     from pipeline.imaging import Limits
+
+    # What we make is the run's to publish, also when we are gone.
+    act_for(owner)
 
     _setup = setup
     _limits = Limits(max_pixels=setup.max_pixels, max_frames=setup.max_frames)
@@ -377,7 +383,12 @@ def _work(task: Task) -> Outcome:
         else:
             todo.append(wanted.recipe)
     if todo and not task.hash_only:
-        _make(task, data, todo, outcome)
+        try:
+            _make(task, data, todo, outcome)
+        except BaseException:
+            for made in outcome.made:
+                Path(made.temporary).unlink(missing_ok=True)
+            raise
     return outcome
 
 

@@ -30,6 +30,9 @@ logging.getLogger("opentelemetry").setLevel(logging.ERROR)
 ROOT = Path(__file__).parent.parent
 DATAPIPE = Path(sys.executable).with_name("datapipe")
 
+# What Lockstep itself keeps in the output folder.
+NOTE_OF_THE_FOLDER = ".lockstep.json"
+
 HALF_AND_THUMB = """
 [half]
 scale = 0.5
@@ -174,7 +177,7 @@ class Project:
         return {
             file.relative_to(self.output).as_posix(): file.read_bytes()
             for file in self.output.rglob("*")
-            if file.is_file()
+            if file.is_file() and file.name != NOTE_OF_THE_FOLDER
         }
 
     def stamps(self) -> dict[str, tuple[int, int]]:
@@ -185,7 +188,7 @@ class Project:
                 file.stat().st_mtime_ns,
             )
             for file in self.output.rglob("*")
-            if file.is_file()
+            if file.is_file() and file.name != NOTE_OF_THE_FOLDER
         }
 
     def expected(self) -> dict[str, bytes]:

@@ -67,6 +67,7 @@ def test_status_counts_by_recipe(shop: Project) -> None:
             "thumb": {"ok": 1, "failed": 1, "taken_down": 0, "pending": 0},
         },
         "jobs": {},
+        "unverified": None,
     }
     assert shop.cli("status").code == 0
     assert shop.cli("status", "--check").code == 1
@@ -87,6 +88,7 @@ def test_status_of_a_new_project_is_no_error(project: Project) -> None:
         "pending": 0,
         "recipes": {},
         "jobs": {},
+        "unverified": None,
     }
     assert project.cli("errors", "--json").json == []
     assert project.cli("verify").code == 0
@@ -246,6 +248,37 @@ def test_a_folder_of_renditions_that_is_gone_is_told(shop: Project) -> None:
     assert shop.cli("verify", "--fix").code == 0
     assert shop.cli("run").stderr == ""
     shop.assert_in_step()
+
+
+def test_a_folder_that_came_back_with_one_file_does_not_hide_that_the_rest_is_missing(
+    shop: Project,
+) -> None:
+    shutil.rmtree(shop.output / "thumb")
+    # The run that makes the folder anew is the first that could have seen it gone.
+    shop.add("new.png")
+    for _ in range(2):
+        assert shop.run("--json", code=0)["renditions"]["in_step"] == 4
+        answer = shop.cli("run")
+        assert answer.stderr.count("warning:") == 1
+        assert f"{shop.output / 'thumb'}: the folder was gone" in answer.stderr
+    assert shop.cli("verify", "--fix").code == 0
+    assert shop.cli("run").stderr == ""
+    assert shop.query("SELECT * FROM lockstep_state WHERE name = 'folders_gone'") == []
+    shop.assert_in_step()
+
+
+def test_a_folder_that_is_mounted_again_is_warned_of_no_more(shop: Project) -> None:
+    (shop.output / "thumb").rename(shop.root / "unplugged")
+    assert "gone with all its renditions" in shop.cli("run").stderr
+    (shop.root / "unplugged").rename(shop.output / "thumb")
+    assert shop.cli("run").stderr == ""
+    assert shop.query("SELECT * FROM lockstep_state WHERE name = 'folders_gone'") == []
+
+
+def test_an_empty_folder_counts_as_gone(shop: Project) -> None:
+    (shop.output / "thumb").rename(shop.root / "unplugged")
+    (shop.output / "thumb").mkdir()
+    assert "gone with all its renditions" in shop.cli("run").stderr
 
 
 def test_the_summary_names_each_failure_once(project: Project) -> None:

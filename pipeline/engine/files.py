@@ -1,7 +1,7 @@
 """Files of ``output/``: written beside their target, renamed, and deleted with their empty folders.
 
-No reader ever sees half a rendition, and a process that dies leaves at most a file whose name
-begins with ``.lockstep-``, which the next run clears away.
+No reader ever sees half a rendition, and a process that dies leaves at most a temporary file, whose
+name begins with ``.lockstep-`` and its owner (:mod:`pipeline.engine.owners`), and empty folders.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ import contextlib
 import errno
 import itertools
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
+from pipeline.engine.owners import owner
 from pipeline.errors import OutputError
 from pipeline.names import TEMPORARY_PREFIX
 
@@ -33,6 +34,18 @@ _DISK_FAULTS = {
 }
 
 
+def temporary_beside(target: Path) -> Path:
+    """A name in the folder of ``target``, for a file that this process is about to write."""
+    return target.parent / f"{TEMPORARY_PREFIX}{owner()}-{os.getpid()}-{next(_numbers)}"
+
+
+def is_left_behind(name: str, is_alive: Callable[[str], bool]) -> bool:
+    """Whether a file of this name is a temporary one whose owner is dead."""
+    if not name.startswith(TEMPORARY_PREFIX):
+        return False
+    return not is_alive(name.removeprefix(TEMPORARY_PREFIX).partition("-")[0])
+
+
 def write_beside(target: Path, data: bytes) -> Path:
     """Write ``data`` to a temporary file in the folder of ``target``; the caller renames it.
 
@@ -40,7 +53,7 @@ def write_beside(target: Path, data: bytes) -> Path:
         OutputError: the disk is full, read-only, or the rights are missing.
         OSError: the name itself cannot be (a file stands where a folder is needed).
     """
-    temporary = target.parent / f"{TEMPORARY_PREFIX}{os.getpid()}-{next(_numbers)}"
+    temporary = temporary_beside(target)
     try:
         handle = _create(temporary)
         with open(handle, "wb", buffering=0) as file:
@@ -82,6 +95,9 @@ def publish(temporary: Path, target: Path) -> None:
     """
     try:
         os.replace(temporary, target)
+        # Between two names of one file, as after a hard link, a rename does nothing and keeps both.
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
     except OSError as error:
         raise explained(error, target) from error
 
@@ -93,7 +109,7 @@ def link_or_copy(source: Path, target: Path) -> Path:
         OutputError, OSError: see :func:`write_beside`; ``FileNotFoundError`` where ``source`` is
             gone.
     """
-    temporary = target.parent / f"{TEMPORARY_PREFIX}{os.getpid()}-{next(_numbers)}"
+    temporary = temporary_beside(target)
     for _ in range(2):
         try:
             os.link(source, temporary)
@@ -128,6 +144,8 @@ def remove(target: Path, root: Path) -> bool:
             break
         try:
             folder.rmdir()
+        except FileNotFoundError:
+            continue  # a deletion before this one was cut off between two folders
         except OSError:
             break
     return there
@@ -146,6 +164,45 @@ def files_below(root: Path, apart: Collection[Path] = ()) -> Iterator[tuple[str,
 
     The folders ``apart`` are left out.
     """
+    for path, entry in _entries_below(root, apart):
+        if not entry.is_dir(follow_symlinks=False):
+            yield path, entry
+
+
+def sweep(
+    root: Path,
+    is_alive: Callable[[str], bool] = lambda owner: False,
+    keep: Collection[Path] = (),
+) -> int:
+    """Delete temporary files of dead owners below ``root``, and empty folders; how many files.
+
+    Without ``is_alive`` every owner is dead: for those who hold the lock of runs while none of
+    their own workers writes. The folders to ``keep`` stay, also if they are empty.
+
+    Raises:
+        OutputError: a file cannot be deleted.
+    """
+    left: list[Path] = []
+    folders: list[str] = []
+    for _, entry in _entries_below(root):
+        if entry.is_dir(follow_symlinks=False):
+            folders.append(entry.path)
+        elif is_left_behind(entry.name, is_alive):
+            left.append(Path(entry.path))
+    for file in left:
+        remove(file, file.parent)
+    kept = {str(folder) for folder in keep}
+    for folder in reversed(folders):  # what is in a folder comes after it
+        if folder not in kept:
+            # Most are not empty: to try costs less than to look.
+            with contextlib.suppress(OSError):
+                os.rmdir(folder)
+    return len(left)
+
+
+def _entries_below(
+    root: Path, apart: Collection[Path] = ()
+) -> Iterator[tuple[str, os.DirEntry[str]]]:
     left_out = {str(folder) for folder in apart}
     folders = [("", str(root))]
     while folders:
@@ -157,17 +214,6 @@ def files_below(root: Path, apart: Collection[Path] = ()) -> Iterator[tuple[str,
                         if entry.path in left_out:
                             continue
                         folders.append((f"{prefix}{entry.name}/", entry.path))
-                    else:
-                        yield prefix + entry.name, entry
+                    yield prefix + entry.name, entry
         except FileNotFoundError:
             continue
-
-
-def clear_temporary(root: Path) -> int:
-    """Delete what interrupted runs left below ``root``; how many files."""
-    count = 0
-    for path, entry in files_below(root):
-        if entry.name.startswith(TEMPORARY_PREFIX):
-            remove(root / path, root)
-            count += 1
-    return count

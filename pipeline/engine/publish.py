@@ -25,9 +25,14 @@ from pipeline.engine.files import has_size, link_or_copy, publish, remove
 from pipeline.engine.lock import publish_lock
 from pipeline.engine.pending import Original, Pending, Rendition, few_of
 from pipeline.engine.plane import LinearTransformMeta, forget_deleted, frame
-from pipeline.engine.recovery import remember_writing
+from pipeline.engine.recovery import (
+    forget_writing,
+    note_publishing,
+    pairs_of,
+    remember_writing,
+)
 from pipeline.engine.report import Report
-from pipeline.engine.state import INTERRUPTED
+from pipeline.engine.state import PUBLISHING
 from pipeline.imaging import RENDERER_VERSION, format_of_suffix, suffix_for
 from pipeline.names import name_of, rendition_key, set_apart
 from pipeline.tables import State
@@ -81,6 +86,8 @@ class Publisher:
         self._last_flush = time.monotonic()
         self._unsettled = 0
         self._deleted_any = False
+        # Keys of the batch at hand of which the next run finds a note, if this one is killed.
+        self._announced: set[str] = set()
         self._begun = False
 
     def begin(self) -> None:
@@ -96,9 +103,8 @@ class Publisher:
             if self._deleted_any and not self._unsettled:
                 # As the questions were: of very many originals they were about all.
                 forget_deleted(self.meta, few_of(self.run.narrowed_to))
-            if self.run.book.get(INTERRUPTED) == repr(self.run.began_ts):
-                # That of an earlier run stays until a whole run has mended all it left.
-                self.run.book.set(INTERRUPTED, None)
+            if not self.run.workers.lost:  # else when what they left is swept
+                forget_writing(self.run)
             self.run.clock.remember()
 
     def expect(self, original: Original) -> None:
@@ -127,7 +133,11 @@ class Publisher:
         with publish_lock(self.run.connection):
             # Asked with the lock held: a takedown that comes later finds the rows of this batch.
             self._barred = self.takedowns.barred_among([outcome.sha256 for outcome in batch])
-            owners = self._owners([made.file for outcome in batch for made in outcome.made])
+            keys = [made.file for outcome in batch for made in outcome.made]
+            owners = pairs_of(keys, self.pending)
+            if keys:
+                self._announced = set(keys)
+                note_publishing(self.run, self.output_dir, self._announced)
             try:
                 for outcome in batch:
                     self._settle(outcome, owners, rows, marks)
@@ -163,6 +173,8 @@ class Publisher:
         """Those of ``digests`` (SHA-256) of which a rendition is there, in any state of repair."""
         column = self.pending.table.c.sha256
         known: set[str] = set()
+        if self.run.recovering:
+            return known  # a file may hold other bytes than its row says
         with self.meta.dbconn.con.begin() as con:
             for start in range(0, len(digests), CHUNK_ROWS):
                 chunk = digests[start : start + CHUNK_ROWS]
@@ -173,11 +185,20 @@ class Publisher:
     def reuse(self, outcome: Outcome, task: Task) -> bool:
         """Give ``outcome`` the renditions of other originals with the same bytes.
 
-        False, and nothing done, unless every wanted rendition is there to be taken.
+        Those that are in place already stay as they are. False, and nothing done, unless each of
+        the others is there to be taken.
         """
         root = self.output_dir
-        taken = Outcome(task.path, outcome.sha256, outcome.size_bytes, reused=True)
+        taken = Outcome(
+            task.path,
+            outcome.sha256,
+            outcome.size_bytes,
+            unchanged=outcome.unchanged,
+            reused=True,
+        )
         for recipe in (wanted.recipe for wanted in task.wanted):
+            if recipe.name in outcome.unchanged:
+                continue
             made_before = self._made_of(outcome.sha256, recipe.name)
             row = next((row for row in made_before if row.path != task.path), None)
             if row is None or not has_size(root / name_of(row.file), row.size_bytes):
@@ -345,30 +366,23 @@ class Publisher:
 
     def _place(self, made: Made, path: str, owners: dict[str, tuple[str, str]]) -> str:
         """Rename a finished file to its key, or to one of its own where that is taken."""
-        root = self.output_dir
         key = made.file
         if owners.get(key, (path, made.recipe)) != (path, made.recipe):
             key = set_apart(key, path)
         try:
-            publish(Path(made.temporary), root / name_of(key))
+            self._publish(made, key)
         except (IsADirectoryError, NotADirectoryError):
             # `a.png` as WebP is `a.png.webp`, and so is somebody's folder.
             key = set_apart(key, path)
-            publish(Path(made.temporary), root / name_of(key))
+            self._publish(made, key)
         owners[key] = (path, made.recipe)
         return key
 
-    def _owners(self, keys: list[str]) -> dict[str, tuple[str, str]]:
-        table = self.pending.table
-        wanted = sa.select(table.c.file, table.c.path, table.c.recipe)
-        owners: dict[str, tuple[str, str]] = {}
-        with self.meta.dbconn.con.begin() as con:
-            # A batch times many recipes is more keys than one statement can hold.
-            for start in range(0, len(keys), CHUNK_ROWS):
-                chunk = keys[start : start + CHUNK_ROWS]
-                for row in con.execute(wanted.where(table.c.file.in_(chunk))):
-                    owners[row.file] = (row.path, row.recipe)
-        return owners
+    def _publish(self, made: Made, key: str) -> None:
+        if key not in self._announced:
+            self._announced.add(key)
+            note_publishing(self.run, self.output_dir, self._announced)
+        publish(Path(made.temporary), self.output_dir / name_of(key))
 
     def _count(self, outcome: Outcome, original: Original) -> None:
         report = self.report
@@ -402,6 +416,7 @@ class Publisher:
                 # Also where it was in step before, as in a run that looks at everything.
                 self.meta.mark_rows_processed_error(_index(again), self.page_ts, "killed")
             self._settled({row["path"] for row in rows})
+            self.run.book.set(PUBLISHING, None)
             self.run.clock.remember()
 
 

@@ -1,7 +1,13 @@
 """What a run that was cut off leaves behind, and how the next one mends it.
 
-Killed (``kill -9``, a crash of Python, Ctrl-C twice): temporary files, and files that were
-published without their row. Both are found by walking ``output/`` once.
+Killed (``kill -9``, a crash of Python, Ctrl-C twice): temporary files, empty folders, and files
+that were published without their row. Those are told by the run's own note, written before each
+batch and forgotten with its rows; no time of a file is asked for, for clocks may run ahead.
+
+Temporary files of a dead owner can be nowhere without the note ``INTERRUPTED``, but for those of a
+release before this one: a run sets it before its first file, a publication leaves none, a run that
+fails or loses a worker sweeps before it ends. So no other run, and no other takedown, has to walk
+through the output folder.
 
 Power lost: rows are synced to disk with each commit, files are not, for a sync of each would cost
 more than its rendering. So after a restart of the machine every rendition recorded since the last
@@ -12,74 +18,168 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from datapipe.meta.sql_meta import SQLTableMeta
 
-from pipeline.engine.files import clear_temporary, files_below, remove
-from pipeline.engine.state import BOOT, INTERRUPTED, WRITTEN_BACK_S, boot_id
+from pipeline.engine.database import one_transaction
+from pipeline.engine.files import files_below, is_left_behind, remove, sweep
+from pipeline.engine.generation import advance, notice_older, tell_folder
+from pipeline.engine.owners import boot_id, is_alive, owner
+from pipeline.engine.state import (
+    BOOT,
+    GENERATION,
+    INTERRUPTED,
+    PUBLISHING,
+    WRITER,
+    WRITTEN_BACK_S,
+    StateBook,
+)
 from pipeline.names import TEMPORARY_PREFIX, key_of, name_of
 from pipeline.tables import State
 
 if TYPE_CHECKING:
+    from pipeline.app import Lockstep
     from pipeline.engine.context import Run
     from pipeline.engine.pending import Pending
     from pipeline.engine.render_step import RenderStep
 
 LOOKED_UP_AT_ONCE = 2_000
-# File systems with coarse times (FAT: 2 s) round a file's time down, below the run's start.
-COARSE_S = 2.0
 
 
 def remember_writing(run: Run) -> None:
-    """Note, before the first file is written, that a run is at work and on which boot."""
+    """Note, before the first file is written, that a run is at work, whose, and on which boot."""
     boot = boot_id()
     before = json.loads(run.book.get(BOOT) or "{}")
-    if before.get("id") != boot or run.last_write_ts < run.began_ts - WRITTEN_BACK_S:
-        run.book.set(BOOT, json.dumps({"id": boot, "since": run.began_ts}))
-    if run.book.get(INTERRUPTED) is None:
-        run.book.set(INTERRUPTED, repr(run.began_ts))
+    with one_transaction(run.connection):
+        if before.get("id") != boot or run.last_write_ts < run.began_ts - WRITTEN_BACK_S:
+            run.book.set(BOOT, json.dumps({"id": boot, "since": run.began_ts}))
+        if run.book.get(INTERRUPTED) is None:
+            run.book.set(INTERRUPTED, repr(run.began_ts))
+        run.book.set(WRITER, owner())
+        advance(run)
+    tell_folder(run)
 
 
-def recover(run: Run, renders: Sequence[RenderStep]) -> None:
-    """Mend what the run before this one left half done; nothing happens if it ended well."""
-    cut_off = run.book.get(INTERRUPTED)
-    if cut_off is not None:
+def forget_writing(run: Run, mended: bool = False) -> None:
+    """Note that all that was begun is done; nothing happens where nothing was begun.
+
+    The note of an earlier run stays until a whole run has ``mended`` all it left.
+    """
+    since = run.book.get(INTERRUPTED)
+    if since is None or not (mended or since == repr(run.began_ts)):
+        return
+    with one_transaction(run.connection):
+        run.book.set(INTERRUPTED, None)
+        run.book.set(PUBLISHING, None)
+        # A copy of the database that was made while the run was at work is older than the folder.
+        advance(run)
+    tell_folder(run)
+
+
+def note_publishing(run: Run, output_dir: Path, keys: Collection[str]) -> None:
+    """Note files below ``output_dir`` that are about to take their place, before the first does."""
+    below = output_dir.relative_to(run.settings.output_dir).as_posix()
+    run.book.set(PUBLISHING, json.dumps({"below": below, "files": sorted(keys)}))
+
+
+def recover(run: Run, app: Lockstep) -> bool:
+    """Mend what the run before this one left half done; whether it was cut off."""
+    is_cut_off = run.book.get(INTERRUPTED) is not None
+    is_of_release_before = run.book.get(GENERATION) is None and run.last_write_ts > 0.0
+    notice_older(run)
+    if is_cut_off:
         run.recovering = True
-        clear_temporary(run.settings.output_dir)
-        for step in renders:
-            # Gathered first: deleting while walking would disturb the walk.
-            for key in list(strays(step, renders, float(cut_off) - COARSE_S)):
-                remove(step.output_dir / name_of(key), step.output_dir)
+        remove_unrecorded(run.book, app)
+    if is_cut_off or is_of_release_before:
+        sweep_output(app)
+    if is_of_release_before and run.book.get(GENERATION) is None:
+        advance(run)
+        tell_folder(run)
     boot = json.loads(run.book.get(BOOT) or "{}")
     if boot and boot["id"] != boot_id():
-        for step in renders:
+        for step in app.renders:
             _compare_since(float(boot["since"]), step.pending, step.output_dir)
         run.book.set(BOOT, json.dumps({"id": boot_id(), "since": run.began_ts}))
+    return is_cut_off
+
+
+def sweep_after_kill(app: Lockstep) -> None:
+    """Delete temporary files that a killed run left, without the lock of runs: for a takedown.
+
+    Nothing happens while whoever wrote last is alive: it has swept what others left.
+    """
+    book = StateBook(app.connection)
+    writer = book.get(WRITER)
+    is_swept = book.get(INTERRUPTED) is None and book.get(GENERATION) is not None
+    if not is_swept and (writer is None or not is_alive(writer)):
+        sweep_output(app, is_alive)
+
+
+def remove_unrecorded(book: StateBook, app: Lockstep) -> None:
+    """Remove files that were about to be published when a run was killed, and have no row.
+
+    Call it with the lock of runs, or of publishing. A file that may have replaced an older
+    rendition stays, and is made again: no row tells which of the two it is.
+    """
+    noted, root = json.loads(book.get(PUBLISHING) or "{}"), app.settings.output_dir
+    for step in app.renders:
+        if noted and step.output_dir == root / noted["below"]:
+            pairs = pairs_of(noted["files"], step.pending)
+            for key in noted["files"]:
+                if key not in pairs:
+                    remove(step.output_dir / name_of(key), root)
+            forget_content(step.pending, list(pairs.values()))
+
+
+def folders_of(step: RenderStep) -> dict[str, Path]:
+    """The folder of each recipe, by the recipe's name."""
+    with step.pending.meta.dbconn.con.begin() as con:
+        names = con.execute(sa.select(step.pending.recipe_table.c.recipe)).scalars().all()
+    return {name: step.output_dir / name for name in names}
+
+
+def has_renditions(step: RenderStep, recipe: str) -> bool:
+    """Whether a row says that there is a rendition by this recipe."""
+    table = step.pending.table
+    made = sa.select(table.c.path).where(table.c.recipe == recipe, table.c.state == State.OK.value)
+    with step.pending.meta.dbconn.con.begin() as con:
+        return con.execute(made.limit(1)).first() is not None
+
+
+def sweep_output(app: Lockstep, is_alive: Callable[[str], bool] = lambda owner: False) -> None:
+    """:func:`sweep` the output folder, but for folders where a disk may have been mounted."""
+    keep = [
+        folder
+        for step in app.renders
+        for name, folder in folders_of(step).items()
+        if has_renditions(step, name)
+    ]
+    sweep(app.settings.output_dir, is_alive, keep)
 
 
 def strays(
-    step: RenderStep, renders: Sequence[RenderStep], newer_than: float = 0.0
+    step: RenderStep, renders: Sequence[RenderStep], is_alive: Callable[[str], bool]
 ) -> Iterator[str]:
     """Keys of files below the folder of ``step`` that no row knows.
 
-    Folders of the other ``renders`` are left out, and files put there before ``newer_than``.
+    Temporary files are among them unless their owner ``is_alive``. Folders of the other ``renders``
+    are left out.
     """
     pending = step.pending
     apart = [other.output_dir for other in renders if other is not step]
     waiting: list[str] = []
     for path, entry in files_below(step.output_dir, apart):
-        # Files of the run itself, the answers of jobs and people's notes lie at the top.
-        if "/" not in path or entry.name.startswith(TEMPORARY_PREFIX):
+        if entry.name.startswith(TEMPORARY_PREFIX):
+            if is_left_behind(entry.name, is_alive):
+                yield key_of(path)
             continue
-        if newer_than:
-            status = entry.stat(follow_symlinks=False)
-            # A hard link that was made by a reuse has the old mtime, and a new ctime.
-            if max(status.st_mtime, status.st_ctime) < newer_than:
-                continue
+        # Files of the run itself, the answers of jobs and people's notes lie at the top.
+        if "/" not in path:
+            continue
         waiting.append(key_of(path))
         if len(waiting) == LOOKED_UP_AT_ONCE:
             yield from _unknown(waiting, pending)
@@ -115,12 +215,21 @@ def sha256_of(file: Path) -> str:
 
 
 def _unknown(keys: list[str], pending: Pending) -> Iterator[str]:
-    if not keys:
-        return
-    column = pending.table.c.file
-    with pending.meta.dbconn.con.begin() as con:
-        known = set(con.execute(sa.select(column).where(column.in_(keys))).scalars())
+    known = pairs_of(keys, pending)
     yield from (key for key in keys if key not in known)
+
+
+def pairs_of(keys: Sequence[str], pending: Pending) -> dict[str, tuple[str, str]]:
+    """The path and recipe of those of the files that a row knows, by their keys."""
+    table = pending.table
+    wanted = sa.select(table.c.file, table.c.path, table.c.recipe)
+    pairs: dict[str, tuple[str, str]] = {}
+    with pending.meta.dbconn.con.begin() as con:
+        for start in range(0, len(keys), LOOKED_UP_AT_ONCE):
+            chunk = keys[start : start + LOOKED_UP_AT_ONCE]
+            for row in con.execute(wanted.where(table.c.file.in_(chunk))):
+                pairs[row.file] = (row.path, row.recipe)
+    return pairs
 
 
 def _compare_since(since: float, pending: Pending, output_dir: Path) -> None:

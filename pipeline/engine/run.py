@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections.abc import Sequence
 
@@ -10,15 +11,15 @@ import sqlalchemy as sa
 from datapipe.compute import ComputeStep, run_steps
 
 from pipeline.app import Lockstep
-from pipeline.engine.context import RunOptions, open_run
+from pipeline.engine.compare import compare
+from pipeline.engine.context import Run, RunOptions, open_run
 from pipeline.engine.database import explain_database_error
-from pipeline.engine.files import clear_temporary
+from pipeline.engine.gone import note_gone, warn_of_gone
 from pipeline.engine.history import remember_run, remember_stop
 from pipeline.engine.progress import Progress
-from pipeline.engine.recovery import recover
-from pipeline.engine.render_step import RenderStep
+from pipeline.engine.recovery import forget_writing, recover, sweep_output
 from pipeline.engine.report import Report
-from pipeline.engine.state import INTERRUPTED
+from pipeline.engine.state import UNVERIFIED
 from pipeline.engine.status import count_states
 from pipeline.errors import StoppedError
 from pipeline.tables import State
@@ -44,9 +45,10 @@ def run_once(
     began = time.monotonic()
     try:
         with open_run(app.connection, app.settings, options, progress, workers) as run:
-            recover(run, app.renders)
+            is_cut_off = recover(run, app)
+            note_gone(run, app.renders)
             run.report.warnings += finish(app)
-            if run.recovering:
+            if is_cut_off:
                 app.fetch.recover(run)
             try:
                 if steps is None:
@@ -62,16 +64,15 @@ def run_once(
             except BaseException:
                 # No worker may write after we have cleared up.
                 run.workers.close()
-                clear_temporary(app.settings.output_dir)
+                with contextlib.suppress(sa.exc.SQLAlchemyError):  # the next run sweeps as well
+                    sweep_output(app)
                 raise
             if run.workers.lost:
-                clear_temporary(app.settings.output_dir)
+                sweep_output(app)
             report = run.report
-            if steps is None or run.book.get(INTERRUPTED) == repr(run.began_ts):
-                # That of an earlier run stays until a whole run has mended all it left.
-                run.book.set(INTERRUPTED, None)
+            forget_writing(run, mended=steps is None)
             if steps is None:
-                report.warnings += _folders_gone(app.renders if run.has_jobs else app.renders[:1])
+                report.warnings += warn_of_gone(run, app.renders) + _compare_if_older(app, run)
             report.jobs.count_renditions(run.job_report)
             report.partial = run.narrowed_to is not None
             if report.partial:
@@ -95,28 +96,17 @@ def run_once(
     return report
 
 
-def _folders_gone(renders: Sequence[RenderStep]) -> list[str]:
-    """Warn of recipes whose whole folder is gone; a run looks at no single rendition.
-
-    Nothing is made again unasked: the disk with the renditions may only not be mounted.
-    """
-    warnings = []
-    for step in renders:
-        table, recipes = step.pending.table, step.pending.recipe_table
-        connection = step.pending.meta.dbconn
-        with connection.con.begin() as con:
-            names = con.execute(sa.select(recipes.c.recipe)).scalars().all()
-        for name in names:
-            folder = step.output_dir / name
-            if folder.is_dir():
-                continue
-            made = sa.select(table.c.path).where(
-                table.c.recipe == name, table.c.state == State.OK.value
-            )
-            with connection.con.begin() as con:
-                if con.execute(made.limit(1)).first() is not None:
-                    warnings.append(
-                        f"{folder}: the folder is gone with all its renditions; mount its disk, "
-                        "or have them made again with `datapipe verify --fix`"
-                    )
-    return warnings
+def _compare_if_older(app: Lockstep, run: Run) -> list[str]:
+    """Compare rows with files once, if the database was older than the output folder, or new."""
+    if run.book.get(UNVERIFIED) != json.dumps(None):
+        return []
+    # The lock is held and no worker writes: no owner of a temporary file is at work.
+    found, _ = compare(app, lambda owner: False, check_stop=run.check_stop)
+    if not found.count:
+        run.book.set(UNVERIFIED, None)
+        return []
+    run.book.set(UNVERIFIED, json.dumps(found.counts))
+    return [
+        f"{app.settings.output_dir}: the database is new, or older than this folder: "
+        f"{found.as_text()}"
+    ]

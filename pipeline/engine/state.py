@@ -1,4 +1,4 @@
-"""What Lockstep remembers: layout, clock, the input folder, and an interrupted run.
+"""What Lockstep remembers: layout, clock, the input folder, and what is left to look after.
 
 All of it are rows of ``lockstep_state``; a run with no change writes none of them.
 """
@@ -6,7 +6,6 @@ All of it are rows of ``lockstep_state``; a run with no change writes none of th
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import sqlalchemy as sa
 from datapipe.store.database import DBConn
@@ -19,6 +18,17 @@ INTERRUPTED = "interrupted"
 BOOT = "boot"
 # Device and inode of the input folder and of the mount points below it.
 INPUT = "input"
+# Who wrote to the output folder last: an owner of temporary files.
+WRITER = "writer"
+# The files of the batch that is taking its place in the output folder.
+PUBLISHING = "publishing"
+# How often this database has moved forward: see `engine.generation`.
+GENERATION = "generation"
+# Set while the output folder may hold other files than the rows say: what was found, as JSON; null
+# until it was looked for.
+UNVERIFIED = "unverified"
+# Recipes whose folder was seen gone with all its renditions.
+FOLDERS_GONE = "folders_gone"
 
 # The kernel writes dirty pages back after 30 s (vm.dirty_expire_centisecs) plus a flusher period
 # of 5 s; two minutes leave room for a slow disk.
@@ -78,11 +88,3 @@ class Clock:
         """Write the last time given; call it with every batch of rows that holds one."""
         self.has_written = True
         self._book.set(CLOCK, repr(self.last))
-
-
-def boot_id() -> str | None:
-    """What tells one start of this machine from the next; ``None`` where it cannot be known."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
-    except OSError:
-        return None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime
+import json
 from typing import Any
 
 import sqlalchemy as sa
 
 from pipeline.engine.pending import Pending
 from pipeline.engine.plane import GONE, KIND
+from pipeline.engine.state import UNVERIFIED, StateBook
 from pipeline.jobs.store import JobBook
 from pipeline.tables import JobState, State
 
@@ -57,7 +59,17 @@ def status(pending: Pending) -> dict[str, Any]:
         "pending": sum(counts["pending"] for counts in by_recipe.values()),
         "recipes": by_recipe,
         "jobs": JobBook(pending.meta.dbconn).counts(),
+        "unverified": _unverified(pending),
     }
+
+
+def _unverified(pending: Pending) -> dict[str, int] | None:
+    """How many files do not agree with the rows of a database that was older than its folder.
+
+    Empty until they have been counted; ``None`` where nothing is known to be wrong.
+    """
+    noted = StateBook(pending.meta.dbconn).get(UNVERIFIED)
+    return None if noted is None else json.loads(noted) or {}
 
 
 def _none_yet() -> dict[str, int]:
@@ -65,9 +77,12 @@ def _none_yet() -> dict[str, int]:
 
 
 def is_out_of_step(status: dict[str, Any]) -> bool:
-    """Whether anything is failed or pending, jobs included."""
+    """Whether anything is failed or pending, jobs included, or files may not be those of rows."""
     in_step = {JobState.COMPLETED.value, JobState.DELETED.value}
-    return bool(status["failed"] or status["pending"] or set(status["jobs"]) - in_step)
+    is_unverified = status["unverified"] is not None
+    return bool(
+        status["failed"] or status["pending"] or is_unverified or set(status["jobs"]) - in_step
+    )
 
 
 def errors(pending: Pending) -> list[dict[str, str]]:

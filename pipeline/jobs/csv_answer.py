@@ -10,17 +10,16 @@ import contextlib
 import csv
 import os
 import re
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 from urllib.parse import quote
 
+from pipeline.engine.files import temporary_beside
 from pipeline.errors import OutputError
 from pipeline.jobs.csv_dialect import CsvDialect, CsvProblem
 from pipeline.jobs.csv_read import CsvRow
-from pipeline.names import TEMPORARY_PREFIX
 
 OUTPUT_URLS = "Output Image Urls"
 ERRORS = "Errors"
@@ -126,7 +125,7 @@ def replaced_file(target: Path, encoding: str = "utf-8") -> Iterator[TextIO]:
     Raises:
         OutputError: it cannot be written.
     """
-    temporary = target.parent / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}"
+    temporary = temporary_beside(target)
     try:
         with temporary.open("x", encoding=encoding, errors="replace", newline="") as file:
             yield file

@@ -16,9 +16,9 @@ import sqlalchemy as sa
 from datapipe.datatable import DataTable
 from datapipe.types import IndexDF
 
+from pipeline.engine import files
 from pipeline.engine.database import one_transaction
 from pipeline.engine.files import (
-    clear_temporary,
     files_below,
     has_size,
     link_or_copy,
@@ -154,7 +154,7 @@ def sweep(book: JobBook, folders: JobFolders, images: DataTable) -> None:
     """
     for root in (folders.originals, folders.fetched):
         if root.is_dir():
-            clear_temporary(root)
+            files.sweep(root)
     _sweep(book, folders.originals, data_of(images).c.path, key_of)
     _sweep(book, folders.fetched, book.fetches.c.sha256, lambda path: path.rpartition("/")[2])
 

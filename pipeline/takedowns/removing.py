@@ -12,7 +12,8 @@ import sqlalchemy as sa
 
 from pipeline.engine.files import remove
 from pipeline.engine.lock import publish_lock
-from pipeline.engine.recovery import sha256_of
+from pipeline.engine.recovery import remove_unrecorded, sha256_of, sweep_after_kill
+from pipeline.engine.state import StateBook
 from pipeline.engine.walk import Found, look_at, why_passed
 from pipeline.errors import OutputError
 from pipeline.names import name_of
@@ -31,6 +32,10 @@ def carry_out(app: Lockstep, book: TakedownBook, number: int, verified: dict[str
     assert act is not None
     with publish_lock(app.connection):
         _remove_renditions(app, book, number, act.sha256)
+        # A killed run may have left the picture under names of which no row tells. With this lock
+        # held, no run is between a file and its row.
+        remove_unrecorded(StateBook(app.connection), app)
+    sweep_after_kill(app)
     # Hashing takes its time, so it is done while no run has to wait.
     twins = dict(_twins(app, act.sha256, act.size_bytes, verified))
     with publish_lock(app.connection):

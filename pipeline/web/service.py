@@ -88,7 +88,9 @@ class Service:
         """The answer of ``GET /status``."""
         counts = self.counts.get()
         return {
-            "in_step": counts is not None and not counts["failed"] and not counts["pending"],
+            "in_step": counts is not None
+            and not (counts["failed"] or counts["pending"])
+            and counts["unverified"] is None,
             "counts": counts,
             "now": self.worker.doing.as_json(),
             "elsewhere": None if self.worker.doing.state == "running" else self._elsewhere(),

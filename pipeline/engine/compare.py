@@ -1,0 +1,181 @@
+"""Comparing the files of ``output/`` with the rows that say what should be there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from pipeline.engine.files import remove
+from pipeline.engine.pending import Pending
+from pipeline.engine.recovery import forget_content, sha256_of, strays
+from pipeline.engine.render_step import RenderStep
+from pipeline.jobs.store import ENDED, JobBook, file_below
+from pipeline.names import name_of
+from pipeline.tables import State
+
+if TYPE_CHECKING:
+    from pipeline.app import Lockstep
+
+PAGE_ROWS = 10_000
+
+
+@dataclass
+class Found:
+    """What does not agree; keys of files below the output folder."""
+
+    checked: int = 0
+    missing: list[str] = field(default_factory=list)
+    altered: list[str] = field(default_factory=list)
+    strays: list[str] = field(default_factory=list)
+    fixed: bool = False
+
+    @property
+    def count(self) -> int:
+        """How many files do not agree."""
+        return len(self.missing) + len(self.altered) + len(self.strays)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many files do not agree, by what is wrong with them."""
+        return {
+            "missing": len(self.missing),
+            "altered": len(self.altered),
+            "strays": len(self.strays),
+        }
+
+    @property
+    def mended(self) -> bool:
+        """Nothing was found, or all of it was put right."""
+        return not self.count or self.fixed
+
+    def as_json(self) -> dict[str, Any]:
+        """The answer of ``datapipe verify --json``."""
+        return {
+            "checked": self.checked,
+            "missing": self.missing,
+            "altered": self.altered,
+            "strays": self.strays,
+            "fixed": self.fixed,
+        }
+
+    def as_text(self) -> str:
+        """One line for people."""
+        if not self.count:
+            return f"{self.checked:,} renditions are as they should be"
+        what = (
+            f"{len(self.missing):,} missing, {len(self.altered):,} altered, "
+            f"{len(self.strays):,} strays, of {self.checked:,} renditions"
+        )
+        return (
+            f"{what}; all mended" if self.fixed else f"{what}; `datapipe verify --fix` mends them"
+        )
+
+
+def compare(
+    app: Lockstep,
+    is_alive: Callable[[str], bool],
+    deep: bool = False,
+    fix: bool = False,
+    check_stop: Callable[[], None] = lambda: None,
+) -> tuple[Found, int]:
+    """What does not agree, and of how many files the next run is told to make them again.
+
+    Sizes are compared; with ``deep`` every rendition is read and its SHA-256 compared. Temporary
+    files are strays unless their owner ``is_alive``. ``check_stop`` is called from time to time.
+
+    Raises:
+        OutputError: with ``fix``, a stray cannot be deleted.
+    """
+    found, wrong = Found(), 0
+    for step in app.renders:
+        wrong += _compare(app, step, found, is_alive, deep, fix, check_stop)
+    return found, wrong + _compare_answers(app, found, fix)
+
+
+def _compare(
+    app: Lockstep,
+    step: RenderStep,
+    found: Found,
+    is_alive: Callable[[str], bool],
+    deep: bool,
+    fix: bool,
+    check_stop: Callable[[], None],
+) -> int:
+    """Compare the files of one step with its rows; how many renditions are to be made again."""
+    folder = step.output_dir
+    below = folder.relative_to(app.settings.output_dir)
+    prefix = "" if below == Path() else f"{below.as_posix()}/"
+    pairs: list[tuple[str, str]] = []
+    for row in rows_in_step(step.pending):
+        found.checked += 1
+        if found.checked % PAGE_ROWS == 0:
+            check_stop()
+        fault = _fault(folder / name_of(row.file), row, deep)
+        if fault is not None:
+            (found.missing if fault == "missing" else found.altered).append(prefix + row.file)
+            pairs.append((row.path, row.recipe))
+    keys = sorted(strays(step, app.renders, is_alive)) if folder.is_dir() else []
+    found.strays += [prefix + key for key in keys]
+    if fix:
+        for key in keys:
+            remove(folder / name_of(key), folder)
+        forget_content(step.pending, pairs)
+    return len(pairs)
+
+
+def _compare_answers(app: Lockstep, found: Found, fix: bool) -> int:
+    """Look for the answered CSVs of jobs; how many are to be written again."""
+    book, missing = JobBook(app.connection), 0
+    for job in book.in_states(ENDED):
+        found.checked += 1
+        if job.answer and not file_below(app.settings.output_dir, job.answer).is_file():
+            missing += 1
+            found.missing.append(job.answer)
+            if fix:
+                # As if written with other settings: the answer step writes it anew.
+                book.update(job.reference, made_for="")
+    return missing
+
+
+def rows_in_step(pending: Pending, recipe: str | None = None) -> Iterator[Any]:
+    """The rows of renditions that should be there, or those of one recipe, in pages."""
+    table = pending.table
+    page = (
+        sa.select(
+            table.c.path, table.c.recipe, table.c.file, table.c.size_bytes, table.c.file_sha256
+        )
+        .where(table.c.state == State.OK.value)
+        .order_by(table.c.path, table.c.recipe)
+        .limit(PAGE_ROWS)
+    )
+    if recipe is not None:
+        page = page.where(table.c.recipe == recipe)
+    after: tuple[str, str] | None = None
+    while True:
+        query = page
+        if after is not None:
+            query = query.where(
+                sa.tuple_(table.c.path, table.c.recipe)
+                > sa.tuple_(sa.literal(after[0]), sa.literal(after[1]))
+            )
+        with pending.meta.dbconn.con.begin() as con:
+            rows = con.execute(query).all()
+        yield from rows
+        if len(rows) < PAGE_ROWS:
+            return
+        after = (rows[-1].path, rows[-1].recipe)
+
+
+def _fault(file: Path, row: Any, deep: bool) -> str | None:
+    try:
+        if file.stat().st_size != row.size_bytes:
+            return "altered"
+        if deep and sha256_of(file) != row.file_sha256:
+            return "altered"
+    except OSError:
+        return "missing"
+    return None

@@ -1,0 +1,87 @@
+"""Owners of temporary files: which process made one, told so that no other is taken for it.
+
+An owner is ``<host>.<boot>.<process id>.<start>``. The number of a process is given again to a
+later one, in a container even after each restart; the boot and the time of the start tell them
+apart.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import socket
+from pathlib import Path
+
+UNKNOWN_START = "0"
+
+_acts_for: str | None = None
+
+
+def owner() -> str:
+    """The owner of what this process writes."""
+    return _acts_for or _owner(os.getpid())
+
+
+def act_for(owner: str) -> None:
+    """Write as ``owner`` from now on: a worker for its run, which publishes what it makes."""
+    global _acts_for
+    _acts_for = owner
+
+
+def is_alive(owner: str) -> bool:
+    """Whether the process that is called ``owner`` may still be writing.
+
+    One on another host cannot be seen from here, and may. Names that earlier releases gave are
+    dead.
+    """
+    parts = owner.split(".")
+    if len(parts) != 4 or not parts[2].isdigit():
+        return False
+    host, boot, pid, start = parts
+    if host != _host():
+        return True
+    return boot == _short(boot_id() or "") and _start(int(pid)) in (start, UNKNOWN_START)
+
+
+def boot_id() -> str | None:
+    """What tells one start of this machine from the next; ``None`` where it cannot be known."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    except OSError:
+        return None
+
+
+@functools.lru_cache(maxsize=1)
+def _owner(pid: int) -> str:
+    return f"{_host()}.{_short(boot_id() or '')}.{pid}.{_start(pid) or UNKNOWN_START}"
+
+
+def _start(pid: int) -> str | None:
+    """When a process began, in ticks of the system's clock; ``None``: there is no such process."""
+    try:
+        # The name of the program, in parentheses, may hold spaces and parentheses: proc(5).
+        fields = Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()
+    except OSError:
+        return _unseen_start(pid)
+    is_dead = fields[0] in "ZX"
+    return None if is_dead else fields[19]
+
+
+def _unseen_start(pid: int) -> str | None:
+    """The same where there is no ``/proc``, or it does not show the processes of others."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return UNKNOWN_START
+    except (OSError, OverflowError):
+        return None
+    return UNKNOWN_START
+
+
+def _host() -> str:
+    return _short(socket.gethostname())
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:6]
