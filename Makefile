@@ -6,7 +6,7 @@ BIN := .venv/bin
 PHOTOS ?=
 BENCH_ARGS ?=
 
-.PHONY: run test lint types lock fuzz bench-noop bench-pixels bench-jobs bench-live bench-web clean help
+.PHONY: run test lint types docs lock fuzz bench-noop bench-pixels bench-jobs bench-live bench-web clean help
 
 help: ## List what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -23,6 +23,9 @@ lint: .venv/installed-dev ## Check style and formatting
 
 types: .venv/installed-dev ## Check types, strictly
 	@$(BIN)/mypy
+
+docs: .venv/installed-dev ## Write docs/commands.md from the commands
+	@$(BIN)/python scripts/command_reference.py
 
 fuzz: .venv/installed-dev ## Five minutes of mutated files of every format
 	@$(BIN)/python -m tests.fuzz $(FUZZ_ARGS)

@@ -41,13 +41,15 @@ class Watching:
 
     def _read_runs(self) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.runs.append(json.loads(line))
+        with self.process.stdout as lines:
+            for line in lines:
+                self.runs.append(json.loads(line))
 
     def _read_said(self) -> None:
         assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.said.append(line)
+        with self.process.stderr as lines:
+            for line in lines:
+                self.said.append(line)
 
     def wait_for_start(self) -> None:
         wait_until(lambda: self.runs, lambda: self.said)

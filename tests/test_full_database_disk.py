@@ -79,7 +79,10 @@ def test_a_full_disk_is_told_by_every_command(
     assert namespace.datapipe("run").code == 0
     assert namespace.datapipe("verify", "--deep").code == 0
     project.env["PIPELINE_DB"] = "sqlite:///db.sqlite"
-    assert len(project.outputs()) == 6
+    # The takedown was in its journal, on a disk with room, when the database refused it.
+    withdrawn = 2 if has_tables else 0
+    assert len(project.outputs()) == 6 - withdrawn
+    assert (project.output / "half/a.png").exists() is not has_tables
 
 
 def test_a_watcher_says_once_that_the_disk_is_full_and_goes_on(

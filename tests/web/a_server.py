@@ -27,19 +27,21 @@ class Server:
         self.process = project.start("serve", "--port", "0", *args)
         self._known = threading.Event()
         self.url = ""
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
         assert self._known.wait(DEADLINE_S), "".join(self.log)
         assert self.url, "".join(self.log)
         self.client = httpx.Client(base_url=self.url, timeout=30)
 
     def _read(self) -> None:
         assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.log.append(line)
-            found = re.match(r"Lockstep is at (http://\S+)", line)
-            if found:
-                self.url = found.group(1)
-                self._known.set()
+        with self.process.stderr as lines:
+            for line in lines:
+                self.log.append(line)
+                found = re.match(r"Lockstep is at (http://\S+)", line)
+                if found:
+                    self.url = found.group(1)
+                    self._known.set()
         self._known.set()
 
     def get(self, path: str, **options: Any) -> httpx.Response:
@@ -88,6 +90,10 @@ class Server:
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise
+        finally:
+            self._reader.join(DEADLINE_S)
+            assert self.process.stdout is not None
+            self.process.stdout.close()
 
 
 @contextlib.contextmanager
