@@ -95,17 +95,18 @@ def test_a_watcher_says_once_that_the_disk_is_full_and_goes_on(
     assert namespace.datapipe("run").code == 0
     namespace.sh("cat /dev/zero >> db/fill")
     (project.input / "c.png").unlink()
-    watching, said = namespace.start("watch"), list[str]()
-    assert watching.stderr is not None
-    reader = threading.Thread(target=lambda: said.extend(watching.stderr))  # type: ignore[arg-type]
-    reader.start()
-    try:
-        wait_until(lambda: any("run again" in line for line in said), lambda: said)
-        namespace.sh("rm db/fill")
-        wait_until(lambda: len(project.outputs()) == 4, lambda: said)
-    finally:
-        watching.terminate()
-        watching.wait(60)
-        reader.join()
+    said: list[str] = []
+    with namespace.start("watch") as watching:
+        assert watching.stderr is not None
+        reader = threading.Thread(target=said.extend, args=(watching.stderr,))
+        reader.start()
+        try:
+            wait_until(lambda: any("run again" in line for line in said), lambda: said)
+            namespace.sh("rm db/fill")
+            wait_until(lambda: len(project.outputs()) == 4, lambda: said)
+        finally:
+            watching.terminate()
+            watching.wait(60)
+            reader.join()
     assert sum("run again" in line for line in said) == 1, said
     assert "Traceback" not in "".join(said)
