@@ -26,8 +26,8 @@ EXIT_CODES = {
     ),
     1: (
         "`run`: originals or images of jobs failed in this run, or a CSV was rejected. "
-        "`status --check`: something is failed or pending. `verify`: something was found and not "
-        "fixed. `explain`: nothing is known of that path. `job submit --wait` and "
+        "`status --check`: something is failed, pending or unverified. `verify`: something was "
+        "found and not fixed. `explain`: nothing is known of that path. `job submit --wait` and "
         "`job refresh --wait`: the job did not end as `completed`. Any command: `app.py` is "
         "missing or is not a Lockstep pipeline."
     ),
@@ -37,7 +37,8 @@ EXIT_CODES = {
     ),
     3: "Another run holds the lock; `run --wait` waits for it.",
     4: (
-        "So many originals are gone at once that a missing disk is more likely than intent. "
+        "The input folder cannot be read, or originals or CSVs are gone in such a way that a "
+        "missing disk is more likely than intent. "
         "Nothing was deleted; `run --allow-removed` goes ahead."
     ),
     130: "Stopped by Ctrl-C. What was done is kept, and the next run continues.",
