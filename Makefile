@@ -5,8 +5,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 PHOTOS ?=
 BENCH_ARGS ?=
+KILLS_ARGS ?=
 
-.PHONY: run test lint types docs lock fuzz bench-noop bench-pixels bench-jobs bench-live bench-web clean help
+.PHONY: run test test-kills lint types docs lock fuzz bench-noop bench-pixels bench-jobs bench-live bench-web clean help
 
 help: ## List what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -16,6 +17,9 @@ run: .venv/installed ## Set up, then bring output/ in step with input/
 
 test: .venv/installed-dev ## Set up, then run the tests
 	@$(BIN)/python -m pytest -n auto --dist worksteal
+
+test-kills: .venv/installed-dev ## Two minutes of random changes and kills, judged by an oracle
+	@$(BIN)/python -m tests.kills $(KILLS_ARGS)
 
 lint: .venv/installed-dev ## Check style and formatting
 	@$(BIN)/ruff check .

@@ -189,3 +189,16 @@ def test_the_note_moves_with_runs_that_write_alone(shop: Project) -> None:
     (said,) = shop.query("SELECT value FROM lockstep_state WHERE name = 'generation'")[0]
     assert json.loads(said) == after
     assert shop.cli("verify").code == 0
+
+
+def test_a_folder_that_took_the_place_of_a_file_is_no_obstacle_to_an_older_database(
+    shop: Project,
+) -> None:
+    older = shutil.copy(database(shop), shop.root / "older.sqlite")
+    (shop.input / "folder/removed.png").unlink()
+    shop.add("folder/removed.png/other.png", size=(90, 60))
+    shop.run()
+    shutil.move(older, database(shop))
+    assert shop.cli("run").code == 0
+    assert shop.cli("verify", "--fix").code == 0
+    shop.assert_in_step()

@@ -127,6 +127,9 @@ def link_or_copy(source: Path, target: Path) -> Path:
 def remove(target: Path, root: Path) -> bool:
     """Delete a file and the folders below ``root`` that it leaves empty; whether it was there.
 
+    A folder in its place is not the file: an older database may name one that has long become a
+    folder of other renditions.
+
     Raises:
         OutputError: it is there and cannot be deleted.
     """
@@ -136,6 +139,9 @@ def remove(target: Path, root: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         there = False
     except OSError as error:
+        # Linux says IsADirectoryError, other systems PermissionError.
+        if target.is_dir() and not target.is_symlink():
+            return False
         raise OutputError(
             f"{target}: cannot be deleted ({error.strerror}); change the rights and run again"
         ) from None
