@@ -13,16 +13,16 @@ from datapipe.compute import Catalog, Pipeline, Table
 
 from pipeline import tables
 from pipeline.app import Lockstep
-from pipeline.engine.database import connect
+from pipeline.database.tracked import TrackedTable
 from pipeline.engine.recipe_step import LoadRecipes
 from pipeline.engine.render_step import Render
 from pipeline.engine.scan import Scan
 from pipeline.imaging import ORIGINAL_SUFFIXES
 from pipeline.jobs.steps import Answer, Fetch, LoadJobRecipes, ReadCsvs, RenderJobs, ScanCsvs
-from pipeline.settings import load_settings
+from pipeline.settings.load import load_settings
 
 settings = load_settings()
-database = connect(settings.database_url)
+database = tables.connect(settings.database_url)
 
 columns = {
     "recipes": tables.recipes_columns(),
@@ -34,7 +34,7 @@ columns = {
     "job_renditions": tables.renditions_columns(),
 }
 catalog = Catalog(
-    {name: Table(tables.TrackedTable(database, name, cols)) for name, cols in columns.items()}
+    {name: Table(TrackedTable(database, name, cols)) for name, cols in columns.items()}
 )
 
 steps = Pipeline(

@@ -5,18 +5,16 @@ from __future__ import annotations
 from typing import TypeVar
 
 from datapipe.compute import Catalog, ComputeStep, DatapipeApp, Pipeline
-from datapipe.store.database import DBConn
 
-from pipeline.engine.database import make_tables
-from pipeline.engine.plane import data_store
+from pipeline.database.changes import data_store
+from pipeline.database.connection import Database
 from pipeline.engine.recipe_step import LoadRecipesStep
 from pipeline.engine.render_step import RenderStep
 from pipeline.engine.scan import ScanStep
-from pipeline.engine.state import StateBook
 from pipeline.errors import SettingsError
 from pipeline.jobs.steps import AnswerStep, FetchStep
-from pipeline.settings import Settings
-from pipeline.tables import index_exceptions
+from pipeline.settings.values import Settings
+from pipeline.tables import index_exceptions, make_tables
 
 StepT = TypeVar("StepT", bound=ComputeStep)
 
@@ -25,13 +23,13 @@ class Lockstep(DatapipeApp):
     """What the commands and the web page work on."""
 
     def __init__(
-        self, settings: Settings, connection: DBConn, catalog: Catalog, pipeline: Pipeline
+        self, settings: Settings, database: Database, catalog: Catalog, pipeline: Pipeline
     ) -> None:
-        super().__init__(data_store(connection), catalog, pipeline)
+        super().__init__(data_store(database), catalog, pipeline)
         self.settings = settings
-        self.connection = connection
+        self.database = database
         for step in self.renders:
-            index_exceptions(step.pending.table, connection.con.dialect.name)
+            index_exceptions(step.pending.table, database.dialect)
         self.answer.render = self.renders[-1]
         self._has_tables = False
 
@@ -43,7 +41,7 @@ class Lockstep(DatapipeApp):
             DatabaseError: they are of another layout.
         """
         if not self._has_tables:
-            make_tables(self.connection, StateBook(self.connection))
+            make_tables(self.database)
             self._has_tables = True
 
     @property

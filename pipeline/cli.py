@@ -98,12 +98,10 @@ def _database_fault(error: Exception, context: click.Context) -> _Shown | None:
     """What a statement of any command, also of datapipe's own, met; ``None`` for other errors."""
     from sqlalchemy.exc import SQLAlchemyError
 
-    from pipeline.engine.database import explain_database_error
-
     app = (context.obj or {}).get("pipeline")
     if app is None or not isinstance(error, SQLAlchemyError):
         return None
-    return _Shown(explain_database_error(error, app.ds.meta_dbconn))
+    return _Shown(app.database.explain(error))
 
 
 def _app(context: click.Context) -> Lockstep:
@@ -351,11 +349,10 @@ def create_all(context: click.Context) -> None:
 
 def _open_for_reading(context: click.Context) -> Lockstep:
     """The application with its tables made: a question to a new database is no error."""
-    from pipeline.engine.database import make_tables
-    from pipeline.engine.state import StateBook
+    from pipeline.tables import make_tables
 
     app = _app(context)
-    make_tables(app.connection, StateBook(app.connection))
+    make_tables(app.database)
     return app
 
 

@@ -154,7 +154,7 @@ def open_for_takedowns(context: click.Context) -> Lockstep:
     from pipeline.takedowns import take_over
 
     app = _open_for_reading(context)
-    for warning in take_over(app.connection, app.settings):
+    for warning in take_over(app.database, app.settings):
         click.echo(f"warning: {warning}", err=True)
     return app
 

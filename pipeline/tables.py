@@ -18,24 +18,16 @@ datapipe-core keeps a ``<table>_meta`` beside each tracked table, and ``render_m
 from __future__ import annotations
 
 import enum
-import random
-from collections.abc import Sequence
-from typing import Any, TypeVar, cast
+from typing import Any
 
-import pandas as pd
 import sqlalchemy as sa
-from datapipe.sql_util import sql_apply_idx_filter_to_table
-from datapipe.store.database import DBConn, TableStoreDB
-from datapipe.types import DataDF, HashDF, IndexDF
 
-# Raise it with every change of a column, and teach `engine.database` the way from the old one.
+from pipeline.database import layout
+from pipeline.database.connection import Database, open_database
+from pipeline.database.dialects import Dialect, Key, where_option
+
+# Raise it with every change of a column, and teach `database.layout` the way from the old one.
 LAYOUT_VERSION = 1
-
-# Keys of one statement, times two or three columns: below SQLite's 32,766 variables.
-DELETED_AT_ONCE = 2_000
-
-# Keys are compared byte by byte on every database: the scan walks the folder in this very order.
-Key = sa.String().with_variant(sa.String(collation="C"), "postgresql")
 
 
 class State(str, enum.Enum):
@@ -85,84 +77,6 @@ class WebhookState(str, enum.Enum):
     PENDING = "pending"
     DELIVERED = "delivered"
     FAILED = "failed"
-
-
-class TrackedTable(TableStoreDB):
-    """A table in the database, written by one prepared statement."""
-
-    def __init__(self, connection: DBConn, name: str, columns: list[sa.Column[Any]]) -> None:
-        super().__init__(connection, name, columns)
-
-    def update_rows(self, df: DataDF) -> None:
-        """Insert or update rows; nothing happens for an empty frame."""
-        insert_or_update(self.dbconn, self.data_table, self.primary_keys, self.data_keys, df)
-
-    def delete_rows(self, idx: IndexDF) -> None:
-        """Delete the rows of these keys; nothing happens for none."""
-        for start in range(0, len(idx), DELETED_AT_ONCE):
-            chunk = cast(IndexDF, idx.iloc[start : start + DELETED_AT_ONCE])
-            statement = narrowed(sa.delete(self.data_table), self.data_table.c, chunk)
-            statement = sql_apply_idx_filter_to_table(
-                statement, self.data_table, self.primary_keys, chunk
-            )
-            with self.dbconn.con.begin() as con:
-                con.execute(statement)
-
-    def hash_rows(self, df: DataDF) -> HashDF:
-        """A random number for each row, which says: changed.
-
-        Stands in for ``TableStore.hash_rows``. Our steps hand in changes only, so no hash of the
-        content is needed to find them; and its 32 bits would hide one change in four billion for
-        ever, while a random number that happens to be the old one hides it until the next run.
-        """
-        keys = df[self.hash_keys].copy()
-        keys["hash"] = [random.getrandbits(32) - (1 << 31) for _ in range(len(df))]
-        return HashDF(keys)
-
-
-StatementT = TypeVar("StatementT", bound=sa.Select[Any] | sa.Delete)
-
-
-def narrowed(
-    statement: StatementT, columns: sa.ColumnCollection[str, Any], idx: IndexDF
-) -> StatementT:
-    """``statement``, for the values of the first key in ``idx`` alone.
-
-    It changes no answer of a statement that names whole keys. But SQLite finds no index for a list
-    of pairs, and would read the whole table for each.
-    """
-    first = idx.columns[0]
-    return cast(StatementT, statement.where(columns[first].in_(idx[first].unique().tolist())))
-
-
-def insert_or_update(
-    connection: DBConn,
-    table: sa.Table,
-    keys: Sequence[str],
-    changing: Sequence[str],
-    rows: pd.DataFrame,
-) -> None:
-    """Write ``rows`` in one transaction; where a key is there already, only ``changing`` moves.
-
-    Nothing happens for an empty frame, of which SQLAlchemy would make one row of NULLs.
-    """
-    if not len(rows):
-        return
-    insert = connection.insert(table)
-    statement = insert.on_conflict_do_update(
-        index_elements=list(keys), set_={name: insert.excluded[name] for name in changing}
-    )
-    with connection.con.begin() as con:
-        con.execute(statement, _records(rows))
-
-
-def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as Python's own values: databases know NULL, not NaN, and no numpy integers."""
-    columns = [
-        rows[name].to_numpy(dtype="object", na_value=None).tolist()  # type: ignore[call-overload]
-        for name in rows.columns
-    ]
-    return [dict(zip(rows.columns, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
 def recipes_columns() -> list[sa.Column[Any]]:
@@ -386,17 +300,6 @@ def takedown_files_table(metadata: sa.MetaData) -> sa.Table:
     )
 
 
-def state_table(metadata: sa.MetaData) -> sa.Table:
-    """``lockstep_state``: layout version, clock, and what an interrupted run leaves to mend."""
-    return sa.Table(
-        "lockstep_state",
-        metadata,
-        sa.Column("name", sa.String, primary_key=True),
-        sa.Column("value", sa.String, nullable=False),
-        extend_existing=True,
-    )
-
-
 def runs_table(metadata: sa.MetaData) -> sa.Table:
     """``runs``: a row per run that did something, or was stopped by an error.
 
@@ -414,18 +317,39 @@ def runs_table(metadata: sa.MetaData) -> sa.Table:
     )
 
 
-def index_exceptions(renditions: sa.Table, dialect: str) -> None:
-    """Declare an index of the renditions that are not ``ok``, for a database of ``dialect``.
+def index_exceptions(renditions: sa.Table, dialect: Dialect) -> None:
+    """Declare an index of the renditions that are not ``ok``.
 
     With it the gallery finds the few that failed among millions. It holds no other row, so that
     a rendition that is made costs nothing more.
     """
     name = f"ix_{renditions.name}_exceptions"
     if name not in {index.name for index in renditions.indexes}:
-        # To name another dialect would load all of it, at every start.
-        condition: dict[str, Any] = {f"{dialect}_where": sa.text(EXCEPTION)}
-        sa.Index(name, renditions.c.state, renditions.c.path, **condition)
+        options = where_option(dialect, EXCEPTION)
+        sa.Index(name, renditions.c.state, renditions.c.path, **options)
 
 
 # SQLite takes a partial index only where a query says its very condition.
 EXCEPTION = "state <> 'ok'"
+
+
+def connect(url: str) -> Database:
+    """Open the database of ``PIPELINE_DB``, with the tables that are not tracked declared.
+
+    Raises:
+        DatabaseError: it cannot be reached or opened.
+    """
+    database = open_database(url)
+    jobs = (jobs_table, csv_urls_table, fetches_table)
+    for untracked in (runs_table, *jobs, takedowns_table, takedown_files_table):
+        untracked(database.sqla_metadata)
+    return database
+
+
+def make_tables(database: Database) -> None:
+    """Create the tables that are missing; refuse those of another layout.
+
+    Raises:
+        DatabaseError: the tables are of an older or newer release, or the database is read-only.
+    """
+    layout.make_tables(database, LAYOUT_VERSION)

@@ -233,7 +233,7 @@ class Project:
         finally:
             app = sys.modules.pop("app", None)
             if app is not None:
-                app.database.con.dispose()
+                app.database.engine.dispose()
             signal.signal(signal.SIGTERM, sigterm)
             sys.path[:] = path
             os.environ.clear()

@@ -54,6 +54,19 @@ def test_after_a_power_loss_damaged_renditions_are_made_again(project: Project) 
     assert project.run()["renditions"]["rendered"] == 0
 
 
+def test_a_copy_of_the_database_alone_holds_what_a_run_wrote(project: Project) -> None:
+    for number in range(4):
+        project.add(f"{number}.png")
+    assert project.process("run").code == 0
+    copy = shutil.copy(project.root / "db.sqlite", project.root / "copy.sqlite")
+    for file in project.root.glob("db.sqlite*"):
+        file.unlink()
+    shutil.move(copy, project.root / "db.sqlite")
+    report = project.run()
+    assert report["originals"]["unchanged"] == 4
+    assert report["renditions"]["rendered"] == 0
+
+
 def test_a_project_that_is_moved_or_restored_goes_on(project: Project) -> None:
     for number in range(4):
         project.add(f"{number}.png")

@@ -39,7 +39,7 @@ def fill(app: Any, dice: random.Random) -> dict[str, str]:
     pending = app.render.pending
     originals, made = pending.original_table, pending.table
     metas = (pending.originals.meta.sql_table, pending.recipes.meta.sql_table)
-    with app.connection.con.begin() as con:
+    with app.database.writing() as con:
         for recipe in ("half", "thumb"):
             con.execute(
                 sa.insert(pending.recipe_table).values(recipe=recipe, fingerprint="", spec="{}")
@@ -128,7 +128,7 @@ def test_an_image_is_told_with_its_worst_state_and_all_its_renditions(app: Any) 
 def test_no_page_looks_at_all_rows(app: Any) -> None:
     """Every statement of a page enters by an index: none scans a table, none sorts one."""
     pending = app.render.pending
-    if app.connection.con.dialect.name != "sqlite":
+    if app.database.engine.dialect.name != "sqlite":
         pytest.skip("SQLite's plan is the one that is read here")
     plans: list[str] = []
 
@@ -138,13 +138,13 @@ def test_no_page_looks_at_all_rows(app: Any) -> None:
             rows = raw.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
             plans.extend(row[3] for row in rows)
 
-    sa.event.listen(app.connection.con, "before_cursor_execute", note)
+    sa.event.listen(app.database.engine, "before_cursor_execute", note)
     try:
         for wanted in (Wanted(), Wanted(folder="b"), Wanted(state="failed"), Wanted(text="x")):
             gallery.page(pending, wanted, "a", 10)
             gallery.folders(pending, wanted.folder)
     finally:
-        sa.event.remove(app.connection.con, "before_cursor_execute", note)
+        sa.event.remove(app.database.engine, "before_cursor_execute", note)
     assert plans
     # The table of recipes has a handful of rows, and what a subquery gave is a page at most.
     scans = [plan for plan in plans if plan.startswith("SCAN") and "_meta" in plan]

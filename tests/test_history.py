@@ -12,7 +12,7 @@ def remembered(project: Project, **options: Any) -> list[dict[str, Any]]:
     with project._as_if_started_here():
         import app
 
-        return history.runs(app.app.connection, **options)
+        return history.runs(app.app.database, **options)
 
 
 def test_a_run_is_remembered_if_it_did_something(project: Project) -> None:
@@ -47,8 +47,8 @@ def test_the_error_that_stops_runs_is_remembered_once(project: Project) -> None:
     with project._as_if_started_here():
         import app
 
-        assert "scail" in (history.last_stop(app.app.connection, 0.0) or "")
-        assert history.last_stop(app.app.connection, 1e12) is None
+        assert "scail" in (history.last_stop(app.app.database, 0.0) or "")
+        assert history.last_stop(app.app.database, 1e12) is None
 
 
 def test_old_runs_are_forgotten(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

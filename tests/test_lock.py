@@ -12,9 +12,9 @@ from a_project import Project
 HOLD = """
 import sys, time
 from pathlib import Path
-from datapipe.store.database import DBConn
-from pipeline.engine.lock import run_lock
-with run_lock(DBConn("sqlite:///" + sys.argv[1])):
+from pipeline.database.locks import RUN_LOCK
+from pipeline.tables import connect
+with connect("sqlite:///" + sys.argv[1]).lock(RUN_LOCK):
     print("held", flush=True)
     time.sleep(float(sys.argv[2]))
 """

@@ -22,12 +22,14 @@ from datapipe.meta.sql_meta import SQLTableMeta, SQLTransformMeta
 from datapipe.store.database import DBConn, TableStoreDB
 from datapipe.store.table_store import TableStore
 
-from pipeline.engine.database import connect
-from pipeline.engine.plane import KIND, LinearTransformMeta, data_store, forget_deleted
-from pipeline.tables import Key, TrackedTable
+from pipeline.database.changes import KIND, LinearTransformMeta, data_store, forget_deleted
+from pipeline.database.connection import Database
+from pipeline.database.dialects import Key
+from pipeline.database.tracked import TrackedTable
+from pipeline.tables import connect
 
-# The parts of datapipe-core that `pipeline/engine/plane.py` and `pipeline/tables.py` stand in for,
-# and those whose order of writes `one_transaction` relies on. Where one of these digests changes,
+# The parts of datapipe-core that `pipeline/database/changes.py` names,
+# and those whose order of writes `Database.con` relies on. Where one of these digests changes,
 # read what upstream changed, carry over what concerns us, and write the new digest here.
 STOOD_IN_FOR = {
     SQLTransformMeta._build_changed_idx_sql: "63137ad0c65d2bcc",
@@ -39,6 +41,7 @@ STOOD_IN_FOR = {
     TableStore.hash_rows: "de1ece58deb2f7d0",
     DataTable.store_chunk: "624fdfb1931d7d0c",
     DataTable.delete_by_idx: "eda8714d5af6e2bf",
+    DBConn._init: "f0b317ce1e794414",
 }
 
 
@@ -52,10 +55,10 @@ def test_upstream_is_what_we_stand_in_for(part: object) -> None:
 def test_a_random_history_gives_the_same_keys_as_upstream(tmp_path: Path, seed: int) -> None:
     connection = connect(f"sqlite:///{tmp_path / 'db.sqlite'}")
     compare_with_upstream(connection, random.Random(seed))
-    connection.con.dispose()
+    connection.engine.dispose()
 
 
-def compare_with_upstream(connection: DBConn, chance: random.Random) -> None:
+def compare_with_upstream(connection: Database, chance: random.Random) -> None:
     """Random writes and marks; after each, both queries must give the same keys."""
     store = data_store(connection)
     tables = {}
@@ -101,17 +104,19 @@ def compare_with_upstream(connection: DBConn, chance: random.Random) -> None:
     assert upstream(connection, store, meta) == set()
 
 
-def ours(connection: DBConn, meta: LinearTransformMeta) -> set[tuple[str, str, int]]:
+def ours(connection: Database, meta: LinearTransformMeta) -> set[tuple[str, str, int]]:
     query = meta.changed_sql().subquery()
-    with connection.con.begin() as con:
+    with connection.reading() as con:
         rows = con.execute(sa.select(query.c.path, query.c.recipe, query.c[KIND])).all()
     assert len(rows) == len({row[:2] for row in rows})
     return {(row[0], row[1], row[2]) for row in rows}
 
 
-def upstream(connection: DBConn, store: object, meta: LinearTransformMeta) -> set[tuple[str, str]]:
+def upstream(
+    connection: Database, store: object, meta: LinearTransformMeta
+) -> set[tuple[str, str]]:
     query = SQLTransformMeta._build_changed_idx_sql(meta, ds=store)  # type: ignore[arg-type]
-    with connection.con.begin() as con:
+    with connection.reading() as con:
         rows = con.execute(query).all()
     # Where one input is empty, upstream gives keys of the other alone: there is nothing to make.
     return {(row.path, row.recipe) for row in rows if None not in (row.path, row.recipe)}
@@ -181,7 +186,7 @@ def emptied(postgres: str) -> str:
 def test_on_postgresql_the_keys_are_the_same_as_well(postgres: str) -> None:
     connection = connect(emptied(postgres))
     compare_with_upstream(connection, random.Random(1))
-    connection.con.dispose()
+    connection.engine.dispose()
 
 
 def test_on_postgresql_a_project_stays_in_step(postgres: str, project: Project) -> None:
@@ -216,17 +221,17 @@ def test_on_postgresql_a_project_stays_in_step(postgres: str, project: Project) 
 
 
 def test_on_postgresql_a_second_run_is_refused(postgres: str, project: Project) -> None:
-    from pipeline.engine.lock import run_lock
+    from pipeline.database.locks import RUN_LOCK
 
     project.env["PIPELINE_DB"] = emptied(postgres)
     project.add("a.png")
     connection = connect(postgres)
-    with run_lock(connection):
+    with connection.lock(RUN_LOCK):
         answer = project.cli("run")
         assert answer.code == 3
         assert "another run is at work (connection " in answer.stderr
     assert project.run()["renditions"]["rendered"] == 2
-    connection.con.dispose()
+    connection.engine.dispose()
 
 
 def test_a_server_that_is_away_is_a_clear_error(project: Project) -> None:
@@ -239,18 +244,18 @@ def test_a_server_that_is_away_is_a_clear_error(project: Project) -> None:
 
 
 def test_on_postgresql_a_takedown_does_not_wait_for_a_run(postgres: str, project: Project) -> None:
-    from pipeline.engine.lock import run_lock
+    from pipeline.database.locks import RUN_LOCK
 
     project.env["PIPELINE_DB"] = emptied(postgres)
     project.add("a.png", seed=1)
     project.add("b/twin.png", seed=1)
     project.run()
     connection = connect(postgres)
-    with run_lock(connection):
+    with connection.lock(RUN_LOCK):
         answer = project.cli("takedown", "a.png", "--reason", "flagged", "--json")
         assert answer.json["originals"] == ["a.png", "b/twin.png"]
         assert project.outputs() == {}
-    connection.con.dispose()
+    connection.engine.dispose()
     project.add("c.png", seed=1)
     assert project.run()["renditions"]["taken_down"] == 2
     assert project.cli("takedown", "lift", "1").code == 0

@@ -7,7 +7,8 @@ import pytest
 from a_project import Project
 
 from pipeline.errors import SettingsError
-from pipeline.settings import default_worker_memory_mb, load_settings
+from pipeline.settings.load import load_settings
+from pipeline.settings.values import default_worker_memory_mb
 
 
 def test_the_defaults_lie_in_the_working_folder(tmp_path: Path) -> None:
@@ -25,9 +26,9 @@ def test_the_defaults_lie_in_the_working_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("WORKERS", "many", "whole number from 1"),
-        ("WORKERS", "0", "whole number from 1"),
-        ("WORKERS", "-1", "whole number from 1"),
+        ("WORKERS", "many", "whole number of processes from 1"),
+        ("WORKERS", "0", "whole number of processes from 1"),
+        ("WORKERS", "-1", "whole number of processes from 1"),
         ("MAX_PIXELS", "1e6", "pixels"),
         ("MAX_FRAMES", "none", "frames"),
         ("MAX_REMOVED", "101", "percentage from 0 to 100"),
@@ -58,7 +59,7 @@ def test_a_bad_value_names_the_variable_and_the_remedy(
         ("input", "input", "is the same folder as"),
         ("input", "./input/../input", "is the same folder as"),
         ("input", "input/out", "lies inside"),
-        ("output/in", "output", "holds"),
+        ("output/in", "output", "contains"),
         (".", "output", "lies inside"),
     ],
 )
@@ -182,14 +183,14 @@ def test_a_variable_of_another_program_is_let_be(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("JOB_RECIPES", " , ", "names of recipes"),
-        ("JOB_MAX_ROWS", "0", "whole number from 1"),
+        ("JOB_RECIPES", " , ", "names of recipes separated by commas"),
+        ("JOB_MAX_ROWS", "0", "whole number of rows from 1"),
         ("PUBLIC_URL", "img.example", "begins with https://"),
         ("WEBHOOK_URL", "ftp://x", "begins with https://"),
         ("FETCH_ALLOW", "10.0.0.1/8", "neither a host"),
         ("FETCH_PORTS", "80,http", "ports from 1 to 65535"),
         ("FETCH_RATE", "-1", "requests a second"),
-        ("FETCH_RETRIES", "21", "whole number from 0 to 20"),
+        ("FETCH_RETRIES", "21", "whole number of retries from 0 to 20"),
         ("FETCH_BACKOFF_S", "soon", "seconds from 0"),
     ],
 )

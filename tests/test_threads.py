@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from pipeline.engine.database import connect, one_transaction
+from pipeline.tables import connect
 
 
 def in_threads(count: int, work: Callable[[int], None]) -> None:
@@ -24,10 +24,10 @@ def test_no_thread_closes_the_connection_that_another_is_using(tmp_path: Path) -
     seen: list[object] = []
 
     def ask(number: int) -> None:
-        with connection.con.begin() as con:
+        with connection.reading() as con:
             seen.append(con.execute(sa.text("SELECT 1")).scalar())
 
-    with connection.con.begin() as con:
+    with connection.writing() as con:
         con.execute(sa.text("CREATE TABLE t (n INTEGER)"))
         in_threads(20, ask)
         con.execute(sa.text("INSERT INTO t VALUES (1)"))
@@ -35,28 +35,28 @@ def test_no_thread_closes_the_connection_that_another_is_using(tmp_path: Path) -
     # Connections of threads that have ended are not kept.
     in_threads(1, ask)
     assert len(connection.con.pool._all_conns) <= 2
-    connection.con.dispose()
+    connection.engine.dispose()
 
 
 def test_transactions_of_two_threads_do_not_mix(tmp_path: Path) -> None:
     connection = connect(f"sqlite:///{tmp_path / 'db.sqlite'}")
-    with connection.con.begin() as con:
+    with connection.writing() as con:
         con.execute(sa.text("CREATE TABLE t (n INTEGER)"))
     first_is_in, second_is_in = threading.Event(), threading.Event()
 
     def first() -> None:
-        with one_transaction(connection):
+        with connection.writing():
             first_is_in.set()
             assert second_is_in.wait(60)
 
     def second() -> None:
         assert first_is_in.wait(60)
-        with one_transaction(connection):
+        with connection.writing():
             second_is_in.set()
             thread.join()
-            with connection.con.begin() as con:
+            with connection.writing() as con:
                 con.execute(sa.text("INSERT INTO t VALUES (1)"))
-            with connection.con.begin() as con:
+            with connection.writing() as con:
                 con.execute(sa.text("INSERT INTO t VALUES (2)"))
             raise KeyError
 
@@ -65,10 +65,10 @@ def test_transactions_of_two_threads_do_not_mix(tmp_path: Path) -> None:
     with pytest.raises(KeyError):
         second()
     # Both inserts were one transaction, and the first thread's end has not torn it apart.
-    with connection.con.begin() as con:
+    with connection.writing() as con:
         assert con.execute(sa.text("SELECT count(*) FROM t")).scalar() == 0
         con.execute(sa.text("INSERT INTO t VALUES (3)"))
-    connection.con.dispose()
+    connection.engine.dispose()
 
 
 def test_threads_that_come_first_together_each_have_one_transaction(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_threads_that_come_first_together_each_have_one_transaction(tmp_path: Pa
         def write(_: int, connection=connection, ready=ready, same=same) -> None:
             ready.wait(60)
             with (
-                one_transaction(connection),
+                connection.writing(),
                 connection.con.begin() as first,
                 connection.con.begin() as second,
             ):
@@ -92,5 +92,5 @@ def test_threads_that_come_first_together_each_have_one_transaction(tmp_path: Pa
             in_threads(4, write)
         finally:
             sys.setswitchinterval(before)
-        connection.con.dispose()
+        connection.engine.dispose()
         assert same == [True] * 4

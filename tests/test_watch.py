@@ -111,19 +111,19 @@ def test_a_file_that_is_still_growing_is_left_until_it_is_still(
 def test_it_waits_for_a_run_that_holds_the_lock(
     project: Project, watch: Callable[..., Watching]
 ) -> None:
-    from datapipe.store.database import DBConn
 
-    from pipeline.engine.lock import run_lock
+    from pipeline.database.locks import RUN_LOCK
+    from pipeline.tables import connect
 
     project.add("a.jpg")
     watching = watch()
     watching.wait_for_start()
-    connection = DBConn(f"sqlite:///{project.root / 'db.sqlite'}")
-    with run_lock(connection, wait=True):
+    connection = connect(f"sqlite:///{project.root / 'db.sqlite'}")
+    with connection.lock(RUN_LOCK, wait=True):
         project.add("b.jpg")
         watching.wait_for_words("another run is at work")
         assert "half/b.jpg" not in project.outputs()
-    connection.con.dispose()
+    connection.engine.dispose()
     watching.wait_for("a.jpg", "b.jpg")
     assert watching.stop() == 0
 

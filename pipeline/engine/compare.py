@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from pipeline.database.paging import pages
 from pipeline.engine.files import remove
 from pipeline.engine.pending import Pending
 from pipeline.engine.recovery import forget_content, sha256_of, strays
@@ -129,7 +130,7 @@ def _compare(
 
 def _compare_answers(app: Lockstep, found: Found, fix: bool) -> int:
     """Look for the answered CSVs of jobs; how many are to be written again."""
-    book, missing = JobBook(app.connection), 0
+    book, missing = JobBook(app.database), 0
     for job in book.in_states(ENDED):
         found.checked += 1
         if job.answer and not file_below(app.settings.output_dir, job.answer).is_file():
@@ -144,30 +145,13 @@ def _compare_answers(app: Lockstep, found: Found, fix: bool) -> int:
 def rows_in_step(pending: Pending, recipe: str | None = None) -> Iterator[Any]:
     """The rows of renditions that should be there, or those of one recipe, in pages."""
     table = pending.table
-    page = (
-        sa.select(
-            table.c.path, table.c.recipe, table.c.file, table.c.size_bytes, table.c.file_sha256
-        )
-        .where(table.c.state == State.OK.value)
-        .order_by(table.c.path, table.c.recipe)
-        .limit(PAGE_ROWS)
-    )
+    query = sa.select(
+        table.c.path, table.c.recipe, table.c.file, table.c.size_bytes, table.c.file_sha256
+    ).where(table.c.state == State.OK.value)
     if recipe is not None:
-        page = page.where(table.c.recipe == recipe)
-    after: tuple[str, str] | None = None
-    while True:
-        query = page
-        if after is not None:
-            query = query.where(
-                sa.tuple_(table.c.path, table.c.recipe)
-                > sa.tuple_(sa.literal(after[0]), sa.literal(after[1]))
-            )
-        with pending.meta.dbconn.con.begin() as con:
-            rows = con.execute(query).all()
+        query = query.where(table.c.recipe == recipe)
+    for rows in pages(pending.meta.dbconn, query, (table.c.path, table.c.recipe), PAGE_ROWS):
         yield from rows
-        if len(rows) < PAGE_ROWS:
-            return
-        after = (rows[-1].path, rows[-1].recipe)
 
 
 def _fault(file: Path, row: Any, deep: bool) -> str | None:

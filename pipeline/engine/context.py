@@ -13,19 +13,20 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from datapipe.run_config import RunConfig
-from datapipe.store.database import DBConn
 
-from pipeline.engine.database import make_tables
-from pipeline.engine.lock import RUN, run_lock
+from pipeline.database.connection import Database
+from pipeline.database.locks import RUN, RUN_LOCK
+from pipeline.database.state import StateBook
 from pipeline.engine.pending import NARROW_ROWS, Look, Pending
 from pipeline.engine.progress import Progress, Silent
 from pipeline.engine.report import Report
-from pipeline.engine.state import Clock, StateBook
 from pipeline.engine.unmounted import InputFolder
 from pipeline.engine.walk import CSV_SUFFIXES, Passed
 from pipeline.errors import SettingsError, StoppedError
 from pipeline.recipes import Recipe, load_recipes
-from pipeline.settings import Settings, check_folders
+from pipeline.settings.places import check_folders
+from pipeline.settings.values import Settings
+from pipeline.tables import make_tables
 from pipeline.takedowns.takeover import take_over
 from pipeline.workers import Workers, WorkerSetup
 
@@ -59,11 +60,10 @@ class RunOptions:
 class Run(RunConfig):
     """One run at work. Only :func:`open_run` makes one."""
 
-    connection: DBConn = field(kw_only=True)
+    database: Database = field(kw_only=True)
     settings: Settings = field(kw_only=True)
     options: RunOptions = field(kw_only=True)
     book: StateBook = field(kw_only=True)
-    clock: Clock = field(kw_only=True)
     workers: Workers = field(kw_only=True)
     progress: Progress = field(kw_only=True)
     report: Report = field(default_factory=Report)
@@ -124,7 +124,7 @@ class Run(RunConfig):
 
     def written_since_began(self, table: str) -> Collection[str] | None:
         """Which originals of ``table`` this run has written; ``None``: too many, or not known."""
-        if not self.clock.has_written:
+        if self.database.clock.written_ts < self.began_ts:
             return ()
         touched = self.touched.get(table)
         few = touched is not None and len(touched) <= NARROW_ROWS and not self.recipes_moved
@@ -142,7 +142,7 @@ class Run(RunConfig):
 
 @contextlib.contextmanager
 def open_run(
-    connection: DBConn,
+    database: Database,
     settings: Settings,
     options: RunOptions | None = None,
     progress: Progress | None = None,
@@ -158,26 +158,24 @@ def open_run(
     options = options or RunOptions()
     _check_name_encoding()
     check_folders(settings)
-    with run_lock(connection, wait=options.wait, holder=options.holder):
-        book = StateBook(connection)
-        make_tables(connection, book)
-        clock = Clock(book)
-        last_write_ts = clock.last
+    with database.lock(RUN_LOCK, wait=options.wait, holder=options.holder):
+        book = StateBook(database)
+        make_tables(database)
+        last_write_ts = database.clock.start()
         own_workers = make_workers(settings)
         run = Run(
-            connection=connection,
+            database=database,
             settings=settings,
             options=options,
             book=book,
-            clock=clock,
             workers=workers or own_workers,
             progress=progress or Silent(),
             last_write_ts=last_write_ts,
-            began_ts=clock.now(),
+            began_ts=database.clock.now(),
         )
         run.workers.lost = 0
         # Before any step asks what is barred: the database may be older than the journal.
-        run.report.warnings += take_over(connection, settings, book)
+        run.report.warnings += take_over(database, settings, book)
         with contextlib.closing(own_workers), contextlib.closing(run):
             yield run
 
@@ -199,10 +197,10 @@ def _check_name_encoding() -> None:
 
 
 @contextlib.contextmanager
-def run_of(run_config: RunConfig | None, connection: DBConn, settings: Settings) -> Iterator[Run]:
+def run_of(run_config: RunConfig | None, database: Database, settings: Settings) -> Iterator[Run]:
     """The run that a step was started in, or one of its own."""
     if isinstance(run_config, Run):
         yield run_config
     else:
-        with open_run(connection, settings) as run:
+        with open_run(database, settings) as run:
             yield run

@@ -90,7 +90,7 @@ def explain(app: Lockstep, typed: str) -> Story:
     pending = app.render.pending
     originals, renditions = pending.original_table, pending.table
     marks = pending.meta.sql_table
-    with app.connection.con.begin() as con:
+    with app.database.reading() as con:
         row = con.execute(sa.select(originals).where(originals.c.path == path)).first()
         made = con.execute(sa.select(renditions).where(renditions.c.path == path)).all()
         unmarked = set(
@@ -121,7 +121,7 @@ def explain(app: Lockstep, typed: str) -> Story:
         else {k: v for k, v in known._asdict().items() if k != "path"},
     )
     by_recipe = {item.recipe: item for item in made}
-    barred = TakedownBook(app.connection).barred_among([digest])
+    barred = TakedownBook(app.database).barred_among([digest])
     recipes = load_recipes(app.settings.recipes_file)
     for name in sorted({*by_recipe, *recipes}):
         item = by_recipe.get(name)

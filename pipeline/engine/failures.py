@@ -25,7 +25,7 @@ def by_reason(pending: Pending) -> dict[str, Any]:
         .order_by(count.desc(), table.c.reason)
         .limit(REASONS_SHOWN)
     )
-    with pending.meta.dbconn.con.begin() as con:
+    with pending.meta.dbconn.reading() as con:
         total = con.execute(sa.select(count).select_from(table).where(is_failed)).scalar_one()
         reasons = []
         for reason, found in con.execute(groups).all():

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from pipeline.database.changes import GONE, KIND
 from pipeline.engine.pending import Pending
-from pipeline.engine.plane import GONE, KIND
 from pipeline.engine.status import iso
 from pipeline.tables import EXCEPTION, State
 
@@ -68,7 +68,7 @@ def states() -> tuple[str, ...]:
 
 def page(pending: Pending, wanted: Wanted, after: str = "", limit: int = 48) -> Page:
     """Up to ``limit`` originals whose keys come after ``after``."""
-    with pending.meta.dbconn.con.begin() as con:
+    with pending.meta.dbconn.reading() as con:
         if wanted.state == PENDING:
             paths, rest = _pending_paths(con, pending, wanted, after, limit)
         elif wanted.state and wanted.state != State.OK.value:
@@ -84,7 +84,7 @@ def page(pending: Pending, wanted: Wanted, after: str = "", limit: int = 48) -> 
 
 def describe(pending: Pending, path: str) -> dict[str, Any] | None:
     """One original as a page lists it; ``None`` where nothing is known of it."""
-    with pending.meta.dbconn.con.begin() as con:
+    with pending.meta.dbconn.reading() as con:
         found = _described(con, pending, [path])
     return found[0] if found else None
 
@@ -99,7 +99,7 @@ def folders(pending: Pending, folder: str = "") -> list[str]:
     prefix = f"{folder}/" if folder else ""
     names: list[str] = []
     after, may_look_through = prefix, 2
-    with pending.meta.dbconn.con.begin() as con:
+    with pending.meta.dbconn.reading() as con:
         while len(names) < FOLDERS_SHOWN:
             keys = _below(sa.select(path), path, folder, after).order_by(path)
             found = con.execute(keys.limit(1)).scalar()
@@ -127,7 +127,7 @@ def times(pending: Pending, path: str) -> list[dict[str, str]]:
     failed = sa.select(pending.table.c.recipe, pending.table.c.reason, pending.table.c.since).where(
         pending.table.c.path == path, pending.table.c.state == State.FAILED.value
     )
-    with pending.meta.dbconn.con.begin() as con:
+    with pending.meta.dbconn.reading() as con:
         not_made = {row.recipe: row for row in con.execute(failed)}
         for meta, first, last in tables:
             table = meta.sql_table  # type: ignore[attr-defined]

@@ -16,9 +16,8 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from pipeline.engine.database import one_transaction
+from pipeline.database.state import GENERATION, INTERRUPTED, UNVERIFIED
 from pipeline.engine.files import files_below
-from pipeline.engine.state import GENERATION, INTERRUPTED, UNVERIFIED
 
 if TYPE_CHECKING:
     from pipeline.engine.context import Run
@@ -74,7 +73,7 @@ def notice_older(run: Run) -> None:
         return
     if not is_new:
         run.recovering = True
-    with one_transaction(run.connection):
+    with run.database.writing():
         # Before the folder is told: from there on nothing else says so.
         run.book.set(UNVERIFIED, json.dumps(None))
         advance(run, theirs.number if theirs is not None else 0)

@@ -12,11 +12,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.database.state import FOLDERS_GONE
 from pipeline.engine.compare import rows_in_step
 from pipeline.engine.context import Run
 from pipeline.engine.recovery import folders_of, has_renditions
 from pipeline.engine.render_step import RenderStep
-from pipeline.engine.state import FOLDERS_GONE
 from pipeline.names import name_of
 
 

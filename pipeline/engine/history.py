@@ -7,8 +7,8 @@ import time
 from typing import Any
 
 import sqlalchemy as sa
-from datapipe.store.database import DBConn
 
+from pipeline.database.connection import Database
 from pipeline.engine.report import Report
 from pipeline.engine.status import iso
 from pipeline.errors import DatabaseError, LockedError, StoppedError, in_one_line
@@ -18,13 +18,13 @@ from pipeline.tables import runs_table
 KEPT = 1_000
 
 
-def remember_run(connection: DBConn, report: Report) -> None:
+def remember_run(database: Database, report: Report) -> None:
     """Write down what a run did; nothing happens if it did nothing."""
     if report.did_anything or report.pending or report.jobs.any:
-        _write(connection, report.seconds, report=json.dumps(report.as_json()))
+        _write(database, report.seconds, report=json.dumps(report.as_json()))
 
 
-def remember_stop(connection: DBConn, error: BaseException, seconds: float) -> None:
+def remember_stop(database: Database, error: BaseException, seconds: float) -> None:
     """Write down that ``error`` ended a run, also one that nobody foresaw.
 
     Nothing happens for a run that never began, for it waits its turn, for one that was asked to
@@ -37,24 +37,24 @@ def remember_stop(connection: DBConn, error: BaseException, seconds: float) -> N
     ):
         return
     stopped_by = in_one_line(error)
-    table = runs_table(connection.sqla_metadata)
-    with connection.con.begin() as con:
+    table = runs_table(database.sqla_metadata)
+    with database.writing() as con:
         newest = con.execute(sa.select(table).order_by(table.c.id.desc()).limit(1)).first()
         if newest is not None and newest.stopped_by == stopped_by:
             con.execute(sa.delete(table).where(table.c.id == newest.id))
-    _write(connection, seconds, stopped_by=stopped_by)
+    _write(database, seconds, stopped_by=stopped_by)
 
 
-def runs(connection: DBConn, limit: int = 20, before: int | None = None) -> list[dict[str, Any]]:
+def runs(database: Database, limit: int = 20, before: int | None = None) -> list[dict[str, Any]]:
     """The last runs, newest first: id, when they began, seconds, counts or what stopped them.
 
     ``before``: only those of a lower id, for the page after.
     """
-    table = runs_table(connection.sqla_metadata)
+    table = runs_table(database.sqla_metadata)
     query = sa.select(table).order_by(table.c.id.desc()).limit(limit)
     if before is not None:
         query = query.where(table.c.id < before)
-    with connection.con.begin() as con:
+    with database.reading() as con:
         rows = con.execute(query).all()
     return [
         {
@@ -68,10 +68,10 @@ def runs(connection: DBConn, limit: int = 20, before: int | None = None) -> list
     ]
 
 
-def last_stop(connection: DBConn, after_ts: float, otherwise: str | None = None) -> str | None:
+def last_stop(database: Database, after_ts: float, otherwise: str | None = None) -> str | None:
     """What stopped the newest run, if that ended later than ``after_ts`` (Unix time, seconds)."""
-    table = runs_table(connection.sqla_metadata)
-    with connection.con.begin() as con:
+    table = runs_table(database.sqla_metadata)
+    with database.reading() as con:
         row = con.execute(sa.select(table).order_by(table.c.id.desc()).limit(1)).first()
     if row is None or row.began_ts + row.seconds <= after_ts:
         return otherwise
@@ -80,15 +80,15 @@ def last_stop(connection: DBConn, after_ts: float, otherwise: str | None = None)
 
 
 def _write(
-    connection: DBConn, seconds: float, report: str | None = None, stopped_by: str | None = None
+    database: Database, seconds: float, report: str | None = None, stopped_by: str | None = None
 ) -> None:
-    table = runs_table(connection.sqla_metadata)
+    table = runs_table(database.sqla_metadata)
     row = {
         "began_ts": time.time() - seconds,
         "seconds": seconds,
         "report": report,
         "stopped_by": stopped_by,
     }
-    with connection.con.begin() as con:
+    with database.writing() as con:
         written = con.execute(sa.insert(table).values(row).returning(table.c.id)).scalar_one()
         con.execute(sa.delete(table).where(table.c.id <= written - KEPT))

@@ -12,9 +12,10 @@ import sqlalchemy as sa
 from datapipe.datatable import DataTable
 from datapipe.types import IndexDF
 
-from pipeline.engine.ahead import Ahead
-from pipeline.engine.plane import FOUND_TS, FRESH, KIND, LinearTransformMeta
-from pipeline.tables import State, TrackedTable
+from pipeline.database.ahead import Ahead
+from pipeline.database.changes import FOUND_TS, FRESH, KIND, LinearTransformMeta
+from pipeline.database.tracked import TrackedTable
+from pipeline.tables import State
 
 # Rows of one page; also the number of changes that the first look fetches, so that a run with
 # few changes asks the linear query once.
@@ -156,14 +157,14 @@ class Pending:
 
     def fetch(self, query: sa.Select[Any]) -> list[Rendition]:
         """The rows of :meth:`query`."""
-        with self.meta.dbconn.con.begin() as con:
+        with self.meta.dbconn.reading() as con:
             return _fetch(con, query)
 
     def count(self, paths: Collection[str] | None = None, everything: bool = False) -> Kinds:
         """How many renditions are pending of each kind; empty where all is in step."""
         changed = self.changed(paths, everything).subquery()
         kind = changed.c[KIND]
-        with self.meta.dbconn.con.begin() as con:
+        with self.meta.dbconn.reading() as con:
             found = con.execute(sa.select(kind, sa.func.count()).group_by(kind)).all()
         return {row[0]: row[1] for row in found}
 
@@ -177,7 +178,7 @@ class Pending:
             .where(changed.c[KIND] == FRESH)
             .distinct()
         )
-        with self.meta.dbconn.con.begin() as con:
+        with self.meta.dbconn.reading() as con:
             return set(con.execute(query).scalars())
 
     def sizes_known(self, page: Sequence[Original]) -> set[int]:
@@ -194,7 +195,7 @@ class Pending:
             .where(size.in_(counted), self.is_ok)
             .group_by(size)
         )
-        with self.meta.dbconn.con.begin() as con:
+        with self.meta.dbconn.reading() as con:
             for found, first, last in con.execute(query):
                 if not first == last == path_of[found]:
                     known.add(found)

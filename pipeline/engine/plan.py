@@ -7,26 +7,24 @@ import time
 import sqlalchemy as sa
 
 from pipeline.app import Lockstep
+from pipeline.database.changes import GONE, KIND
+from pipeline.database.paging import chunks, known_among
+from pipeline.database.state import StateBook
 from pipeline.engine.context import RunOptions
-from pipeline.engine.database import explain_database_error, make_tables
 from pipeline.engine.pending import Pending
-from pipeline.engine.plane import GONE, KIND
 from pipeline.engine.recipe_step import compare_recipes
 from pipeline.engine.recovery import sha256_of
 from pipeline.engine.report import Report
 from pipeline.engine.scan import Difference, compare
-from pipeline.engine.state import StateBook
 from pipeline.engine.status import count_states
 from pipeline.engine.unmounted import InputFolder, refuse_too_many
 from pipeline.engine.walk import CSV_SUFFIXES, Passed
 from pipeline.jobs.store import JobBook
 from pipeline.names import name_of
 from pipeline.recipes import load_recipes
-from pipeline.tables import State
+from pipeline.tables import State, make_tables
 from pipeline.takedowns.book import TakedownBook
 from pipeline.takedowns.takeover import has_unknown
-
-LOOKED_UP_AT_ONCE = 2_000
 
 
 def preview(app: Lockstep, options: RunOptions) -> Report:
@@ -37,11 +35,11 @@ def preview(app: Lockstep, options: RunOptions) -> Report:
     """
     began = time.monotonic()
     try:
-        book = StateBook(app.connection)
-        make_tables(app.connection, book)
+        book = StateBook(app.database)
+        make_tables(app.database)
         report = _preview(app, options, book)
     except sa.exc.SQLAlchemyError as error:
-        raise explain_database_error(error, app.connection) from error
+        raise app.database.explain(error) from error
     report.seconds = time.monotonic() - began
     return report
 
@@ -55,7 +53,7 @@ def _preview(app: Lockstep, options: RunOptions, book: StateBook) -> Report:
     difference = Difference(passed=Passed(aside_suffixes=CSV_SUFFIXES))
     folder = settings.input_dir
     input_folder = InputFolder(folder, book, options.allow_removed)
-    takedowns = TakedownBook(app.connection)
+    takedowns = TakedownBook(app.database)
     barred_sizes = takedowns.barred_sizes()
     found: list[str] = []
     suspects: list[str] = []
@@ -79,9 +77,13 @@ def _preview(app: Lockstep, options: RunOptions, book: StateBook) -> Report:
         for path, recipe in waiting
         if recipe in recipes and path not in removed and path not in looked_at
     }
-    kept = difference.known - len(removed) - len(looked_at & _known(pending, looked_at))
+    kept = (
+        difference.known
+        - len(removed)
+        - len(looked_at & known_among(app.database, pending.original_table.c.path, looked_at))
+    )
     report = Report(dry_run=True)
-    if has_unknown(app.connection, settings):
+    if has_unknown(app.database, settings):
         report.warnings.append(
             "the database may lack takedowns that are in the journal; a run takes them over, and "
             "makes no renditions of what is taken down"
@@ -101,7 +103,7 @@ def _preview(app: Lockstep, options: RunOptions, book: StateBook) -> Report:
     states = count_states(pending)
     report.failed_before = states.get(State.FAILED, 0)
     report.in_step = states.get(State.OK, 0)
-    if difference.passed.aside or JobBook(app.connection).counts():
+    if difference.passed.aside or JobBook(app.database).counts():
         from pipeline.jobs.foresight import preview_jobs
 
         others = None if options.allow_removed else input_folder.moved
@@ -113,9 +115,8 @@ def _only_touched(app: Lockstep, paths: list[str]) -> set[str]:
     """Those whose bytes are the ones that all their renditions were made of."""
     table = app.render.pending.table
     same: set[str] = set()
-    for start in range(0, len(paths), LOOKED_UP_AT_ONCE):
-        chunk = paths[start : start + LOOKED_UP_AT_ONCE]
-        with app.connection.con.begin() as con:
+    for chunk in chunks(paths):
+        with app.database.reading() as con:
             rows = con.execute(
                 sa.select(table.c.path, table.c.sha256).where(table.c.path.in_(chunk)).distinct()
             ).all()
@@ -146,19 +147,8 @@ def _barred(app: Lockstep, takedowns: TakedownBook, paths: list[str]) -> list[st
 def _waiting(pending: Pending) -> set[tuple[str, str]]:
     changed = pending.meta.changed_sql().subquery()
     query = sa.select(changed.c.path, changed.c.recipe).where(changed.c[KIND] != GONE)
-    with pending.meta.dbconn.con.begin() as con:
+    with pending.meta.dbconn.reading() as con:
         return {(row.path, row.recipe) for row in con.execute(query)}
-
-
-def _known(pending: Pending, paths: set[str]) -> set[str]:
-    column = pending.original_table.c.path
-    known: set[str] = set()
-    ordered = sorted(paths)
-    with pending.meta.dbconn.con.begin() as con:
-        for start in range(0, len(ordered), LOOKED_UP_AT_ONCE):
-            chunk = ordered[start : start + LOOKED_UP_AT_ONCE]
-            known.update(con.execute(sa.select(column).where(column.in_(chunk))).scalars())
-    return known
 
 
 def _deleted(pending: Pending, paths: list[str], recipes: list[str]) -> int:
@@ -166,7 +156,7 @@ def _deleted(pending: Pending, paths: list[str], recipes: list[str]) -> int:
     table = pending.table
     changed = pending.meta.changed_sql().subquery()
     gone: set[tuple[str, str]] = set()
-    with pending.meta.dbconn.con.begin() as con:
+    with pending.meta.dbconn.reading() as con:
         keys = sa.select(table.c.path, table.c.recipe)
         cut_off = keys.join(
             changed, sa.and_(changed.c.path == table.c.path, changed.c.recipe == table.c.recipe)
@@ -174,7 +164,6 @@ def _deleted(pending: Pending, paths: list[str], recipes: list[str]) -> int:
         gone.update(con.execute(cut_off).tuples())
         if recipes:
             gone.update(con.execute(keys.where(table.c.recipe.in_(recipes))).tuples())
-        for start in range(0, len(paths), LOOKED_UP_AT_ONCE):
-            chunk = paths[start : start + LOOKED_UP_AT_ONCE]
+        for chunk in chunks(paths):
             gone.update(con.execute(keys.where(table.c.path.in_(chunk))).tuples())
     return len(gone)

@@ -19,12 +19,13 @@ import pandas as pd
 import sqlalchemy as sa
 from datapipe.types import IndexDF
 
+from pipeline.database.changes import LinearTransformMeta, forget_deleted, frame
+from pipeline.database.locks import PUBLISH_LOCK
+from pipeline.database.paging import chunks, known_among
+from pipeline.database.state import PUBLISHING
 from pipeline.engine.context import Run
-from pipeline.engine.database import one_transaction
 from pipeline.engine.files import has_size, link_or_copy, publish, remove
-from pipeline.engine.lock import publish_lock
 from pipeline.engine.pending import Original, Pending, Rendition, few_of
-from pipeline.engine.plane import LinearTransformMeta, forget_deleted, frame
 from pipeline.engine.recovery import (
     forget_writing,
     note_publishing,
@@ -32,7 +33,6 @@ from pipeline.engine.recovery import (
     remember_writing,
 )
 from pipeline.engine.report import Report
-from pipeline.engine.state import PUBLISHING
 from pipeline.imaging import RENDERER_VERSION, format_of_suffix, suffix_for
 from pipeline.names import name_of, rendition_key, set_apart
 from pipeline.tables import State
@@ -43,8 +43,6 @@ from pipeline.workers import Made, Outcome, Task
 # be done within a second; what a kill loses is at most one batch as well.
 BATCH = 250
 FLUSH_S = 3.0
-# Rows handed to datapipe at once; 2,000 x 14 columns stay below SQLite's 32,766 variables.
-CHUNK_ROWS = 2_000
 FAILURES_SHOWN = 20
 
 
@@ -72,7 +70,7 @@ class Publisher:
         self.output_dir = output_dir
         self.pending = pending
         self.meta = meta
-        self.takedowns = TakedownBook(run.connection)
+        self.takedowns = TakedownBook(run.database)
         # SHA-256 of the batch at hand that must have no renditions, and why.
         self._barred: dict[str, str] = {}
         # Processed "as of" this time: a later change of an input stays pending.
@@ -105,7 +103,6 @@ class Publisher:
                 forget_deleted(self.meta, few_of(self.run.narrowed_to))
             if not self.run.workers.lost:  # else when what they left is swept
                 forget_writing(self.run)
-            self.run.clock.remember()
 
     def expect(self, original: Original) -> None:
         """A task for ``original`` is about to be handed out."""
@@ -130,7 +127,7 @@ class Publisher:
             return
         rows: list[dict[str, Any]] = []
         marks: list[tuple[str, str]] = []
-        with publish_lock(self.run.connection):
+        with self.run.database.lock(PUBLISH_LOCK, wait=True):
             # Asked with the lock held: a takedown that comes later finds the rows of this batch.
             self._barred = self.takedowns.barred_among([outcome.sha256 for outcome in batch])
             keys = [made.file for outcome in batch for made in outcome.made]
@@ -160,27 +157,17 @@ class Publisher:
                 self.report.deleted += rendition.state is not None
                 done.append(rendition)
         finally:
-            for start in range(0, len(done), CHUNK_ROWS):
-                chunk = done[start : start + CHUNK_ROWS]
+            for chunk in chunks(done):
                 idx = _index([(row.path, row.recipe) for row in chunk])
-                with one_transaction(self.run.connection):
-                    self.pending.renditions.delete_by_idx(idx, now=self.run.clock.now())
-                    self.meta.mark_rows_processed_success(idx, process_ts=self.run.clock.now())
+                with self.run.database.writing() as write:
+                    self.pending.renditions.delete_by_idx(idx, now=write.now)
+                    self.meta.mark_rows_processed_success(idx, process_ts=write.now)
                     self._settled({row.path for row in chunk})
-                    self.run.clock.remember()
 
     def known_content(self, digests: Sequence[str | None]) -> set[str]:
         """Those of ``digests`` (SHA-256) of which a rendition is there, in any state of repair."""
         column = self.pending.table.c.sha256
-        known: set[str] = set()
-        if self.run.recovering:
-            return known  # a file may hold other bytes than its row says
-        with self.meta.dbconn.con.begin() as con:
-            for start in range(0, len(digests), CHUNK_ROWS):
-                chunk = digests[start : start + CHUNK_ROWS]
-                query = sa.select(column).where(column.in_(chunk), self.pending.is_ok)
-                known.update(con.execute(query.distinct()).scalars())
-        return known
+        return known_among(self.run.database, column, digests, self.pending.is_ok)
 
     def reuse(self, outcome: Outcome, task: Task) -> bool:
         """Give ``outcome`` the renditions of other originals with the same bytes.
@@ -243,7 +230,7 @@ class Publisher:
                 table.c.fingerprint == self.fingerprints[recipe],
                 table.c.renderer == RENDERER_VERSION,
             )
-            with self.meta.dbconn.con.begin() as con:
+            with self.meta.dbconn.reading() as con:
                 found = con.execute(query.limit(2)).all()
             self._sources[sha256, recipe] = found
         return found
@@ -406,10 +393,11 @@ class Publisher:
         again, self._again = self._again, []
         if not marks and not again:
             return
-        with _undisturbed(), one_transaction(self.run.connection):
-            for start in range(0, len(rows), CHUNK_ROWS):
-                chunk = frame(rows[start : start + CHUNK_ROWS], list(rows[0]))
-                self.pending.renditions.store_chunk(chunk, now=self.run.clock.now())
+        with _undisturbed(), self.run.database.writing() as write:
+            # Taken in any case: the marks have a time of this clock as well.
+            now = write.now
+            for chunk in chunks(rows):
+                self.pending.renditions.store_chunk(frame(chunk, list(chunk[0])), now=now)
             if marks:
                 self.meta.mark_rows_processed_success(_index(marks), process_ts=self.page_ts)
             if again:
@@ -417,7 +405,6 @@ class Publisher:
                 self.meta.mark_rows_processed_error(_index(again), self.page_ts, "killed")
             self._settled({row["path"] for row in rows})
             self.run.book.set(PUBLISHING, None)
-            self.run.clock.remember()
 
 
 @contextlib.contextmanager

@@ -13,13 +13,12 @@ from datapipe.executor import Executor
 from datapipe.run_config import RunConfig
 from datapipe.types import IndexDF
 
-from pipeline.engine.context import Run, run_of
-from pipeline.engine.database import one_transaction
-from pipeline.engine.plane import frame
+from pipeline.database.changes import database_of, frame
+from pipeline.database.tracked import TrackedTable
+from pipeline.engine.context import run_of
 from pipeline.errors import RecipeError
 from pipeline.recipes import Recipe
-from pipeline.settings import Settings
-from pipeline.tables import TrackedTable
+from pipeline.settings.values import Settings
 
 
 @dataclass
@@ -36,7 +35,7 @@ def compare_recipes(recipes: dict[str, Recipe], table: DataTable) -> RecipeDiffe
     store = table.table_store
     assert isinstance(store, TrackedTable)
     columns = store.data_table.c
-    with store.dbconn.con.begin() as con:
+    with store.dbconn.reading() as con:
         rows = con.execute(sa.select(columns.recipe, columns.fingerprint)).all()
     stored = {row.recipe: row.fingerprint for row in rows}
     difference = RecipeDifference(removed=sorted(set(stored) - set(recipes)))
@@ -79,15 +78,15 @@ class LoadRecipesStep(ComputeStep):
         Raises:
             RecipeError: the file has faults; nothing is written then.
         """
-        with run_of(run_config, ds.meta_dbconn, self.settings) as run:
+        with run_of(run_config, database_of(ds), self.settings) as run:
             recipes = self.wanted(run.recipes)
             difference = compare_recipes(recipes, self.table)
             written = [recipes[name] for name in (*difference.added, *difference.changed)]
             if not written and not difference.removed:
                 return
             run.recipes_moved = True
-            with one_transaction(ds.meta_dbconn):
-                self._write(written, difference.removed, run)
+            with database_of(ds).writing() as write:
+                self._write(written, difference.removed, write.now)
 
     def wanted(self, recipes: dict[str, Recipe]) -> dict[str, Recipe]:
         """Those of ``recipes``, as ``recipes.toml`` has them, that the table is to hold.
@@ -107,7 +106,7 @@ class LoadRecipesStep(ComputeStep):
         names = [name for name in self.only if name in recipes] or list(recipes)[:1]
         return {name: recipes[name] for name in names}
 
-    def _write(self, written: list[Recipe], removed: list[str], run: Run) -> None:
+    def _write(self, written: list[Recipe], removed: list[str], now: float) -> None:
         if written:
             rows = [
                 {
@@ -118,11 +117,10 @@ class LoadRecipesStep(ComputeStep):
                 for recipe in written
             ]
             columns = ("recipe", "fingerprint", "spec")
-            self.table.store_chunk(frame(rows, columns), now=run.clock.now())
+            self.table.store_chunk(frame(rows, columns), now=now)
         if removed:
             gone = pd.DataFrame({"recipe": removed})
-            self.table.delete_by_idx(IndexDF(gone), now=run.clock.now())
-        run.clock.remember()
+            self.table.delete_by_idx(IndexDF(gone), now=now)
 
 
 @dataclass

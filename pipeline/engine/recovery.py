@@ -25,11 +25,9 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 from datapipe.meta.sql_meta import SQLTableMeta
 
-from pipeline.engine.database import one_transaction
-from pipeline.engine.files import files_below, is_left_behind, remove, sweep
-from pipeline.engine.generation import advance, notice_older, tell_folder
-from pipeline.engine.owners import boot_id, is_alive, owner
-from pipeline.engine.state import (
+from pipeline.database.dialects import VALUES_AT_ONCE
+from pipeline.database.paging import chunks
+from pipeline.database.state import (
     BOOT,
     GENERATION,
     INTERRUPTED,
@@ -38,6 +36,9 @@ from pipeline.engine.state import (
     WRITTEN_BACK_S,
     StateBook,
 )
+from pipeline.engine.files import files_below, is_left_behind, remove, sweep
+from pipeline.engine.generation import advance, notice_older, tell_folder
+from pipeline.engine.owners import boot_id, is_alive, owner
 from pipeline.names import TEMPORARY_PREFIX, key_of, name_of
 from pipeline.tables import State
 
@@ -47,14 +48,12 @@ if TYPE_CHECKING:
     from pipeline.engine.pending import Pending
     from pipeline.engine.render_step import RenderStep
 
-LOOKED_UP_AT_ONCE = 2_000
-
 
 def remember_writing(run: Run) -> None:
     """Note, before the first file is written, that a run is at work, whose, and on which boot."""
     boot = boot_id()
     before = json.loads(run.book.get(BOOT) or "{}")
-    with one_transaction(run.connection):
+    with run.database.writing():
         if before.get("id") != boot or run.last_write_ts < run.began_ts - WRITTEN_BACK_S:
             run.book.set(BOOT, json.dumps({"id": boot, "since": run.began_ts}))
         if run.book.get(INTERRUPTED) is None:
@@ -72,7 +71,7 @@ def forget_writing(run: Run, mended: bool = False) -> None:
     since = run.book.get(INTERRUPTED)
     if since is None or not (mended or since == repr(run.began_ts)):
         return
-    with one_transaction(run.connection):
+    with run.database.writing():
         run.book.set(INTERRUPTED, None)
         run.book.set(PUBLISHING, None)
         # A copy of the database that was made while the run was at work is older than the folder.
@@ -112,7 +111,7 @@ def sweep_after_kill(app: Lockstep) -> None:
 
     Nothing happens while whoever wrote last is alive: it has swept what others left.
     """
-    book = StateBook(app.connection)
+    book = StateBook(app.database)
     writer = book.get(WRITER)
     is_swept = book.get(INTERRUPTED) is None and book.get(GENERATION) is not None
     if not is_swept and (writer is None or not is_alive(writer)):
@@ -137,7 +136,7 @@ def remove_unrecorded(book: StateBook, app: Lockstep) -> None:
 
 def folders_of(step: RenderStep) -> dict[str, Path]:
     """The folder of each recipe, by the recipe's name."""
-    with step.pending.meta.dbconn.con.begin() as con:
+    with step.pending.meta.dbconn.reading() as con:
         names = con.execute(sa.select(step.pending.recipe_table.c.recipe)).scalars().all()
     return {name: step.output_dir / name for name in names}
 
@@ -146,7 +145,7 @@ def has_renditions(step: RenderStep, recipe: str) -> bool:
     """Whether a row says that there is a rendition by this recipe."""
     table = step.pending.table
     made = sa.select(table.c.path).where(table.c.recipe == recipe, table.c.state == State.OK.value)
-    with step.pending.meta.dbconn.con.begin() as con:
+    with step.pending.meta.dbconn.reading() as con:
         return con.execute(made.limit(1)).first() is not None
 
 
@@ -181,7 +180,7 @@ def strays(
         if "/" not in path:
             continue
         waiting.append(key_of(path))
-        if len(waiting) == LOOKED_UP_AT_ONCE:
+        if len(waiting) == VALUES_AT_ONCE:
             yield from _unknown(waiting, pending)
             waiting = []
     yield from _unknown(waiting, pending)
@@ -190,9 +189,8 @@ def strays(
 def forget_content(pending: Pending, pairs: list[tuple[str, str]]) -> None:
     """Make renditions pending, and unlike any bytes, so that the next run makes them again."""
     table, marks = pending.table, pending.meta.sql_table
-    with pending.meta.dbconn.con.begin() as con:
-        for start in range(0, len(pairs), LOOKED_UP_AT_ONCE):
-            chunk = pairs[start : start + LOOKED_UP_AT_ONCE]
+    with pending.meta.dbconn.writing() as con:
+        for chunk in chunks(pairs):
             con.execute(
                 sa.update(table)
                 .where(sa.tuple_(table.c.path, table.c.recipe).in_(chunk))
@@ -224,9 +222,8 @@ def pairs_of(keys: Sequence[str], pending: Pending) -> dict[str, tuple[str, str]
     table = pending.table
     wanted = sa.select(table.c.file, table.c.path, table.c.recipe)
     pairs: dict[str, tuple[str, str]] = {}
-    with pending.meta.dbconn.con.begin() as con:
-        for start in range(0, len(keys), LOOKED_UP_AT_ONCE):
-            chunk = keys[start : start + LOOKED_UP_AT_ONCE]
+    with pending.meta.dbconn.reading() as con:
+        for chunk in chunks(keys):
             for row in con.execute(wanted.where(table.c.file.in_(chunk))):
                 pairs[row.file] = (row.path, row.recipe)
     return pairs
@@ -244,7 +241,7 @@ def _compare_since(since: float, pending: Pending, output_dir: Path) -> None:
         )
         .where(written.c.update_ts >= since, table.c.state == State.OK.value)
     )
-    with pending.meta.dbconn.con.begin() as con:
+    with pending.meta.dbconn.reading() as con:
         rows = con.execute(query).all()
     damaged = []
     for row in rows:

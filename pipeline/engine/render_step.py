@@ -27,15 +27,15 @@ from datapipe.run_config import RunConfig
 from datapipe.step.batch_transform import BaseBatchTransformStep
 from datapipe.types import ChangeList, IndexDF
 
+from pipeline.database.changes import BACKLOG, FRESH, GONE, LinearTransformMeta, database_of
 from pipeline.engine.context import STOP_POLL_S, Run, run_of
 from pipeline.engine.pending import Original, Pending, Rendition
-from pipeline.engine.plane import BACKLOG, FRESH, GONE, LinearTransformMeta
 from pipeline.engine.publish import FLUSH_S, Publisher
 from pipeline.engine.report import Report
 from pipeline.errors import LockstepError
 from pipeline.names import name_of
 from pipeline.recipes import Recipe, recipe_of
-from pipeline.settings import Settings
+from pipeline.settings.values import Settings
 from pipeline.workers import Outcome, Task, Wanted
 
 # Reasons of a failure; by the first of them the next run knows what to try once more, by itself.
@@ -109,7 +109,7 @@ class RenderStep(BaseBatchTransformStep):
         Raises:
             OutputError: a rendition cannot be written or deleted; what is done is kept.
         """
-        with run_of(run_config, ds.meta_dbconn, self.settings) as run:
+        with run_of(run_config, database_of(ds), self.settings) as run:
             _Rendering(self, run).work()
 
 
@@ -153,7 +153,7 @@ class _Rendering:
 
     def _stored_recipes(self) -> dict[str, Recipe]:
         table = self.pending.recipe_table
-        with self.pending.meta.dbconn.con.begin() as con:
+        with self.pending.meta.dbconn.reading() as con:
             rows = con.execute(sa.select(table.c.recipe, table.c.spec)).all()
         return {row.recipe: recipe_of(row.spec) for row in rows}
 
@@ -216,7 +216,7 @@ class _Rendering:
 
     def _render(self, pages: Iterable[list[Original]]) -> None:
         for page in pages:
-            self.publisher.page_ts = self.run.clock.now()
+            self.publisher.page_ts = self.run.database.clock.now()
             # After a cut-off run, a file may hold other bytes than its row says: take none of them.
             recovering = self.run.recovering
             maybe_known: Set[int] = set() if recovering else self.pending.sizes_known(page)

@@ -27,7 +27,7 @@ def retry(app: Lockstep, paths: Sequence[str] = (), older: bool = False) -> int:
     column = pending.table.c.path
     keys = [key_below(app.settings.input_dir, path) for path in paths]
     for path, key in zip(paths, keys, strict=True):
-        with pending.meta.dbconn.con.begin() as con:
+        with pending.meta.dbconn.reading() as con:
             known = sa.select(column).where(_below(column, key)).limit(1)
             if con.execute(known).first() is None:
                 raise LockstepError(
@@ -44,7 +44,7 @@ def _retry(pending: Pending, older: bool, keys: Sequence[str] | None) -> int:
         wanted = sa.or_(wanted, table.c.renderer < RENDERER_VERSION)
     conditions = [sa.true()] if keys is None else [_below(table.c.path, key) for key in keys]
     pairs: set[tuple[str, str]] = set()
-    with pending.meta.dbconn.con.begin() as con:
+    with pending.meta.dbconn.reading() as con:
         for condition in conditions:
             query = sa.select(table.c.path, table.c.recipe).where(wanted, condition)
             pairs.update(con.execute(query).tuples())

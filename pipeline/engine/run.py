@@ -11,15 +11,14 @@ import sqlalchemy as sa
 from datapipe.compute import ComputeStep, run_steps
 
 from pipeline.app import Lockstep
+from pipeline.database.state import UNVERIFIED
 from pipeline.engine.compare import compare
 from pipeline.engine.context import Run, RunOptions, open_run
-from pipeline.engine.database import explain_database_error
 from pipeline.engine.gone import note_gone, warn_of_gone
 from pipeline.engine.history import remember_run, remember_stop
 from pipeline.engine.progress import Progress
 from pipeline.engine.recovery import forget_writing, recover, sweep_output
 from pipeline.engine.report import Report
-from pipeline.engine.state import UNVERIFIED
 from pipeline.engine.status import count_states
 from pipeline.errors import StoppedError
 from pipeline.tables import State
@@ -44,7 +43,7 @@ def run_once(
     """
     began = time.monotonic()
     try:
-        with open_run(app.connection, app.settings, options, progress, workers) as run:
+        with open_run(app.database, app.settings, options, progress, workers) as run:
             is_cut_off = recover(run, app)
             note_gone(run, app.renders)
             run.report.warnings += finish(app)
@@ -82,13 +81,15 @@ def run_once(
                 report.in_step = states.get(State.OK, 0)
                 report.failed_before = max(0, states.get(State.FAILED, 0) - report.failed)
             report.seconds = time.monotonic() - began
-            remember_run(app.connection, report)
+            remember_run(app.database, report)
+            if app.database.clock.written_ts >= run.began_ts:
+                app.database.dialect.settle(app.database.engine)
     except sa.exc.SQLAlchemyError as error:
-        raise explain_database_error(error, app.connection) from error
+        raise app.database.explain(error) from error
     except BaseException as error:
         # Whoever looks later is to see why nothing came; the error itself is what counts.
         with contextlib.suppress(sa.exc.SQLAlchemyError):
-            remember_stop(app.connection, error, time.monotonic() - began)
+            remember_stop(app.database, error, time.monotonic() - began)
         raise
     # The lock is given back: what is left is for others, who may be slow.
     report.threads += [start() for start in run.afterwards]

@@ -21,9 +21,9 @@ from datapipe.executor import Executor
 from datapipe.run_config import RunConfig
 from datapipe.types import IndexDF
 
+from pipeline.database.changes import database_of, frame
+from pipeline.database.tracked import TrackedTable
 from pipeline.engine.context import Run, run_of
-from pipeline.engine.database import one_transaction
-from pipeline.engine.plane import frame
 from pipeline.engine.unmounted import (
     REMOVED_AT_LEAST,
     InputFolder,
@@ -33,8 +33,7 @@ from pipeline.engine.unmounted import (
 )
 from pipeline.engine.walk import Found, Passed, Row, look_at, walk, why_passed
 from pipeline.names import name_of
-from pipeline.settings import Settings
-from pipeline.tables import TrackedTable
+from pipeline.settings.values import Settings
 from pipeline.takedowns.book import TakedownBook
 
 # Rows written at once: 2,000 x 5 values stay below SQLite's 32,766 variables in upstream's reads.
@@ -177,7 +176,7 @@ def _stored_below(table: DataTable, key: str) -> dict[str, tuple[Any, ...]]:
         # "0" comes right after "/": a range of the keys, which the index finds.
         sa.or_(columns.path == key, sa.and_(columns.path > key + "/", columns.path < key + "0"))
     )
-    with store.dbconn.con.begin() as con:
+    with store.dbconn.reading() as con:
         return {row[0]: tuple(row) for row in con.execute(query)}
 
 
@@ -185,7 +184,7 @@ def _count(table: DataTable, at_most: int | None = None) -> int:
     store = table.table_store
     assert isinstance(store, TrackedTable)
     rows = sa.select(store.data_table.c.path).limit(at_most).subquery()
-    with store.dbconn.con.begin() as con:
+    with store.dbconn.reading() as con:
         return con.execute(sa.select(sa.func.count()).select_from(rows)).scalar_one()
 
 
@@ -201,7 +200,7 @@ class _Stored:
     def __init__(self, table: DataTable) -> None:
         store = table.table_store
         assert isinstance(store, TrackedTable)
-        self._connection = store.dbconn
+        self._database = store.dbconn
         self._columns = store.data_table.c
         self._page: list[tuple[Any, ...]] = []
         self._next = 0
@@ -252,7 +251,7 @@ class _Stored:
         )
         if self._page:
             query = query.where(columns.path > self._page[-1][0])
-        with self._connection.con.begin() as con:
+        with self._database.reading() as con:
             # The driver's own tuples compare with ours in C; SQLAlchemy's rows do not.
             cursor = con.execute(query).cursor
             assert cursor is not None
@@ -291,7 +290,7 @@ class ScanStep(ComputeStep):
         Raises:
             TooManyRemovedError: nothing is deleted then.
         """
-        with run_of(run_config, ds.meta_dbconn, self.settings) as run:
+        with run_of(run_config, database_of(ds), self.settings) as run:
             self._scan(run)
 
     def _scan(self, run: Run) -> None:
@@ -323,7 +322,7 @@ class ScanStep(ComputeStep):
             raise not_there(folder, "it was unmounted or replaced")
         input_folder.look_again(run.passed.mounts)
         if not allowed:
-            takedowns = TakedownBook(run.connection)
+            takedowns = TakedownBook(run.database)
             refuse_too_many(difference, self.settings.max_removed_percent, input_folder, takedowns)
         if run.narrowed_to is not None:
             run.narrowed_to += difference.removed
@@ -331,9 +330,8 @@ class ScanStep(ComputeStep):
             paths = difference.removed[start : start + CHUNK_ROWS]
             run.touch(self.table.name, paths)
             gone = pd.DataFrame({"path": paths})
-            with one_transaction(run.connection):
-                self.table.delete_by_idx(IndexDF(gone), now=run.clock.now())
-                run.clock.remember()
+            with run.database.writing() as write:
+                self.table.delete_by_idx(IndexDF(gone), now=write.now)
         report = run.report
         report.new, report.changed = difference.new, difference.changed
         report.unchanged, report.removed = difference.unchanged, len(difference.removed)
@@ -349,9 +347,8 @@ class ScanStep(ComputeStep):
         if waiting:
             run.touch(self.table.name, (file.path for file in waiting))
             rows = frame([file._asdict() for file in waiting], Found._fields)
-            with one_transaction(run.connection):
-                self.table.store_chunk(rows, now=run.clock.now())
-                run.clock.remember()
+            with run.database.writing() as write:
+                self.table.store_chunk(rows, now=write.now)
             waiting.clear()
 
 

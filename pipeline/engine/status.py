@@ -8,9 +8,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from pipeline.database.changes import GONE, KIND
+from pipeline.database.state import UNVERIFIED, StateBook
 from pipeline.engine.pending import Pending
-from pipeline.engine.plane import GONE, KIND
-from pipeline.engine.state import UNVERIFIED, StateBook
 from pipeline.jobs.store import JobBook
 from pipeline.tables import JobState, State
 
@@ -18,7 +18,7 @@ from pipeline.tables import JobState, State
 def count_states(pending: Pending) -> dict[str, int]:
     """Renditions by state."""
     state = pending.table.c.state
-    with pending.meta.dbconn.con.begin() as con:
+    with pending.meta.dbconn.reading() as con:
         rows = con.execute(sa.select(state, sa.func.count()).group_by(state)).all()
     return {row[0]: row[1] for row in rows}
 
@@ -32,7 +32,7 @@ def status(pending: Pending) -> dict[str, Any]:
     table, recipes = pending.table, pending.recipe_table
     originals = pending.original_table
     changed = pending.meta.changed_sql().subquery()
-    with pending.meta.dbconn.con.begin() as con:
+    with pending.meta.dbconn.reading() as con:
         names = con.execute(sa.select(recipes.c.recipe).order_by(recipes.c.recipe)).scalars().all()
         total = con.execute(sa.select(sa.func.count()).select_from(originals)).scalar_one()
         counted = con.execute(
@@ -96,7 +96,7 @@ def errors(pending: Pending) -> list[dict[str, str]]:
         .where(table.c.state.in_((State.FAILED.value, State.TAKEN_DOWN.value)))
         .order_by(table.c.path, table.c.recipe)
     )
-    with pending.meta.dbconn.con.begin() as con:
+    with pending.meta.dbconn.reading() as con:
         rows = con.execute(query).all()
     return [
         {

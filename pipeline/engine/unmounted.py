@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.engine.state import INPUT, StateBook
+from pipeline.database.state import INPUT, StateBook
 from pipeline.errors import TooManyRemovedError
 from pipeline.names import key_of, name_of
 

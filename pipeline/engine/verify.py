@@ -5,14 +5,13 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from pipeline.app import Lockstep
+from pipeline.database.locks import RUN_LOCK
+from pipeline.database.state import UNVERIFIED, StateBook
 from pipeline.engine.compare import Found, compare
 from pipeline.engine.context import RunOptions
-from pipeline.engine.database import explain_database_error
-from pipeline.engine.lock import run_lock
 from pipeline.engine.owners import is_alive
 from pipeline.engine.recovery import sweep_output
 from pipeline.engine.run import run_once
-from pipeline.engine.state import UNVERIFIED, StateBook
 
 
 def verify(app: Lockstep, deep: bool = False, fix: bool = False) -> Found:
@@ -26,7 +25,7 @@ def verify(app: Lockstep, deep: bool = False, fix: bool = False) -> Found:
     """
     try:
         if fix:
-            with run_lock(app.connection):
+            with app.database.lock(RUN_LOCK):
                 # No run is at work, so whoever owns a temporary file will never publish it.
                 found, wrong = compare(app, lambda owner: False, deep, fix)
                 sweep_output(app)
@@ -38,7 +37,7 @@ def verify(app: Lockstep, deep: bool = False, fix: bool = False) -> Found:
                 run_once(app, RunOptions(wait=True), steps=app.render_and_answer)
             found.fixed = not compare(app, is_alive, deep)[0].count
         if found.mended:
-            StateBook(app.connection).set(UNVERIFIED, None)
+            StateBook(app.database).set(UNVERIFIED, None)
     except sa.exc.SQLAlchemyError as error:
-        raise explain_database_error(error, app.connection) from error
+        raise app.database.explain(error) from error
     return found

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from pipeline.database.paging import chunks
+from pipeline.database.tracked import data_of
 from pipeline.engine.recovery import remember_writing
 from pipeline.errors import CsvError
 from pipeline.jobs.csv_answer import RowAnswer, output_address, write_answer
@@ -16,8 +18,6 @@ from pipeline.jobs.csv_dialect import detect_dialect
 from pipeline.jobs.csv_read import CsvRow, iter_rows
 from pipeline.jobs.images import forget_lost
 from pipeline.jobs.outcomes import ImageOutcome, Outcomes
-from pipeline.jobs.reading import chunks
-from pipeline.jobs.steps import data_of
 from pipeline.jobs.store import ACTIVE, ENDED, UNREAD, Job, JobBook, file_below
 from pipeline.jobs.telling import telling_of
 from pipeline.tables import JobState, WebhookState
@@ -182,7 +182,7 @@ class _Answer:
 
 def _unsettled_references(book: JobBook, changed: sa.Subquery) -> set[str]:
     """The jobs of all images that a change query still has to do."""
-    with book.connection.con.begin() as con:
+    with book.database.reading() as con:
         paths = con.execute(sa.select(changed.c.path).distinct()).scalars()
         return {path.partition("/")[0] for path in paths}
 
@@ -190,7 +190,7 @@ def _unsettled_references(book: JobBook, changed: sa.Subquery) -> set[str]:
 def _recipes(step: AnswerStep) -> list[str]:
     """The recipes of jobs, in the order of the setting."""
     table = data_of(step.recipes)
-    with step.book.connection.con.begin() as con:
+    with step.book.database.reading() as con:
         there = con.execute(sa.select(table.c.recipe).order_by(table.c.recipe)).scalars().all()
     wanted = step.settings.jobs.recipes
     return [name for name in wanted if name in there] + [n for n in there if n not in wanted]

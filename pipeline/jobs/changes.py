@@ -50,7 +50,7 @@ def delete_job(app: Lockstep, reference: str) -> bool:
         JobNotFoundError
         LockstepError: whatever stops a run; the job is ``deleted``, and the next run removes.
     """
-    job, book = found(app, reference), JobBook(app.connection)
+    job, book = found(app, reference), JobBook(app.database)
     values: dict[str, Any] = {} if job.ended_ts else {"ended_ts": time.time()}
     if not job.was_submitted and job.inode is None:
         # Not read yet. It must not be taken for a new one by the next scan.
@@ -74,11 +74,11 @@ def refresh_job(app: Lockstep, reference: str) -> int:
         JobNotFoundError
         JobNotReadyError: the job has no images.
     """
-    job, book = found(app, reference), JobBook(app.connection)
+    job, book = found(app, reference), JobBook(app.database)
     if not book.move(reference, _WITH_IMAGES, JobState.FETCHING, ask_again=True):
         raise JobNotReadyError(
             f"job {reference} is {job.state.value}: it has no images to ask for again"
         )
     theirs = sa.select(book.urls.c.url_key).where(book.urls.c.reference == reference).distinct()
-    with app.connection.con.begin() as con:
+    with app.database.reading() as con:
         return con.execute(sa.select(sa.func.count()).select_from(theirs.subquery())).scalar_one()

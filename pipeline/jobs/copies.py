@@ -74,7 +74,7 @@ def clear_copies(book: JobBook, folders: JobFolders) -> int:
 
 def _names_of_jobs(book: JobBook) -> set[str]:
     kept = sa.select(book.jobs.c.reference).where(book.jobs.c.cleared.is_(sa.false()))
-    with book.connection.con.begin() as con:
+    with book.database.reading() as con:
         return {f"{reference}.csv" for reference in con.execute(kept).scalars()}
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.jobs.addresses import AllowList
-from pipeline.jobs.urls import DEFAULT_PORTS
+
+DEFAULT_PORTS = frozenset({80, 443})
 
 
 class FetchStatus(str, enum.Enum):
@@ -54,7 +55,8 @@ class FetchLimits:
     ports: frozenset[int] = DEFAULT_PORTS
     allow: AllowList = field(default_factory=AllowList)
     http2: bool = True
-    proxy_url: str | None = None
+    # Its password is not for a log.
+    proxy_url: str | None = field(default=None, repr=False)
     user_agent: str = "Lockstep"
 
     def timeouts(self) -> dict[str, dict[str, float]]:

@@ -15,16 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from pipeline.database.paging import pages
 from pipeline.engine.context import STOP_POLL_S
 from pipeline.engine.recovery import remember_writing
-from pipeline.jobs.addresses import AllowList
 from pipeline.jobs.blobs import blob_path, remove_leftovers
 from pipeline.jobs.fetch import fetch_all
 from pipeline.jobs.fetch_types import Fetched, FetchLimits, FetchRequest
 from pipeline.jobs.images import bring_in_step, collect_garbage, image_counts, sweep
 from pipeline.jobs.recording import FLUSH_S, Recorder
 from pipeline.jobs.store import JobBook, JobFolders, made
-from pipeline.settings import Settings
 from pipeline.tables import JobState, UrlState
 
 if TYPE_CHECKING:
@@ -34,31 +33,6 @@ if TYPE_CHECKING:
 PAGE_ROWS = 1_000
 # A job may be deleted while its images are fetched; how often that is looked for.
 LOOK_EVERY_S = 1.0
-
-
-def fetch_limits(settings: Settings) -> FetchLimits:
-    """The limits of the fetch, by the settings."""
-    fetch = settings.fetch
-    return FetchLimits(
-        max_bytes=fetch.max_bytes,
-        connect_timeout_s=fetch.connect_timeout_s,
-        stall_timeout_s=fetch.stall_timeout_s,
-        total_timeout_s=fetch.timeout_s,
-        slow_bytes_per_s=fetch.slow_bytes_per_s,
-        slow_for_s=fetch.slow_for_s,
-        concurrent=fetch.concurrent,
-        concurrent_per_host=fetch.per_host,
-        rate_per_host_per_s=fetch.rate_per_s,
-        max_redirects=fetch.redirects,
-        retries=fetch.retries,
-        backoff_s=fetch.backoff_s,
-        retry_after_max_s=fetch.retry_after_max_s,
-        host_wait_max_s=fetch.host_wait_max_s,
-        host_faults_max=fetch.host_faults,
-        ports=fetch.ports,
-        allow=AllowList.parse(fetch.allow),
-        proxy_url=fetch.proxy,
-    )
 
 
 def fetch_images(step: FetchStep, run: Run) -> None:
@@ -101,7 +75,7 @@ def _refresh(book: JobBook, only: str | None) -> None:
         if not job.ask_again:
             continue
         theirs = sa.select(urls.c.url_key).where(urls.c.reference == job.reference)
-        with book.connection.con.begin() as con:
+        with book.database.writing() as con:
             con.execute(
                 sa.update(fetches)
                 .where(fetches.c.url_key.in_(theirs))
@@ -117,7 +91,7 @@ def _settle(step: FetchStep, run: Run) -> int:
     book, jobs = step.book, step.book.jobs
     lost_any = 0
     for job in book.in_states({JobState.FETCHING}):
-        with book.connection.con.begin() as con:
+        with book.database.reading() as con:
             if con.execute(sa.select(book.waits_for_urls(job.reference))).scalar_one():
                 continue
         lost = bring_in_step(book, step.folders, step.images, run, job.reference)
@@ -126,7 +100,7 @@ def _settle(step: FetchStep, run: Run) -> int:
             continue
         # Somebody may have asked for a refresh just now: then it stays as it is.
         counts = image_counts(book, job.reference)
-        with book.connection.con.begin() as con:
+        with book.database.writing() as con:
             con.execute(
                 sa.update(jobs)
                 .where(
@@ -144,13 +118,13 @@ def _ask(step: FetchStep, run: Run, recorder: Recorder) -> bool:
     book, only = step.book, run.options.job
     waiting = _waiting(book, only)
     count = sa.select(sa.func.count()).select_from(waiting.subquery())
-    with book.connection.con.begin() as con:
+    with book.database.reading() as con:
         total = con.execute(count).scalar_one()
     if not total:
         return False
     run.progress.start("images", total)
     requests = _requests(book, step.folders, waiting)
-    limits = fetch_limits(step.settings)
+    limits = step.settings.fetch
     try:
         folder = step.folders.fetched
         return asyncio.run(_fetch(requests, limits, folder, recorder, book, only, run.check_stop))
@@ -241,17 +215,9 @@ def _waiting(book: JobBook, only: str | None) -> sa.Select[Any]:
 def _requests(
     book: JobBook, folders: JobFolders, waiting: sa.Select[Any]
 ) -> Iterator[FetchRequest]:
-    place = book.fetches.c.place
-    after = -1
-    while True:
-        page = waiting.where(place > after).order_by(place).limit(PAGE_ROWS)
-        with book.connection.con.begin() as con:
-            rows = con.execute(page).all()
+    for rows in pages(book.database, waiting, (book.fetches.c.place,), PAGE_ROWS):
         for row in rows:
             if row.sha256 and blob_path(folders.fetched, row.sha256).exists():
                 yield FetchRequest(row.url, row.etag, row.last_modified)
             else:
                 yield FetchRequest(row.url)
-        if len(rows) < PAGE_ROWS:
-            return
-        after = rows[-1].place

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from pipeline.engine.plane import GONE
+from pipeline.database.changes import GONE
+from pipeline.database.tracked import data_of
 from pipeline.engine.recipe_step import compare_recipes
 from pipeline.engine.report import JobCounts
 from pipeline.engine.walk import CSV_SUFFIXES, Found, Passed, look_at, why_passed
 from pipeline.jobs.scanning import compare_csvs, refuse_unmounted
-from pipeline.jobs.steps import data_of
 from pipeline.jobs.store import ACTIVE, Job, JobBook, file_below, url_key
 from pipeline.recipes import Recipe
 from pipeline.tables import JobState, UrlState
@@ -39,7 +39,7 @@ def preview_jobs(
     Raises:
         TooManyRemovedError: see :func:`pipeline.jobs.scanning.refuse_unmounted`.
     """
-    book, counts = JobBook(app.connection), JobCounts()
+    book, counts = JobBook(app.database), JobCounts()
     difference = compare_csvs(book, passed, app.settings)
     if moved is not None:
         refuse_unmounted(difference.gone, there, passed, app.settings, moved)
@@ -61,7 +61,7 @@ def preview_jobs(
 def explain_csv(app: Lockstep, path: str) -> tuple[bool, bool, str]:
     """Whether a CSV below ``input/`` is known, whether it is there, and what would become of it."""
     there = look_at(app.settings.input_dir, path)
-    jobs = [job for job in JobBook(app.connection).dropped() if job.source == path]
+    jobs = [job for job in JobBook(app.database).dropped() if job.source == path]
     job = jobs[-1] if jobs else None
     passed = why_passed(app.settings.input_dir, path, CSV_SUFFIXES) if there else None
     if passed is not None:
@@ -76,7 +76,7 @@ def _verdict(app: Lockstep, job: Job | None, there: Found | None) -> str:
     if there is None:
         ends = "" if job.state is JobState.DELETED else "; the next run deletes it"
         return f"{told}, and its CSV is gone{ends}"
-    difference = compare_csvs(JobBook(app.connection), Passed(aside=[there]), app.settings)
+    difference = compare_csvs(JobBook(app.database), Passed(aside=[there]), app.settings)
     if difference.changed:
         return f"{told}; its CSV changed, and the next run reads it again"
     if difference.new:
@@ -91,14 +91,15 @@ def _verdict(app: Lockstep, job: Job | None, there: Found | None) -> str:
 def _waiting(book: JobBook) -> int:
     fetches = book.fetches
     query = sa.select(sa.func.count()).where(fetches.c.state == UrlState.WAITING.value)
-    with book.connection.con.begin() as con:
+    with book.database.reading() as con:
         return con.execute(query).scalar_one()
 
 
 def _new_urls(app: Lockstep, book: JobBook, source: str) -> int | None:
     """How many URLs of a CSV are not known yet; None where it has faults."""
+    from pipeline.database.paging import chunks
     from pipeline.jobs.csv_read import check_csv, iter_rows
-    from pipeline.jobs.reading import chunks, csv_limits
+    from pipeline.jobs.reading import csv_limits
 
     file = file_below(app.settings.input_dir, source)
     column, count = book.fetches.c.url_key, 0
@@ -108,7 +109,7 @@ def _new_urls(app: Lockstep, book: JobBook, source: str) -> int | None:
             return None
         for rows in chunks(iter_rows(file, check.dialect), CHUNK_ROWS):
             for keys in chunks({url_key(url) for row in rows for url in row.urls}, CHUNK_ROWS):
-                with book.connection.con.begin() as con:
+                with book.database.reading() as con:
                     known = con.execute(sa.select(column).where(column.in_(keys))).all()
                 count += len(keys) - len(known)
     except OSError:
@@ -122,7 +123,7 @@ def _count_renditions(
     step = app.renders[-1]
     moved = compare_recipes(app.load_job_recipes.wanted(recipes), step.pending.recipes)
     renditions, images = step.pending.table, data_of(app.answer.images)
-    with app.connection.con.begin() as con:
+    with app.database.reading() as con:
         all_images = con.execute(sa.select(sa.func.count()).select_from(images)).scalar_one()
         leaving = sa.or_(
             renditions.c.recipe.in_(moved.removed),

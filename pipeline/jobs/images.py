@@ -16,8 +16,11 @@ import sqlalchemy as sa
 from datapipe.datatable import DataTable
 from datapipe.types import IndexDF
 
+from pipeline.database.changes import frame
+from pipeline.database.dialects import VALUES_AT_ONCE
+from pipeline.database.paging import chunks, known_among, pages
+from pipeline.database.tracked import data_of
 from pipeline.engine import files
-from pipeline.engine.database import one_transaction
 from pipeline.engine.files import (
     files_below,
     has_size,
@@ -25,9 +28,7 @@ from pipeline.engine.files import (
     publish,
     remove,
 )
-from pipeline.engine.plane import frame
 from pipeline.jobs.blobs import blob_path
-from pipeline.jobs.steps import data_of
 from pipeline.jobs.store import JobBook, JobFolders, file_below
 from pipeline.names import TEMPORARY_PREFIX, key_of
 from pipeline.tables import UrlState
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from pipeline.engine.context import Run
 
 CHUNK = 1_000
-LOOKED_UP_AT_ONCE = 2_000
 
 
 def image_counts(book: JobBook, reference: str) -> dict[str, int]:
@@ -51,7 +51,7 @@ def image_counts(book: JobBook, reference: str) -> dict[str, int]:
         .join(fetches, fetches.c.url_key == urls.c.url_key)
         .where(urls.c.reference == reference)
     )
-    with book.connection.con.begin() as con:
+    with book.database.reading() as con:
         found = con.execute(query).one()
     return {"fetched": int(found[0]), "failed": int(found[1]), "done": 0}
 
@@ -82,10 +82,9 @@ def bring_in_step(
             publish(link_or_copy(stored, target), target)
             rows.append(row)
         run.touch(images.name, (row["path"] for row in rows))
-        with one_transaction(run.connection):
+        with run.database.writing() as write:
             if rows:
-                images.store_chunk(frame(rows, list(rows[0])), now=run.clock.now())
-                run.clock.remember()
+                images.store_chunk(frame(rows, list(rows[0])), now=write.now)
             if missing:
                 _ask_again(book, missing)
         lost += len(missing)
@@ -101,7 +100,7 @@ def clear_images(
     table = data_of(images)
     query = sa.select(table.c.path).where(table.c.reference == reference).limit(CHUNK)
     while True:
-        with book.connection.con.begin() as con:
+        with book.database.reading() as con:
             paths = list(con.execute(query).scalars())
         if not paths:
             return
@@ -116,7 +115,7 @@ def forget_lost(
     The next run brings their job in step: from the stored bytes, or by asking again.
     """
     lost = [path for path in paths if not file_below(folders.originals, path).exists()]
-    for chunk in _chunks(lost):
+    for chunk in chunks(lost):
         _delete(folders, images, run, chunk)
     return len(lost)
 
@@ -125,9 +124,9 @@ def collect_garbage(book: JobBook, folders: JobFolders) -> None:
     """Forget URLs that no row names, and delete stored files that no URL has."""
     urls, fetches = book.urls, book.fetches
     named = sa.exists().where(urls.c.url_key == fetches.c.url_key)
-    query = sa.select(fetches.c.url_key, fetches.c.sha256).where(~named).limit(LOOKED_UP_AT_ONCE)
+    query = sa.select(fetches.c.url_key, fetches.c.sha256).where(~named).limit(VALUES_AT_ONCE)
     while True:
-        with book.connection.con.begin() as con:
+        with book.database.writing() as con:
             unused = con.execute(query).all()
             keys = [row.url_key for row in unused]
             con.execute(sa.delete(fetches).where(fetches.c.url_key.in_(keys)))
@@ -139,9 +138,8 @@ def collect_garbage(book: JobBook, folders: JobFolders) -> None:
 def drop_stored(book: JobBook, folders: JobFolders, digests: Collection[str]) -> None:
     """Delete those of the stored files that no URL has any more."""
     column = book.fetches.c.sha256
-    for chunk in _chunks(sorted(digests)):
-        with book.connection.con.begin() as con:
-            used = set(con.execute(sa.select(column).where(column.in_(chunk))).scalars())
+    for chunk in chunks(sorted(digests)):
+        used = known_among(book.database, column, chunk)
         for digest in chunk:
             if digest not in used:
                 remove(blob_path(folders.fetched, digest), folders.fetched)
@@ -165,17 +163,14 @@ def _sweep(book: JobBook, root: Path, column: sa.Column[Any], key: Callable[[str
         for path, entry in files_below(root)
         if "/" in path and not entry.name.startswith(TEMPORARY_PREFIX)
     }
-    for chunk in _chunks(sorted(paths)):
-        with book.connection.con.begin() as con:
-            known = set(con.execute(sa.select(column).where(column.in_(chunk))).scalars())
-        for unknown in set(chunk) - known:
+    for chunk in chunks(sorted(paths)):
+        for unknown in set(chunk) - known_among(book.database, column, chunk):
             remove(root / paths[unknown], root)
 
 
 def _to_add(book: JobBook, images: sa.Table, reference: str) -> Iterator[list[dict[str, Any]]]:
     urls, fetches = book.urls, book.fetches
     path = urls.c.stem + fetches.c.suffix
-    place = sa.tuple_(urls.c.number, urls.c.sequence)
     query = (
         sa.select(
             path.label("path"),
@@ -194,20 +189,9 @@ def _to_add(book: JobBook, images: sa.Table, reference: str) -> Iterator[list[di
             fetches.c.state != UrlState.WAITING.value,
             sa.or_(images.c.path.is_(None), images.c.sha256 != fetches.c.sha256),
         )
-        .order_by(urls.c.number, urls.c.sequence)
-        .limit(CHUNK)
     )
-    after: tuple[str, int] | None = None
-    while True:
-        page = query
-        if after is not None:
-            page = query.where(place > sa.tuple_(sa.literal(after[0]), sa.literal(after[1])))
-        with book.connection.con.begin() as con:
-            rows = [dict(row) for row in con.execute(page).mappings()]
-        if not rows:
-            return
-        after = (rows[-1]["number"], rows[-1]["sequence"])
-        yield rows
+    for rows in pages(book.database, query, (urls.c.number, urls.c.sequence), CHUNK):
+        yield [dict(row._mapping) for row in rows]
 
 
 def _to_remove(book: JobBook, images: sa.Table, reference: str) -> Iterator[list[str]]:
@@ -233,7 +217,7 @@ def _to_remove(book: JobBook, images: sa.Table, reference: str) -> Iterator[list
         .limit(CHUNK)
     )
     while True:
-        with book.connection.con.begin() as con:
+        with book.database.reading() as con:
             paths = list(con.execute(query).scalars())
         if not paths:
             return
@@ -244,23 +228,17 @@ def _delete(folders: JobFolders, images: DataTable, run: Run, paths: Sequence[st
     for path in paths:
         remove(file_below(folders.originals, path), folders.originals)
     run.touch(images.name, paths)
-    with one_transaction(run.connection):
+    with run.database.writing() as write:
         idx = IndexDF(pd.DataFrame({"path": list(paths)}))
-        images.delete_by_idx(idx, now=run.clock.now())
-        run.clock.remember()
+        images.delete_by_idx(idx, now=write.now)
 
 
 def _ask_again(book: JobBook, url_keys: Sequence[str]) -> None:
     fetches = book.fetches
     nothing = dict.fromkeys(("sha256", "size_bytes", "suffix", "etag", "last_modified"))
-    with book.connection.con.begin() as con:
+    with book.database.writing() as con:
         con.execute(
             sa.update(fetches)
             .where(fetches.c.url_key.in_(url_keys))
             .values(state=UrlState.WAITING.value, **nothing)
         )
-
-
-def _chunks(items: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(items), LOOKED_UP_AT_ONCE):
-        yield items[start : start + LOOKED_UP_AT_ONCE]

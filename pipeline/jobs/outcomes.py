@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from pipeline.jobs.steps import data_of
+from pipeline.database.paging import chunks, pages
+from pipeline.database.tracked import data_of
 from pipeline.jobs.store import JobBook
 from pipeline.recipes import JOBS_FOLDER
 from pipeline.tables import State, UrlState
@@ -56,7 +57,7 @@ class Outcomes:
     @classmethod
     def of_app(cls, app: Lockstep, reference: str) -> Outcomes:
         """Those of a job of the application."""
-        return cls(JobBook(app.connection), app.answer, reference)
+        return cls(JobBook(app.database), app.answer, reference)
 
     def of_rows(self, numbers: Sequence[str]) -> dict[str, list[ImageOutcome]]:
         """The images of some rows, by S. No., in the order of their URLs."""
@@ -83,7 +84,7 @@ class Outcomes:
             .order_by(urls.c.number, urls.c.sequence, renditions.c.recipe)
         )
         found: dict[str, dict[int, ImageOutcome]] = {}
-        with self._book.connection.con.begin() as con:
+        with self._book.database.reading() as con:
             for row in con.execute(query):
                 of_row = found.setdefault(row.number, {})
                 image = of_row.setdefault(row.sequence, ImageOutcome(row.url, row.told))
@@ -100,8 +101,7 @@ class Outcomes:
         Only what is known by now: an image that waits has not failed.
         """
         urls, fetches, renditions = self._book.urls, self._book.fetches, self._renditions
-        length = sa.func.length(urls.c.number)
-        place = sa.tuple_(length, urls.c.number, urls.c.sequence)
+        length = sa.func.length(urls.c.number).label("length")
         not_made = sa.and_(
             renditions.c.path == urls.c.stem + fetches.c.suffix,
             renditions.c.state != State.OK.value,
@@ -110,7 +110,7 @@ class Outcomes:
             sa.select(
                 urls.c.number,
                 urls.c.sequence,
-                length.label("length"),
+                length,
                 self._rows.c.name,
                 fetches.c.url,
                 sa.func.coalesce(sa.func.min(renditions.c.reason), fetches.c.reason).label(
@@ -135,23 +135,11 @@ class Outcomes:
             .group_by(
                 urls.c.number, urls.c.sequence, self._rows.c.name, fetches.c.url, fetches.c.reason
             )
-            .order_by(length, urls.c.number, urls.c.sequence)
         )
-        after: tuple[int, str, int] | None = None
-        left = limit
-        while left is None or left > 0:
-            size = PAGE_ROWS if left is None else min(left, PAGE_ROWS)
-            page = query.limit(size)
-            if after is not None:
-                page = page.where(place > sa.tuple_(*[sa.literal(value) for value in after]))
-            with self._book.connection.con.begin() as con:
-                rows = con.execute(page).all()
+        keys = (length, urls.c.number, urls.c.sequence)
+        for rows in pages(self._book.database, query, keys, PAGE_ROWS, first=limit):
             for row in rows:
                 yield FailedImage(row.number, row.name, row.sequence, row.url, row.reason or "")
-            if len(rows) < size:
-                return
-            left = None if left is None else left - size
-            after = (rows[-1].length, rows[-1].number, rows[-1].sequence)
 
     def tell(self, found: dict[str, list[ImageOutcome]]) -> int:
         """Note which of these images have failed; how many nobody had been told of."""
@@ -163,9 +151,8 @@ class Outcomes:
                 if image.told != failed:
                     moved[failed].append((number, sequence))
         for failed, places in moved.items():
-            for start in range(0, len(places), PAGE_ROWS):
-                chunk = places[start : start + PAGE_ROWS]
-                with self._book.connection.con.begin() as con:
+            for chunk in chunks(places, PAGE_ROWS):
+                with self._book.database.writing() as con:
                     con.execute(
                         sa.update(urls)
                         .where(
@@ -188,7 +175,7 @@ class Outcomes:
         path = changed.c.path
         # "0" follows "/": all below the folder of the job.
         below = sa.and_(path > f"{self._reference}/", path < f"{self._reference}0")
-        with self._book.connection.con.begin() as con:
+        with self._book.database.reading() as con:
             return list(con.execute(sa.select(path).where(below).distinct()).scalars())
 
 

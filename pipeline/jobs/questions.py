@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import sqlalchemy as sa
 
+from pipeline.database.paging import chunks, pages
+from pipeline.database.tracked import data_of
 from pipeline.engine.status import iso
 from pipeline.errors import CsvError, JobNotFoundError, JobNotReadyError
-from pipeline.jobs.steps import data_of
 from pipeline.jobs.store import Job, JobBook, JobFolders, file_below
 from pipeline.names import name_of
 from pipeline.recipes import JOBS_FOLDER
-from pipeline.settings import Settings
+from pipeline.settings.values import Settings
 from pipeline.tables import JobState, State
 
 if TYPE_CHECKING:
@@ -100,7 +101,6 @@ def failed_rows(app: Lockstep, reference: str, target: BinaryIO) -> int:
     from pipeline.jobs.csv_dialect import detect_dialect
     from pipeline.jobs.csv_read import CsvRow, iter_rows
     from pipeline.jobs.outcomes import Outcomes
-    from pipeline.jobs.reading import chunks
 
     job = found(app, reference)
     csv = JobFolders(app.settings.state_dir).csv(reference)
@@ -139,31 +139,16 @@ def renditions(app: Lockstep, reference: str) -> Iterator[tuple[str, Path]]:
 
 def _renditions(app: Lockstep, reference: str) -> Iterator[tuple[str, Path]]:
     table = data_of(app.answer.renditions)
-    place = sa.tuple_(table.c.path, table.c.recipe)
-    query = (
-        sa.select(table.c.path, table.c.recipe, table.c.file)
-        .where(
-            # "0" follows "/": all below the folder of the job.
-            table.c.path > f"{reference}/",
-            table.c.path < f"{reference}0",
-            table.c.state == State.OK.value,
-        )
-        .order_by(table.c.path, table.c.recipe)
-        .limit(PAGE_ROWS)
+    query = sa.select(table.c.path, table.c.recipe, table.c.file).where(
+        # "0" follows "/": all below the folder of the job.
+        table.c.path > f"{reference}/",
+        table.c.path < f"{reference}0",
+        table.c.state == State.OK.value,
     )
-    after: tuple[str, str] | None = None
-    while True:
-        page = query
-        if after is not None:
-            page = query.where(place > sa.tuple_(sa.literal(after[0]), sa.literal(after[1])))
-        with app.connection.con.begin() as con:
-            rows = con.execute(page).all()
+    for rows in pages(app.database, query, (table.c.path, table.c.recipe), PAGE_ROWS):
         for row in rows:
             file = app.settings.output_dir / JOBS_FOLDER / name_of(row.file)
             yield f"{row.recipe}/{row.file.rpartition('/')[2]}", file
-        if len(rows) < PAGE_ROWS:
-            return
-        after = (rows[-1].path, rows[-1].recipe)
 
 
 def found(app: Lockstep, reference: str) -> Job:
@@ -215,4 +200,4 @@ def _iso(timestamp_s: float | None) -> str | None:
 def _book(app: Lockstep) -> JobBook:
     # A question to a new database is no error.
     app.make_tables()
-    return JobBook(app.connection)
+    return JobBook(app.database)

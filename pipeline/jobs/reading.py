@@ -23,9 +23,11 @@ import pandas as pd
 import sqlalchemy as sa
 from datapipe.types import IndexDF
 
-from pipeline.engine.database import one_transaction
+from pipeline.database.changes import frame
+from pipeline.database.dialects import VALUES_AT_ONCE
+from pipeline.database.paging import chunks, pages
+from pipeline.database.tracked import data_of, meta_of
 from pipeline.engine.files import explained, remove
-from pipeline.engine.plane import frame
 from pipeline.engine.recovery import remember_writing
 from pipeline.engine.walk import Found, look_at
 from pipeline.errors import CsvError
@@ -34,9 +36,8 @@ from pipeline.jobs.csv_dialect import CsvDialect, CsvProblem, detect_dialect
 from pipeline.jobs.csv_read import CsvCheck, CsvLimits, CsvRow, check_csv, iter_rows
 from pipeline.jobs.images import clear_images, collect_garbage, image_counts
 from pipeline.jobs.names import image_name
-from pipeline.jobs.steps import data_of, meta_of
 from pipeline.jobs.store import Job, JobBook, JobFolders, file_below, made, url_key
-from pipeline.settings import Settings
+from pipeline.settings.values import Settings
 from pipeline.tables import JobState, UrlState, WebhookState
 from pipeline.workers import tick_ns
 
@@ -45,8 +46,6 @@ if TYPE_CHECKING:
     from pipeline.jobs.steps import ReadCsvsStep
 
 CHUNK_ROWS = 1_000
-# Below SQLite's 32,766 values in one statement.
-LOOKED_UP_AT_ONCE = 2_000
 COPY_BYTES = 1 << 20
 # Faults that are kept with the job; its list of faults in output/ has the first thousand.
 FAULTS_KEPT = 100
@@ -182,7 +181,7 @@ class _Reading:
         query = sa.select(table.c.number, table.c.name, table.c.urls).where(
             table.c.reference == reference, table.c.number.in_([row.number for row in rows])
         )
-        with self.run.connection.con.begin() as con:
+        with self.run.database.reading() as con:
             stored = {found.number: (found.name, found.urls) for found in con.execute(query)}
         told = {row.number: (row.name, json.dumps(row.urls, ensure_ascii=False)) for row in rows}
         differing = [row for row in rows if stored.get(row.number) != told[row.number]]
@@ -197,21 +196,20 @@ class _Reading:
             }
             for row in differing
         ]
-        with one_transaction(self.run.connection):
-            self.step.rows.store_chunk(frame(values, list(values[0])), now=self.run.clock.now())
+        with self.run.database.writing() as write:
+            self.step.rows.store_chunk(frame(values, list(values[0])), now=write.now)
             _store_urls(self.book, reference, differing)
-            self.run.clock.remember()
         return bool(stored)
 
     def _remove_others(self, seen: array[int]) -> bool:
         """Remove rows that the CSV has no longer; numbers are told by their 64-bit hashes."""
         reference, rows = self.job.reference, data_of(self.step.rows)
         count = sa.select(sa.func.count()).where(rows.c.reference == reference)
-        with self.run.connection.con.begin() as con:
+        with self.run.database.reading() as con:
             if con.execute(count).scalar_one() == len(seen):
                 return False
         known = np.sort(np.frombuffer(seen, dtype=np.int64))
-        for page in _pages(self.book, reference):
+        for page in _numbers(self.book, reference):
             hashes = np.fromiter((hash(number) for number in page), np.int64, len(page))
             at = np.searchsorted(known, hashes).clip(max=len(known) - 1)
             there = known[at] == hashes
@@ -244,7 +242,7 @@ def _store_urls(book: JobBook, reference: str, rows: Sequence[CsvRow]) -> None:
                     "stem": f"{reference}/{name}",
                 }
             )
-    with book.connection.con.begin() as con:
+    with book.database.writing() as con:
         con.execute(
             sa.delete(urls).where(
                 urls.c.reference == reference, urls.c.number.in_([row.number for row in rows])
@@ -253,7 +251,7 @@ def _store_urls(book: JobBook, reference: str, rows: Sequence[CsvRow]) -> None:
         if wanted:
             con.execute(sa.insert(urls), wanted)
         # One that failed for another row, or another day, is asked again for this one.
-        for keys in chunks(distinct, LOOKED_UP_AT_ONCE):
+        for keys in chunks(distinct, VALUES_AT_ONCE):
             con.execute(
                 sa.update(fetches)
                 .where(
@@ -262,7 +260,7 @@ def _store_urls(book: JobBook, reference: str, rows: Sequence[CsvRow]) -> None:
                 )
                 .values(state=UrlState.WAITING.value)
             )
-        insert = book.connection.insert(fetches)
+        insert = book.database.insert(fetches)
         con.execute(
             insert.on_conflict_do_nothing(index_elements=["url_key"]),
             [
@@ -282,7 +280,7 @@ def _clear(step: ReadCsvsStep, run: Run, job: Job) -> None:
     output_dir, reference = step.settings.output_dir, job.reference
     for key in (job.answer or job.answer_name, job.faults_name):
         remove(file_below(output_dir, key), output_dir)
-    for page in _pages(step.book, reference):
+    for page in _numbers(step.book, reference):
         _forget_rows(step, run, reference, page)
     clear_images(step.book, step.folders, step.images, run, reference)
     remove(step.folders.csv(reference), step.folders.state)
@@ -295,17 +293,13 @@ def _forget_rows(step: ReadCsvsStep, run: Run, reference: str, numbers: Sequence
         return
     urls, meta = step.book.urls, meta_of(step.rows)
     idx = IndexDF(pd.DataFrame({"number": list(numbers), "reference": reference}))
-    with one_transaction(run.connection):
-        step.rows.delete_by_idx(idx, now=run.clock.now())
-        with run.connection.con.begin() as con:
-            for table in (urls, meta):
-                # No step reads what datapipe remembers of rows that are gone.
-                con.execute(
-                    sa.delete(table).where(
-                        table.c.reference == reference, table.c.number.in_(numbers)
-                    )
-                )
-        run.clock.remember()
+    with run.database.writing() as write:
+        step.rows.delete_by_idx(idx, now=write.now)
+        for table in (urls, meta):
+            # No step reads what datapipe remembers of rows that are gone.
+            write.execute(
+                sa.delete(table).where(table.c.reference == reference, table.c.number.in_(numbers))
+            )
 
 
 def _let_a_tick_pass(found: Found) -> None:
@@ -316,27 +310,12 @@ def _let_a_tick_pass(found: Found) -> None:
         time.sleep(wait_ns / 1e9)
 
 
-def _pages(book: JobBook, reference: str) -> Iterator[list[str]]:
+def _numbers(book: JobBook, reference: str) -> Iterator[list[str]]:
     """The numbers of all rows of a job, in order, by way of their URLs: each row has one."""
     number = book.urls.c.number
     query = sa.select(number).where(book.urls.c.reference == reference).distinct()
-    query = query.order_by(number).limit(LOOKED_UP_AT_ONCE)
-    after: str | None = None
-    while True:
-        page = query if after is None else query.where(number > after)
-        with book.connection.con.begin() as con:
-            found = list(con.execute(page).scalars())
-        if not found:
-            return
-        yield found
-        after = found[-1]
-
-
-def chunks(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    """``items`` in lists of ``size``; the last may be shorter."""
-    coming = iter(items)
-    while chunk := list(itertools.islice(coming, size)):
-        yield chunk
+    for rows in pages(book.database, query, (number,), VALUES_AT_ONCE):
+        yield [row.number for row in rows]
 
 
 def copy_hashed(source: Path, target: Path) -> str:

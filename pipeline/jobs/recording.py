@@ -89,7 +89,7 @@ class Recorder:
         fetches = self.book.fetches
         ended_by_key = {url_key(ended["url"]): ended for ended in batch}
         query = sa.select(fetches).where(fetches.c.url_key.in_(ended_by_key))
-        with self.book.connection.con.begin() as con:
+        with self.book.database.reading() as con:
             before = {row.url_key: row for row in con.execute(query)}
         after = {key: self._update(ended_by_key[key], row) for key, row in before.items()}
         if after:
@@ -104,10 +104,10 @@ class Recorder:
                 for key, row in after.items()
             ]
             moved = [key for key, row in after.items() if row["sha256"] != before[key].sha256]
-            with self.book.connection.con.begin() as con:
+            with self.book.database.writing() as con:
                 con.execute(statement, values)
-                self._count(con, after)
-                self._disturb(con, moved)
+                self._count(con.con, after)
+                self._disturb(con.con, moved)
         os.ftruncate(self._journal, 0)
         kept = {row["sha256"] for row in after.values()}
         # The bytes that were replaced; and what came and was no image after all.

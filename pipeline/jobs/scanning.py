@@ -10,7 +10,7 @@ from pipeline.engine.recovery import sha256_of
 from pipeline.engine.unmounted import InputFolder, not_there, refuse_csvs
 from pipeline.engine.walk import CSV_SUFFIXES, Found, Passed, walk
 from pipeline.jobs.store import ACTIVE, ENDED, NOT_DELETED, UNREAD, Job, JobBook, file_below
-from pipeline.settings import Settings
+from pipeline.settings.values import Settings
 from pipeline.tables import JobState
 
 if TYPE_CHECKING:

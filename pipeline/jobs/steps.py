@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
 
 import sqlalchemy as sa
 from datapipe.compute import (
@@ -23,6 +22,7 @@ from datapipe.datatable import DataStore, DataTable
 from datapipe.executor import Executor
 from datapipe.run_config import RunConfig
 
+from pipeline.database.changes import database_of
 from pipeline.engine.context import Run, run_of
 from pipeline.engine.recipe_step import LoadRecipesStep
 from pipeline.engine.render_step import RenderStep
@@ -30,8 +30,8 @@ from pipeline.engine.report import Report
 from pipeline.jobs.copies import clear_copies
 from pipeline.jobs.store import ACTIVE, ENDED, JobBook, JobFolders
 from pipeline.recipes import JOBS_FOLDER
-from pipeline.settings import Settings
-from pipeline.tables import JobState, TrackedTable, WebhookState
+from pipeline.settings.values import Settings
+from pipeline.tables import JobState, WebhookState
 
 
 class JobStep(ComputeStep):
@@ -51,7 +51,7 @@ class JobStep(ComputeStep):
             output_dts=[ComputeOutput(dt=table) for table in outputs],
         )
         self.settings = settings
-        self.book = JobBook(ds.meta_dbconn)
+        self.book = JobBook(database_of(ds))
         self.folders = JobFolders(settings.state_dir)
 
     def run_full(
@@ -65,7 +65,7 @@ class JobStep(ComputeStep):
         Raises:
             LockstepError: settings, recipes, disk; never what one CSV or one URL does.
         """
-        with run_of(run_config, ds.meta_dbconn, self.settings) as run:
+        with run_of(run_config, database_of(ds), self.settings) as run:
             if has_jobs(self.book, run):
                 self.work(run)
 
@@ -83,8 +83,8 @@ class LoadJobRecipesStep(LoadRecipesStep):
         run_config: RunConfig | None = None,
         executor: Executor | None = None,
     ) -> None:
-        with run_of(run_config, ds.meta_dbconn, self.settings) as run:
-            if has_jobs(JobBook(ds.meta_dbconn), run):
+        with run_of(run_config, database_of(ds), self.settings) as run:
+            if has_jobs(JobBook(database_of(ds)), run):
                 super().run_full(ds, run)
 
 
@@ -102,7 +102,7 @@ class ScanCsvsStep(JobStep):
         Raises:
             TooManyRemovedError: nothing is deleted then.
         """
-        with run_of(run_config, ds.meta_dbconn, self.settings) as run:
+        with run_of(run_config, database_of(ds), self.settings) as run:
             if run.options.job is None:
                 clear_copies(self.book, self.folders)
                 self.work(run)
@@ -200,7 +200,7 @@ class AnswerStep(JobStep):
             outdated,
             jobs.c.webhook_state == WebhookState.PENDING.value,
         )
-        with self.book.connection.con.begin() as con:
+        with self.book.database.reading() as con:
             is_due = con.execute(sa.select(jobs.c.reference).where(waits).limit(1)).first()
         if is_due is None and not run.job_report.pending:
             return
@@ -219,8 +219,8 @@ class RenderJobsStep(RenderStep):
         run_config: RunConfig | None = None,
         executor: Executor | None = None,
     ) -> None:
-        with run_of(run_config, ds.meta_dbconn, self.settings) as run:
-            if has_jobs(JobBook(ds.meta_dbconn), run):
+        with run_of(run_config, database_of(ds), self.settings) as run:
+            if has_jobs(JobBook(database_of(ds)), run):
                 super().run_full(ds, run)
 
     def report(self, run: Run) -> Report:
@@ -233,7 +233,7 @@ class RenderJobsStep(RenderStep):
             book.move(reference, ENDED, JobState.RENDERING)
             # A rejected one keeps the answer of the content before: as if of other settings.
             book.move(reference, {JobState.REJECTED}, JobState.REJECTED, made_for="")
-            with book.connection.con.begin() as con:
+            with book.database.writing() as con:
                 # For people who watch; the exact counts come with the answer.
                 con.execute(
                     sa.update(jobs)
@@ -320,7 +320,7 @@ class RenderJobs(PipelineStep):
                 originals_dir=JobFolders(self.settings.state_dir).originals,
                 output_dir=self.settings.output_dir / JOBS_FOLDER,
                 settings=self.settings,
-                max_pixels=self.settings.fetch.max_pixels,
+                max_pixels=self.settings.jobs.max_pixels,
             )
         ]
 
@@ -355,18 +355,3 @@ def has_jobs(book: JobBook, run: Run) -> bool:
     if run.has_jobs is None:
         run.has_jobs = book.any()
     return run.has_jobs
-
-
-def data_of(table: DataTable) -> sa.Table:
-    """The rows of a tracked table, for queries."""
-    store = table.table_store
-    assert isinstance(store, TrackedTable)
-    return store.data_table
-
-
-def meta_of(table: DataTable) -> sa.Table:
-    """What datapipe-core remembers of each row of a tracked table."""
-    meta: Any = table.meta
-    found = meta.sql_table
-    assert isinstance(found, sa.Table)
-    return found

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from datapipe.store.database import DBConn
 
+from pipeline.database.connection import Database
 from pipeline.errors import SettingsError
 from pipeline.jobs.names import reference as reference_of
 from pipeline.names import NAME_MAX_BYTES, TEMPORARY_PREFIX, name_of, shortened
@@ -105,9 +105,9 @@ class Job:
 class JobBook:
     """Reads and writes ``jobs``. A move is made only from the states it is allowed from."""
 
-    def __init__(self, connection: DBConn) -> None:
-        self.connection = connection
-        metadata = connection.sqla_metadata
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        metadata = database.sqla_metadata
         self.jobs = jobs_table(metadata)
         self.urls = csv_urls_table(metadata)
         self.fetches = fetches_table(metadata)
@@ -119,7 +119,7 @@ class JobBook:
 
     def any(self) -> bool:
         """Whether there is any job, deleted or not."""
-        with self.connection.con.begin() as con:
+        with self.database.reading() as con:
             return con.execute(sa.select(self.jobs.c.reference).limit(1)).first() is not None
 
     def dropped(self) -> list[Job]:
@@ -133,7 +133,7 @@ class JobBook:
         if before is not None:
             last = (sa.literal(before.created_ts), sa.literal(before.reference))
             query = query.where(sa.tuple_(*order) < sa.tuple_(*last))
-        with self.connection.con.begin() as con:
+        with self.database.reading() as con:
             return [_job(row) for row in con.execute(query).mappings()]
 
     def in_states(self, states: Collection[JobState], only: str | None = None) -> list[Job]:
@@ -154,7 +154,7 @@ class JobBook:
     def counts(self) -> dict[str, int]:
         """How many jobs are in each state."""
         state = self.jobs.c.state
-        with self.connection.con.begin() as con:
+        with self.database.reading() as con:
             rows = con.execute(sa.select(state, sa.func.count()).group_by(state)).all()
         return {row[0]: row[1] for row in rows}
 
@@ -174,7 +174,7 @@ class JobBook:
             now = datetime.datetime.now()
             reference = reference_of(now, self._running(f"{now:%Y%m%d%H%M%S}"))
             try:
-                with self.connection.con.begin() as con:
+                with self.database.writing() as con:
                     con.execute(
                         sa.insert(self.jobs).values(
                             reference=reference,
@@ -198,7 +198,7 @@ class JobBook:
     ) -> bool:
         """Bring a job to the state ``after``; False where it is in none of ``before`` any more."""
         jobs = self.jobs
-        with self.connection.con.begin() as con:
+        with self.database.writing() as con:
             done = con.execute(
                 sa.update(jobs)
                 .where(
@@ -211,7 +211,7 @@ class JobBook:
 
     def update(self, reference: str, **values: Any) -> None:
         """Write columns of a job, whatever state it is in."""
-        with self.connection.con.begin() as con:
+        with self.database.writing() as con:
             con.execute(
                 sa.update(self.jobs).where(self.jobs.c.reference == reference).values(**values)
             )
@@ -229,14 +229,14 @@ class JobBook:
         column = self.jobs.c.reference
         # ":" follows "9": all that begin with the second.
         query = sa.select(column).where(column > second, column < second + ":")
-        with self.connection.con.begin() as con:
+        with self.database.reading() as con:
             taken = con.execute(query).scalars().all()
         return max((int(reference[SECOND_DIGITS:] or 0) for reference in taken), default=0) + 1
 
     def _select(self, condition: sa.ColumnElement[bool]) -> list[Job]:
         order = (self.jobs.c.created_ts, self.jobs.c.reference)
         query = sa.select(self.jobs).where(condition).order_by(*order)
-        with self.connection.con.begin() as con:
+        with self.database.reading() as con:
             rows = con.execute(query).mappings().all()
         return [_job(row) for row in rows]
 

@@ -60,7 +60,7 @@ def submit(app: Lockstep, source: Path, filename: str, webhook: str | None = Non
         if check.faults:
             faults = [asdict(fault) for fault in check.faults]
             raise CsvRejectedError(filename, faults, check.fault_count)
-        reference = JobBook(app.connection).create(
+        reference = JobBook(app.database).create(
             SUBMITTED,
             key_of(filename).replace("\0", ""),
             lambda reference: copy.replace(folders.csv(reference)),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from pipeline.jobs.store import Job, JobBook
-from pipeline.settings import Settings
+from pipeline.settings.values import Settings
 from pipeline.tables import WebhookState
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def telling_of(book: JobBook, settings: Settings) -> Callable[[], threading.Thre
     """What starts to tell the ends that nobody has heard of yet; None where there are none."""
     jobs = book.jobs
     query = sa.select(jobs.c.reference).where(jobs.c.webhook_state == WebhookState.PENDING.value)
-    with book.connection.con.begin() as con:
+    with book.database.reading() as con:
         references = list(con.execute(query.limit(MOST_A_RUN)).scalars())
     if not references:
         return None
@@ -69,11 +69,10 @@ def _tell(book: JobBook, settings: Settings, references: list[str]) -> None:
 
 
 def _deliverer(settings: Settings) -> Callable[[Job], Delivery]:
-    from pipeline.jobs.fetching import fetch_limits
     from pipeline.jobs.questions import as_json
     from pipeline.jobs.webhook import deliver
 
-    limits = fetch_limits(settings)
+    limits = settings.fetch
 
     def deliver_one(job: Job) -> Delivery:
         return deliver(
@@ -90,7 +89,7 @@ def _deliverer(settings: Settings) -> Callable[[Job], Delivery]:
 def _note(book: JobBook, job: Job, delivery: Delivery) -> None:
     state = WebhookState.DELIVERED if delivery.delivered else WebhookState.FAILED
     jobs = book.jobs
-    with book.connection.con.begin() as con:
+    with book.database.writing() as con:
         # Where the job has ended once more meanwhile, that end is still to be told.
         con.execute(
             sa.update(jobs)

@@ -13,9 +13,9 @@ import httpx
 
 from pipeline.errors import FetchError
 from pipeline.jobs.addresses import Address, parse_address
+from pipeline.jobs.fetch_types import DEFAULT_PORTS
 
 MAX_URL_CHARACTERS = 2_048
-DEFAULT_PORTS = frozenset({80, 443})
 
 # One character, and what lies before and after it is stripped: a pattern of runs ("[,\s]+") looks
 # at each run anew from each of its characters, and a cell of a million blanks takes hours.

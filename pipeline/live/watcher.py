@@ -18,9 +18,8 @@ from pathlib import Path, PurePath
 import sqlalchemy as sa
 
 from pipeline.app import Lockstep
+from pipeline.database.locks import WATCH
 from pipeline.engine.context import RunOptions, make_workers
-from pipeline.engine.database import explain_database_error
-from pipeline.engine.lock import WATCH
 from pipeline.engine.progress import Progress
 from pipeline.engine.report import Report
 from pipeline.engine.run import run_once
@@ -150,7 +149,7 @@ class Watcher:
 
     def _failed(self, error: BaseException) -> None:
         if isinstance(error, sa.exc.SQLAlchemyError):
-            error = explain_database_error(error, self._app.connection)
+            error = self._app.database.explain(error)
         wait_s = self._settings.rescan_s if isinstance(error, RecipeError) else self._back_off_s
         self._back_off_s = min(self._back_off_s * 2, self._settings.rescan_s)
         self._put_off(Work(whole=True), wait_s)
@@ -190,7 +189,7 @@ class Watcher:
 
     def _concerns_jobs(self, keys: frozenset[str]) -> bool:
         """Whether a CSV changed, or a folder with one: jobs need all the steps of a run."""
-        sources = [job.source for job in JobBook(self._app.connection).dropped()]
+        sources = [job.source for job in JobBook(self._app.database).dropped()]
         return any(key.lower().endswith(".csv") for key in keys) or any(
             parent.as_posix() in keys for source in sources for parent in PurePath(source).parents
         )

@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from pipeline.engine.database import explain_database_error
 from pipeline.engine.status import iso
 from pipeline.errors import LockstepError, NotFoundError
 from pipeline.names import key_of
-from pipeline.settings import check_quarantine
+from pipeline.settings.places import check_quarantine
 from pipeline.tables import TakedownState
 from pipeline.takedowns.book import Kind, TakedownBook
 from pipeline.takedowns.journal import Journal
@@ -86,7 +85,7 @@ def take_down(app: Lockstep, target: str, reason: str, who: str, purge: bool = F
     check_quarantine(app.settings)
     book = _writing_book(app)
     try:
-        take_over(app.connection, app.settings)
+        take_over(app.database, app.settings)
         finish(app)
         wanted = resolve(app, target)
         originals = [] if wanted.path is None else [wanted.path]
@@ -104,7 +103,7 @@ def take_down(app: Lockstep, target: str, reason: str, who: str, purge: bool = F
         carry_out(app, book, number, verified)
         files = book.files_of([number])
     except sa.exc.SQLAlchemyError as error:
-        raise explain_database_error(error, app.connection) from error
+        raise app.database.explain(error) from error
     return TakenDown(
         number,
         wanted.sha256,
@@ -126,7 +125,7 @@ def lift(app: Lockstep, id_or_sha256: str, who: str) -> Lifted:
     who = _said("name", who)
     book = _writing_book(app)
     try:
-        take_over(app.connection, app.settings)
+        take_over(app.database, app.settings)
         finish(app)
         acts = _acts_to_lift(book, id_or_sha256)
         if not app.settings.input_dir.is_dir():
@@ -147,13 +146,13 @@ def lift(app: Lockstep, id_or_sha256: str, who: str) -> Lifted:
                 if row.restored != row.path:
                     lifted.set_apart[row.path] = row.restored
     except sa.exc.SQLAlchemyError as error:
-        raise explain_database_error(error, app.connection) from error
+        raise app.database.explain(error) from error
     return lifted
 
 
 def takedowns(app: Lockstep, limit: int = 100, before: int | None = None) -> list[dict[str, Any]]:
     """The audit, the last takedown first; ``before`` is the last ``id`` of the page before."""
-    book = TakedownBook(app.connection)
+    book = TakedownBook(app.database)
     acts = book.page(limit, before)
     by_number: dict[int, list[Any]] = {act.id: [] for act in acts}
     for row in book.files_of(by_number):
@@ -163,7 +162,7 @@ def takedowns(app: Lockstep, limit: int = 100, before: int | None = None) -> lis
 
 def was_taken_down(app: Lockstep, file: str) -> bool:
     """Whether the rendition at this key below ``output/`` is gone because it was taken down."""
-    return TakedownBook(app.connection).has_removed(Kind.RENDITION, file)
+    return TakedownBook(app.database).has_removed(Kind.RENDITION, file)
 
 
 def finish(app: Lockstep) -> list[str]:
@@ -190,7 +189,7 @@ def finish(app: Lockstep) -> list[str]:
 
 
 def _writing_book(app: Lockstep) -> TakedownBook:
-    return TakedownBook(app.connection, Journal(app.settings.quarantine_dir))
+    return TakedownBook(app.database, Journal(app.settings.quarantine_dir))
 
 
 def _acts_to_lift(book: TakedownBook, id_or_sha256: str) -> list[sa.Row[Any]]:

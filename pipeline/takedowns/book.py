@@ -12,13 +12,14 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from datapipe.store.database import DBConn
 
+from pipeline.database.connection import Database
+from pipeline.database.paging import chunks
+from pipeline.database.state import state_table
+from pipeline.database.transaction import Write
 from pipeline.errors import OutputError
-from pipeline.tables import TakedownState, state_table, takedown_files_table, takedowns_table
+from pipeline.tables import TakedownState, takedown_files_table, takedowns_table
 from pipeline.takedowns.journal import COLUMNS, JOURNAL, Journal, identity
-
-LOOKED_UP_AT_ONCE = 2_000
 
 
 class Kind(str, enum.Enum):
@@ -35,11 +36,11 @@ class TakedownBook:
     :meth:`add`, nothing is in the database then either.
     """
 
-    def __init__(self, connection: DBConn, journal: Journal | None = None) -> None:
-        self._connection = connection
+    def __init__(self, database: Database, journal: Journal | None = None) -> None:
+        self._database = database
         self._journal = journal
-        self.acts = takedowns_table(connection.sqla_metadata)
-        self.files = takedown_files_table(connection.sqla_metadata)
+        self.acts = takedowns_table(database.sqla_metadata)
+        self.files = takedown_files_table(database.sqla_metadata)
 
     # --- what is barred ---
 
@@ -48,13 +49,13 @@ class TakedownBook:
         barred: dict[str, str] = {}
         wanted = sorted({digest for digest in digests if digest is not None})
         acts = self.acts
-        with self._connection.con.begin() as con:
+        with self._database.reading() as con:
             if not wanted or not self._any(con):
                 return barred
-            for start in range(0, len(wanted), LOOKED_UP_AT_ONCE):
+            for chunk in chunks(wanted):
                 query = (
                     sa.select(acts.c.sha256, acts.c.id)
-                    .where(acts.c.sha256.in_(wanted[start : start + LOOKED_UP_AT_ONCE]))
+                    .where(acts.c.sha256.in_(chunk))
                     .where(acts.c.state != TakedownState.LIFTED.value)
                     .order_by(acts.c.id)
                 )
@@ -69,7 +70,7 @@ class TakedownBook:
         query = sa.select(size).where(
             size.is_not(None), self.acts.c.state != TakedownState.LIFTED.value
         )
-        with self._connection.con.begin() as con:
+        with self._database.reading() as con:
             return set(con.execute(query.distinct()).scalars())
 
     def _any(self, con: sa.Connection) -> bool:
@@ -87,17 +88,17 @@ class TakedownBook:
                 self.acts.c.state != TakedownState.LIFTED.value,
             )
         )
-        with self._connection.con.begin() as con:
+        with self._database.reading() as con:
             return con.execute(query.limit(1)).first() is not None
 
     def removed_among(self, paths: Sequence[str]) -> int:
         """How many of these originals takedowns took out of the input folder."""
         count, files = 0, self.files
-        with self._connection.con.begin() as con:
-            for start in range(0, len(paths), LOOKED_UP_AT_ONCE):
+        with self._database.reading() as con:
+            for chunk in chunks(paths):
                 query = sa.select(sa.func.count(files.c.path.distinct())).where(
                     files.c.kind == Kind.ORIGINAL.value,
-                    files.c.path.in_(paths[start : start + LOOKED_UP_AT_ONCE]),
+                    files.c.path.in_(chunk),
                     files.c.removed.is_(sa.true()),
                     files.c.restored.is_(None),
                 )
@@ -108,17 +109,17 @@ class TakedownBook:
 
     def has_any(self) -> bool:
         """Whether anything was ever taken down."""
-        with self._connection.con.begin() as con:
+        with self._database.reading() as con:
             return con.execute(sa.select(self.acts.c.id).limit(1)).first() is not None
 
     def all_acts(self) -> Sequence[sa.Row[Any]]:
         """Every takedown, the first one first."""
-        with self._connection.con.begin() as con:
+        with self._database.reading() as con:
             return con.execute(sa.select(self.acts).order_by(self.acts.c.id)).all()
 
     def all_files(self) -> Sequence[sa.Row[Any]]:
         """The files of every takedown."""
-        with self._connection.con.begin() as con:
+        with self._database.reading() as con:
             return con.execute(sa.select(self.files)).all()
 
     def add(
@@ -156,7 +157,7 @@ class TakedownBook:
                 remember = stack.enter_context(self._noted(_entry(row, files)))
             except OutputError as error:
                 refused, remember = error, self.forget_journal
-            with self._connection.con.begin() as con:
+            with self._database.writing() as con:
                 done = con.execute(sa.insert(self.acts).values(row))
                 assert done.inserted_primary_key is not None
                 number = int(done.inserted_primary_key[0])
@@ -171,7 +172,7 @@ class TakedownBook:
         return number
 
     @contextlib.contextmanager
-    def _noted(self, entry: dict[str, Any]) -> Iterator[Callable[[sa.Connection], None]]:
+    def _noted(self, entry: dict[str, Any]) -> Iterator[Callable[[Write], None]]:
         """Add ``entry`` to the journal; what is yielded notes in a transaction that it was."""
         assert self._journal is not None, "only those with a journal write takedowns"
         with self._journal.held() as held:
@@ -180,9 +181,9 @@ class TakedownBook:
             after = held.stamp()
             yield lambda con: self._follow_journal(con, before, after)
 
-    def _follow_journal(self, con: sa.Connection, before: str, after: str) -> None:
+    def _follow_journal(self, con: Write, before: str, after: str) -> None:
         # A database that has not taken over what was there before is not to look as if it had.
-        state = state_table(self._connection.sqla_metadata)
+        state = state_table(self._database.sqla_metadata)
         con.execute(
             sa.update(state)
             .where(state.c.name == JOURNAL, state.c.value == before)
@@ -191,9 +192,9 @@ class TakedownBook:
 
     def complete_journal(self, number: int) -> None:
         """Add a takedown to the journal again, if it could not be written when it was made."""
-        state = state_table(self._connection.sqla_metadata)
+        state = state_table(self._database.sqla_metadata)
         query = sa.select(state.c.value).where(state.c.name == JOURNAL)
-        with self._connection.con.begin() as con:
+        with self._database.reading() as con:
             follows = con.execute(query).first() is not None
         act = self.act(number)
         if follows or act is None:
@@ -202,27 +203,27 @@ class TakedownBook:
         with self._noted(_entry(dict(act._mapping), files)):
             pass  # the database has it; the next start finds that the journal has it too
 
-    def forget_journal(self, con: sa.Connection) -> None:
+    def forget_journal(self, con: Write) -> None:
         """Have the next start compare the journal with the database."""
-        state = state_table(self._connection.sqla_metadata)
+        state = state_table(self._database.sqla_metadata)
         con.execute(sa.delete(state).where(state.c.name == JOURNAL))
 
     def act(self, number: int) -> sa.Row[Any] | None:
         """The row of one takedown."""
-        with self._connection.con.begin() as con:
+        with self._database.reading() as con:
             return con.execute(sa.select(self.acts).where(self.acts.c.id == number)).first()
 
     def acts_on(self, sha256: str) -> Sequence[sa.Row[Any]]:
         """Every takedown of these bytes, the first one first."""
         query = sa.select(self.acts).where(self.acts.c.sha256 == sha256).order_by(self.acts.c.id)
-        with self._connection.con.begin() as con:
+        with self._database.reading() as con:
             return con.execute(query).all()
 
     def unfinished(self) -> list[int]:
         """Takedowns and lifts that were cut off."""
         states = (TakedownState.REMOVING.value, TakedownState.LIFTING.value)
         query = sa.select(self.acts.c.id).where(self.acts.c.state.in_(states))
-        with self._connection.con.begin() as con:
+        with self._database.reading() as con:
             return list(con.execute(query.order_by(self.acts.c.id)).scalars())
 
     def change(self, number: int, **values: Any) -> None:
@@ -232,7 +233,7 @@ class TakedownBook:
             return
         with (
             self._noted({"takedown": identity(dict(act._mapping)), **values}) as remember,
-            self._connection.con.begin() as con,
+            self._database.con.begin() as con,
         ):
             con.execute(sa.update(self.acts).where(self.acts.c.id == number).values(**values))
             remember(con)
@@ -242,7 +243,7 @@ class TakedownBook:
         query = sa.select(self.acts).order_by(self.acts.c.id.desc()).limit(limit)
         if before is not None:
             query = query.where(self.acts.c.id < before)
-        with self._connection.con.begin() as con:
+        with self._database.reading() as con:
             return con.execute(query).all()
 
     # --- files ---
@@ -255,7 +256,7 @@ class TakedownBook:
             .where(files.c.takedown.in_(list(numbers)))
             .order_by(files.c.takedown, files.c.kind, files.c.path)
         )
-        with self._connection.con.begin() as con:
+        with self._database.reading() as con:
             return con.execute(query).all()
 
     def add_files(self, number: int, kind: Kind, paths: Iterable[str]) -> None:
@@ -268,7 +269,7 @@ class TakedownBook:
         # All of the takedown: nothing may go of which the journal does not say why.
         with (
             self._noted(_entry(dict(act._mapping), new)) as remember,
-            self._connection.con.begin() as con,
+            self._database.con.begin() as con,
         ):
             for _, path in new:
                 con.execute(self._new_file(number, kind, path))
@@ -282,7 +283,7 @@ class TakedownBook:
             files.c.kind == Kind.ORIGINAL.value,
             files.c.path == path,
         )
-        with self._connection.con.begin() as con:
+        with self._database.reading() as con:
             row = con.execute(sa.select(files).where(this)).first()
         if act is None or row is None:
             return
@@ -291,7 +292,7 @@ class TakedownBook:
         file = {"kind": Kind.ORIGINAL.value, "path": path, **values}
         with (
             self._noted({"takedown": identity(dict(act._mapping)), "files": [file]}) as remember,
-            self._connection.con.begin() as con,
+            self._database.con.begin() as con,
         ):
             con.execute(sa.update(files).where(this).values(**values))
             remember(con)
@@ -301,12 +302,12 @@ class TakedownBook:
         query = sa.select(self.files.c.takedown).where(
             self.files.c.kept == kept, self.files.c.restored.is_(None)
         )
-        with self._connection.con.begin() as con:
+        with self._database.reading() as con:
             return con.execute(query.limit(1)).first() is not None
 
     def _new_file(self, number: int, kind: Kind, path: str) -> Any:
         row = {"takedown": number, "kind": kind.value, "path": path, "removed": False}
-        return self._connection.insert(self.files).values(row).on_conflict_do_nothing()
+        return self._database.insert(self.files).values(row).on_conflict_do_nothing()
 
 
 def _entry(act: dict[str, Any], files: Iterable[tuple[Kind, str]]) -> dict[str, Any]:

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from pipeline.database.locks import PUBLISH_LOCK
+from pipeline.database.paging import known_among
+from pipeline.database.state import StateBook
 from pipeline.engine.files import remove
-from pipeline.engine.lock import publish_lock
 from pipeline.engine.recovery import remove_unrecorded, sha256_of, sweep_after_kill
-from pipeline.engine.state import StateBook
 from pipeline.engine.walk import Found, look_at, why_passed
 from pipeline.errors import OutputError
 from pipeline.names import name_of
 from pipeline.tables import State, TakedownState
-from pipeline.takedowns.book import LOOKED_UP_AT_ONCE, Kind, TakedownBook
+from pipeline.takedowns.book import Kind, TakedownBook
 from pipeline.takedowns.quarantine import free_place, make_private, move
 
 if TYPE_CHECKING:
@@ -30,15 +31,15 @@ def carry_out(app: Lockstep, book: TakedownBook, number: int, verified: dict[str
     """Carry out what the row of a takedown says; harmless where it is done already."""
     act = book.act(number)
     assert act is not None
-    with publish_lock(app.connection):
+    with app.database.lock(PUBLISH_LOCK, wait=True):
         _remove_renditions(app, book, number, act.sha256)
         # A killed run may have left the picture under names of which no row tells. With this lock
         # held, no run is between a file and its row.
-        remove_unrecorded(StateBook(app.connection), app)
+        remove_unrecorded(StateBook(app.database), app)
     sweep_after_kill(app)
     # Hashing takes its time, so it is done while no run has to wait.
     twins = dict(_twins(app, act.sha256, act.size_bytes, verified))
-    with publish_lock(app.connection):
+    with app.database.lock(PUBLISH_LOCK, wait=True):
         now = book.act(number)
         if now is None or now.state != TakedownState.REMOVING.value:
             return  # another process has finished it, or lifted it, meanwhile
@@ -67,7 +68,7 @@ def _remove_renditions(app: Lockstep, book: TakedownBook, number: int, digest: s
                 remove(step.output_dir / name_of(row.file), root)
             # One row a transaction: a run at work writes the same rows in an order of its own, and
             # two transactions of many rows could wait for each other for ever.
-            with app.connection.con.begin() as con:
+            with app.database.writing() as con:
                 con.execute(
                     sa.update(table)
                     .where(table.c.path == row.path, table.c.recipe == row.recipe)
@@ -109,18 +110,15 @@ def _rows(
     query = sa.select(table.c.path, table.c.recipe, table.c.file, table.c.sha256).where(
         wanted, table.c.state != State.TAKEN_DOWN.value
     )
-    with app.connection.con.begin() as con:
+    with app.database.reading() as con:
         return con.execute(query).all()
 
 
-def _known(app: Lockstep, step: RenderStep, keys: Sequence[str]) -> Iterator[str]:
+def _known(app: Lockstep, step: RenderStep, keys: Sequence[str]) -> set[str]:
     """Those of ``keys`` that a row of this step has, as somebody else's rendition."""
     column, below = step.pending.table.c.file, _below(app, step)
     own = [key.removeprefix(below) for key in keys if key.startswith(below)]
-    for start in range(0, len(own), LOOKED_UP_AT_ONCE):
-        query = sa.select(column).where(column.in_(own[start : start + LOOKED_UP_AT_ONCE]))
-        with app.connection.con.begin() as con:
-            yield from (below + key for key in con.execute(query).scalars())
+    return {below + key for key in known_among(app.database, column, own)}
 
 
 def _below(app: Lockstep, step: RenderStep) -> str:
@@ -142,7 +140,7 @@ def _twins(
     """
     table, originals = app.render.pending.table, app.render.pending.original_table
     same = sa.select(table.c.path).where(table.c.sha256 == digest)
-    with app.connection.con.begin() as con:
+    with app.database.reading() as con:
         paths = {*verified, *con.execute(same.distinct()).scalars()}
         if size_bytes is not None:
             unknown = (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from pipeline.engine.lock import publish_lock
+from pipeline.database.locks import PUBLISH_LOCK
 from pipeline.engine.recovery import forget_content
 from pipeline.errors import OutputError
 from pipeline.names import name_of
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def put_back(app: Lockstep, book: TakedownBook, number: int) -> None:
     """Put the originals of one takedown back, then forget its bytes; harmless if done already."""
-    with publish_lock(app.connection):
+    with app.database.lock(PUBLISH_LOCK, wait=True):
         act = book.act(number)
         if act is None or act.state != TakedownState.LIFTING.value:
             return
@@ -36,7 +36,7 @@ def put_back(app: Lockstep, book: TakedownBook, number: int) -> None:
             query = sa.select(table.c.path, table.c.recipe).where(
                 table.c.sha256 == act.sha256, table.c.state == State.TAKEN_DOWN.value
             )
-            with app.connection.con.begin() as con:
+            with app.database.reading() as con:
                 pairs = [(row.path, row.recipe) for row in con.execute(query)]
             forget_content(step.pending, pairs)
         # One that another database lifted keeps the time at which it did.

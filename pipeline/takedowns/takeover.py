@@ -13,13 +13,15 @@ from collections.abc import Iterable
 from typing import Any
 
 import sqlalchemy as sa
-from datapipe.store.database import DBConn
 
+from pipeline.database.connection import Database
+from pipeline.database.state import StateBook, state_table
+from pipeline.database.transaction import Write
 from pipeline.engine.files import files_below
-from pipeline.engine.state import StateBook
 from pipeline.errors import LockstepError
-from pipeline.settings import Settings, check_quarantine
-from pipeline.tables import TakedownState, state_table
+from pipeline.settings.places import check_quarantine
+from pipeline.settings.values import Settings
+from pipeline.tables import TakedownState
 from pipeline.takedowns.book import TakedownBook
 from pipeline.takedowns.journal import (
     COLUMNS,
@@ -36,7 +38,7 @@ from pipeline.takedowns.journal import (
 LIFTING = STATES.index(TakedownState.LIFTING.value)
 
 
-def take_over(connection: DBConn, settings: Settings, state: StateBook | None = None) -> list[str]:
+def take_over(database: Database, settings: Settings, state: StateBook | None = None) -> list[str]:
     """Bring database and journal to the same takedowns; what people should know of it.
 
     Where nothing was written since the last time, it costs one ``stat``.
@@ -45,26 +47,26 @@ def take_over(connection: DBConn, settings: Settings, state: StateBook | None = 
         OutputError: the journal is there and cannot be read; what was taken down is not known.
     """
     journal = Journal(settings.quarantine_dir)
-    remembered = (state or StateBook(connection)).get(JOURNAL)
+    remembered = (state or StateBook(database)).get(JOURNAL)
     found = journal.stamp()
     if found is not None and found == remembered:
         return []
-    book = TakedownBook(connection)
+    book = TakedownBook(database)
     if found is None and not book.has_any():
         return _lost(journal)
     try:
         check_quarantine(settings)
         with journal.held() as held:
-            return _compare(connection, book, journal, held, was_there=remembered is not None)
+            return _compare(database, book, journal, held, was_there=remembered is not None)
     except LockstepError as error:
         # The database still takes over what it lacks: a disk that is full can be read.
-        return [*_compare(connection, book, journal, None, was_there=False), str(error)]
+        return [*_compare(database, book, journal, None, was_there=False), str(error)]
 
 
-def has_unknown(connection: DBConn, settings: Settings) -> bool:
+def has_unknown(database: Database, settings: Settings) -> bool:
     """Whether the journal has lines that the database may lack; writes nothing."""
     found = Journal(settings.quarantine_dir).stamp()
-    return found is not None and found != StateBook(connection).get(JOURNAL)
+    return found is not None and found != StateBook(database).get(JOURNAL)
 
 
 def _lost(journal: Journal) -> list[str]:
@@ -79,7 +81,7 @@ def _lost(journal: Journal) -> list[str]:
 
 
 def _compare(
-    connection: DBConn, book: TakedownBook, journal: Journal, held: Held | None, was_there: bool
+    database: Database, book: TakedownBook, journal: Journal, held: Held | None, was_there: bool
 ) -> list[str]:
     known, unreadable = journal.read()
     rows, is_new = _acts_of(book), not known
@@ -88,7 +90,7 @@ def _compare(
     if held is not None and missing:
         held.append(*missing)
     taken_down = lifted = 0
-    with connection.con.begin() as con:
+    with database.writing() as con:
         for name, act in merged.items():
             if name not in rows:
                 taken_down += 1
@@ -99,7 +101,7 @@ def _compare(
                 lifted += act.rank >= LIFTING > row.rank
                 _bring_forward(con, book, number, act, row)
         if held is not None:
-            state = state_table(connection.sqla_metadata)
+            state = state_table(database.sqla_metadata)
             con.execute(sa.delete(state).where(state.c.name == JOURNAL))
             con.execute(sa.insert(state).values(name=JOURNAL, value=held.stamp()))
     warnings = []
@@ -143,7 +145,7 @@ def _merged(rows: dict[str, tuple[int, Act]], known: dict[str, Act]) -> dict[str
     return merged
 
 
-def _insert(con: sa.Connection, book: TakedownBook, act: Act) -> None:
+def _insert(con: Write, book: TakedownBook, act: Act) -> None:
     values = dict(act.columns)
     if values["state"] == TakedownState.IN_FORCE.value:
         # To be carried out once more: an older copy of the database has rows of its renditions.
@@ -153,7 +155,7 @@ def _insert(con: sa.Connection, book: TakedownBook, act: Act) -> None:
     _write_files(con, book, int(done.inserted_primary_key[0]), act.files.items())
 
 
-def _bring_forward(con: sa.Connection, book: TakedownBook, number: int, act: Act, row: Act) -> None:
+def _bring_forward(con: Write, book: TakedownBook, number: int, act: Act, row: Act) -> None:
     values, files = dict(act.columns), copy.deepcopy(act.files)
     if values["state"] == TakedownState.IN_FORCE.value:
         values["state"] = row.columns["state"]  # still to be finished, if it is not
@@ -170,7 +172,7 @@ def _bring_forward(con: sa.Connection, book: TakedownBook, number: int, act: Act
 
 
 def _write_files(
-    con: sa.Connection,
+    con: Write,
     book: TakedownBook,
     number: int,
     files: Iterable[tuple[tuple[str, str], dict[str, Any]]],

@@ -51,7 +51,7 @@ def resolve(app: Lockstep, target: str) -> Wanted:
     query = sa.select(table.c.sha256, table.c.original_bytes).where(
         table.c.path == path, table.c.sha256.is_not(None)
     )
-    with app.connection.con.begin() as con:
+    with app.database.reading() as con:
         row = con.execute(query.limit(1)).first()
     if row is None:
         raise NotFoundError(
@@ -117,7 +117,7 @@ def _size_of(app: Lockstep, digest: str) -> int | None:
         query = sa.select(table.c.original_bytes).where(
             table.c.sha256 == digest, table.c.original_bytes.is_not(None)
         )
-        with app.connection.con.begin() as con:
+        with app.database.reading() as con:
             size: int | None = con.execute(query.limit(1)).scalar()
         if size is not None:
             return size

@@ -15,9 +15,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from pipeline.app import Lockstep
-from pipeline.engine.state import CLOCK
+from pipeline.database.state import CLOCK, state_table
 from pipeline.engine.status import iso, status
-from pipeline.tables import state_table
 
 log = logging.getLogger("lockstep.web")
 
@@ -59,8 +58,8 @@ class Counts:
 
     def clock(self) -> str | None:
         """A text that changes whenever a run writes rows, in whatever process."""
-        table = state_table(self.app.connection.sqla_metadata)
-        with self.app.connection.con.begin() as con:
+        table = state_table(self.app.database.sqla_metadata)
+        with self.app.database.reading() as con:
             value: str | None = con.execute(
                 sa.select(table.c.value).where(table.c.name == CLOCK)
             ).scalar()

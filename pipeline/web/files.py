@@ -190,7 +190,7 @@ def original(request: Request, path: str) -> Response:
     file = None
     for step in () if "\0" in path else app.renders:
         table = step.pending.original_table
-        with app.connection.con.begin() as con:
+        with app.database.reading() as con:
             known = con.execute(sa.select(table.c.path).where(table.c.path == path)).scalar()
         if known is not None and file is None:
             file = inside(step.originals_dir, known, may_be_link=True)
@@ -237,7 +237,7 @@ def not_modified(request: Request, etag: str, mtime_s: float) -> bool:
 def _row(pending: Pending, file: str) -> str | None:
     table = pending.table
     query = sa.select(table.c.file).where(table.c.file == file, table.c.state == State.OK.value)
-    with pending.meta.dbconn.con.begin() as con:
+    with pending.meta.dbconn.reading() as con:
         found: str | None = con.execute(query).scalar()
     return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from pipeline.engine.state import CLOCK, StateBook
+from pipeline.database.state import CLOCK, StateBook
 from pipeline.web.home import service_of
 from pipeline.web.metrics import exposition
 
@@ -22,7 +22,7 @@ router = APIRouter()
 def healthz(request: Request) -> Response:
     """Whether the service works: it answers, and so does its database. Needs no token."""
     service = service_of(request)
-    StateBook(service.app.connection).get(CLOCK)
+    StateBook(service.app.database).get(CLOCK)
     return JSONResponse({"status": "ok"})
 
 

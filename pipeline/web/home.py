@@ -90,7 +90,7 @@ async def retries(request: Request) -> Response:
 
 def _recipes(app: Lockstep) -> dict[str, Any]:
     table = app.render.pending.recipe_table
-    with app.connection.con.begin() as con:
+    with app.database.reading() as con:
         rows = con.execute(sa.select(table).order_by(table.c.recipe)).all()
     in_use = [
         {"recipe": row.recipe, "fingerprint": row.fingerprint, **_told(row.spec)} for row in rows

@@ -148,7 +148,7 @@ def known(app: Lockstep, path: str) -> tuple[RenderStep, dict[str, Any]]:
         found = gallery.describe(step.pending, key)
         if found is not None:
             return step, found
-    if TakedownBook(app.connection).has_removed(Kind.ORIGINAL, key):
+    if TakedownBook(app.database).has_removed(Kind.ORIGINAL, key):
         raise HTTPException(410, "this was taken down; the page of takedowns says why")
     raise HTTPException(404, "no original of that name is known")
 

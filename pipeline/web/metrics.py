@@ -69,10 +69,10 @@ class Metrics:
 
     def _fetches(self) -> Iterator[Metric]:
         """Addresses of CSVs by how asking for them ended; ``waiting`` is the queue of fetches."""
-        connection = self.service.app.connection
+        connection = self.service.app.database
         table = fetches_table(connection.sqla_metadata)
         query = sa.select(table.c.state, sa.func.count()).group_by(table.c.state)
-        with connection.con.begin() as con:
+        with connection.reading() as con:
             counted = dict(con.execute(query).tuples().all())
         fetches = GaugeMetricFamily(
             "lockstep_fetches", "Addresses of jobs by how asking for them ended", labels=["state"]

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 
 from pipeline.app import Lockstep
 from pipeline.errors import SettingsError
-from pipeline.settings import Settings
+from pipeline.settings.values import Settings
 from pipeline.web import entry, events, files, health, home, images, jobs, problems, takedowns
 from pipeline.web.files import FilesFirst, Shelf
 from pipeline.web.guard import Guard

@@ -11,11 +11,9 @@ from typing import Any
 from anyio import to_thread
 
 from pipeline.app import Lockstep
-from pipeline.engine.database import make_tables
 from pipeline.engine.history import last_stop, runs
-from pipeline.engine.lock import holder
 from pipeline.engine.report import Report
-from pipeline.engine.state import StateBook
+from pipeline.tables import make_tables
 from pipeline.takedowns import take_over
 from pipeline.web.counts import Counts
 from pipeline.web.hosts import Hosts
@@ -50,9 +48,8 @@ class Service:
         self.app = app
         self.settings = app.settings
         self.options = options
-        state = StateBook(app.connection)
-        make_tables(app.connection, state)
-        for warning in take_over(app.connection, app.settings, state):
+        make_tables(app.database)
+        for warning in take_over(app.database, app.settings):
             log.warning("%s", warning)
         self.sessions = Sessions(self.settings.token) if self.settings.token else None
         self.hosts = Hosts(options.host, self.settings.hosts)
@@ -95,9 +92,9 @@ class Service:
             "now": self.worker.doing.as_json(),
             "elsewhere": None if self.worker.doing.state == "running" else self._elsewhere(),
             "last_error": last_stop(
-                self.app.connection, self.worker.looked_ts, otherwise=self.worker.last_error
+                self.app.database, self.worker.looked_ts, otherwise=self.worker.last_error
             ),
-            "runs": runs(self.app.connection, limit=8),
+            "runs": runs(self.app.database, limit=8),
         }
 
     def shared(self) -> dict[str, Any]:
@@ -110,7 +107,7 @@ class Service:
             self.metrics.render_seconds.observe(report.seconds / report.rendered)
 
     def _elsewhere(self) -> str | None:
-        return holder(self.app.connection)
+        return self.app.database.holder()
 
 
 class Listeners:

@@ -63,7 +63,7 @@ def test_a_page_that_asks_what_is_pending_takes_nothing_from_a_run(shop: Shop) -
         # The page finds that nothing is pending, for no run has loaded the recipes yet.
         shop.recipes("[half]\nscale = 0.25\n")
         shown: list[Any] = []
-        page = Slow(app.app.connection.con, lambda: shown.append(_recipes(app.app)))
+        page = Slow(app.app.database.engine, lambda: shown.append(_recipes(app.app)))
         report = run_once(app.app, progress=Beside(page))
     assert report.jobs.rendered == 3
     assert len(shown) == 1

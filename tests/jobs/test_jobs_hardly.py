@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from a_shop import Shop, wait_for
 
-from pipeline.engine.database import connect
-from pipeline.engine.lock import run_lock
+from pipeline.database.locks import RUN_LOCK
 from pipeline.jobs.copies import clear_copies
 from pipeline.jobs.store import JobBook, JobFolders
+from pipeline.tables import connect
 
 ROWS = 6
 
@@ -211,7 +211,7 @@ def test_a_submission_at_work_keeps_its_copy(shop: Shop) -> None:
     finally:
         submitting.kill()
         submitting.communicate()
-        connection.con.dispose()
+        connection.engine.dispose()
     assert shop.run()["jobs"]["completed"] == 1
     assert f"jobs/{reference.strip()}.csv" in shop.stored()
 
@@ -220,13 +220,13 @@ def test_submitting_and_deleting_need_no_lock(shop: Shop) -> None:
     first = shop.submit(shop.csv({"1": shop.urls("/pic/1")}))
     shop.run()
     connection = connect(f"sqlite:///{shop.root / 'db.sqlite'}")
-    with run_lock(connection):
+    with connection.lock(RUN_LOCK):
         reference = shop.submit(shop.csv({"1": shop.urls("/pic/2")}, "other.csv"))
         answer = shop.cli("job", "delete", first, "--json")
         assert answer.json == {"reference": first, "state": "deleted", "removed": False}
         assert shop.job(first)["state"] == "deleted"
         assert shop.cli("run").code == 3
-    connection.con.dispose()
+    connection.engine.dispose()
     report = shop.run()
     assert (report["jobs"]["deleted"], report["jobs"]["completed"]) == (1, 1)
     assert {name.split("/")[1] for name in shop.pictures()} == {reference}

@@ -11,9 +11,9 @@ What stands in for a part of datapipe-core 0.15.0, and why:
 ``TrackedTableMeta._build_metadata_query`` (``meta/sql_meta.py`` 138-151), and
 ``TrackedTable.delete_rows`` (``store/database.py`` 224-233)
     They ask for pairs of keys, for which SQLite reads the whole table.
-``TrackedTable`` in ``pipeline.tables`` (``store/database.py`` 235-255)
+``TrackedTable`` in ``pipeline.database.tracked`` (``store/database.py`` 235-255)
     As ``update_rows`` above; and ``store/table_store.py`` 52-58, which hashes row by row.
-``one_transaction`` in ``pipeline.engine.database``
+``Database.con`` in ``pipeline.database.connection`` (``store/database.py`` 54-60, 73-80)
     ``datatable.py`` 56-128 writes a row and its meta in two transactions.
 
 ``tests/test_plane.py`` compares the source of those parts with what is written here, and fails
@@ -31,10 +31,10 @@ from datapipe.compute import ComputeInput, ComputeOutput
 from datapipe.datatable import DataStore
 from datapipe.meta.sql_meta import SQLMetaPlane, SQLTableMeta, SQLTransformMeta
 from datapipe.run_config import RunConfig
-from datapipe.store.database import DBConn
 from datapipe.types import IndexDF, MetadataDF
 
-from pipeline.tables import insert_or_update, narrowed
+from pipeline.database.connection import Database
+from pipeline.database.tracked import insert_or_update, narrowed
 
 # Why a row is to be processed, in the order of urgency. A change of the first input (an original)
 # is fresh; a change of no more than a later one (a recipe) is backlog.
@@ -46,6 +46,8 @@ FOUND_TS = "_found_ts"
 
 class TrackedTableMeta(SQLTableMeta):
     """Upstream's table meta, written by one prepared statement and read by an index."""
+
+    dbconn: Database
 
     def _build_metadata_query(
         self, sql: Any, idx: IndexDF | None = None, include_deleted: bool = False
@@ -67,6 +69,8 @@ class LinearTransformMeta(SQLTransformMeta):
     share, and cross where they share none. Inputs whose keys are not all transform keys would
     need the aggregates; those fall back to upstream's query.
     """
+
+    dbconn: Database
 
     def changed_sql(
         self,
@@ -155,6 +159,8 @@ class LinearTransformMeta(SQLTransformMeta):
 class LinearMetaPlane(SQLMetaPlane):
     """Makes the two classes above wherever datapipe-core asks for table or transform meta."""
 
+    dbconn: Database
+
     def create_table_meta(
         self,
         name: str,
@@ -190,11 +196,19 @@ class LinearMetaPlane(SQLMetaPlane):
         )
 
 
-def data_store(connection: DBConn) -> DataStore:
+def data_store(database: Database) -> DataStore:
     """A ``DataStore`` on the linear meta plane."""
-    store = DataStore(connection)
-    store.meta_plane = LinearMetaPlane(connection)
+    store = DataStore(database)
+    store.meta_plane = LinearMetaPlane(database)
     return store
+
+
+def database_of(store: DataStore) -> Database:
+    """The database that a ``DataStore`` of ours is on."""
+    database = store.meta_dbconn
+    if not isinstance(database, Database):
+        raise TypeError("the data store is not on a database of pipeline.database.connection")
+    return database
 
 
 def forget_deleted(step_meta: LinearTransformMeta, only: Collection[str] | None = None) -> None:
@@ -206,7 +220,7 @@ def forget_deleted(step_meta: LinearTransformMeta, only: Collection[str] | None 
     that it would only make every later change query longer. Call it when nothing is pending.
     """
     done = step_meta.sql_table
-    with step_meta.dbconn.con.begin() as con:
+    with step_meta.dbconn.writing() as con:
         for compute_input in step_meta.inputs:
             table = _meta_table(compute_input)
             columns = _key_columns(compute_input, table)

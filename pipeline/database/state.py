@@ -5,12 +5,12 @@ All of it are rows of ``lockstep_state``; a run with no change writes none of th
 
 from __future__ import annotations
 
-import time
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
-from datapipe.store.database import DBConn
 
-from pipeline.tables import state_table
+if TYPE_CHECKING:
+    from pipeline.database.connection import Database
 
 LAYOUT = "layout"
 CLOCK = "clock"
@@ -35,27 +35,43 @@ FOLDERS_GONE = "folders_gone"
 WRITTEN_BACK_S = 120.0
 
 
+def state_table(metadata: sa.MetaData) -> sa.Table:
+    """``lockstep_state``: layout version, clock, and what an interrupted run leaves to do."""
+    return sa.Table(
+        "lockstep_state",
+        metadata,
+        sa.Column("name", sa.String, primary_key=True),
+        sa.Column("value", sa.String, nullable=False),
+        extend_existing=True,
+    )
+
+
 class StateBook:
     """The rows of ``lockstep_state``, read once and written through."""
 
-    def __init__(self, connection: DBConn) -> None:
-        self._connection = connection
-        self._table = state_table(connection.sqla_metadata)
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._table = state_table(database.sqla_metadata)
         self._values: dict[str, str] | None = None
 
     def get(self, name: str) -> str | None:
         """The value of ``name``; ``None`` where it was never set."""
         if self._values is None:
-            with self._connection.con.begin() as con:
+            with self._database.reading() as con:
                 rows = con.execute(sa.select(self._table.c.name, self._table.c.value)).all()
             self._values = {row.name: row.value for row in rows}
         return self._values.get(name)
+
+    def fresh(self, name: str) -> str | None:
+        """As :meth:`get`, but what other processes wrote since the first question counts."""
+        self._values = None
+        return self.get(name)
 
     def set(self, name: str, value: str | None) -> None:
         """Write ``value``, or forget ``name`` for ``None``; nothing happens if it is the same."""
         if self.get(name) == value:
             return
-        with self._connection.con.begin() as con:
+        with self._database.writing() as con:
             con.execute(sa.delete(self._table).where(self._table.c.name == name))
             if value is not None:
                 con.execute(sa.insert(self._table).values(name=name, value=value))
@@ -63,28 +79,3 @@ class StateBook:
         self._values.pop(name, None)
         if value is not None:
             self._values[name] = value
-
-
-class Clock:
-    """Unix time in seconds that never runs backwards, also from one run to the next.
-
-    A change is found by comparing the time of a write with the time of its processing. Were the
-    machine's clock put back between two runs, the change would look old and be missed for ever.
-    """
-
-    def __init__(self, book: StateBook) -> None:
-        self._book = book
-        self.last = float(book.get(CLOCK) or 0.0)
-        # Whether this run has written a row that holds a time.
-        self.has_written = False
-
-    def now(self) -> float:
-        """A time later than every time that was given before."""
-        # A microsecond is the least step that a double keeps apart at today's Unix times.
-        self.last = max(time.time(), self.last + 1e-6)
-        return self.last
-
-    def remember(self) -> None:
-        """Write the last time given; call it with every batch of rows that holds one."""
-        self.has_written = True
-        self._book.set(CLOCK, repr(self.last))

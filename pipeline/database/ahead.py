@@ -9,7 +9,8 @@ from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
-from datapipe.store.database import DBConn
+
+from pipeline.database.connection import Database
 
 T = TypeVar("T")
 
@@ -17,8 +18,8 @@ T = TypeVar("T")
 class Ahead(Generic[T]):
     """One question under way. It has to be closed before the engine is disposed of."""
 
-    def __init__(self, connection: DBConn, ask: Callable[[sa.Connection], T]) -> None:
-        self._engine = connection.con
+    def __init__(self, database: Database, ask: Callable[[sa.Connection], T]) -> None:
+        self._engine = database.con
         self._ask = ask
         self._driver: Any = None
         self._closed = False

@@ -1,0 +1,153 @@
+"""The database: reading, writing in one transaction, and locks.
+
+:class:`Database` is datapipe-core's own connection, so that its tables and steps work on it as they
+are. Two things are different. A thread that is inside :meth:`Database.writing` has everything that
+datapipe-core writes meanwhile join that one transaction. And what differs between SQLite and
+PostgreSQL is asked of its :class:`~pipeline.database.dialects.Dialect`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import sqlalchemy as sa
+from datapipe.store.database import DBConn
+
+from pipeline.database.dialects import Dialect, dialect_of
+from pipeline.database.locks import RUN
+from pipeline.database.state import StateBook
+from pipeline.database.transaction import Clock, Inside, Write
+from pipeline.errors import DatabaseError
+
+# What a driver says, and what a person does about it.
+_REMEDIES = {
+    "unable to open database file": "create its folder and make it writable",
+    "readonly database": "make the file and its folder writable",
+    "file is not a database": "PIPELINE_DB names something else; name another file",
+    "disk is full": "make room and run again: nothing that was done is lost",
+    "disk I/O error": "make room if the disk is full, or repair it, and run again: "
+    "nothing that was done is lost",
+    "locked": "another program holds it open for writing; run again when it is done",
+    "malformed": "move the file away and run again: the renditions are then made again",
+    "No module named": "install the driver that the address names, or leave `+driver` out",
+}
+
+
+class Database(DBConn):
+    """One database, shared by all threads of a process.
+
+    Raises, when it is made:
+        sqlalchemy.exc.SQLAlchemyError: it cannot be opened. :func:`open_database` explains it.
+    """
+
+    dialect: Dialect
+    clock: Clock
+
+    def _init(self, connstr: str, *args: Any, **options: Any) -> None:
+        self._here = threading.local()
+        self.dialect = dialect_of(sa.make_url(connstr))
+        super()._init(connstr, *args, **options)
+        self.dialect.tune(self.engine)
+        self.clock = Clock(StateBook(self))
+
+    @property
+    def con(self) -> Any:
+        """What datapipe-core asks for connections: the engine, or the transaction of this thread.
+
+        datapipe-core writes a row and then what it remembers of the row, each in a transaction of
+        its own. Killed between the two, a change would be lost for ever: the scan finds the row up
+        to date, and the change query does not know of it.
+        """
+        write = self._write
+        return self.engine if write is None else Inside(write.con)
+
+    @con.setter
+    def con(self, engine: sa.Engine) -> None:
+        self.engine = engine
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """A connection for queries; inside :meth:`writing` it sees what was written so far."""
+        with self.con.begin() as con:
+            yield con
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Write]:
+        """One transaction for all that this thread writes in the block, with one clock value.
+
+        Committed at the end, rolled back by an exception. A block inside another one joins it.
+        """
+        outer = self._write
+        if outer is not None:
+            yield outer
+            return
+        with self.engine.begin() as con:
+            self._here.write = write = Write(con, self.clock)
+            try:
+                yield write
+                write.remember()
+            finally:
+                self._here.write = None
+
+    def lock(
+        self, name: str, wait: bool = False, holder: str = RUN
+    ) -> contextlib.AbstractContextManager[None]:
+        """Hold one of the locks of :mod:`pipeline.database.locks` for the length of a block.
+
+        ``holder`` is who holds it, for those who find it held.
+
+        Raises:
+            LockedError: another process holds it and ``wait`` is false.
+            DatabaseError: the lock cannot be taken at all.
+        """
+        return self.dialect.locks.hold(self.engine, name, wait, holder)
+
+    def holder(self) -> str | None:
+        """Who else holds the lock of runs, as ``process 12 on shop, since ...``, if anybody does.
+
+        Takes no lock, not even for a moment: that would turn away a run from cron.
+        """
+        return self.dialect.locks.holder(self.engine)
+
+    def explain(self, error: Exception) -> DatabaseError:
+        """The error of a statement, in the words of the person who runs Lockstep."""
+        return DatabaseError(f"{self.shown}: {_cause(error)}")
+
+    @property
+    def shown(self) -> str:
+        """The address without its password."""
+        return _shown(self.connstr)
+
+    @property
+    def _write(self) -> Write | None:
+        return getattr(self._here, "write", None)
+
+
+def open_database(url: str) -> Database:
+    """Open the database of ``PIPELINE_DB``.
+
+    Raises:
+        DatabaseError: it cannot be reached or opened.
+    """
+    try:
+        database = Database(url)
+        with database.engine.connect():
+            return database
+    except (sa.exc.SQLAlchemyError, ImportError) as error:
+        raise DatabaseError(f"PIPELINE_DB={_shown(url)!r}: {_cause(error)}") from None
+
+
+def _cause(error: Exception) -> str:
+    cause = str(getattr(error, "orig", None) or error).strip().splitlines()
+    text = cause[0] if cause else type(error).__name__
+    for fault, remedy in _REMEDIES.items():
+        if fault in text:
+            return f"{text}; {remedy}"
+    return f"{text}; is the server up, and are the name and the password right?"
+
+
+def _shown(url: str) -> str:
+    return sa.make_url(url).render_as_string(hide_password=True)

@@ -1,0 +1,209 @@
+"""Locks by name that die with their process.
+
+``RUN_LOCK``      one run at a time
+``PUBLISH_LOCK``  held for moments: keeps a takedown and the publishing of a run apart
+
+SQLite: a lock of the operating system (``flock``) on a file beside the database. PostgreSQL: an
+advisory lock on a connection of its own, so that two machines cannot run on one database either.
+Who holds the lock of runs stands in ``<database>.lock.json``, or in the server's list of
+connections.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+
+from pipeline.errors import DatabaseError, LockedError
+
+RUN_LOCK, PUBLISH_LOCK = "run", "publish"
+
+# Who holds the lock of runs. A watcher holds it for moments, so a run that finds it held by one
+# waits a little, although it was not told to: its turn comes.
+RUN, WATCH = "run", "watch"
+WATCH_GRACE_S = 10.0
+
+POLL_S = 0.1
+PUBLISH_POLL_S = 0.01
+
+
+class Locks(Protocol):
+    """The locks of one kind of database."""
+
+    def hold(
+        self, engine: sa.Engine, name: str, wait: bool, holder: str
+    ) -> contextlib.AbstractContextManager[None]:
+        """See :meth:`pipeline.database.connection.Database.lock`."""
+
+    def holder(self, engine: sa.Engine) -> str | None:
+        """See :meth:`pipeline.database.connection.Database.holder`."""
+
+
+class FileLocks:
+    """Locks on files beside the file of a database."""
+
+    def __init__(self, database: Path) -> None:
+        self._database = database
+        self._note = database.with_name(database.name + ".lock.json")
+
+    @contextlib.contextmanager
+    def hold(self, engine: sa.Engine, name: str, wait: bool, holder: str) -> Iterator[None]:
+        """Hold the lock ``name`` for the length of the block."""
+        # Imported here: no command but a run needs it, and it costs 30 ms.
+        from filelock import FileLock, Timeout
+
+        is_run = name == RUN_LOCK
+        path = self._database.with_name(f"{self._database.name}{'' if is_run else '.' + name}.lock")
+        lock = FileLock(path, timeout=-1 if wait else 0)
+        poll_s = POLL_S if is_run else PUBLISH_POLL_S
+        try:
+            try:
+                lock.acquire(poll_interval=poll_s)
+            except Timeout:
+                if not is_run or holder == WATCH or not self._may_be_watcher():
+                    raise
+                lock.acquire(WATCH_GRACE_S, poll_interval=poll_s)
+        except Timeout:
+            raise _locked(self._written_holder()) from None
+        except OSError as error:
+            raise _unwritable(path, error) from None
+        try:
+            if is_run:
+                self._write_note(holder)
+            yield
+        finally:
+            if is_run:
+                with contextlib.suppress(OSError):
+                    self._note.unlink()
+            lock.release()
+
+    def holder(self, engine: sa.Engine) -> str | None:
+        """Who else holds the lock of runs now."""
+        try:
+            written = json.loads(self._note.read_text("utf-8"))
+            if written["host"] == socket.gethostname():
+                if written["pid"] == os.getpid():
+                    return None
+                os.kill(written["pid"], 0)  # a note outlives a process that was killed
+        except PermissionError:
+            pass
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return self._written_holder() or None
+
+    def _write_note(self, holder: str) -> None:
+        # Beside the lock file: opening that one to lock it empties it.
+        try:
+            self._note.write_text(json.dumps(_ourselves(holder)), "utf-8")
+        except OSError as error:
+            raise _unwritable(self._note, error) from None
+
+    def _may_be_watcher(self) -> bool:
+        try:
+            return bool(json.loads(self._note.read_text("utf-8")).get("as") == WATCH)
+        except (OSError, ValueError, AttributeError):
+            # It is written a moment after the lock is taken, and removed a moment before it is
+            # released: one or the other is going on.
+            return True
+
+    def _written_holder(self) -> str:
+        try:
+            holder = json.loads(self._note.read_text("utf-8"))
+            return f"process {holder['pid']} on {holder['host']}, since {holder['since']}"
+        except (OSError, ValueError, KeyError):
+            return ""
+
+
+class AdvisoryLocks:
+    """Advisory locks of PostgreSQL."""
+
+    # "LOCKSTEP" and "LOCKPUBL" in ASCII, each as one 64-bit number.
+    KEYS = {  # noqa: RUF012 - a constant
+        RUN_LOCK: int.from_bytes(b"LOCKSTEP", "big"),
+        PUBLISH_LOCK: int.from_bytes(b"LOCKPUBL", "big"),
+    }
+    NAMES = {RUN: "lockstep run", WATCH: "lockstep watch"}  # noqa: RUF012
+
+    @contextlib.contextmanager
+    def hold(self, engine: sa.Engine, name: str, wait: bool, holder: str) -> Iterator[None]:
+        """Hold the lock ``name`` for the length of the block."""
+        key = self.KEYS[name]
+        with engine.connect() as con:
+            if name == RUN_LOCK:
+                con.execute(sa.text(f"SET application_name = '{self.NAMES[holder]}'"))
+                con.commit()
+                self._acquire_run_lock(con, wait, holder)
+            else:
+                con.execute(sa.select(sa.func.pg_advisory_lock(key)))
+            con.commit()
+            try:
+                yield
+            finally:
+                with contextlib.suppress(sa.exc.SQLAlchemyError):
+                    con.execute(sa.select(sa.func.pg_advisory_unlock(key)))
+                    con.commit()
+
+    def holder(self, engine: sa.Engine) -> str | None:
+        """Who else holds the lock of runs now."""
+        with engine.connect() as con:
+            return self._holder(con) or None
+
+    def _acquire_run_lock(self, con: sa.Connection, wait: bool, holder: str) -> None:
+        give_up_at = None if wait else time.monotonic()
+        key, grace = self.KEYS[RUN_LOCK], holder == RUN
+        while not con.execute(sa.select(sa.func.pg_try_advisory_lock(key))).scalar():
+            if give_up_at is not None and grace and self._is_watcher(con):
+                give_up_at += WATCH_GRACE_S
+                grace = False  # it is given once
+            con.commit()
+            if give_up_at is not None and time.monotonic() >= give_up_at:
+                raise _locked(self._holder(con))
+            time.sleep(POLL_S)
+
+    def _row(self, con: sa.Connection) -> sa.Row[Any] | None:
+        key = self.KEYS[RUN_LOCK]
+        return con.execute(
+            sa.text(
+                "SELECT a.pid, a.client_addr, a.backend_start, a.application_name FROM pg_locks l "
+                "JOIN pg_stat_activity a USING (pid) WHERE l.locktype = 'advisory' AND l.granted "
+                "AND l.classid = :high AND l.objid = :low"
+            ),
+            {"high": key >> 32, "low": key & 0xFFFFFFFF},
+        ).first()
+
+    def _is_watcher(self, con: sa.Connection) -> bool:
+        row = self._row(con)
+        return row is not None and row.application_name == self.NAMES[WATCH]
+
+    def _holder(self, con: sa.Connection) -> str:
+        row = self._row(con)
+        if row is None:
+            return ""
+        host, since = row.client_addr or "this host", f"{row.backend_start:%Y-%m-%d %H:%M:%S}"
+        return f"connection {row.pid} from {host}, since {since}"
+
+
+def _locked(holder: str) -> LockedError:
+    who = f" ({holder})" if holder else ""
+    return LockedError(f"another run is at work{who}; wait for it, or use --wait")
+
+
+def _unwritable(path: Path, error: OSError) -> DatabaseError:
+    return DatabaseError(
+        f"{path}: cannot be written ({error.strerror}); make room on its disk, or make its folder "
+        "writable, and run again"
+    )
+
+
+def _ourselves(holder: str) -> dict[str, str | int]:
+    now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+    return {"pid": os.getpid(), "host": socket.gethostname(), "since": now, "as": holder}

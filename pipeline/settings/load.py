@@ -1,0 +1,89 @@
+"""Environment variables, or ``.env``, to settings: read once at start.
+
+A value that cannot work raises :class:`~pipeline.errors.SettingsError` here, with the variable's
+name and the remedy, so that nothing has been touched when a person reads it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dotenv import dotenv_values
+
+from pipeline.errors import SettingsError
+from pipeline.jobs.fetch_types import FetchLimits
+from pipeline.settings.places import check_quarantine, refuse_nested
+from pipeline.settings.values import (
+    FETCH_VARIABLES,
+    PREFIX,
+    JobSettings,
+    Settings,
+    Variable,
+    variables_of,
+)
+
+
+def load_settings(environ: Mapping[str, str] | None = None, cwd: Path | None = None) -> Settings:
+    """Read every ``PIPELINE_*`` variable; the environment wins over ``.env`` in ``cwd``.
+
+    Raises:
+        SettingsError: a value is wrong, or a ``PIPELINE_*`` variable in ``.env`` is unknown.
+    """
+    cwd = Path.cwd() if cwd is None else cwd
+    environ = os.environ if environ is None else environ
+    written = {k: v for k, v in _read_dotenv(cwd / ".env").items() if k.startswith(PREFIX)}
+    given = written | {k: v for k, v in environ.items() if k.startswith(PREFIX)}
+
+    tables = (variables_of(Settings), variables_of(JobSettings), FETCH_VARIABLES)
+    values, jobs, fetch = (_values(table, given, cwd) for table in tables)
+    settings = Settings(**values, jobs=JobSettings(**jobs), fetch=FetchLimits(**fetch))
+    known = {PREFIX + variable.name for table in tables for variable in table.values()}
+    _refuse_unknown(sorted(set(written) - known), known, cwd)
+    refuse_nested(settings)
+    if _text(given, "QUARANTINE"):
+        check_quarantine(settings)
+    return settings
+
+
+def _values(table: Mapping[str, Variable], given: Mapping[str, str], cwd: Path) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for field, variable in table.items():
+        text, default = _text(given, variable.name), variable.default
+        if not text and default is None:
+            continue
+        if not text and default is not None:
+            text = default if isinstance(default, str) else default(values)
+        try:
+            parse = variable.parse
+            values[field] = parse(text, cwd) if variable.is_place else parse(text)
+        except ValueError as error:
+            shown = "" if variable.is_secret else f"={text!r}"
+            raise SettingsError(f"{PREFIX}{variable.name}{shown}: {error}") from None
+    return values
+
+
+def _text(given: Mapping[str, str], name: str) -> str:
+    # An empty variable is how compose files and CI systems spell "not set".
+    return (given.get(PREFIX + name) or "").strip()
+
+
+def _refuse_unknown(unknown: list[str], known: set[str], cwd: Path) -> None:
+    """A typo in ``.env`` is an error. The environment may hold other programs' variables.
+
+    Some CI systems set ``PIPELINE_...`` themselves, so an unknown one there is left alone.
+    """
+    for name in unknown:
+        near = difflib.get_close_matches(name, known, n=1)
+        meant = f"did you mean {near[0]}?" if near else "remove it"
+        raise SettingsError(f"{cwd / '.env'}: {name} is not a setting of Lockstep; {meant}")
+
+
+def _read_dotenv(path: Path) -> dict[str, str]:
+    try:
+        return {k: v for k, v in dotenv_values(path).items() if v is not None}
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: cannot be read ({error}); fix it or remove it") from None

@@ -1,0 +1,148 @@
+"""Text of a variable to its value. What cannot work is a ``ValueError`` that says what to give."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+# 16 characters of a random token are 96 bits: nobody tries them all.
+TOKEN_MIN = 16
+_HOST = re.compile(r"[A-Za-z0-9._-]+|\[?[0-9A-Fa-f:]+\]?")
+_SEPARATOR = re.compile(r"[,\s]+")
+
+
+def whole(low: int, high: int, unit: str, example: int) -> Callable[[str], int]:
+    """Parses a whole number of ``unit`` from ``low`` to ``high``; ``_`` may group its digits."""
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text.replace("_", ""))
+        except ValueError:
+            value = low - 1
+        if not low <= value <= high:
+            raise ValueError(
+                f"must be a whole number of {unit} from {low} to {high}, for example {example}"
+            )
+        return value
+
+    return parse
+
+
+def number(low: float, high: float, what: str, example: float) -> Callable[[str], float]:
+    """Parses a number from ``low`` to ``high`` of ``what``, for example seconds."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:  # not a number is in no range
+            raise ValueError(f"must be {what} from {low:g} to {high:g}, for example {example:g}")
+        return value
+
+    return parse
+
+
+seconds = number(0.1, 86_400, "seconds", 60)
+seconds_or_none = number(0, 3_600, "seconds", 5)
+
+
+def percent(text: str) -> float:
+    """A percentage, with or without its sign."""
+    return number(0, 100, "a percentage", 50)(text.rstrip("% "))
+
+
+def rate(text: str) -> float | None:
+    """Requests a second; ``None`` for 0, which stands for as many as come."""
+    return number(0, 100_000, "requests a second for one host (0: no limit)", 5)(text) or None
+
+
+def path(text: str, cwd: Path) -> Path:
+    """An absolute path; a relative one starts in ``cwd``."""
+    if "\0" in text:
+        raise ValueError("must be a path without NUL characters")
+    return Path(os.path.normpath(cwd / Path(text).expanduser()))
+
+
+def database_url(text: str, cwd: Path) -> str:
+    """An address in SQLAlchemy's form; the file of an SQLite database becomes absolute."""
+    remedy = "for example sqlite:///db.sqlite, or postgresql://USER:PASSWORD@HOST/DATABASE"
+    scheme, found, rest = text.partition("://")
+    if not found or scheme.split("+")[0] not in ("sqlite", "postgresql"):
+        raise ValueError(f"must be the address of a database that Lockstep supports, {remedy}")
+    if not text.startswith("sqlite"):
+        return text
+    file = rest.removeprefix("/")
+    if not rest.startswith("/") or file in ("", ":memory:"):
+        raise ValueError(f"must name a file, since the tables have to outlive the run, {remedy}")
+    database = path(file, cwd)
+    if database.is_dir():
+        raise ValueError(f"must be a file, and this is a folder; {remedy}")
+    if not database.parent.is_dir():
+        raise ValueError(
+            f"the folder {str(database.parent)!r} does not exist; create it or name another file"
+        )
+    return f"sqlite:///{database}"
+
+
+def processor_count() -> int:
+    """The processors that this process may use."""
+    # A container or taskset may leave us fewer processors than the machine has.
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def token(text: str) -> str:
+    """A secret of printable ASCII characters, or none."""
+    if text and (len(text) < TOKEN_MIN or not text.isprintable() or not text.isascii()):
+        raise ValueError(
+            f"must be at least {TOKEN_MIN} printable ASCII characters, for example what "
+            "`python3 -c 'import secrets; print(secrets.token_urlsafe())'` prints"
+        )
+    return text
+
+
+def hosts(text: str) -> tuple[str, ...]:
+    """Host names or addresses, separated by commas or blanks."""
+    names = _separated(text)
+    for name in names:
+        if not _HOST.fullmatch(name):
+            raise ValueError(
+                f"{name!r} is not a host name; give names without scheme and port, separated by "
+                "commas, for example images.example.com"
+            )
+    return names
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Names of recipes, at least one, each once."""
+    found = tuple(dict.fromkeys(_separated(text)))
+    if not found:
+        raise ValueError("must be names of recipes separated by commas, for example half,thumb")
+    return found
+
+
+def ports(text: str) -> frozenset[int]:
+    """Ports that are allowed beside 80 and 443."""
+    try:
+        found = {int(part) for part in _separated(text)}
+    except ValueError:
+        found = {0}
+    if not all(0 < port < 65_536 for port in found):
+        raise ValueError("must be ports from 1 to 65535 separated by commas, for example 8080,8443")
+    return frozenset(found | {80, 443})
+
+
+def web_address(text: str) -> str:
+    """An address on the web, or none."""
+    if text and not text.lower().startswith(("http://", "https://")):
+        raise ValueError("must be an address that begins with https:// or http://")
+    return text
+
+
+def _separated(text: str) -> tuple[str, ...]:
+    return tuple(part for part in _SEPARATOR.split(text) if part)

@@ -1,0 +1,142 @@
+"""Every setting, once: its field, its variable, its default and how its text is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pipeline.jobs.addresses import AllowList
+from pipeline.jobs.fetch_types import FetchLimits
+from pipeline.settings import parsing
+from pipeline.settings.parsing import seconds, seconds_or_none, whole
+
+PREFIX = "PIPELINE_"
+
+
+class Variable(NamedTuple):
+    """How one field is read. ``name`` lacks the prefix.
+
+    ``default`` is the text that stands for an unset variable, or makes it from the values of the
+    fields before; ``None`` keeps the default of the field itself. ``parse`` gets the working
+    folder as well where the value ``is_place``. A secret never stands in a message.
+    """
+
+    name: str
+    default: str | Callable[[Mapping[str, Any]], str] | None
+    parse: Callable[..., Any]
+    is_place: bool = False
+    is_secret: bool = False
+
+
+def _setting(
+    name: str,
+    default: str | Callable[[Mapping[str, Any]], str],
+    parse: Callable[..., Any],
+    is_secret: bool = False,
+) -> Any:
+    variable = Variable(
+        name, default, parse, parse in (parsing.path, parsing.database_url), is_secret
+    )
+    # `repr` of the settings may end in a log.
+    return field(repr=not is_secret, metadata={"variable": variable})
+
+
+def default_worker_memory_mb(max_pixels: int) -> int:
+    """Megabytes of address space that one worker may map, from the pixel limit.
+
+    A worker holds the decoded original (4 bytes a pixel), one working copy of it (orientation or
+    colour), and renditions that are no larger: 12 bytes a pixel, beside 1,024 MB for the
+    interpreter, its libraries and the file itself.
+    """
+    return 1024 + max_pixels * 12 // 1_000_000
+
+
+@dataclass(frozen=True)
+class JobSettings:
+    """What jobs may hold and whom they notify. ``recipes_given`` is false for the default."""
+
+    recipes: tuple[str, ...] = _setting("JOB_RECIPES", "half", parsing.names)
+    recipes_given: bool = _setting("JOB_RECIPES", "", bool)
+    max_rows: int = _setting("JOB_MAX_ROWS", "1000000", whole(1, 10**9, "rows", 1_000_000))
+    max_images: int = _setting("JOB_MAX_IMAGES", "5000000", whole(1, 10**9, "images", 5_000_000))
+    max_bytes: int = _setting(
+        "JOB_MAX_BYTES", "1000000000", whole(1, 10**12, "bytes", 1_000_000_000)
+    )
+    max_pixels: int = _setting(
+        "FETCH_MAX_PIXELS", "100000000", whole(1, 10**11, "pixels", 100_000_000)
+    )
+    public_url: str = _setting("PUBLIC_URL", "", parsing.web_address)
+    webhook_url: str = _setting("WEBHOOK_URL", "", parsing.web_address)
+    webhook_secret: str = _setting("WEBHOOK_SECRET", "", str, is_secret=True)
+    webhook_timeout_s: float = _setting("WEBHOOK_TIMEOUT_S", "60", seconds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Where things are and how much may be used. Paths are absolute.
+
+    ``jobs`` and ``fetch`` are tables of their own; see :class:`JobSettings` and
+    :data:`FETCH_VARIABLES`.
+    """
+
+    input_dir: Path = _setting("INPUT", "input", parsing.path)
+    output_dir: Path = _setting("OUTPUT", "output", parsing.path)
+    database_url: str = _setting("DB", "sqlite:///db.sqlite", parsing.database_url)
+    recipes_file: Path = _setting("RECIPES", "recipes.toml", parsing.path)
+    workers: int = _setting(
+        "WORKERS", lambda values: str(parsing.processor_count()), whole(1, 256, "processes", 4)
+    )
+    max_pixels: int = _setting("MAX_PIXELS", "200000000", whole(1, 10**11, "pixels", 200_000_000))
+    max_frames: int = _setting("MAX_FRAMES", "1000", whole(1, 10**6, "frames", 1_000))
+    max_removed_percent: float = _setting("MAX_REMOVED", "50", parsing.percent)
+    render_timeout_s: float = _setting("RENDER_TIMEOUT_S", "60", seconds)
+    worker_memory_mb: int = _setting(
+        "WORKER_MEMORY_MB",
+        lambda values: str(default_worker_memory_mb(values["max_pixels"])),
+        whole(128, 10**6, "megabytes", 2_048),
+    )
+    quarantine_dir: Path = _setting("QUARANTINE", "quarantine", parsing.path)
+    settle_ms: int = _setting("SETTLE_MS", "300", whole(10, 60_000, "milliseconds", 300))
+    rescan_s: float = _setting("RESCAN_S", "300", seconds)
+    state_dir: Path = _setting("STATE", ".lockstep", parsing.path)
+    token: str = _setting("TOKEN", "", parsing.token, is_secret=True)
+    hosts: tuple[str, ...] = _setting("HOSTS", "", parsing.hosts)
+    jobs: JobSettings
+    fetch: FetchLimits
+
+
+# Field of FetchLimits: its variable. Its default is that of the field.
+FETCH_VARIABLES: dict[str, Variable] = {
+    name: Variable(f"FETCH_{variable}", None, parse)
+    for name, variable, parse in (
+        ("allow", "ALLOW", AllowList.parse),
+        ("ports", "PORTS", parsing.ports),
+        ("rate_per_host_per_s", "RATE", parsing.rate),
+        ("max_bytes", "MAX_BYTES", whole(1, 10**11, "bytes", 50_000_000)),
+        ("connect_timeout_s", "CONNECT_TIMEOUT_S", seconds),
+        ("stall_timeout_s", "STALL_TIMEOUT_S", seconds),
+        ("total_timeout_s", "TIMEOUT_S", seconds),
+        ("slow_bytes_per_s", "SLOW_BYTES_PER_S", whole(0, 10**9, "bytes", 1_000)),
+        ("slow_for_s", "SLOW_FOR_S", seconds),
+        ("concurrent", "CONCURRENT", whole(1, 1_000, "connections", 32)),
+        ("concurrent_per_host", "PER_HOST", whole(1, 1_000, "connections", 6)),
+        ("max_redirects", "REDIRECTS", whole(0, 20, "redirects", 5)),
+        ("retries", "RETRIES", whole(0, 20, "retries", 3)),
+        ("backoff_s", "BACKOFF_S", seconds_or_none),
+        ("retry_after_max_s", "RETRY_AFTER_MAX_S", seconds_or_none),
+        ("host_wait_max_s", "HOST_WAIT_MAX_S", seconds_or_none),
+        ("host_faults_max", "HOST_FAULTS", whole(1, 10**6, "URLs", 20)),
+        ("proxy_url", "PROXY", parsing.web_address),
+    )
+}
+
+
+def variables_of(kind: type[Any]) -> dict[str, Variable]:
+    """The variables of a dataclass whose fields are settings, by field."""
+    return {
+        known.name: known.metadata["variable"]
+        for known in fields(kind)
+        if "variable" in known.metadata
+    }
