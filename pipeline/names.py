@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from pathlib import Path
 
 RAW_FIRST = 0xEF80
 _RAW = re.compile("[\uef80-\uefff]")
@@ -91,3 +92,11 @@ def shortened(name: str, suffix: str, of: str | None = None) -> str:
 def _suffix_length(name: str) -> int:
     stem, suffix = os.path.splitext(name)
     return len(suffix) if stem and 0 < len(suffix) <= 16 else len(name)
+
+
+def key_below(folder: Path, typed: str) -> str:
+    """The key of a path that was typed below ``folder``, or as a path that leads into it."""
+    here = Path(os.path.normpath(Path.cwd() / typed))
+    if here.is_relative_to(folder) and here != folder:
+        return key_of(here.relative_to(folder).as_posix())
+    return key_of(Path(os.path.normpath(typed)).as_posix())

@@ -21,7 +21,7 @@ from PIL import Image
 
 from pipeline.imaging import Limits, Rendition
 from pipeline.imaging.render import render
-from pipeline.recipes import Recipe
+from pipeline.transforms.recipes import Recipe
 
 Array = NDArray[np.float64]
 LANCZOS = Image.Resampling.LANCZOS

@@ -21,8 +21,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from pipeline.recipes import Recipe, load_recipes
-from pipeline.workers import Task, Wanted, Workers, WorkerSetup
+from pipeline.transforms.recipes import Recipe, load_recipes
+from pipeline.workers.local import Workers
+from pipeline.workers.tasks import Task, Wanted, WorkerSetup
 
 ROUND = 200
 GROWTH_ALLOWED_MB = 40

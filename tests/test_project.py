@@ -13,7 +13,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from pipeline.jobs.fetch_types import FetchLimits
+from pipeline.fetch.types import FetchLimits
 from pipeline.settings.values import FETCH_VARIABLES, JobSettings, Settings, variables_of
 
 if sys.version_info >= (3, 11):

@@ -17,7 +17,7 @@ from benchmarks.job import recipes_toml
 from benchmarks.peers.worker import Task, in_processes
 from pipeline.imaging import Failure, Limits
 from pipeline.imaging.render import render
-from pipeline.recipes import Recipe, load_recipes
+from pipeline.transforms.recipes import Recipe, load_recipes
 
 
 @cache

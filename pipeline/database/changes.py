@@ -16,8 +16,8 @@ What stands in for a part of datapipe-core 0.15.0, and why:
 ``Database.con`` in ``pipeline.database.connection`` (``store/database.py`` 54-60, 73-80)
     ``datatable.py`` 56-128 writes a row and its meta in two transactions.
 
-``tests/test_plane.py`` compares the source of those parts with what is written here, and fails
-when upstream changes one.
+``tests/database/test_plane.py`` compares the source of those parts with what is written here, and
+fails when upstream changes one.
 """
 
 from __future__ import annotations

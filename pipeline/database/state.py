@@ -30,10 +30,6 @@ UNVERIFIED = "unverified"
 # Recipes whose folder was seen gone with all its renditions.
 FOLDERS_GONE = "folders_gone"
 
-# The kernel writes dirty pages back after 30 s (vm.dirty_expire_centisecs) plus a flusher period
-# of 5 s; two minutes leave room for a slow disk.
-WRITTEN_BACK_S = 120.0
-
 
 def state_table(metadata: sa.MetaData) -> sa.Table:
     """``lockstep_state``: layout version, clock, and what an interrupted run leaves to do."""

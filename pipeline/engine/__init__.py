@@ -1,0 +1,26 @@
+"""The engine: one run, its steps, and what brings renditions in step.
+
+``compare``      comparing the files of ``output/`` with the rows that say what should be there
+``context``      the context of one run: its options, counts, clock and workers, handed to every
+                 step
+``generation``   generation: whether the database knows all that was done to the output folder
+``gone``         folders of recipes that are gone with all their renditions, as where a disk is
+                 not mounted
+``history``      history: what the last runs did. A run that found nothing to do writes nothing
+``pending``      what is pending: the change query joined with all that is known of each
+                 rendition, in pages
+``progress``     what steps report while they work; ``cli/progress.py`` shows it
+``publish``      publishing: finished renditions take their place in ``output/``, then their rows
+                 are written
+``recipe_step``  loading ``recipes.toml`` into its table: a row per recipe, written only where one
+                 changed
+``recovery``     what a run that was cut off leaves behind, and how the next one mends it
+``render_step``  the render step: what is pending goes to the workers, what they made is published
+                 and recorded
+``report``       what a run did, in numbers, and in words for the person who started it
+``run``          one run of the whole pipeline: recover, then every declared step in its order,
+                 then count
+``scan``         the scan: the folder of originals against the table of originals, both walked in
+                 one order
+``unmounted``    telling an unmounted disk from intent: what is gone with its disk is not deleted
+"""

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from pipeline.database.paging import pages
-from pipeline.engine.files import remove
 from pipeline.engine.pending import Pending
-from pipeline.engine.recovery import forget_content, sha256_of, strays
+from pipeline.engine.recovery import forget_content, strays
 from pipeline.engine.render_step import RenderStep
-from pipeline.jobs.store import ENDED, JobBook, file_below
+from pipeline.jobs.store import ENDED, JobBook
 from pipeline.names import name_of
-from pipeline.tables import State
+from pipeline.states import State
+from pipeline.storage.folder import file_below, remove, sha256_of
 
 if TYPE_CHECKING:
     from pipeline.app import Lockstep

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.database.state import GENERATION, INTERRUPTED, UNVERIFIED
-from pipeline.engine.files import files_below
+from pipeline.storage.folder import files_below
 
 if TYPE_CHECKING:
     from pipeline.engine.context import Run

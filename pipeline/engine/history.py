@@ -9,10 +9,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from pipeline.database.connection import Database
+from pipeline.engine.pending import Pending
 from pipeline.engine.report import Report
-from pipeline.engine.status import iso
 from pipeline.errors import DatabaseError, LockedError, StoppedError, in_one_line
 from pipeline.tables import runs_table
+from pipeline.text import iso
 
 # A run every ten minutes for a week that each did something.
 KEPT = 1_000
@@ -92,3 +93,11 @@ def _write(
     with database.writing() as con:
         written = con.execute(sa.insert(table).values(row).returning(table.c.id)).scalar_one()
         con.execute(sa.delete(table).where(table.c.id <= written - KEPT))
+
+
+def count_states(pending: Pending) -> dict[str, int]:
+    """Renditions by state."""
+    state = pending.table.c.state
+    with pending.meta.dbconn.reading() as con:
+        rows = con.execute(sa.select(state, sa.func.count()).group_by(state)).all()
+    return {row[0]: row[1] for row in rows}

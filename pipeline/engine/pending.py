@@ -15,7 +15,7 @@ from datapipe.types import IndexDF
 from pipeline.database.ahead import Ahead
 from pipeline.database.changes import FOUND_TS, FRESH, KIND, LinearTransformMeta
 from pipeline.database.tracked import TrackedTable
-from pipeline.tables import State
+from pipeline.states import State
 
 # Rows of one page; also the number of changes that the first look fetches, so that a run with
 # few changes asks the linear query once.

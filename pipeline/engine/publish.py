@@ -19,25 +19,20 @@ import pandas as pd
 import sqlalchemy as sa
 from datapipe.types import IndexDF
 
+from pipeline.blocklist import Blocklist
 from pipeline.database.changes import LinearTransformMeta, forget_deleted, frame
 from pipeline.database.locks import PUBLISH_LOCK
 from pipeline.database.paging import chunks, known_among
 from pipeline.database.state import PUBLISHING
-from pipeline.engine.context import Run
-from pipeline.engine.files import has_size, link_or_copy, publish, remove
+from pipeline.engine.context import Run, remember_writing
 from pipeline.engine.pending import Original, Pending, Rendition, few_of
-from pipeline.engine.recovery import (
-    forget_writing,
-    note_publishing,
-    pairs_of,
-    remember_writing,
-)
+from pipeline.engine.recovery import forget_writing, note_publishing, pairs_of
 from pipeline.engine.report import Report
 from pipeline.imaging import RENDERER_VERSION, format_of_suffix, suffix_for
 from pipeline.names import name_of, rendition_key, set_apart
-from pipeline.tables import State
-from pipeline.takedowns.book import TakedownBook
-from pipeline.workers import Made, Outcome, Task
+from pipeline.states import State
+from pipeline.storage.folder import has_size, link_or_copy, publish, remove
+from pipeline.workers.tasks import Made, Outcome, Task
 
 # Each batch costs 30 ms of fixed work in pandas. A takedown waits for one batch at most, and has to
 # be done within a second; what a kill loses is at most one batch as well.
@@ -70,7 +65,7 @@ class Publisher:
         self.output_dir = output_dir
         self.pending = pending
         self.meta = meta
-        self.takedowns = TakedownBook(run.database)
+        self.takedowns = Blocklist(run.database)
         # SHA-256 of the batch at hand that must have no renditions, and why.
         self._barred: dict[str, str] = {}
         # Processed "as of" this time: a later change of an input stays pending.

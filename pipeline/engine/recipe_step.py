@@ -17,8 +17,8 @@ from pipeline.database.changes import database_of, frame
 from pipeline.database.tracked import TrackedTable
 from pipeline.engine.context import run_of
 from pipeline.errors import RecipeError
-from pipeline.recipes import Recipe
 from pipeline.settings.values import Settings
+from pipeline.transforms.recipes import Recipe
 
 
 @dataclass

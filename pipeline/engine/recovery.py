@@ -16,7 +16,6 @@ time that all was surely written back is compared with its row.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
@@ -27,40 +26,18 @@ from datapipe.meta.sql_meta import SQLTableMeta
 
 from pipeline.database.dialects import VALUES_AT_ONCE
 from pipeline.database.paging import chunks
-from pipeline.database.state import (
-    BOOT,
-    GENERATION,
-    INTERRUPTED,
-    PUBLISHING,
-    WRITER,
-    WRITTEN_BACK_S,
-    StateBook,
-)
-from pipeline.engine.files import files_below, is_left_behind, remove, sweep
+from pipeline.database.state import BOOT, GENERATION, INTERRUPTED, PUBLISHING, WRITER, StateBook
 from pipeline.engine.generation import advance, notice_older, tell_folder
-from pipeline.engine.owners import boot_id, is_alive, owner
 from pipeline.names import TEMPORARY_PREFIX, key_of, name_of
-from pipeline.tables import State
+from pipeline.states import State
+from pipeline.storage.folder import files_below, is_left_behind, remove, sha256_of, sweep
+from pipeline.storage.owners import boot_id, is_alive
 
 if TYPE_CHECKING:
     from pipeline.app import Lockstep
     from pipeline.engine.context import Run
     from pipeline.engine.pending import Pending
     from pipeline.engine.render_step import RenderStep
-
-
-def remember_writing(run: Run) -> None:
-    """Note, before the first file is written, that a run is at work, whose, and on which boot."""
-    boot = boot_id()
-    before = json.loads(run.book.get(BOOT) or "{}")
-    with run.database.writing():
-        if before.get("id") != boot or run.last_write_ts < run.began_ts - WRITTEN_BACK_S:
-            run.book.set(BOOT, json.dumps({"id": boot, "since": run.began_ts}))
-        if run.book.get(INTERRUPTED) is None:
-            run.book.set(INTERRUPTED, repr(run.began_ts))
-        run.book.set(WRITER, owner())
-        advance(run)
-    tell_folder(run)
 
 
 def forget_writing(run: Run, mended: bool = False) -> None:
@@ -201,15 +178,6 @@ def forget_content(pending: Pending, pairs: list[tuple[str, str]]) -> None:
                 .where(sa.tuple_(marks.c.path, marks.c.recipe).in_(chunk))
                 .values(is_success=False)
             )
-
-
-def sha256_of(file: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal digits, read in pieces."""
-    digest = hashlib.sha256()
-    with open(file, "rb") as stream:
-        while piece := stream.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def _unknown(keys: list[str], pending: Pending) -> Iterator[str]:

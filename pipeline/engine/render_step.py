@@ -34,9 +34,9 @@ from pipeline.engine.publish import FLUSH_S, Publisher
 from pipeline.engine.report import Report
 from pipeline.errors import LockstepError
 from pipeline.names import name_of
-from pipeline.recipes import Recipe, recipe_of
 from pipeline.settings.values import Settings
-from pipeline.workers import Outcome, Task, Wanted
+from pipeline.transforms.recipes import Recipe, recipe_of
+from pipeline.workers.tasks import Outcome, Task, Wanted
 
 # Reasons of a failure; by the first of them the next run knows what to try once more, by itself.
 KILLED_ONCE = (

@@ -7,6 +7,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline.text import listed, printable
+
 JOBS_SHOWN = 20
 
 
@@ -78,7 +80,7 @@ class JobCounts:
         """The lines of the summary; none where there was nothing to do."""
         if not self.any:
             return []
-        jobs = _listed(
+        jobs = listed(
             [
                 (self.received, "received"),
                 (self.completed, "completed"),
@@ -89,7 +91,7 @@ class JobCounts:
                 (self.active, "still to do"),
             ]
         )
-        images = _listed(
+        images = listed(
             [
                 (self.fetched, "fetched"),
                 (self.not_modified, "not modified"),
@@ -185,11 +187,11 @@ class Report:
     def as_text(self) -> str:
         """The summary that a person reads at the end of a run."""
         would = "would be " if self.dry_run else ""
-        originals = _listed(
+        originals = listed(
             [(self.new, "new"), (self.changed, "changed"), (self.removed, "removed")],
             rest=(self.unchanged, "unchanged"),
         )
-        renditions = _listed(
+        renditions = listed(
             [
                 (self.rendered, f"{would}rendered"),
                 (self.reused, f"{would}reused"),
@@ -204,7 +206,7 @@ class Report:
         lines = [f"originals   {originals}", f"renditions  {renditions}"]
         lines += self.jobs.as_lines()
         if self.passed:
-            ignored = _listed([(count, reason) for reason, count in self.passed.most_common()])
+            ignored = listed([(count, reason) for reason, count in self.passed.most_common()])
             lines.append(f"ignored     {ignored}")
         for path, reason in self.failures:
             lines.append(f"failed      {printable(path)}: {reason}")
@@ -225,15 +227,3 @@ class Report:
         if self.failed_before:
             return "in step, except for what failed before (`datapipe errors`)"
         return "in step"
-
-
-def printable(path: str) -> str:
-    """A path on one line of a terminal: line breaks and controls shown, not obeyed."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in path)
-
-
-def _listed(counts: list[tuple[int, str]], rest: tuple[int, str] | None = None) -> str:
-    parts = [f"{count:,} {word}" for count, word in counts if count]
-    if rest is not None:
-        parts.append(f"{rest[0]:,} {rest[1]}")
-    return ", ".join(parts)

@@ -15,15 +15,14 @@ from pipeline.database.state import UNVERIFIED
 from pipeline.engine.compare import compare
 from pipeline.engine.context import Run, RunOptions, open_run
 from pipeline.engine.gone import note_gone, warn_of_gone
-from pipeline.engine.history import remember_run, remember_stop
+from pipeline.engine.history import count_states, remember_run, remember_stop
 from pipeline.engine.progress import Progress
 from pipeline.engine.recovery import forget_writing, recover, sweep_output
 from pipeline.engine.report import Report
-from pipeline.engine.status import count_states
 from pipeline.errors import StoppedError
-from pipeline.tables import State
+from pipeline.states import State
 from pipeline.takedowns import finish
-from pipeline.workers import Workers, clear_temporary_of
+from pipeline.workers.local import Workers, clear_temporary_of
 
 
 def run_once(

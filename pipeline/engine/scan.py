@@ -21,6 +21,7 @@ from datapipe.executor import Executor
 from datapipe.run_config import RunConfig
 from datapipe.types import IndexDF
 
+from pipeline.blocklist import Blocklist
 from pipeline.database.changes import database_of, frame
 from pipeline.database.tracked import TrackedTable
 from pipeline.engine.context import Run, run_of
@@ -31,10 +32,9 @@ from pipeline.engine.unmounted import (
     not_there,
     refuse_too_many,
 )
-from pipeline.engine.walk import Found, Passed, Row, look_at, walk, why_passed
 from pipeline.names import name_of
 from pipeline.settings.values import Settings
-from pipeline.takedowns.book import TakedownBook
+from pipeline.storage.walking import Found, Passed, Row, look_at, walk, why_passed
 
 # Rows written at once: 2,000 x 5 values stay below SQLite's 32,766 variables in upstream's reads.
 CHUNK_ROWS = 2_000
@@ -322,7 +322,7 @@ class ScanStep(ComputeStep):
             raise not_there(folder, "it was unmounted or replaced")
         input_folder.look_again(run.passed.mounts)
         if not allowed:
-            takedowns = TakedownBook(run.database)
+            takedowns = Blocklist(run.database)
             refuse_too_many(difference, self.settings.max_removed_percent, input_folder, takedowns)
         if run.narrowed_to is not None:
             run.narrowed_to += difference.removed

@@ -18,8 +18,8 @@ from pipeline.errors import TooManyRemovedError
 from pipeline.names import key_of, name_of
 
 if TYPE_CHECKING:
+    from pipeline.blocklist import Blocklist
     from pipeline.engine.scan import Difference
-    from pipeline.takedowns.book import TakedownBook
 
 # Below this many a share says little: two of three photos may well be meant to go.
 REMOVED_AT_LEAST = 100
@@ -114,7 +114,7 @@ def not_there(folder: Path, reason: str | None) -> TooManyRemovedError:
 
 
 def refuse_too_many(
-    difference: Difference, max_percent: float, input_folder: InputFolder, takedowns: TakedownBook
+    difference: Difference, max_percent: float, input_folder: InputFolder, takedowns: Blocklist
 ) -> None:
     """Raise where so much is gone, or in such a way, that a missing disk is likelier than intent.
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from pipeline.imaging.encode import Tags, check_size, encode_options, to_palette
 from pipeline.imaging.opening import OpenedOriginal, broken
-from pipeline.recipes import Recipe
+from pipeline.transforms.recipes import Recipe
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image
 
 from pipeline.errors import ImageError
-from pipeline.recipes import Recipe
+from pipeline.transforms.recipes import Recipe
 
 DEFAULT_QUALITY = {"jpeg": 82, "webp": 80, "avif": 65}
 

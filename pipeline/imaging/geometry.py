@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-from pipeline.recipes import Recipe
+from pipeline.transforms.recipes import Recipe
 
 Size = tuple[int, int]
 Box = tuple[float, float, float, float]  # left, top, width, height

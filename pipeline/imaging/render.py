@@ -37,7 +37,7 @@ from pipeline.imaging.orientation import (
     upright,
 )
 from pipeline.imaging.resize import resize
-from pipeline.recipes import Recipe
+from pipeline.transforms.recipes import Recipe
 
 T = TypeVar("T")
 

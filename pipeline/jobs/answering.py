@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from pipeline.csvs.dialect import detect_dialect
+from pipeline.csvs.reading import CsvRow, iter_rows
+from pipeline.csvs.writing import RowAnswer, output_address, write_answer
 from pipeline.database.paging import chunks
 from pipeline.database.tracked import data_of
-from pipeline.engine.recovery import remember_writing
+from pipeline.engine.context import remember_writing
 from pipeline.errors import CsvError
-from pipeline.jobs.csv_answer import RowAnswer, output_address, write_answer
-from pipeline.jobs.csv_dialect import detect_dialect
-from pipeline.jobs.csv_read import CsvRow, iter_rows
 from pipeline.jobs.images import forget_lost
 from pipeline.jobs.outcomes import ImageOutcome, Outcomes
-from pipeline.jobs.store import ACTIVE, ENDED, UNREAD, Job, JobBook, file_below
-from pipeline.jobs.telling import telling_of
-from pipeline.tables import JobState, WebhookState
+from pipeline.jobs.store import ACTIVE, ENDED, UNREAD, Job, JobBook
+from pipeline.jobs.webhooks import telling_of
+from pipeline.states import JobState, WebhookState
+from pipeline.storage.folder import file_below
 
 if TYPE_CHECKING:
     from pipeline.engine.context import Run

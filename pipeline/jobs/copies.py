@@ -16,9 +16,9 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from pipeline.engine.files import explained, remove
 from pipeline.jobs.store import JobBook, JobFolders
 from pipeline.names import TEMPORARY_PREFIX
+from pipeline.storage.folder import explained, remove
 
 
 @contextlib.contextmanager

@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from pipeline.database.paging import pages
-from pipeline.engine.context import STOP_POLL_S
-from pipeline.engine.recovery import remember_writing
-from pipeline.jobs.blobs import blob_path, remove_leftovers
-from pipeline.jobs.fetch import fetch_all
-from pipeline.jobs.fetch_types import Fetched, FetchLimits, FetchRequest
+from pipeline.engine.context import STOP_POLL_S, remember_writing
+from pipeline.fetch.client import fetch_all
+from pipeline.fetch.types import Fetched, FetchLimits, FetchRequest
 from pipeline.jobs.images import bring_in_step, collect_garbage, image_counts, sweep
 from pipeline.jobs.recording import FLUSH_S, Recorder
-from pipeline.jobs.store import JobBook, JobFolders, made
-from pipeline.tables import JobState, UrlState
+from pipeline.jobs.store import JobBook, JobFolders
+from pipeline.states import JobState, UrlState
+from pipeline.storage.blobs import blob_path, remove_leftovers
+from pipeline.storage.folder import made
 
 if TYPE_CHECKING:
     from pipeline.engine.context import Run

@@ -11,11 +11,12 @@ from pipeline.database.changes import GONE
 from pipeline.database.tracked import data_of
 from pipeline.engine.recipe_step import compare_recipes
 from pipeline.engine.report import JobCounts
-from pipeline.engine.walk import CSV_SUFFIXES, Found, Passed, look_at, why_passed
 from pipeline.jobs.scanning import compare_csvs, refuse_unmounted
-from pipeline.jobs.store import ACTIVE, Job, JobBook, file_below, url_key
-from pipeline.recipes import Recipe
-from pipeline.tables import JobState, UrlState
+from pipeline.jobs.store import ACTIVE, Job, JobBook, url_key
+from pipeline.states import JobState, UrlState
+from pipeline.storage.folder import file_below
+from pipeline.storage.walking import CSV_SUFFIXES, Found, Passed, look_at, why_passed
+from pipeline.transforms.recipes import Recipe
 
 if TYPE_CHECKING:
     from pipeline.app import Lockstep
@@ -97,8 +98,8 @@ def _waiting(book: JobBook) -> int:
 
 def _new_urls(app: Lockstep, book: JobBook, source: str) -> int | None:
     """How many URLs of a CSV are not known yet; None where it has faults."""
+    from pipeline.csvs.reading import check_csv, iter_rows
     from pipeline.database.paging import chunks
-    from pipeline.jobs.csv_read import check_csv, iter_rows
     from pipeline.jobs.reading import csv_limits
 
     file = file_below(app.settings.input_dir, source)

@@ -20,18 +20,12 @@ from pipeline.database.changes import frame
 from pipeline.database.dialects import VALUES_AT_ONCE
 from pipeline.database.paging import chunks, known_among, pages
 from pipeline.database.tracked import data_of
-from pipeline.engine import files
-from pipeline.engine.files import (
-    files_below,
-    has_size,
-    link_or_copy,
-    publish,
-    remove,
-)
-from pipeline.jobs.blobs import blob_path
-from pipeline.jobs.store import JobBook, JobFolders, file_below
+from pipeline.jobs.store import JobBook, JobFolders
 from pipeline.names import TEMPORARY_PREFIX, key_of
-from pipeline.tables import UrlState
+from pipeline.states import UrlState
+from pipeline.storage import folder
+from pipeline.storage.blobs import blob_path
+from pipeline.storage.folder import file_below, files_below, has_size, link_or_copy, publish, remove
 
 if TYPE_CHECKING:
     from pipeline.engine.context import Run
@@ -152,7 +146,7 @@ def sweep(book: JobBook, folders: JobFolders, images: DataTable) -> None:
     """
     for root in (folders.originals, folders.fetched):
         if root.is_dir():
-            files.sweep(root)
+            folder.sweep(root)
     _sweep(book, folders.originals, data_of(images).c.path, key_of)
     _sweep(book, folders.fetched, book.fetches.c.sha256, lambda path: path.rpartition("/")[2])
 

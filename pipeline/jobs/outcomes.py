@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from pipeline.database.paging import chunks, pages
 from pipeline.database.tracked import data_of
 from pipeline.jobs.store import JobBook
-from pipeline.recipes import JOBS_FOLDER
-from pipeline.tables import State, UrlState
+from pipeline.states import State, UrlState
+from pipeline.transforms.recipes import JOBS_FOLDER
 
 if TYPE_CHECKING:
     from pipeline.app import Lockstep

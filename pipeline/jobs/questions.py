@@ -12,13 +12,14 @@ import sqlalchemy as sa
 
 from pipeline.database.paging import chunks, pages
 from pipeline.database.tracked import data_of
-from pipeline.engine.status import iso
 from pipeline.errors import CsvError, JobNotFoundError, JobNotReadyError
-from pipeline.jobs.store import Job, JobBook, JobFolders, file_below
+from pipeline.jobs.store import Job, JobBook, JobFolders
 from pipeline.names import name_of
-from pipeline.recipes import JOBS_FOLDER
 from pipeline.settings.values import Settings
-from pipeline.tables import JobState, State
+from pipeline.states import JobState, State
+from pipeline.storage.folder import file_below
+from pipeline.text import iso
+from pipeline.transforms.recipes import JOBS_FOLDER
 
 if TYPE_CHECKING:
     from pipeline.app import Lockstep
@@ -97,9 +98,9 @@ def failed_rows(app: Lockstep, reference: str, target: BinaryIO) -> int:
         JobNotFoundError
         JobNotReadyError: its CSV has not been read yet, or is gone.
     """
-    from pipeline.jobs.csv_answer import write_failed_rows
-    from pipeline.jobs.csv_dialect import detect_dialect
-    from pipeline.jobs.csv_read import CsvRow, iter_rows
+    from pipeline.csvs.dialect import detect_dialect
+    from pipeline.csvs.reading import CsvRow, iter_rows
+    from pipeline.csvs.writing import write_failed_rows
     from pipeline.jobs.outcomes import Outcomes
 
     job = found(app, reference)
@@ -165,7 +166,7 @@ def found(app: Lockstep, reference: str) -> Job:
 
 def as_json(job: Job, settings: Settings) -> dict[str, Any]:
     """One job in JSON; see :func:`job`."""
-    from pipeline.jobs.csv_answer import output_address
+    from pipeline.csvs.writing import output_address
 
     answer = job.answer if job.state is not JobState.DELETED else None
     public_url = settings.jobs.public_url

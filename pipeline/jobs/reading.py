@@ -23,23 +23,22 @@ import pandas as pd
 import sqlalchemy as sa
 from datapipe.types import IndexDF
 
+from pipeline.csvs.dialect import CsvDialect, CsvProblem, detect_dialect
+from pipeline.csvs.reading import CsvCheck, CsvLimits, CsvRow, check_csv, iter_rows
+from pipeline.csvs.writing import write_faults
 from pipeline.database.changes import frame
 from pipeline.database.dialects import VALUES_AT_ONCE
 from pipeline.database.paging import chunks, pages
 from pipeline.database.tracked import data_of, meta_of
-from pipeline.engine.files import explained, remove
-from pipeline.engine.recovery import remember_writing
-from pipeline.engine.walk import Found, look_at
+from pipeline.engine.context import remember_writing
 from pipeline.errors import CsvError
-from pipeline.jobs.csv_answer import write_faults
-from pipeline.jobs.csv_dialect import CsvDialect, CsvProblem, detect_dialect
-from pipeline.jobs.csv_read import CsvCheck, CsvLimits, CsvRow, check_csv, iter_rows
 from pipeline.jobs.images import clear_images, collect_garbage, image_counts
 from pipeline.jobs.names import image_name
-from pipeline.jobs.store import Job, JobBook, JobFolders, file_below, made, url_key
+from pipeline.jobs.store import Job, JobBook, JobFolders, url_key
 from pipeline.settings.values import Settings
-from pipeline.tables import JobState, UrlState, WebhookState
-from pipeline.workers import tick_ns
+from pipeline.states import JobState, UrlState, WebhookState
+from pipeline.storage.folder import explained, file_below, made, remove, tick_ns
+from pipeline.storage.walking import Found, look_at
 
 if TYPE_CHECKING:
     from pipeline.engine.context import Run

@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from pipeline.engine.files import explained
 from pipeline.errors import ImageError
+from pipeline.fetch.types import Fetched, FetchStatus
 from pipeline.imaging.formats import suffix_for
 from pipeline.imaging.sniff import HEAD_BYTES, sniff
-from pipeline.jobs.blobs import blob_path
-from pipeline.jobs.fetch_types import Fetched, FetchStatus
 from pipeline.jobs.images import drop_stored
 from pipeline.jobs.store import ENDED, JobBook, JobFolders, url_key
-from pipeline.tables import JobState, UrlState
+from pipeline.states import JobState, UrlState
+from pipeline.storage.blobs import blob_path
+from pipeline.storage.folder import explained
 
 if TYPE_CHECKING:
     from pipeline.engine.context import Run

@@ -6,12 +6,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from pipeline.engine.recovery import sha256_of
 from pipeline.engine.unmounted import InputFolder, not_there, refuse_csvs
-from pipeline.engine.walk import CSV_SUFFIXES, Found, Passed, walk
-from pipeline.jobs.store import ACTIVE, ENDED, NOT_DELETED, UNREAD, Job, JobBook, file_below
+from pipeline.jobs.store import ACTIVE, ENDED, NOT_DELETED, UNREAD, Job, JobBook
 from pipeline.settings.values import Settings
-from pipeline.tables import JobState
+from pipeline.states import JobState
+from pipeline.storage.folder import file_below, sha256_of
+from pipeline.storage.walking import CSV_SUFFIXES, Found, Passed, walk
 
 if TYPE_CHECKING:
     from pipeline.engine.context import Run

@@ -29,9 +29,9 @@ from pipeline.engine.render_step import RenderStep
 from pipeline.engine.report import Report
 from pipeline.jobs.copies import clear_copies
 from pipeline.jobs.store import ACTIVE, ENDED, JobBook, JobFolders
-from pipeline.recipes import JOBS_FOLDER
 from pipeline.settings.values import Settings
-from pipeline.tables import JobState, WebhookState
+from pipeline.states import JobState, WebhookState
+from pipeline.transforms.recipes import JOBS_FOLDER
 
 
 class JobStep(ComputeStep):

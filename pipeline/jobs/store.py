@@ -13,10 +13,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from pipeline.database.connection import Database
-from pipeline.errors import SettingsError
 from pipeline.jobs.names import reference as reference_of
 from pipeline.names import NAME_MAX_BYTES, TEMPORARY_PREFIX, name_of, shortened
-from pipeline.tables import JobState, UrlState, csv_urls_table, fetches_table, jobs_table
+from pipeline.states import JobState, UrlState
+from pipeline.tables import csv_urls_table, fetches_table, jobs_table
 
 # The source of a job whose CSV was handed in by a command or the page; all others are files.
 SUBMITTED = "submitted"
@@ -283,24 +283,3 @@ class JobFolders:
     def csv(self, reference: str) -> Path:
         """The copy of the CSV of one job."""
         return self.csvs / f"{reference}.csv"
-
-
-def made(folder: Path) -> Path:
-    """A folder of the state folder, made where it is missing.
-
-    Raises:
-        SettingsError: it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SettingsError(
-            f"PIPELINE_STATE: the folder {str(folder)!r} cannot be made ({error.strerror}); "
-            "name one that can be written"
-        ) from None
-    return folder
-
-
-def file_below(root: Path, key: str) -> Path:
-    """The file of a key below ``root``."""
-    return root / name_of(key)

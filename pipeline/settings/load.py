@@ -15,7 +15,7 @@ from typing import Any
 from dotenv import dotenv_values
 
 from pipeline.errors import SettingsError
-from pipeline.jobs.fetch_types import FetchLimits
+from pipeline.fetch.types import FetchLimits
 from pipeline.settings.places import check_quarantine, refuse_nested
 from pipeline.settings.values import (
     FETCH_VARIABLES,

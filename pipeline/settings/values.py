@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline.jobs.addresses import AllowList
-from pipeline.jobs.fetch_types import FetchLimits
+from pipeline.fetch.addresses import AllowList
+from pipeline.fetch.types import FetchLimits
 from pipeline.settings import parsing
 from pipeline.settings.parsing import seconds, seconds_or_none, whole
 

@@ -17,17 +17,17 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from pipeline.engine.status import iso
 from pipeline.errors import LockstepError, NotFoundError
 from pipeline.names import key_of
 from pipeline.settings.places import check_quarantine
-from pipeline.tables import TakedownState
-from pipeline.takedowns.book import Kind, TakedownBook
+from pipeline.states import Kind, TakedownState
+from pipeline.takedowns.book import TakedownBook
 from pipeline.takedowns.journal import Journal
 from pipeline.takedowns.removing import carry_out, renditions_of
 from pipeline.takedowns.restoring import put_back
 from pipeline.takedowns.takeover import take_over
 from pipeline.takedowns.targets import SHA256, resolve
+from pipeline.text import iso
 
 if TYPE_CHECKING:
     from pipeline.app import Lockstep

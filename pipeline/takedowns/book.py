@@ -6,30 +6,22 @@ Whatever is written here is on the disk in the journal before it is in the datab
 from __future__ import annotations
 
 import contextlib
-import enum
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
+from pipeline.blocklist import Blocklist
 from pipeline.database.connection import Database
-from pipeline.database.paging import chunks
 from pipeline.database.state import state_table
 from pipeline.database.transaction import Write
 from pipeline.errors import OutputError
-from pipeline.tables import TakedownState, takedown_files_table, takedowns_table
+from pipeline.states import Kind, TakedownState
 from pipeline.takedowns.journal import COLUMNS, JOURNAL, Journal, identity
 
 
-class Kind(str, enum.Enum):
-    """What a row of ``takedown_files`` is about."""
-
-    ORIGINAL = "original"
-    RENDITION = "rendition"
-
-
-class TakedownBook:
+class TakedownBook(Blocklist):
     """Reads and writes ``takedowns`` and ``takedown_files``, each call in its own transaction.
 
     Writing needs the ``journal``, and raises ``OutputError`` where that cannot be written; but for
@@ -37,45 +29,8 @@ class TakedownBook:
     """
 
     def __init__(self, database: Database, journal: Journal | None = None) -> None:
-        self._database = database
+        super().__init__(database)
         self._journal = journal
-        self.acts = takedowns_table(database.sqla_metadata)
-        self.files = takedown_files_table(database.sqla_metadata)
-
-    # --- what is barred ---
-
-    def barred_among(self, digests: Collection[str | None]) -> dict[str, str]:
-        """Those of ``digests`` (SHA-256) that are barred, each with the reason people read."""
-        barred: dict[str, str] = {}
-        wanted = sorted({digest for digest in digests if digest is not None})
-        acts = self.acts
-        with self._database.reading() as con:
-            if not wanted or not self._any(con):
-                return barred
-            for chunk in chunks(wanted):
-                query = (
-                    sa.select(acts.c.sha256, acts.c.id)
-                    .where(acts.c.sha256.in_(chunk))
-                    .where(acts.c.state != TakedownState.LIFTED.value)
-                    .order_by(acts.c.id)
-                )
-                for row in con.execute(query):
-                    # Why is for the audit: this text also stands in the answers of jobs.
-                    barred[row.sha256] = f"taken down (takedown {row.id})"
-        return barred
-
-    def barred_sizes(self) -> set[int]:
-        """The sizes, in bytes, of the originals whose bytes are barred."""
-        size = self.acts.c.size_bytes
-        query = sa.select(size).where(
-            size.is_not(None), self.acts.c.state != TakedownState.LIFTED.value
-        )
-        with self._database.reading() as con:
-            return set(con.execute(query.distinct()).scalars())
-
-    def _any(self, con: sa.Connection) -> bool:
-        in_force = self.acts.c.state != TakedownState.LIFTED.value
-        return con.execute(sa.select(self.acts.c.id).where(in_force).limit(1)).first() is not None
 
     def has_removed(self, kind: Kind, path: str) -> bool:
         """Whether a takedown that is not lifted removed this file."""
@@ -90,20 +45,6 @@ class TakedownBook:
         )
         with self._database.reading() as con:
             return con.execute(query.limit(1)).first() is not None
-
-    def removed_among(self, paths: Sequence[str]) -> int:
-        """How many of these originals takedowns took out of the input folder."""
-        count, files = 0, self.files
-        with self._database.reading() as con:
-            for chunk in chunks(paths):
-                query = sa.select(sa.func.count(files.c.path.distinct())).where(
-                    files.c.kind == Kind.ORIGINAL.value,
-                    files.c.path.in_(chunk),
-                    files.c.removed.is_(sa.true()),
-                    files.c.restored.is_(None),
-                )
-                count += con.execute(query).scalar_one()
-        return count
 
     # --- acts ---
 

@@ -18,10 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.engine.files import explained
 from pipeline.errors import OutputError
-from pipeline.tables import TakedownState
-from pipeline.takedowns.quarantine import make_private, sync_folder
+from pipeline.states import TakedownState
+from pipeline.storage.folder import explained, make_private, sync_folder
 from pipeline.takedowns.targets import SHA256
 
 NAME = "journal.jsonl"

@@ -13,14 +13,14 @@ import sqlalchemy as sa
 from pipeline.database.locks import PUBLISH_LOCK
 from pipeline.database.paging import known_among
 from pipeline.database.state import StateBook
-from pipeline.engine.files import remove
-from pipeline.engine.recovery import remove_unrecorded, sha256_of, sweep_after_kill
-from pipeline.engine.walk import Found, look_at, why_passed
+from pipeline.engine.recovery import remove_unrecorded, sweep_after_kill
 from pipeline.errors import OutputError
 from pipeline.names import name_of
-from pipeline.tables import State, TakedownState
-from pipeline.takedowns.book import Kind, TakedownBook
-from pipeline.takedowns.quarantine import free_place, make_private, move
+from pipeline.states import Kind, State, TakedownState
+from pipeline.storage.folder import make_private, move, remove, sha256_of
+from pipeline.storage.walking import Found, look_at, why_passed
+from pipeline.takedowns.book import TakedownBook
+from pipeline.takedowns.quarantine import free_place
 
 if TYPE_CHECKING:
     from pipeline.app import Lockstep

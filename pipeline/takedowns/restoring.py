@@ -12,9 +12,10 @@ from pipeline.database.locks import PUBLISH_LOCK
 from pipeline.engine.recovery import forget_content
 from pipeline.errors import OutputError
 from pipeline.names import name_of
-from pipeline.tables import State, TakedownState
-from pipeline.takedowns.book import Kind, TakedownBook
-from pipeline.takedowns.quarantine import free_place, move, remove_empty
+from pipeline.states import Kind, State, TakedownState
+from pipeline.storage.folder import move, remove_empty
+from pipeline.takedowns.book import TakedownBook
+from pipeline.takedowns.quarantine import free_place
 
 if TYPE_CHECKING:
     from pipeline.app import Lockstep

@@ -17,11 +17,11 @@ import sqlalchemy as sa
 from pipeline.database.connection import Database
 from pipeline.database.state import StateBook, state_table
 from pipeline.database.transaction import Write
-from pipeline.engine.files import files_below
 from pipeline.errors import LockstepError
 from pipeline.settings.places import check_quarantine
 from pipeline.settings.values import Settings
-from pipeline.tables import TakedownState
+from pipeline.states import TakedownState
+from pipeline.storage.folder import files_below
 from pipeline.takedowns.book import TakedownBook
 from pipeline.takedowns.journal import (
     COLUMNS,

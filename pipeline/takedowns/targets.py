@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import sqlalchemy as sa
 
-from pipeline.engine.paths import key_below
-from pipeline.engine.recovery import sha256_of
-from pipeline.engine.walk import Found, look_at, why_passed
 from pipeline.errors import LockstepError, NotFoundError
-from pipeline.names import name_of
+from pipeline.names import key_below, name_of
+from pipeline.storage.folder import sha256_of
+from pipeline.storage.walking import Found, look_at, why_passed
 
 if TYPE_CHECKING:
     from pipeline.app import Lockstep

@@ -20,7 +20,7 @@ from starlette.requests import Request, cookie_parser
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import Scope
 
-from pipeline.engine.report import printable
+from pipeline.text import printable
 
 HERE = Path(__file__).parent
 # Below this a compressed page is no smaller on the wire: it is one packet anyway.

@@ -16,7 +16,8 @@ import sqlalchemy as sa
 
 from pipeline.app import Lockstep
 from pipeline.database.state import CLOCK, state_table
-from pipeline.engine.status import iso, status
+from pipeline.operations.status import status
+from pipeline.text import iso
 
 log = logging.getLogger("lockstep.web")
 

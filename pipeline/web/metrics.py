@@ -10,7 +10,8 @@ from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-from pipeline.tables import UrlState, fetches_table
+from pipeline.states import UrlState
+from pipeline.tables import fetches_table
 
 if TYPE_CHECKING:
     from pipeline.web.service import Service

@@ -17,10 +17,11 @@ from starlette.types import ASGIApp
 from pipeline.app import Lockstep
 from pipeline.errors import SettingsError
 from pipeline.settings.values import Settings
-from pipeline.web import entry, events, files, health, home, images, jobs, problems, takedowns
-from pipeline.web.files import FilesFirst, Shelf
-from pipeline.web.guard import Guard
-from pipeline.web.hosts import is_loopback
+from pipeline.web import problems
+from pipeline.web.routes import entry, events, files, health, home, images, jobs, takedowns
+from pipeline.web.routes.files import FilesFirst, Shelf
+from pipeline.web.security.guard import Guard
+from pipeline.web.security.hosts import is_loopback
 from pipeline.web.service import Options, Service
 
 ABOUT = (

@@ -9,17 +9,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from anyio import to_thread
+from fastapi import Request
 
 from pipeline.app import Lockstep
 from pipeline.engine.history import last_stop, runs
 from pipeline.engine.report import Report
+from pipeline.live.lanes import Worker
 from pipeline.tables import make_tables
 from pipeline.takedowns import take_over
 from pipeline.web.counts import Counts
-from pipeline.web.hosts import Hosts
 from pipeline.web.metrics import Metrics
-from pipeline.web.sessions import Sessions
-from pipeline.web.worker import Worker
+from pipeline.web.security.hosts import Hosts
+from pipeline.web.security.sessions import Sessions
 
 THREADS = 12
 
@@ -142,3 +143,9 @@ class Listeners:
     def _wake(self) -> None:
         for event in self._events:
             event.set()
+
+
+def service_of(request: Request) -> Service:
+    """The service that this request came to."""
+    service: Service = request.app.state.service
+    return service

@@ -8,7 +8,7 @@ from samples import animated, decoded, encoded, mean_error, moving, pixels
 from pipeline.errors import ImageError
 from pipeline.imaging import Limits, Rendition
 from pipeline.imaging.render import render
-from pipeline.recipes import Recipe
+from pipeline.transforms.recipes import Recipe
 
 
 def only(data: bytes, recipe: Recipe) -> Rendition:

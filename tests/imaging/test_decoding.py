@@ -10,7 +10,7 @@ from samples import decoded, encoded, photo, pixels, psnr
 from pipeline.imaging import Limits, Rendition
 from pipeline.imaging import opening as opening_module
 from pipeline.imaging.render import render
-from pipeline.recipes import Recipe
+from pipeline.transforms.recipes import Recipe
 
 HALF = Recipe("half", scale=0.5, quality=85)
 SMALL = Recipe("small", fit=(400, 400), quality=85)

@@ -8,7 +8,7 @@ from samples import BLUE, GREEN, RED, YELLOW, decoded, encoded, photo, pixels, p
 from pipeline.imaging import Limits, Rendition
 from pipeline.imaging.geometry import lay_out
 from pipeline.imaging.render import render
-from pipeline.recipes import Recipe
+from pipeline.transforms.recipes import Recipe
 
 ORIENTATIONS = range(1, 9)
 # What each EXIF value says: where the upright picture's corners lie in the stored one,

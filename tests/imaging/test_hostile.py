@@ -13,7 +13,7 @@ from samples import animated, encoded, every_format, photo
 from pipeline.errors import ImageError
 from pipeline.imaging import Failure, Limits, Rendition, structure
 from pipeline.imaging.render import render
-from pipeline.recipes import Recipe
+from pipeline.transforms.recipes import Recipe
 
 SMALL = Recipe("small", width=48, format="png")
 FORMATS = every_format()

@@ -10,7 +10,7 @@ from samples import decoded, encoded, mean_error, photo, pixels
 from pipeline.imaging import Limits, Rendition
 from pipeline.imaging.modes import to_eight_bit
 from pipeline.imaging.render import render
-from pipeline.recipes import Recipe
+from pipeline.transforms.recipes import Recipe
 
 WHOLE = Recipe("whole", scale=1.0, format="png")
 

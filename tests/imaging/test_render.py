@@ -11,7 +11,7 @@ from samples import animated, encoded, photo
 
 from pipeline.imaging import Limits
 from pipeline.imaging.render import render
-from pipeline.recipes import Recipe
+from pipeline.transforms.recipes import Recipe
 
 LISTS = ("PICTURE_STEPS", "FRAME_STEPS", "FILE_STEPS")
 RECIPES = [Recipe("half", scale=0.5), Recipe("web", scale=0.3, format="webp")]

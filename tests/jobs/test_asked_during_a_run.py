@@ -58,7 +58,7 @@ def test_a_page_that_asks_what_is_pending_takes_nothing_from_a_run(shop: Shop) -
     with shop._as_if_started_here():
         import app
         from pipeline.engine.run import run_once
-        from pipeline.web.home import _recipes
+        from pipeline.web.routes.home import _recipes
 
         # The page finds that nothing is pending, for no run has loaded the recipes yet.
         shop.recipes("[half]\nscale = 0.25\n")

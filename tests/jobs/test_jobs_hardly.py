@@ -119,7 +119,7 @@ def test_submissions_from_many_processes_at_once_get_numbers_of_their_own(shop: 
     code = (
         "import sys, threading; sys.path.insert(0, ''); import app\n"
         "from pathlib import Path\n"
-        "from pipeline.jobs.submit import submit\n"
+        "from pipeline.jobs.acts import submit\n"
         f"for _ in range(10): print(submit(app.app, Path({str(file)!r}), 'feed.csv').reference)\n"
     )
     # On a database that none of them has made tables in.
@@ -150,7 +150,7 @@ def test_submissions_from_many_processes_at_once_get_numbers_of_their_own(shop: 
 @pytest.mark.parametrize(
     "where",
     [
-        ("pipeline.jobs.submit", "check_csv"),
+        ("pipeline.jobs.acts", "check_csv"),
         ("pathlib", "Path.replace"),
         ("pathlib", "Path.replace", 1, True),
     ],
@@ -176,7 +176,7 @@ def test_a_submission_at_work_keeps_its_copy(shop: Shop) -> None:
     code = (
         "import sys; sys.path.insert(0, ''); import app\n"
         "from pathlib import Path\n"
-        "from pipeline.jobs import submit\n"
+        "from pipeline.jobs import acts\n"
         "def pausing(call):\n"
         "    def paused(*args):\n"
         "        done = call(*args)\n"

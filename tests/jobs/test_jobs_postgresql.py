@@ -6,8 +6,8 @@ import subprocess
 import sys
 
 import pytest
+from a_postgresql import emptied, postgres
 from a_shop import Shop
-from test_plane import emptied, postgres
 
 __all__ = ["postgres"]
 
@@ -62,7 +62,7 @@ def test_on_postgresql_many_submit_to_a_new_database_at_once(pg_shop: Shop) -> N
     code = (
         "import sys; sys.path.insert(0, ''); import app\n"
         "from pathlib import Path\n"
-        "from pipeline.jobs.submit import submit\n"
+        "from pipeline.jobs.acts import submit\n"
         f"for _ in range(8): print(submit(app.app, Path({str(file)!r}), 'feed.csv').reference)\n"
     )
     waiting = [

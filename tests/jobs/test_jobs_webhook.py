@@ -9,7 +9,7 @@ from a_shop import Shop, wait_for
 from loopback import Request, Server
 from routes import route
 
-from pipeline.jobs.webhook import SIGNATURE_HEADER, signature
+from pipeline.fetch.delivery import SIGNATURE_HEADER, signature
 
 
 @route

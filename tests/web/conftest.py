@@ -11,9 +11,7 @@ from pathlib import Path
 
 import pytest
 from a_project import Project, picture
-from a_server import Server, serving
-
-NASTY = "<img src=x onerror=alert(1)>.png"
+from a_server import NASTY, Server, serving
 
 
 @pytest.fixture(scope="module")

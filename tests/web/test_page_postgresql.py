@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import quote
 
+from a_postgresql import emptied, postgres
 from a_project import Project
-from a_server import HTML, serving
-from conftest import NASTY
-from test_plane import emptied, postgres
+from a_server import HTML, NASTY, serving
 
 __all__ = ["postgres"]
 

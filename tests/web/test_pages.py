@@ -4,8 +4,7 @@ import re
 
 import pytest
 from a_project import Project
-from a_server import HTML, Server, serving
-from conftest import NASTY
+from a_server import HTML, NASTY, Server, serving
 
 PAGES = ("/", "/jobs", "/images", "/failed", "/takedowns", "/recipes")
 

@@ -8,11 +8,10 @@ from urllib.parse import quote
 import httpx
 import pytest
 from a_project import Project
-from a_server import HTML, Server, serving
-from conftest import NASTY
+from a_server import HTML, NASTY, Server, serving
 
-from pipeline.web.hosts import Hosts, comes_from_us
-from pipeline.web.sessions import SESSION_S, Sessions
+from pipeline.web.security.hosts import Hosts, comes_from_us
+from pipeline.web.security.sessions import SESSION_S, Sessions
 
 TOKEN = "correct-horse-battery"
 PAGES = ("/", "/jobs", "/images", "/failed", "/takedowns", "/recipes", "/docs", "/nowhere")

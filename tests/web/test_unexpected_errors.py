@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from a_project import Project
 from a_server import HTML, serving
-from test_unexpected import FAILS_ONCE
+from failing_runs import FAILS_ONCE
 
 
 @pytest.mark.parametrize("watches", [True, False])

@@ -1,0 +1,241 @@
+"""The commands of Lockstep, added to datapipe's own through its entry point ``datapipe.cli``.
+
+Answers go to stdout, everything else to stderr. Exit codes:
+
+====  ==============================================================================
+0     in step (also: what failed before has not changed); a watcher ended by SIGTERM
+1     originals or images of jobs failed in this run, or a CSV was rejected; or a check
+      found something
+2     usage, settings, recipes, database or disk: the message says what to do
+3     another run holds the lock
+4     originals are gone as with an unmounted disk; nothing was deleted
+130   stopped by Ctrl-C; what was done is kept
+====  ==============================================================================
+"""
+
+from __future__ import annotations
+
+import signal
+
+import click
+
+from pipeline.cli.common import _app, _on_sigterm, _open_for_reading, _print_json, json_option
+
+
+@click.command()
+@click.option("--dry-run", is_flag=True, help="Say what a run would do, and write nothing.")
+@click.option("--rehash", is_flag=True, help="Hash every original, whatever its times say.")
+@click.option("--wait", is_flag=True, help="Wait for another run to end instead of giving up.")
+@click.option("--allow-removed", is_flag=True, help="Go ahead although a disk looks unmounted.")
+@json_option
+@click.pass_context
+def run(
+    context: click.Context,
+    dry_run: bool,
+    rehash: bool,
+    wait: bool,
+    allow_removed: bool,
+    as_json: bool,
+) -> None:
+    """Bring the renditions in step with the originals.
+
+    New and changed originals are rendered, removed ones lose their renditions, and nothing else
+    is touched. Exit code 0: in step; 1: originals failed in this run; 2: usage or settings;
+    3: another run is at work; 4: a disk looks unmounted; 130: Ctrl-C.
+
+    \b
+    Examples:
+      datapipe run
+      datapipe run --dry-run
+      datapipe run --wait --json
+    """
+    from pipeline.cli.progress import for_stderr
+    from pipeline.engine.context import RunOptions
+
+    app = _app(context)
+    options = RunOptions(rehash=rehash, wait=wait, allow_removed=allow_removed)
+    if dry_run:
+        from pipeline.operations.preview import preview
+
+        report = preview(app, options)
+    else:
+        from pipeline.engine.run import run_once
+
+        signal.signal(signal.SIGTERM, _on_sigterm)
+        report = run_once(app, options, for_stderr())
+    for warning in report.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    if as_json:
+        _print_json(report.as_json())
+    else:
+        click.echo(report.as_text())
+    report.join()
+    context.exit(1 if report.is_bad else 0)
+
+
+@click.command()
+@click.option(
+    "--check", is_flag=True, help="Exit 1 while anything is failed, pending or not verified."
+)
+@json_option
+@click.pass_context
+def status(context: click.Context, check: bool, as_json: bool) -> None:
+    """Count what is in step, failed and pending, by recipe, and jobs by their state.
+
+    What changed in the input folder since the last run is not known yet: see `run --dry-run`.
+
+    \b
+    Examples:
+      datapipe status
+      datapipe status --check || mail -s "renditions" me@example.com </dev/null
+    """
+    from pipeline.operations.status import is_out_of_step
+    from pipeline.operations.status import status as count
+
+    app = _open_for_reading(context)
+    answer = count(app.render.pending)
+    if as_json:
+        _print_json(answer)
+    else:
+        click.echo(
+            f"{answer['originals']:,} originals, {answer['renditions']:,} renditions in step, "
+            f"{answer['failed']:,} failed, {answer['pending']:,} pending"
+            + (f", {answer['taken_down']:,} taken down" if answer["taken_down"] else "")
+        )
+        for name, counts in answer["recipes"].items():
+            click.echo(
+                f"  {name}: {counts['ok']:,} ok, {counts['failed']:,} failed, "
+                f"{counts['pending']:,} pending"
+                + (f", {counts['taken_down']:,} taken down" if counts["taken_down"] else "")
+            )
+        if answer["jobs"]:
+            counts = ", ".join(f"{count:,} {state}" for state, count in answer["jobs"].items())
+            click.echo(f"  jobs: {counts}")
+        if answer["unverified"] is not None:
+            counts = ", ".join(f"{count:,} {what}" for what, count in answer["unverified"].items())
+            click.echo(
+                "  the database was new, or older than the output folder "
+                f"({counts or 'not compared yet'}): `datapipe verify --fix`"
+            )
+    context.exit(1 if check and is_out_of_step(answer) else 0)
+
+
+@click.command()
+@json_option
+@click.pass_context
+def errors(context: click.Context, as_json: bool) -> None:
+    """List what failed or was taken down: original, recipe, reason, and since when.
+
+    \b
+    Examples:
+      datapipe errors
+      datapipe errors --json
+    """
+    from pipeline.operations.status import errors as failed
+    from pipeline.text import printable
+
+    answer = failed(_open_for_reading(context).render.pending)
+    if as_json:
+        _print_json(answer)
+        return
+    for row in answer:
+        click.echo(f"{printable(row['path'])} [{row['recipe']}] {row['reason']} ({row['since']})")
+    if not answer:
+        click.echo("nothing failed")
+
+
+@click.command()
+@click.argument("paths", metavar="[PATH]...", nargs=-1)
+@click.option("--older", is_flag=True, help="Also what an older release of the renderer made.")
+@json_option
+@click.pass_context
+def retry(context: click.Context, paths: tuple[str, ...], older: bool, as_json: bool) -> None:
+    """Have failed renditions tried again at the next run: all of them, or those of PATH.
+
+    PATH is an original, below the input folder or as a path to it, or a folder of originals.
+
+    \b
+    Examples:
+      datapipe retry
+      datapipe retry shoes/red.jpg
+      datapipe retry --older
+    """
+    from pipeline.operations.retry import retry as mark
+
+    app = _open_for_reading(context)
+    count = mark(app, paths, older)
+    if as_json:
+        _print_json({"retried": count})
+    else:
+        click.echo(f"{count:,} renditions will be tried at the next run")
+
+
+@click.command()
+@click.option("--fix", is_flag=True, help="Make what is missing or altered again; remove strays.")
+@click.option("--deep", is_flag=True, help="Compare contents (SHA-256), not just sizes.")
+@json_option
+@click.pass_context
+def verify(context: click.Context, fix: bool, deep: bool, as_json: bool) -> None:
+    """Compare the output folder with the tables: missing, altered, and unknown files.
+
+    Exit code 1 where something was found and not mended.
+
+    \b
+    Examples:
+      datapipe verify
+      datapipe verify --deep --fix
+    """
+    from pipeline.cli.takedown import open_for_takedowns
+    from pipeline.operations.verify import verify as compare
+    from pipeline.text import printable
+
+    app = open_for_takedowns(context)
+    found = compare(app, deep=deep, fix=fix)
+    if as_json:
+        _print_json(found.as_json())
+    else:
+        for kind, files in (
+            ("missing", found.missing),
+            ("altered", found.altered),
+            ("stray", found.strays),
+        ):
+            for file in files:
+                click.echo(f"{kind}  {printable(file)}")
+        click.echo(found.as_text())
+    context.exit(0 if found.mended else 1)
+
+
+@click.command()
+@click.argument("path")
+@json_option
+@click.pass_context
+def explain(context: click.Context, path: str, as_json: bool) -> None:
+    """Say what is known of one original, and what the next run would do with it, and why.
+
+    \b
+    Examples:
+      datapipe explain shoes/red.jpg
+      datapipe explain input/shoes/red.jpg --json
+    """
+    from pipeline.operations.explain import explain as tell
+
+    answer = tell(_open_for_reading(context), path)
+    if as_json:
+        _print_json(answer.as_json())
+    else:
+        click.echo(answer.as_text())
+    context.exit(0 if answer.known or answer.exists else 1)
+
+
+@click.command("create-all")
+@click.pass_context
+def create_all(context: click.Context) -> None:
+    """Make the tables that are missing; harmless if they are there.
+
+    Tables of another release are refused, and not touched.
+
+    \b
+    Example:
+      datapipe db create-all
+    """
+    _open_for_reading(context)

@@ -1,0 +1,70 @@
+"""What the commands share: options, exit codes, the application, errors, JSON."""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeline.errors import LockstepError
+
+if TYPE_CHECKING:
+    from pipeline.app import Lockstep
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
+INTERRUPTED = 130
+TERMINATED = 143
+
+
+class _Shown(click.ClickException):
+    """An error of ours in click's terms: one message on stderr, and its exit code."""
+
+    def __init__(self, error: LockstepError) -> None:
+        super().__init__(str(error))
+        setattr(self, "exit_code", error.exit_code)  # noqa: B010 - click declares it for the class
+
+
+def _database_fault(error: Exception, context: click.Context) -> _Shown | None:
+    """What a statement of any command, also of datapipe's own, met; ``None`` for other errors."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    app = (context.obj or {}).get("pipeline")
+    if app is None or not isinstance(error, SQLAlchemyError):
+        return None
+    return _Shown(app.database.explain(error))
+
+
+def _app(context: click.Context) -> Lockstep:
+    from pipeline.app import Lockstep
+
+    app = context.obj["pipeline"]
+    if not isinstance(app, Lockstep):
+        raise click.ClickException("app.py must make `app` with pipeline.app.Lockstep")
+    # What imports have made lives as long as the process. Without this the collector walks through
+    # all of it again and again, and once more at exit: 0.2 s of every command.
+    gc.freeze()
+    # Upstream's group callback sets INFO again, whatever the plug-in said.
+    for name in (None, "datapipe", "tqdm_loggable"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    return app
+
+
+def _print_json(answer: Any) -> None:
+    click.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+
+
+def _on_sigterm(number: int, stack: object) -> None:
+    # As Ctrl-C: workers end, temporary files go, what is done is kept.
+    raise SystemExit(TERMINATED)
+
+
+def _open_for_reading(context: click.Context) -> Lockstep:
+    """The application with its tables made: a question to a new database is no error."""
+    from pipeline.tables import make_tables
+
+    app = _app(context)
+    make_tables(app.database)
+    return app

@@ -1,0 +1,354 @@
+"""``datapipe job``: hand in CSVs of products, follow them, and take what came of them.
+
+Exit codes: 0; 1 where images failed (``submit --wait``), or nothing was found to list; 2 for a CSV
+with faults, an unknown job, and all that the other commands have it for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import uuid
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import click
+
+from pipeline.cli.common import _app, _on_sigterm, _open_for_reading, _print_json, json_option
+from pipeline.errors import CsvRejectedError, OutputError
+from pipeline.names import TEMPORARY_PREFIX
+
+if TYPE_CHECKING:
+    from pipeline.app import Lockstep
+
+FAULTS_SHOWN = 20
+
+reference_argument = click.argument("reference", metavar="REF")
+output_option = click.option(
+    "-o",
+    "--output",
+    "target",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write it to this file instead of to stdout.",
+)
+
+
+@click.group()
+def job() -> None:
+    """CSVs of products in, their pictures fetched and reduced, answered CSVs out.
+
+    A CSV below the input folder becomes a job at the next run; `submit` hands one in from anywhere
+    else. The answer is the same CSV with the addresses of the new images.
+
+    \b
+    Examples:
+      datapipe job submit products.csv --wait
+      datapipe job status 202502230413203
+      datapipe job output 202502230413203 -o answer.csv
+    """
+
+
+@job.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--wait", is_flag=True, help="Work the job to its end now, and give its answer.")
+@click.option("--webhook", metavar="URL", help="Tell this address when the job ends.")
+@json_option
+@click.pass_context
+def submit(
+    context: click.Context, file: Path, wait: bool, webhook: str | None, as_json: bool
+) -> None:
+    """Check the CSV in FILE and make a job of it; the next run works on it.
+
+    All faults are told at once, each with its line, and nothing is started then (exit code 2).
+    With --wait, exit code 1 means that images failed.
+
+    \b
+    Examples:
+      datapipe job submit products.csv
+      datapipe job submit products.csv --json
+      datapipe job submit products.csv --wait --webhook https://shop.example/hook
+    """
+    from pipeline.jobs.acts import submit as hand_in
+
+    app = _open_for_reading(context)
+    try:
+        submitted = hand_in(app, file, file.name, webhook)
+    except CsvRejectedError as error:
+        _tell_faults(error, as_json)
+        context.exit(error.exit_code)
+    if wait:
+        context.exit(_work(app, submitted.reference, as_json))
+    if as_json:
+        _print_json({"reference": submitted.reference, "state": submitted.state})
+    else:
+        click.echo(submitted.reference)
+        click.echo("received; the next `datapipe run` works on it", err=True)
+
+
+def _tell_faults(error: CsvRejectedError, as_json: bool) -> None:
+    if as_json:
+        _print_json({"errors": error.errors, "fault_count": error.fault_count})
+        return
+    click.echo(f"Error: {error}", err=True)
+    _print_faults(error.errors[:FAULTS_SHOWN])
+    if error.fault_count > FAULTS_SHOWN:
+        click.echo(f"and {error.fault_count - FAULTS_SHOWN:,} more: see --json", err=True)
+
+
+def _print_faults(faults: Iterable[dict[str, Any]]) -> None:
+    for fault in faults:
+        column = f", {fault['column']}" if fault["column"] else ""
+        click.echo(f"  line {fault['line']}{column}: {fault['message']}", err=True)
+
+
+def _work(app: Lockstep, reference: str, as_json: bool) -> int:
+    """Work one job to its end; the exit code."""
+    from pipeline.cli.progress import for_stderr
+    from pipeline.jobs.acts import work_job
+
+    signal.signal(signal.SIGTERM, _on_sigterm)
+    answer = work_job(app, reference, for_stderr())
+    _print_job(answer, as_json)
+    return 0 if answer["state"] == "completed" else 1
+
+
+@job.command("list")
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 100_000))
+@click.option("--before", metavar="REF", help="Jobs made before this one.")
+@json_option
+@click.pass_context
+def list_jobs(context: click.Context, limit: int, before: str | None, as_json: bool) -> None:
+    """List jobs, the newest first.
+
+    \b
+    Examples:
+      datapipe job list
+      datapipe job list --limit 10 --json
+    """
+    from pipeline.jobs.questions import jobs
+    from pipeline.text import printable
+
+    answer = jobs(_app(context), limit, before)
+    if as_json:
+        _print_json(answer)
+        return
+    for found in answer:
+        images = found["images"]
+        failed = f", {images['failed']:,} failed" if images["failed"] else ""
+        click.echo(
+            f"{found['reference']}  {found['state']:<21}  {images['done']:,} of "
+            f"{images['total']:,} images{failed}  {printable(found['filename'])}"
+        )
+    if not answer:
+        click.echo("no jobs", err=True)
+
+
+@job.command()
+@reference_argument
+@json_option
+@click.pass_context
+def status(context: click.Context, reference: str, as_json: bool) -> None:
+    """Say where a job is: state, times, and images done and failed.
+
+    \b
+    Examples:
+      datapipe job status 202502230413203
+      datapipe job status 202502230413203 --json
+    """
+    from pipeline.jobs.questions import job as ask
+
+    _print_job(ask(_app(context), reference), as_json)
+
+
+def _print_job(answer: dict[str, Any], as_json: bool) -> None:
+    from pipeline.text import printable
+
+    if as_json:
+        _print_json(answer)
+        return
+    images = answer["images"]
+    click.echo(f"{answer['reference']}  {printable(answer['filename'])}: {answer['state']}")
+    if answer["reason"]:
+        click.echo(f"  {printable(answer['reason'])}")
+    click.echo(
+        f"  {answer['rows']:,} rows, {images['total']:,} images: {images['fetched']:,} fetched, "
+        f"{images['done']:,} done, {images['failed']:,} failed"
+    )
+    ended = f", ended {answer['ended']}" if answer["ended"] else ""
+    click.echo(f"  received {answer['created']}{ended}")
+    if answer["answer"]:
+        click.echo(f"  answer: {printable(answer['answer'])} in the output folder")
+    if answer["webhook"]:
+        why = f" ({answer['webhook']['reason']})" if answer["webhook"]["reason"] else ""
+        click.echo(f"  webhook: {answer['webhook']['state']}{printable(why)}")
+    _print_faults(answer["errors"][:FAULTS_SHOWN])
+
+
+@job.command()
+@reference_argument
+@json_option
+@click.pass_context
+def errors(context: click.Context, reference: str, as_json: bool) -> None:
+    """List the images of a job that failed: S. No., product, URL and reason.
+
+    \b
+    Examples:
+      datapipe job errors 202502230413203
+      datapipe job errors 202502230413203 --json
+    """
+    from pipeline.jobs.questions import failures
+    from pipeline.jobs.questions import job as ask
+    from pipeline.text import printable
+
+    app = _app(context)
+    answer = ask(app, reference)
+    failed = failures(app, reference)
+    if as_json:
+        _print_json({"errors": answer["errors"], "images": list(failed)})
+        return
+    found = bool(answer["errors"])
+    for fault in answer["errors"]:
+        click.echo(f"line {fault['line']} {fault['column']}: {fault['message']}")
+    for failure in failed:
+        found = True
+        click.echo(
+            printable(
+                f"{failure['number']} {failure['product']}: {failure['url']}: {failure['reason']}"
+            )
+        )
+    if not found:
+        click.echo("nothing failed", err=True)
+
+
+@job.command()
+@reference_argument
+@output_option
+@json_option
+@click.pass_context
+def output(context: click.Context, reference: str, target: Path | None, as_json: bool) -> None:
+    """Give the answered CSV of a job; with --json, where it is.
+
+    Of a CSV that was rejected, and has no answer from before, the list of its faults.
+
+    \b
+    Examples:
+      datapipe job output 202502230413203 -o answer.csv
+      datapipe job output 202502230413203 > answer.csv
+    """
+    from shutil import copyfileobj
+
+    from pipeline.jobs.questions import answer_path
+
+    path = answer_path(_app(context), reference)
+    if as_json:
+        _print_json({"reference": reference, "file": str(path), "bytes": path.stat().st_size})
+        if target is None:
+            return
+    with open(path, "rb") as answer, _writing(target) as file:
+        copyfileobj(answer, file)
+
+
+@job.command("failed-rows")
+@reference_argument
+@output_option
+@json_option
+@click.pass_context
+def failed_rows(context: click.Context, reference: str, target: Path | None, as_json: bool) -> None:
+    """Give the rows with a failed image, as a CSV like the one that came.
+
+    Mend it, and submit it again. With --json, it is only counted unless -o names a file.
+
+    \b
+    Examples:
+      datapipe job failed-rows 202502230413203 -o mend.csv
+    """
+    from pipeline.jobs.questions import failed_rows as write
+
+    app = _app(context)
+    if as_json and target is None:
+        with open(os.devnull, "wb") as nowhere:
+            count = write(app, reference, nowhere)
+    else:
+        with _writing(target) as file:
+            count = write(app, reference, file)
+    if as_json:
+        _print_json({"reference": reference, "rows": count})
+    else:
+        click.echo(f"{count:,} rows", err=True)
+
+
+@job.command()
+@reference_argument
+@json_option
+@click.pass_context
+def delete(context: click.Context, reference: str, as_json: bool) -> None:
+    """Delete a job with its fetched files, renditions and answer.
+
+    While a run is at work, it stops fetching for the job, and the next run removes the rest. A CSV
+    below the input folder stays, and makes a job again only when it changes.
+
+    \b
+    Example:
+      datapipe job delete 202502230413203
+    """
+    from pipeline.jobs.acts import delete_job
+
+    gone = delete_job(_app(context), reference)
+    if as_json:
+        _print_json({"reference": reference, "state": "deleted", "removed": gone})
+    else:
+        click.echo(
+            f"{reference} is deleted"
+            + ("" if gone else "; a run is at work, the next one removes its files")
+        )
+
+
+@job.command()
+@reference_argument
+@click.option("--wait", is_flag=True, help="Ask now, and give the job as it is then.")
+@json_option
+@click.pass_context
+def refresh(context: click.Context, reference: str, wait: bool, as_json: bool) -> None:
+    """Ask for the images of a job again at the next run.
+
+    What has not changed is not sent again by its server, and costs no more; what failed is tried
+    again.
+
+    \b
+    Examples:
+      datapipe job refresh 202502230413203
+      datapipe job refresh 202502230413203 --wait
+    """
+    from pipeline.jobs.acts import refresh_job
+
+    app = _app(context)
+    count = refresh_job(app, reference)
+    if wait:
+        context.exit(_work(app, reference, as_json))
+    if as_json:
+        _print_json({"reference": reference, "urls": count})
+    else:
+        click.echo(f"the next run asks for {count:,} URLs again")
+
+
+@contextlib.contextmanager
+def _writing(target: Path | None) -> Iterator[BinaryIO]:
+    """stdout, or a file that takes the place of ``target`` when it is whole."""
+    if target is None:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    temporary = target.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}")
+    try:
+        with open(temporary, "xb") as file:
+            yield file
+        os.replace(temporary, target)
+    except OSError as error:
+        raise OutputError(
+            f"{target}: cannot be written ({error.strerror}); name another file"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)

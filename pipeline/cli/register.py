@@ -1,0 +1,115 @@
+"""Adding the commands to datapipe's own, through its entry point ``datapipe.cli``."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import Any
+
+import click
+
+from pipeline.cli.commands import create_all, errors, explain, retry, run, status, verify
+from pipeline.cli.common import INTERRUPTED, _database_fault, _Shown
+from pipeline.errors import LockstepError
+
+
+def register(cli: click.Group) -> None:
+    """Add our commands to datapipe's group; ``run`` replaces the one that is there."""
+    from pipeline.cli.jobs import job
+    from pipeline.cli.serve import serve
+    from pipeline.cli.takedown import takedown
+    from pipeline.cli.watch import watch
+
+    for command in (run, status, errors, retry, verify, explain, job, takedown, watch, serve):
+        cli.add_command(command)
+    database = cli.commands.get("db")
+    if isinstance(database, click.Group):
+        database.add_command(create_all)
+    for group, name, text in _UPSTREAM_HELP:
+        _explain_upstream(cli, group, name, text)
+    _speak_plainly(cli)
+
+
+def _speak_plainly(cli: click.Group) -> None:
+    """Turn the errors that people can mend into messages, also those raised by ``app.py``.
+
+    datapipe loads ``app.py`` in its group callback, before any command of ours is reached.
+    """
+    invoke = cli.invoke
+
+    def invoke_and_explain(context: click.Context) -> Any:
+        # datapipe logs "Running render ..." and the like at INFO for every step.
+        logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+        try:
+            return invoke(context)
+        except LockstepError as error:
+            raise _Shown(error) from error
+        except ModuleNotFoundError as error:
+            wanted = str(context.params.get("pipeline", "app")).partition(":")[0]
+            if error.name != wanted:
+                raise
+            raise click.ClickException(
+                f"there is no {wanted}.py in {os.getcwd()}; change to the project's folder, "
+                "or name the module with --pipeline"
+            ) from None
+        except Exception as error:
+            shown = _database_fault(error, context)
+            if shown is None:
+                raise
+            raise shown from error
+        except KeyboardInterrupt:
+            click.echo("stopped; what was done is kept, the next run goes on", err=True)
+            sys.exit(INTERRUPTED)
+
+    cli.invoke = invoke_and_explain  # type: ignore[method-assign, assignment]
+
+
+_UPSTREAM_HELP = (
+    ("", "db", "Make the tables.\n\n\b\nExample:\n  datapipe db create-all"),
+    ("", "table", "Look at the tables.\n\n\b\nExample:\n  datapipe table list"),
+    ("", "step", "Look at the steps, or run single ones.\n\n\b\nExample:\n  datapipe step list"),
+    ("table", "list", "List the tables.\n\n\b\nExample:\n  datapipe table list"),
+    ("step", "list", "List the steps.\n\n\b\nExample:\n  datapipe step list --status"),
+    ("step", "run", "Run single steps.\n\n\b\nExample:\n  datapipe step --name=scan run"),
+    (
+        "step",
+        "run-idx",
+        "Run steps of your own for one key; Lockstep's work on all that is pending.\n\n\b\n"
+        "Example:\n  datapipe step --name=mine run-idx path=a.jpg",
+    ),
+    (
+        "step",
+        "run-changelist",
+        "Run steps of your own from one on; Lockstep's work on all that is pending.\n\n\b\n"
+        "Example:\n  datapipe step run-changelist --start-step=mine",
+    ),
+    (
+        "step",
+        "fill-metadata",
+        "Note what is pending without working on it.\n\n\b\nExample:\n"
+        "  datapipe step --name=render fill-metadata",
+    ),
+    (
+        "step",
+        "reset-metadata",
+        "Have steps look at everything again.\n\n\b\nExample:\n"
+        "  datapipe step --name=render reset-metadata",
+    ),
+    (
+        "table",
+        "migrate-transform-tables",
+        "Move the transform tables of datapipe-core before 0.13.\n\n\b\nExample:\n"
+        "  datapipe table migrate-transform-tables",
+    ),
+    ("", "lint", "Check the tracked tables.\n\n\b\nExample:\n  datapipe lint --fix"),
+)
+
+
+def _explain_upstream(cli: click.Group, group: str, name: str, text: str) -> None:
+    """Give a command of datapipe's the help that it lacks."""
+    found = cli.commands.get(group) if group else cli
+    command = found.commands.get(name) if isinstance(found, click.Group) else None
+    if command is not None:
+        command.help = command.help or text
+        command.short_help = None

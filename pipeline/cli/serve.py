@@ -1,0 +1,50 @@
+"""``datapipe serve``: the page and its API, with the pipeline inside."""
+
+from __future__ import annotations
+
+import logging
+
+import click
+
+from pipeline.cli.common import _app
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port",
+    default=8000,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="0: any.",
+)
+@click.option("--no-watch", is_flag=True, help="Run when asked on the page, and at no other time.")
+@click.option(
+    "--insecure",
+    is_flag=True,
+    help="Let in whoever can connect, without PIPELINE_TOKEN, also from other machines.",
+)
+@click.pass_context
+def serve(context: click.Context, host: str, port: int, no_watch: bool, insecure: bool) -> None:
+    """Serve the web page and its API; the pipeline runs inside, so this is the whole service.
+
+    Listens on this machine alone unless --host says otherwise, and then asks for PIPELINE_TOKEN.
+    Ends on SIGTERM and Ctrl-C; what is done is kept.
+
+    \b
+    Examples:
+      datapipe serve
+      datapipe serve --port 9000 --no-watch
+      PIPELINE_TOKEN=... datapipe serve --host 0.0.0.0
+    """
+    from pipeline.web.server import refuse_open_door
+    from pipeline.web.server import serve as serve_app
+    from pipeline.web.service import Options
+
+    app = _app(context)
+    refuse_open_door(app.settings, host, insecure)
+    logging.basicConfig(
+        level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
+    )
+    logging.getLogger("lockstep").setLevel(logging.INFO)
+    serve_app(app, Options(host, port, watch=not no_watch))

@@ -1,0 +1,168 @@
+"""``datapipe takedown``: take originals down for good, list who did it and why, and lift it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from pipeline.cli.common import _open_for_reading, _print_json, json_option
+
+if TYPE_CHECKING:
+    from pipeline.app import Lockstep
+
+
+class _TargetOrCommand(click.Group):
+    """``takedown PATH`` is short for ``takedown add PATH``."""
+
+    def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
+        first = arguments[0] if arguments else "--help"
+        if first not in self.commands and first != "--help":
+            arguments.insert(0, "add")
+        return super().parse_args(context, arguments)
+
+
+who_option = click.option("--who", help="Who decides; without it, the name you are logged in as.")
+
+
+@click.group(cls=_TargetOrCommand, subcommand_metavar="PATH|SHA256 --reason TEXT | list | lift")
+def takedown() -> None:
+    """Take an original down: it and its twins leave the input folder, and never come back.
+
+    PATH is an original below the input folder, or a path to it. Every original with the same bytes
+    goes with it, into the quarantine folder; their renditions are deleted at once, also while a run
+    is at work, and the same bytes never get renditions again, whatever their name.
+
+    \b
+    Examples:
+      datapipe takedown shoes/red.jpg --reason "withdrawn by its owner"
+      datapipe takedown list
+      datapipe takedown lift 3
+    """
+
+
+@takedown.command()
+@click.argument("target", metavar="PATH|SHA256")
+@click.option("--reason", required=True, help="Why; it stands in the audit.")
+@click.option("--purge", is_flag=True, help="Delete the originals instead of keeping them.")
+@who_option
+@json_option
+@click.pass_context
+def add(
+    context: click.Context, target: str, reason: str, purge: bool, who: str | None, as_json: bool
+) -> None:
+    """Take down the original at PATH, or every one of these bytes; `add` may be left out.
+
+    \b
+    Examples:
+      datapipe takedown shoes/red.jpg --reason "withdrawn by its owner"
+      datapipe takedown add list --reason "an original that is called list"
+    """
+    from pipeline.takedowns import take_down
+    from pipeline.text import printable
+
+    app = open_for_takedowns(context)
+    done = take_down(app, target, reason, who or _who(), purge)
+    if as_json:
+        _print_json(done.as_json())
+        return
+    click.echo(f"takedown {done.id}: {done.sha256}")
+    for path in done.originals:
+        click.echo(f"  {printable(path)}: {'deleted' if purge else 'kept in the quarantine'}")
+    if not done.originals:
+        click.echo("  no original has these bytes now; they are barred from now on")
+    click.echo(f"  {done.renditions:,} renditions deleted")
+
+
+@takedown.command("list")
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 100_000))
+@click.option("--before", type=click.IntRange(1), help="Those before this number.")
+@json_option
+@click.pass_context
+def list_(context: click.Context, limit: int, before: int | None, as_json: bool) -> None:
+    """List takedowns, the last one first: when, who, why, and which originals.
+
+    \b
+    Examples:
+      datapipe takedown list
+      datapipe takedown list --json --limit 1000
+    """
+    from pipeline.takedowns import takedowns
+    from pipeline.text import printable
+
+    answer = takedowns(open_for_takedowns(context), limit, before)
+    if as_json:
+        _print_json(answer)
+        return
+    for act in answer:
+        click.echo(
+            f"{act['id']}  {act['when']}  {act['state']}  {printable(act['who'])}: "
+            f"{printable(act['reason'])}"
+        )
+        click.echo(f"   sha256 {act['sha256']}")
+        for original in act["originals"]:
+            if original["restored"] is not None:
+                what = f"put back as {printable(original['restored'])}"
+            elif original["kept"] is not None:
+                what = f"kept as {printable(original['kept'])}"
+            else:
+                what = "deleted"
+            click.echo(f"   {printable(original['path'])}: {what}")
+        click.echo(f"   {len(act['renditions']):,} renditions deleted")
+        if act["lifted"] is not None:
+            click.echo(f"   lifted {act['lifted']} by {printable(act['lifted_by'])}")
+    if not answer:
+        click.echo("nothing was taken down")
+
+
+@takedown.command()
+@click.argument("number", metavar="NUMBER|SHA256")
+@who_option
+@json_option
+@click.pass_context
+def lift(context: click.Context, number: str, who: str | None, as_json: bool) -> None:
+    """Put the originals of a takedown back; the next run renders them.
+
+    Nothing is overwritten: an original whose place is taken by now gets a name of its own.
+
+    \b
+    Examples:
+      datapipe takedown lift 3
+      datapipe takedown lift 3 --json
+    """
+    from pipeline.takedowns import lift as undo
+    from pipeline.text import printable
+
+    lifted = undo(open_for_takedowns(context), number, who or _who())
+    if as_json:
+        _print_json(lifted.as_json())
+        return
+    apart = {new: old for old, new in lifted.set_apart.items()}
+    for path in lifted.originals:
+        note = (
+            f" (something else is called {printable(apart[path])} by now)" if path in apart else ""
+        )
+        click.echo(f"{printable(path)}: put back{note}")
+    for path in lifted.missing:
+        click.echo(f"{printable(path)}: not kept, so it cannot be put back")
+    numbers = ", ".join(str(number) for number in lifted.takedowns)
+    click.echo(f"lifted: takedown {numbers}; the next run renders")
+
+
+def open_for_takedowns(context: click.Context) -> Lockstep:
+    """The application with its tables made, and with the takedowns that only the journal had."""
+    from pipeline.takedowns import take_over
+
+    app = _open_for_reading(context)
+    for warning in take_over(app.database, app.settings):
+        click.echo(f"warning: {warning}", err=True)
+    return app
+
+
+def _who() -> str:
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"

@@ -1,0 +1,101 @@
+"""``datapipe watch``: keeps all in step as files change."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import signal
+import threading
+from typing import TYPE_CHECKING
+
+import click
+
+from pipeline.cli.common import INTERRUPTED, _app, json_option
+
+if TYPE_CHECKING:
+    from pipeline.engine.report import Report
+
+
+@click.command()
+@click.option(
+    "--poll",
+    is_flag=True,
+    help="Look at all files every second; for file systems "
+    "that tell of no changes, as network mounts.",
+)
+@json_option
+@click.pass_context
+def watch(context: click.Context, poll: bool, as_json: bool) -> None:
+    """Keep the renditions in step as originals change, until stopped.
+
+    A line on stderr tells of each run that did something; with --json also a line of JSON on
+    stdout. SIGTERM (exit code 0) and Ctrl-C (130) end it within a second; what was done is kept.
+
+    \b
+    Examples:
+      datapipe watch
+      datapipe watch --poll
+      datapipe watch --json >> runs.jsonl
+    """
+    from pipeline.cli.progress import for_stderr
+    from pipeline.live import Watcher, WatchOptions
+
+    app = _app(context)
+    stop = threading.Event()
+    came: list[int] = []
+
+    def on_signal(number: int, stack: object) -> None:
+        if came and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        came.append(number)
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, on_signal)
+    is_first = True
+
+    def on_run(report: Report) -> None:
+        nonlocal is_first
+        if not (report.did_anything or report.warnings or is_first):
+            return
+        moment = datetime.datetime.now().astimezone()
+        for warning in report.warnings:
+            click.echo(f"warning: {warning}", err=True)
+        click.echo(f"{moment:%H:%M:%S}  {_line(report, is_first)}", err=True)
+        for path, reason in report.failures:
+            click.echo(f"          failed  {_printable(path)}: {reason}", err=True)
+        if as_json:
+            when = {"when": moment.isoformat(timespec="milliseconds"), "partial": report.partial}
+            click.echo(json.dumps(when | report.as_json(), ensure_ascii=False))
+        is_first = False
+
+    def say(line: str) -> None:
+        click.echo(line, err=True)
+
+    watcher = Watcher(app, WatchOptions(poll, say, for_stderr()))
+    watcher.run(stop, on_run)
+    context.exit(INTERRUPTED if came[:1] == [signal.SIGINT] else 0)
+
+
+def _line(report: Report, is_first: bool) -> str:
+    counts = [
+        (report.new, "new"),
+        (report.changed, "changed"),
+        (report.removed, "removed"),
+        (report.rendered, "rendered"),
+        (report.reused, "reused"),
+        (report.deleted, "deleted"),
+        (report.taken_down, "taken down"),
+        (report.failed, "failed"),
+        (report.pending, "still to do"),
+    ]
+    told = ", ".join(f"{count:,} {word}" for count, word in counts if count)
+    if is_first:
+        told = ", ".join(filter(None, [told, f"{report.in_step:,} in step; watching"]))
+    return f"{told or 'nothing changed'} ({report.seconds:.2f} s)"
+
+
+def _printable(path: str) -> str:
+    from pipeline.text import printable
+
+    return printable(path)

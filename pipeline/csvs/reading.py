@@ -1,0 +1,276 @@
+"""The CSV of products: all its faults at once, and its rows one by one.
+
+Both read the file as a stream; a million rows take no more memory than a thousand, but for eight
+bytes a row by which doubled numbers are found.
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.csvs.dialect import (
+    MAX_CELL_CHARACTERS,
+    NAME,
+    NUMBER,
+    URLS,
+    BoundedRows,
+    CsvDialect,
+    CsvProblem,
+    FaultyCsv,
+    detect_dialect,
+    first_record,
+    text_lines,
+)
+from pipeline.errors import CsvError
+from pipeline.fetch.urls import split_cell, url_fault
+from pipeline.text import shortened
+
+# Nobody mends more at a time; the rest is counted.
+MAX_FAULTS = 1_000
+# It is a key in the tables, of which databases take no more than some 2,000 bytes.
+MAX_NUMBER_CHARACTERS = 500
+
+
+@dataclass(frozen=True)
+class CsvLimits:
+    """What one CSV may hold (``PIPELINE_JOB_MAX_ROWS``, ``_MAX_IMAGES``, ``_MAX_BYTES``)."""
+
+    max_rows: int = 1_000_000
+    max_images: int = 5_000_000
+    max_bytes: int = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class CsvRow:
+    """One product. ``line`` is where its row begins; ``cells`` are all of its cells as they are."""
+
+    line: int
+    number: str
+    name: str
+    urls: tuple[str, ...]
+    cells: list[str]
+
+
+@dataclass(frozen=True)
+class CsvCheck:
+    """What a CSV holds, and everything that is wrong with it.
+
+    ``faults`` are the first thousand by line; ``fault_count`` counts all. ``dialect`` is None where
+    the file cannot be read as a CSV at all. Nothing may start while there are faults.
+    """
+
+    rows: int
+    images: int
+    faults: list[CsvProblem]
+    fault_count: int
+    dialect: CsvDialect | None
+
+
+@dataclass
+class _Faults:
+    """The first faults, and the count of all."""
+
+    first: list[CsvProblem] = field(default_factory=list)
+    count: int = 0
+
+    def add(self, line: int, column: str, message: str) -> None:
+        self.count += 1
+        if len(self.first) < MAX_FAULTS:
+            self.first.append(CsvProblem(line, column, message))
+
+
+def check_csv(path: Path, limits: CsvLimits | None = None) -> CsvCheck:
+    """Read the whole file and tell every fault at once, by line.
+
+    Raises:
+        OSError: the file cannot be opened or read.
+    """
+    limits = limits or CsvLimits()
+    size_bytes = path.stat().st_size
+    if size_bytes > limits.max_bytes:
+        message = (
+            f"the file has {size_bytes:,} bytes, at most {limits.max_bytes:,} are allowed; "
+            "split it, or raise PIPELINE_JOB_MAX_BYTES"
+        )
+        return CsvCheck(0, 0, [CsvProblem(1, "", message)], 1, None)
+    try:
+        dialect, header_faults = detect_dialect(path)
+    except FaultyCsv as error:
+        return CsvCheck(0, 0, [error.fault], 1, None)
+    faults = _Faults(header_faults[:], len(header_faults))
+    rows = images = 0
+    hashes = array("q")
+    rows_over_line = images_over_line = 0
+    number_at, name_at, urls_at = dialect.positions
+    width = len(dialect.header)
+    try:
+        for line, cells in _records(path, dialect, faults):
+            rows += 1
+            if rows == limits.max_rows + 1:
+                rows_over_line = line
+            if len(cells) != width:
+                faults.add(line, "", _width_message(len(cells), width))
+                continue
+            if number_at >= 0:
+                number = cells[number_at].strip()
+                if number:
+                    hashes.append(hash(number))
+                else:
+                    faults.add(line, NUMBER, "no number; give each product its own")
+                if len(number) > MAX_NUMBER_CHARACTERS:
+                    faults.add(line, NUMBER, _length_message(len(number)))
+            if name_at >= 0 and not cells[name_at].strip():
+                faults.add(line, NAME, "no name; say what the product is called")
+            if urls_at >= 0:
+                urls = split_cell(cells[urls_at])
+                images += len(urls)
+                if images > limits.max_images and not images_over_line:
+                    images_over_line = line
+                if not urls:
+                    faults.add(line, URLS, "no URL; give at least one http or https address")
+                for url in urls:
+                    wrong = url_fault(url)
+                    if wrong is not None:
+                        faults.add(line, URLS, wrong)
+    except FaultyCsv as error:
+        # What follows cannot be told apart any more; everything before it was checked.
+        faults.add(error.fault.line, error.fault.column, error.fault.message)
+    if rows_over_line:
+        faults.add(rows_over_line, "", _limit_message(rows, "rows", limits.max_rows, "ROWS"))
+    if images_over_line:
+        message = _limit_message(images, "images", limits.max_images, "IMAGES")
+        faults.add(images_over_line, URLS, message)
+    # A row that cannot be read is a row: to be told that there are none would mislead.
+    if not rows and faults.count == len(header_faults):
+        faults.add(dialect.first_line, "", "no rows; add a product below the header")
+    doubled, doubled_count = _doubled(path, dialect, hashes)
+    found = sorted(faults.first + doubled, key=lambda fault: fault.line)
+    return CsvCheck(rows, images, found[:MAX_FAULTS], faults.count + doubled_count, dialect)
+
+
+def iter_rows(path: Path, dialect: CsvDialect) -> Iterator[CsvRow]:
+    """The rows of a CSV that was checked, in order; blank lines are left out.
+
+    Raises:
+        CsvError: the file is no longer the one that was checked.
+        OSError: it cannot be read.
+    """
+    number_at, name_at, urls_at = dialect.positions
+    faults = _Faults()
+    for line, cells in _records(path, dialect, faults):
+        if len(cells) != len(dialect.header) or min(dialect.positions) < 0:
+            raise CsvError(f"line {line}: {_width_message(len(cells), len(dialect.header))}")
+        yield CsvRow(
+            line,
+            cells[number_at].strip(),
+            cells[name_at].strip(),
+            tuple(split_cell(cells[urls_at])),
+            cells,
+        )
+    if faults.first:
+        raise FaultyCsv(faults.first[0])
+
+
+def _records(path: Path, dialect: CsvDialect, faults: _Faults) -> Iterator[tuple[int, list[str]]]:
+    """Each record below the header that is not blank, with the line on which it begins."""
+    skipped = dialect.skipped_lines
+    with text_lines(path, dialect.encoding, skipped) as lines:
+        bounded = BoundedRows(lines, skipped)
+        reader = csv.reader(bounded, delimiter=dialect.delimiter, strict=True)
+        first_record(reader, skipped)
+        while True:
+            bounded.begin()
+            line = skipped + reader.line_num + 1
+            try:
+                record = next(reader, None)
+            except csv.Error as error:
+                ended = "unexpected end" in str(error)
+                if ended or "field larger" in str(error):
+                    faults.add(line, "", _open_quote_message(ended))
+                    return
+                faults.add(line, "", _quote_message(str(error)))
+                continue
+            if record is None:
+                return
+            if record and any(map(str.strip, record)):
+                yield line, record
+
+
+def _doubled(path: Path, dialect: CsvDialect, hashes: array[int]) -> tuple[list[CsvProblem], int]:
+    """The rows whose number an earlier row has.
+
+    The 64-bit hashes of all numbers find the candidates; only where there are some is the file read
+    again, and their texts compared. Nothing is read for a file without doubles.
+    """
+    suspects = _repeated(hashes)
+    if not suspects:
+        return [], 0
+    doubled = _Faults()
+    first_lines: dict[str, int] = {}
+    number_at = dialect.positions[0]
+    try:
+        for line, cells in _records(path, dialect, _Faults()):
+            number = cells[number_at].strip() if len(cells) == len(dialect.header) else ""
+            if number and hash(number) in suspects:
+                first = first_lines.setdefault(number, line)
+                if first != line:
+                    message = (
+                        f"{shortened(number, 60)!r} is the number of line {first} already; "
+                        "give each product its own"
+                    )
+                    doubled.add(line, NUMBER, message)
+    except FaultyCsv:
+        pass  # told by the first reading
+    return doubled.first, doubled.count
+
+
+def _repeated(hashes: array[int]) -> set[int]:
+    # Sorted in four parts: the list that sorting needs stays small.
+    repeated: set[int] = set()
+    for bucket in range(4):
+        ordered = sorted(value for value in hashes if value & 3 == bucket)
+        repeated.update(a for a, b in itertools.pairwise(ordered) if a == b)
+    return repeated
+
+
+def _length_message(characters: int) -> str:
+    return (
+        f"{characters:,} characters, at most {MAX_NUMBER_CHARACTERS:,} are allowed; "
+        "give a shorter one"
+    )
+
+
+def _width_message(cells: int, width: int) -> str:
+    hint = (
+        "a separator inside a cell needs quotes around the cell"
+        if cells > width
+        else ("empty cells need their separators, too")
+    )
+    return f"{cells} cells where the header has {width}; {hint}"
+
+
+def _limit_message(count: int, what: str, limit: int, setting: str) -> str:
+    return (
+        f"{count:,} {what}, at most {limit:,} are allowed; split the file, or raise "
+        f"PIPELINE_JOB_MAX_{setting}"
+    )
+
+
+def _open_quote_message(ended: bool) -> str:
+    where = "the end of the file" if ended else f"{MAX_CELL_CHARACTERS:,} characters further"
+    return (
+        f'a quoted cell that begins in this row is not closed by {where}; add the missing ". '
+        "What follows was not checked"
+    )
+
+
+def _quote_message(error: str) -> str:
+    return (
+        f'the quotes of this row cannot be read ({error}); inside a quoted cell write "" for a '
+        'single "'
+    )

@@ -1,0 +1,152 @@
+"""Writing CSVs back: the answer of a job, the faults of a CSV, the rows that failed.
+
+All are streamed into a temporary file beside the target and renamed. A cell that a spreadsheet
+would run as a formula is written with an apostrophe before it (OWASP, "CSV Injection").
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+from urllib.parse import quote
+
+from pipeline.csvs.dialect import CsvDialect, CsvProblem
+from pipeline.csvs.reading import CsvRow
+from pipeline.errors import OutputError
+from pipeline.storage.folder import temporary_beside
+
+OUTPUT_URLS = "Output Image Urls"
+ERRORS = "Errors"
+
+# Spreadsheets of eastern Asia take the wide forms as well.
+_RUNS = re.compile(r"[=+\-@\t\r\n＝＋－＠]")
+# A signed number, as -5 or +1,234.50, runs nothing; an apostrophe would make a text of it.
+_SIGNED_NUMBER = re.compile(r"[+-][0-9][0-9.,]*(?:[eE][+-]?[0-9]+)?")
+
+
+@dataclass(frozen=True)
+class RowAnswer:
+    """What became of one row.
+
+    ``outputs`` holds, for each recipe, one address an image in the order of the row's URLs; None
+    for an image that failed. ``errors`` are in words.
+    """
+
+    outputs: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
+    errors: Sequence[str] = ()
+
+
+def harmless(cell: str) -> str:
+    """The cell so that no spreadsheet runs it; most cells are returned as they are."""
+    if not cell or not _RUNS.match(cell) or _SIGNED_NUMBER.fullmatch(cell):
+        return cell
+    return "'" + cell
+
+
+def output_address(path: str, public_url: str = "") -> str:
+    """The address of an output file: ``PIPELINE_PUBLIC_URL`` and its path, or the path alone."""
+    return f"{public_url.rstrip('/')}/{quote(path)}" if public_url else path
+
+
+def output_columns(recipes: Sequence[str]) -> list[str]:
+    """One column a recipe; the first one's bears no name in brackets."""
+    return [OUTPUT_URLS, *(f"{OUTPUT_URLS} ({recipe})" for recipe in recipes[1:])][: len(recipes)]
+
+
+def write_answer(
+    target: Path,
+    dialect: CsvDialect,
+    rows: Iterable[CsvRow],
+    recipes: Sequence[str],
+    lookup: Callable[[CsvRow], RowAnswer],
+) -> int:
+    """Write the answer: the input's rows and columns, the outputs of each recipe, the errors.
+
+    Separator and line ends are the input's, the encoding is UTF-8. Returns the number of rows.
+
+    Raises:
+        OutputError: the file cannot be written; ``target`` is as it was.
+    """
+    count = 0
+    with replaced_file(target, dialect.answer_encoding) as file:
+        writer = _writer(file, dialect)
+        _write(writer, [*dialect.header, *output_columns(recipes), ERRORS])
+        for row in rows:
+            answer = lookup(row)
+            outputs = [",".join(o or "" for o in answer.outputs.get(r, ())) for r in recipes]
+            _write(writer, [*row.cells, *outputs, "; ".join(answer.errors)])
+            count += 1
+    return count
+
+
+def write_faults(target: Path, faults: Iterable[CsvProblem], fault_count: int) -> None:
+    """Write the faults of a CSV as ``Line``, ``Column``, ``Message``.
+
+    Where there are more faults than ``faults``, a last line says how many.
+
+    Raises:
+        OutputError: the file cannot be written; ``target`` is as it was.
+    """
+    with replaced_file(target, "utf-8-sig") as file:
+        writer = csv.writer(file, lineterminator="\r\n")
+        _write(writer, ["Line", "Column", "Message"])
+        shown = 0
+        for fault in faults:
+            shown += 1
+            _write(writer, [str(fault.line), fault.column, fault.message])
+        if fault_count > shown:
+            _write(writer, ["", "", f"and {fault_count - shown:,} more; mend these first"])
+
+
+def write_failed_rows(file: TextIO, dialect: CsvDialect, rows: Iterable[CsvRow]) -> int:
+    """Write ``rows`` to an open text file in the input's own form; returns how many.
+
+    The file is to be opened with ``newline=""``. Nothing is added: mended, it can be submitted.
+    """
+    writer = _writer(file, dialect)
+    _write(writer, list(dialect.header))
+    count = 0
+    for row in rows:
+        _write(writer, row.cells)
+        count += 1
+    return count
+
+
+@contextlib.contextmanager
+def replaced_file(target: Path, encoding: str = "utf-8") -> Iterator[TextIO]:
+    """A text file that takes the place of ``target`` at the end; after an error it is gone.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    temporary = temporary_beside(target)
+    try:
+        with temporary.open("x", encoding=encoding, errors="replace", newline="") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except OSError as error:
+        raise OutputError(
+            f"{target}: cannot be written ({error.strerror or error}); "
+            "free space or change the rights, and run again"
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def _writer(file: TextIO, dialect: CsvDialect) -> Any:  # csv.writer's type has no public name
+    return csv.writer(file, delimiter=dialect.delimiter, lineterminator=dialect.newline)
+
+
+def _write(writer: Any, cells: list[str]) -> None:
+    safe = [harmless(cell) for cell in cells]
+    # The writer quotes a line of one empty cell, so that it is not taken for a blank line.
+    writer.writerow(safe)

@@ -1,0 +1,272 @@
+"""The fetch: many URLs in, one result each out, whatever the internet does.
+
+::
+
+    limits = FetchLimits(allow=AllowList.parse("10.1.0.0/16"))
+    async with contextlib.aclosing(fetch_all(requests, limits, folder)) as results:
+        async for fetched in results:
+            ...
+
+Nothing raises for one URL. A full disk does: it would fail every URL after it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import ssl
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import httpx
+
+from pipeline.fetch.attempt import Again, Attempts, Ended, Moved, Trace
+from pipeline.fetch.resolver import Resolver, system_resolver
+from pipeline.fetch.schedule import Schedule
+from pipeline.fetch.transport import JudgedTransport
+from pipeline.fetch.types import Fetched, FetchLimits, FetchRequest, FetchStatus
+from pipeline.fetch.urls import UrlRefused, checked_url, host_of
+from pipeline.imaging.sniff import Sniff, image_fault
+
+# Threads that hash and write. Both release Python's lock, and two keep a disk busy.
+FILE_THREADS = 2
+# Threads that resolve names; a slow name server holds one for as long as it likes, also when
+# nobody waits any more. They are made as needed; with few, one CSV of slow names stops the others.
+NAME_THREADS = 128
+
+
+async def fetch_all(
+    requests: Iterable[FetchRequest],
+    limits: FetchLimits,
+    folder: Path,
+    *,
+    sniff: Sniff = image_fault,
+    resolve: Resolver | None = None,
+    ssl_context: ssl.SSLContext | None = None,
+) -> AsyncGenerator[Fetched, None]:
+    """Fetch every URL into ``folder`` and yield how each ended, in the order of their ends.
+
+    A URL that comes again within one call is left out: one result per distinct URL. ``requests``
+    is read as places come free, no further ahead than ``limits.pending`` of the results that the
+    caller took: memory does not grow with the list, but for 100 bytes a URL to know it again. When
+    the caller stops early (close the generator, or cancel the task), all fetches end and no
+    temporary file stays.
+
+    Raises:
+        OutputError: ``folder`` cannot be written, or the disk is full.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    names = ThreadPoolExecutor(NAME_THREADS, "resolve")
+    files = ThreadPoolExecutor(FILE_THREADS, "store")
+    transport = JudgedTransport(
+        resolve or system_resolver(names),
+        limits.allow,
+        ssl_context=ssl_context,
+        http2=limits.http2,
+        proxy_url=limits.proxy_url,
+    )
+    call = _Call(limits, Attempts(transport, limits, folder, sniff, files))
+    tasks = [asyncio.create_task(call.feed(requests))]
+    tasks += [asyncio.create_task(call.work()) for _ in range(limits.concurrent)]
+    for task in tasks:
+        task.add_done_callback(call.task_done)
+    try:
+        async for fetched in call.results():
+            yield fetched
+    finally:
+        call.stop()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await transport.aclose()
+        # A write that is under way ends first, and takes its temporary file along.
+        files.shutdown(wait=True)
+        names.shutdown(wait=False, cancel_futures=True)
+
+
+@dataclass
+class _Job:
+    """One URL on its way. ``moved_to`` is where the attempt under way goes on, at another host."""
+
+    request: FetchRequest
+    url: httpx.URL
+    moved_to: httpx.URL | None = None
+    attempts: int = 0
+    duration_s: float = 0.0
+    trace: Trace = field(default_factory=Trace)
+
+
+@dataclass
+class _Manners:
+    """How a host behaved in this call."""
+
+    waited_s: float = 0.0
+    faults_in_a_row: int = 0
+
+
+class _Call:
+    """The state of one call of :func:`fetch_all`."""
+
+    def __init__(self, limits: FetchLimits, attempts: Attempts) -> None:
+        self._limits = limits
+        self._attempts = attempts
+        rate = limits.rate_per_host_per_s
+        self._schedule: Schedule[_Job] = Schedule(
+            limits.concurrent_per_host, 1 / rate if rate else 0.0
+        )
+        self._results: asyncio.Queue[Fetched | BaseException | None] = asyncio.Queue()
+        self._room = asyncio.Semaphore(limits.pending)
+        self._fed = False
+        self._under_way = 0
+        self._manners: dict[str, _Manners] = {}
+        self._timers: set[asyncio.TimerHandle] = set()
+
+    async def results(self) -> AsyncIterator[Fetched]:
+        """What :meth:`work` finished, until nothing is under way; a place comes free with each."""
+        while (result := await self._results.get()) is not None:
+            if isinstance(result, BaseException):
+                raise result
+            yield result
+            self._room.release()
+
+    async def feed(self, requests: Iterable[FetchRequest]) -> None:
+        """Put the requests into the schedule, as room comes free."""
+        seen: set[bytes] = set()
+        for request in requests:
+            digest = hashlib.blake2b(request.url.encode("utf-8", "surrogatepass"), digest_size=16)
+            if digest.digest() in seen:
+                continue
+            seen.add(digest.digest())
+            await self._room.acquire()
+            self._under_way += 1
+            try:
+                url = checked_url(request.url, self._limits.ports)
+            except UrlRefused as error:
+                job = _Job(request, httpx.URL())
+                self._finish(job, _ended(job, FetchStatus.REFUSED, str(error)))
+            else:
+                self._schedule.put(host_of(url), _Job(request, url))
+        self._fed = True
+        self._end_if_done()
+
+    async def work(self) -> None:
+        """Attempt one URL after the other."""
+        while True:
+            host, job = await self._schedule.take()
+            manners = self._manners.get(host)
+            if manners and manners.faults_in_a_row >= self._limits.host_faults_max:
+                self._schedule.leave(host)
+                reason = f"not asked: {host} gave no connection {manners.faults_in_a_row} times"
+                self._finish(job, _ended(job, FetchStatus.FAILED, reason))
+                # A million of these in a row must leave the event loop a chance.
+                await asyncio.sleep(0)
+                continue
+            await self._attempt(job, host)
+
+    async def _attempt(self, job: _Job, host: str) -> None:
+        """Begin an attempt, or go on with one where a redirect led to ``host``."""
+        url, job.moved_to = job.moved_to, None
+        if url is None:
+            url = job.url
+            job.attempts += 1
+            job.trace = Trace()
+        started = time.perf_counter()
+        try:
+            answer = await self._attempts.make(job.request, url, job.trace)
+        except Moved as moved:
+            job.duration_s += time.perf_counter() - started
+            self._it_answered(host)
+            # The limits of the host that it leads to hold as well. It queues there like any other
+            # URL: were the wait in here, a CSV of redirects to a slow host would stop all others.
+            job.moved_to = moved.url
+            self._schedule.put(host_of(moved.url), job, first=True)
+        except Ended as end:
+            job.duration_s += time.perf_counter() - started
+            self._it_answered(host)
+            self._finish(job, _ended(job, end.status, str(end)))
+        except Again as again:
+            job.duration_s += time.perf_counter() - started
+            self._retry_or_end(job, host, again)
+        else:
+            job.duration_s += time.perf_counter() - started
+            self._it_answered(host)
+            self._finish(
+                job,
+                replace(
+                    answer,
+                    duration_ms=round(job.duration_s * 1000),
+                    attempts=job.attempts,
+                    final_url=job.trace.final_url,
+                ),
+            )
+        finally:
+            self._schedule.leave(host)
+
+    def _it_answered(self, host: str) -> None:
+        # Only hosts that failed are remembered: a CSV may name a million.
+        if manners := self._manners.get(host):
+            manners.faults_in_a_row = 0
+
+    def _retry_or_end(self, job: _Job, failed_host: str, again: Again) -> None:
+        limits = self._limits
+        # A redirect may have led to another host than the next attempt begins with.
+        host = host_of(job.url)
+        manners = self._manners.setdefault(failed_host, _Manners())
+        waits = again.retry_after_s is not None
+        patient = not waits or manners.waited_s < limits.host_wait_max_s
+        if job.attempts > limits.retries or not patient:
+            manners.faults_in_a_row = manners.faults_in_a_row + 1 if again.connection else 0
+            self._finish(job, _ended(job, FetchStatus.FAILED, str(again)))
+        elif again.retry_after_s is None:
+            self._later(limits.backoff_after_s(job.attempts), host, job)
+        else:
+            # The server speaks for all of its URLs: go on elsewhere meanwhile.
+            delay_s = min(again.retry_after_s, limits.retry_after_max_s)
+            manners.waited_s += self._schedule.pause(failed_host, delay_s)
+            if failed_host == host:
+                self._schedule.put(host, job, first=True)
+            else:
+                self._later(delay_s, host, job)
+
+    def _later(self, delay_s: float, host: str, job: _Job) -> None:
+        def put() -> None:
+            self._timers.discard(timer)
+            self._schedule.put(host, job, first=True)
+
+        timer = asyncio.get_running_loop().call_later(delay_s, put)
+        self._timers.add(timer)
+
+    def _finish(self, job: _Job, fetched: Fetched) -> None:
+        self._under_way -= 1
+        self._results.put_nowait(fetched)
+        self._end_if_done()
+
+    def _end_if_done(self) -> None:
+        if self._fed and not self._under_way:
+            self._results.put_nowait(None)
+
+    def task_done(self, task: asyncio.Task[None]) -> None:
+        """Pass on what ended a task: a full disk, an error of the caller's own iterator."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._results.put_nowait(error)
+
+    def stop(self) -> None:
+        """Forget the retries that wait for their time."""
+        for timer in self._timers:
+            timer.cancel()
+
+
+def _ended(job: _Job, status: FetchStatus, reason: str) -> Fetched:
+    return Fetched(
+        url=job.request.url,
+        status=status,
+        http_code=job.trace.http_code,
+        reason=reason,
+        bytes=job.trace.received_bytes,
+        duration_ms=round(job.duration_s * 1000),
+        attempts=job.attempts,
+        final_url=job.trace.final_url or job.request.url,
+    )

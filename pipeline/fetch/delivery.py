@@ -1,0 +1,151 @@
+"""Tell another system that a job ended: its JSON, signed, by POST.
+
+The receiver checks ``X-Lockstep-Signature``: ``sha256=`` and the HMAC-SHA256, in hexadecimal, of
+the body's bytes under the shared secret. ``X-Lockstep-Delivery`` is the same in every attempt of
+one delivery, for a receiver may see it twice: an answer that was lost is no answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import hmac
+import json
+import ssl
+import time
+import uuid
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+import anyio
+import httpx
+
+from pipeline.fetch.resolver import AddressRefused, Resolver, system_resolver
+from pipeline.fetch.transport import JudgedTransport
+from pipeline.fetch.types import FetchLimits
+from pipeline.fetch.urls import UrlRefused, checked_url
+from pipeline.text import shortened
+
+SIGNATURE_HEADER = "X-Lockstep-Signature"
+DELIVERY_HEADER = "X-Lockstep-Delivery"
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """How a delivery ended; ``reason`` is empty where it was taken."""
+
+    delivered: bool
+    http_code: int | None = None
+    reason: str = ""
+    attempts: int = 0
+    duration_ms: int = 0
+
+
+def signature(body: bytes, secret: str) -> str:
+    """The value of ``X-Lockstep-Signature`` for a body."""
+    return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+
+
+def deliver(
+    url: str,
+    job: Mapping[str, Any],
+    secret: str,
+    limits: FetchLimits,
+    *,
+    deadline_s: float = 60.0,
+    resolve: Resolver | None = None,
+    ssl_context: ssl.SSLContext | None = None,
+) -> Delivery:
+    """POST the job's JSON to ``url``; at most ``deadline_s`` seconds, retries included.
+
+    To be called in a thread of its own, with no event loop in it. The rules for URLs and addresses
+    are the fetch's. An answer of 2xx is a success; redirects are not followed, for a POST must not
+    be sent to where nobody meant it. Connection faults, time-outs, 429 and 5xx are retried with
+    backoff. Without a ``secret`` there is no signature. Never raises for what the other side does.
+    """
+    started = time.perf_counter()
+    names = ThreadPoolExecutor(1, "webhook")
+    try:
+        delivery = asyncio.run(
+            _deliver(
+                url, job, secret, limits, deadline_s, resolve or system_resolver(names), ssl_context
+            )
+        )
+    finally:
+        names.shutdown(wait=False, cancel_futures=True)
+    return replace(delivery, duration_ms=round((time.perf_counter() - started) * 1000))
+
+
+async def _deliver(
+    url: str,
+    job: Mapping[str, Any],
+    secret: str,
+    limits: FetchLimits,
+    deadline_s: float,
+    resolve: Resolver,
+    ssl_context: ssl.SSLContext | None,
+) -> Delivery:
+    try:
+        target = checked_url(url, limits.ports)
+    except UrlRefused as error:
+        return Delivery(False, reason=str(error))
+    body = json.dumps(job, ensure_ascii=False, separators=(",", ":")).encode()
+    headers = {
+        "Content-Type": "application/json",
+        "User-Agent": limits.user_agent,
+        "Accept-Encoding": "identity",
+        DELIVERY_HEADER: str(uuid.uuid4()),
+    }
+    if secret:
+        headers[SIGNATURE_HEADER] = signature(body, secret)
+    transport = JudgedTransport(
+        resolve, limits.allow, ssl_context, http2=limits.http2, proxy_url=limits.proxy_url
+    )
+    last = Delivery(False, reason="not sent")
+    try:
+        with anyio.move_on_after(deadline_s):
+            for attempt in range(1, limits.retries + 2):
+                last = Delivery(False, None, f"no answer within {deadline_s:g} s", attempt)
+                last, again = await _post(transport, target, body, headers, limits, attempt)
+                if not again or attempt > limits.retries:
+                    break
+                await asyncio.sleep(limits.backoff_after_s(attempt))
+    finally:
+        await transport.aclose()
+    return last
+
+
+async def _post(
+    transport: JudgedTransport,
+    target: httpx.URL,
+    body: bytes,
+    headers: Mapping[str, str],
+    limits: FetchLimits,
+    attempt: int,
+) -> tuple[Delivery, bool]:
+    """One attempt, and whether another may end otherwise."""
+    request = httpx.Request(
+        "POST", target, headers=headers, content=body, extensions=limits.timeouts()
+    )
+    try:
+        response = await transport.handle_async_request(request)
+    except AddressRefused as error:
+        return Delivery(False, None, str(error), attempt), False
+    except httpx.TransportError as error:
+        reason = shortened(str(error)) or type(error).__name__
+        return Delivery(False, None, reason, attempt), True
+    except Exception as error:
+        # Whatever a receiver can make a library raise must not end the run that tells it.
+        reason = f"cannot be delivered ({type(error).__name__}: {shortened(str(error))})"
+        return Delivery(False, None, reason, attempt), False
+    with anyio.CancelScope(shield=True), contextlib.suppress(Exception):
+        await response.aclose()
+    code = response.status_code
+    if 200 <= code < 300:
+        return Delivery(True, code, "", attempt), False
+    return Delivery(False, code, f"the receiver answered {code}", attempt), (
+        code == 429 or code >= 500
+    )

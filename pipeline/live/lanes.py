@@ -1,0 +1,208 @@
+"""The worker: one thread that runs the pipeline, when files change or when the page asks for it.
+
+It is a :class:`~pipeline.live.Watcher` unless ``--no-watch`` was given. It shares the lock
+politely: while another process has it, it waits.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.app import Lockstep
+from pipeline.engine.context import RunOptions
+from pipeline.engine.report import Report
+from pipeline.engine.run import run_once
+from pipeline.errors import LockedError, LockstepError, StoppedError, in_one_line
+from pipeline.text import iso
+
+log = logging.getLogger("lockstep.web")
+
+# How often it asks for a lock that another process has.
+ASK_AGAIN_S = 0.5
+# A run that an error ended is tried again after this long, and then ever more seldom.
+TRY_AGAIN_S = 5.0
+# A page that shows every single rendition as it comes would do little else.
+TELL_EVERY_S = 0.25
+
+
+@dataclass(frozen=True)
+class Doing:
+    """What the worker is at. ``state`` is ``resting``, ``waiting`` (for the lock) or ``running``.
+
+    ``since_ts`` is Unix time in seconds; ``left_s`` is ``None`` until it can be told.
+    """
+
+    state: str = "resting"
+    what: str = ""
+    done: int = 0
+    total: int = 0
+    since_ts: float = 0.0
+    left_s: float | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs, and for the page."""
+        return {
+            "state": self.state,
+            "what": self.what or None,
+            "done": self.done,
+            "total": self.total,
+            "since": iso(self.since_ts) if self.since_ts else None,
+            "seconds_left": None if self.left_s is None else round(self.left_s, 1),
+        }
+
+
+class Worker:
+    """Runs one run at a time, and knows how far it is."""
+
+    def __init__(
+        self,
+        app: Lockstep,
+        watch: bool,
+        moved: Callable[[], None],
+        on_run: Callable[[Report], None],
+    ) -> None:
+        """``moved`` is called whenever there is something new to show, ``on_run`` after each run;
+
+        both from any thread. With ``watch`` a run starts when files change, else when asked for.
+        """
+        self.app = app
+        self.moved = moved
+        self.on_run = on_run
+        self.doing = Doing()
+        # Unix time at which our last run ended, and what stopped it, if anything did. The table of
+        # runs knows neither of a run with no change nor of one that the database stopped.
+        self.looked_ts = 0.0
+        self.last_error: str | None = None
+        self.stopping = threading.Event()
+        self._asked = threading.Event()
+        self._ask_watcher: Callable[[], None] | None = None
+        self._thread = threading.Thread(
+            target=self._watch if watch else self._work, name="worker", daemon=True
+        )
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._thread.start()
+
+    def ask(self) -> None:
+        """Have a run begin as soon as it can be. Asked twice while waiting, it is one run."""
+        self._asked.set()
+        if self._ask_watcher is not None:
+            self._ask_watcher()
+
+    def end(self) -> None:
+        """Have the run at work end; what is done is kept."""
+        self.stopping.set()
+        self._asked.set()
+
+    def stop(self, timeout_s: float = 30.0) -> None:
+        """End, and wait until the run and its workers are gone."""
+        self.end()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    def show(self, doing: Doing) -> None:
+        """Tell what is being done now."""
+        self.doing = doing
+        self.moved()
+
+    def _watch(self) -> None:
+        from pipeline.live import Watcher, WatchOptions
+
+        while not self.stopping.is_set():
+            try:
+                options = WatchOptions(say=self._say, failed=self._failed, progress=Shown(self))
+                watcher = Watcher(self.app, options)
+                self._ask_watcher = watcher.ask
+                watcher.run(self.stopping, self._ran)
+            except BaseException as error:
+                # Nobody would see that this thread has ended: the page would go on as if it worked.
+                log.exception("the watcher was stopped by an unexpected error; it starts again")
+                self._failed(error)
+                self.stopping.wait(TRY_AGAIN_S)
+
+    def _work(self) -> None:
+        back_off_s = TRY_AGAIN_S
+        wait_s: float | None = None
+        while True:
+            self._asked.wait(wait_s)
+            if self.stopping.is_set():
+                return
+            self._asked.clear()
+            began = time.time()
+            try:
+                running = Doing("running", since_ts=began)
+                self.show(running)
+                options = RunOptions(stop=self.stopping)
+                self._ran(run_once(self.app, options, Shown(self, running)))
+                back_off_s, wait_s = TRY_AGAIN_S, None
+            except LockedError:
+                self.show(Doing("waiting", since_ts=began))
+                self.stopping.wait(ASK_AGAIN_S)
+                self._asked.set()
+                continue
+            except StoppedError:
+                return
+            except BaseException as error:
+                # As in the watcher: none may end this thread, and the next run may well go through.
+                if not isinstance(error, LockstepError):
+                    log.exception("a run was stopped by an unexpected error")
+                self._say(in_one_line(error))
+                self._failed(error)
+                wait_s, back_off_s = back_off_s, min(back_off_s * 2, self.app.settings.rescan_s)
+            self.show(Doing())
+
+    def _ran(self, report: Report) -> None:
+        self.last_error, self.looked_ts = None, time.time()
+        for warning in report.warnings:
+            log.warning("%s", warning)
+        self.on_run(report)
+        self.moved()
+
+    def _failed(self, error: BaseException) -> None:
+        self.last_error, self.looked_ts = in_one_line(error), time.time()
+        self.show(Doing())
+
+    def _say(self, line: str) -> None:
+        log.warning("%s", line)
+        self.moved()
+
+
+class Shown:
+    """The progress of a run, for the page."""
+
+    def __init__(self, worker: Worker, then: Doing | None = None) -> None:
+        """``then`` is what the worker is at when this step of a run is over."""
+        self.worker = worker
+        self.then = then or Doing()
+        self._what, self._done, self._total = "", 0, 0
+        self._began_ts = self._told_ts = 0.0
+
+    def start(self, what: str, total: int) -> None:
+        """``total`` pieces of ``what`` lie ahead."""
+        self._what, self._done, self._total = what, 0, total
+        self._began_ts = time.time()
+        self._tell()
+
+    def advance(self, count: int) -> None:
+        """``count`` more of them are done."""
+        self._done += count
+        if time.time() - self._told_ts >= TELL_EVERY_S:
+            self._tell()
+
+    def stop(self) -> None:
+        """No more will come."""
+        self.worker.show(self.then)
+
+    def _tell(self) -> None:
+        self._told_ts = time.time()
+        taken = self._told_ts - self._began_ts
+        left = taken / self._done * (self._total - self._done) if self._done else None
+        self.worker.show(
+            Doing("running", self._what, self._done, self._total, self._began_ts, left)
+        )

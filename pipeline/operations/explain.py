@@ -1,0 +1,182 @@
+"""Explain: what is known of one original, and what the next run would do with it, and why."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+
+from pipeline.app import Lockstep
+from pipeline.engine.render_step import KILLED_ONCE
+from pipeline.imaging import RENDERER_VERSION
+from pipeline.names import key_below, name_of
+from pipeline.states import State
+from pipeline.storage.folder import has_size, sha256_of
+from pipeline.storage.walking import CSV_SUFFIXES, Found, look_at, why_passed
+from pipeline.takedowns.book import TakedownBook
+from pipeline.text import iso, printable
+from pipeline.transforms.recipes import load_recipes
+
+
+@dataclass
+class RenditionStory:
+    """One recipe's rendition: what there is, and the verdict for the next run."""
+
+    recipe: str
+    state: str | None
+    file: str | None
+    verdict: str
+    reason: str | None = None
+    since: str | None = None
+    width_px: int | None = None
+    height_px: int | None = None
+    size_bytes: int | None = None
+    fingerprint: str | None = None
+    renderer: int | None = None
+
+
+@dataclass
+class Story:
+    """All that is known of one original."""
+
+    path: str
+    known: bool
+    exists: bool
+    verdict: str
+    sha256: str | None = None
+    fingerprint: dict[str, int] = field(default_factory=dict)
+    renditions: list[RenditionStory] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """The answer of ``datapipe explain --json``."""
+        return asdict(self)
+
+    def as_text(self) -> str:
+        """The answer for people."""
+        lines = [f"{printable(self.path)}: {self.verdict}"]
+        if self.sha256:
+            lines.append(f"  sha256  {self.sha256}")
+        if self.fingerprint:
+            known = ", ".join(f"{name} {value}" for name, value in self.fingerprint.items())
+            lines.append(f"  known   {known}")
+        for story in self.renditions:
+            lines.append(f"  {story.recipe}: {story.state or 'none yet'}; {story.verdict}")
+            if story.file:
+                lines.append(
+                    f"    {printable(story.file)}, {story.width_px} x {story.height_px} px, "
+                    f"{story.size_bytes:,} bytes, since {story.since}"
+                )
+            if story.reason:
+                lines.append(f"    {story.reason} (since {story.since})")
+        return "\n".join(lines)
+
+
+def explain(app: Lockstep, typed: str) -> Story:
+    """What the tables and the folder say of the original, or CSV, at ``typed``. Reads it once.
+
+    Raises:
+        RecipeError: ``recipes.toml`` has faults.
+    """
+    path = key_below(app.settings.input_dir, typed)
+    if os.path.splitext(path)[1].lower() in CSV_SUFFIXES:
+        from pipeline.jobs.foresight import explain_csv
+
+        return Story(path, *explain_csv(app, path))
+    pending = app.render.pending
+    originals, renditions = pending.original_table, pending.table
+    marks = pending.meta.sql_table
+    with app.database.reading() as con:
+        row = con.execute(sa.select(originals).where(originals.c.path == path)).first()
+        made = con.execute(sa.select(renditions).where(renditions.c.path == path)).all()
+        unmarked = set(
+            con.execute(
+                sa.select(marks.c.recipe).where(
+                    marks.c.path == path, marks.c.is_success.is_not(sa.true())
+                )
+            ).scalars()
+        )
+    there = look_at(app.settings.input_dir, path)
+    passed = why_passed(app.settings.input_dir, path, app.scan.suffixes) if there else None
+    now = there if passed is None else None
+    digest, cannot_read = None, None
+    if now is not None:
+        try:
+            digest = sha256_of(app.settings.input_dir / name_of(path))
+        except OSError as error:
+            cannot_read = f"it cannot be read ({error.strerror})"
+    known = Found(*row) if row is not None else None
+    story = Story(
+        path,
+        known=known is not None or bool(made),
+        exists=there is not None,
+        verdict=_verdict(known, now) if passed is None else f"passed over: {passed}",
+        sha256=digest,
+        fingerprint={}
+        if known is None
+        else {k: v for k, v in known._asdict().items() if k != "path"},
+    )
+    by_recipe = {item.recipe: item for item in made}
+    barred = TakedownBook(app.database).barred_among([digest])
+    recipes = load_recipes(app.settings.recipes_file)
+    for name in sorted({*by_recipe, *recipes}):
+        item = by_recipe.get(name)
+        recipe = recipes.get(name)
+        if now is None:
+            verdict = "would be deleted: the original is gone" if item else "nothing to do"
+        elif digest is not None and digest in barred:
+            verdict = f"would not be rendered: {barred[digest]}"
+        elif recipe is None:
+            verdict = "would be deleted: the recipe is gone"
+        elif item is None:
+            verdict = "would be rendered: it has none yet"
+        elif item.fingerprint != recipe.fingerprint:
+            verdict = "would be rendered: the recipe changed"
+        elif cannot_read is not None:
+            verdict = f"would fail: {cannot_read}"
+        elif item.reason == KILLED_ONCE:
+            verdict = "would be rendered by itself, once more: its worker was killed"
+        elif item.sha256 is None or name in unmarked:
+            verdict = "would be rendered: a retry was asked for, or the last run was cut off"
+        elif item.sha256 != digest:
+            verdict = "would be rendered: the content changed"
+        elif item.state == State.FAILED.value:
+            verdict = "would not be tried: these very bytes failed before (`datapipe retry`)"
+        elif not has_size(app.render.output_dir / name_of(item.file), item.size_bytes):
+            verdict = "its file is missing or altered: no run looks for that (`datapipe verify`)"
+        elif item.renderer != RENDERER_VERSION:
+            verdict = "in step; made by an older renderer (`datapipe retry --older`)"
+        else:
+            verdict = "in step"
+        story.renditions.append(
+            RenditionStory(name, None, None, verdict)
+            if item is None
+            else RenditionStory(
+                name,
+                item.state,
+                item.file,
+                verdict,
+                item.reason,
+                iso(item.since),
+                item.width_px,
+                item.height_px,
+                item.size_bytes,
+                item.fingerprint,
+                item.renderer,
+            )
+        )
+    if not story.known and now is None:
+        story.renditions = []
+    return story
+
+
+def _verdict(known: Found | None, now: Found | None) -> str:
+    if now is None:
+        return "gone since the last run" if known else "there is no such original"
+    if known is None:
+        return "new: the next run finds it"
+    differs = [name for name in Found._fields[1:] if getattr(known, name) != getattr(now, name)]
+    if differs:
+        return f"would be looked at: {', '.join(differs)} changed since the last run"
+    return "unchanged since the last run"

@@ -1,0 +1,330 @@
+"""The gallery: originals in the order of their keys, a page at a time, with their renditions.
+
+Every question is answered from an index, from the key on where the page before ended: the last
+page of ten million costs what the first does. What no index can answer (a text in the middle of a
+name) is looked for among a bounded number of originals; the page then may be short, or empty, and
+still names where to go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from pipeline.database.changes import GONE, KIND
+from pipeline.engine.pending import Pending
+from pipeline.states import State
+from pipeline.tables import EXCEPTION
+from pipeline.text import iso
+
+# Originals that one page may look through: 10 ms of SQLite's time.
+LOOKED_THROUGH = 20_000
+# The same where each costs a look at its renditions.
+CHECKED = 1_000
+# The character after "/": all keys of a folder lie between `folder/` and `folder0`.
+AFTER_SLASH = chr(ord("/") + 1)
+FOLDERS_SHOWN = 40
+PENDING = "pending"
+# A rendition of which no row says anything yet.
+NOT_YET = {
+    "recipe": None,
+    "state": PENDING,
+    "file": None,
+    "width_px": None,
+    "height_px": None,
+    "size_bytes": None,
+    "reason": None,
+    "since": None,
+}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which originals: every field that is not empty narrows them down.
+
+    ``state`` is one of :func:`states`; ``folder`` is a key, as ``shoes/summer``; ``text`` may be
+    anywhere in the key, in capitals or not.
+    """
+
+    state: str = ""
+    folder: str = ""
+    text: str = ""
+
+
+class Page(NamedTuple):
+    """Originals, and the key to go on ``after``; ``None`` where there are no more."""
+
+    images: list[dict[str, Any]]
+    next: str | None
+
+
+def states() -> tuple[str, ...]:
+    """The words for the state of an original: those of its renditions, and ``pending``."""
+    return (*(state.value for state in State), PENDING)
+
+
+def page(pending: Pending, wanted: Wanted, after: str = "", limit: int = 48) -> Page:
+    """Up to ``limit`` originals whose keys come after ``after``."""
+    with pending.meta.dbconn.reading() as con:
+        if wanted.state == PENDING:
+            paths, rest = _pending_paths(con, pending, wanted, after, limit)
+        elif wanted.state and wanted.state != State.OK.value:
+            paths, rest = _exceptions(con, pending, wanted, after, limit)
+        else:
+            paths, rest = _walk(con, pending, wanted, after, limit)
+        images = _described(con, pending, paths)
+    if wanted.state == State.OK.value:
+        # What waits to be made again is told from what is in step by the rows of this page alone.
+        images = [image for image in images if image["state"] == State.OK.value]
+    return Page(images, rest)
+
+
+def describe(pending: Pending, path: str) -> dict[str, Any] | None:
+    """One original as a page lists it; ``None`` where nothing is known of it."""
+    with pending.meta.dbconn.reading() as con:
+        found = _described(con, pending, [path])
+    return found[0] if found else None
+
+
+def folders(pending: Pending, folder: str = "") -> list[str]:
+    """Names of the folders in ``folder``, the first forty. Files between them are passed over.
+
+    Leaps from folder to folder in the index; of thousands of files that lie between two, it looks
+    through a bounded number, and then lists what it has.
+    """
+    path = pending.original_table.c.path
+    prefix = f"{folder}/" if folder else ""
+    names: list[str] = []
+    after, may_look_through = prefix, 2
+    with pending.meta.dbconn.reading() as con:
+        while len(names) < FOLDERS_SHOWN:
+            keys = _below(sa.select(path), path, folder, after).order_by(path)
+            found = con.execute(keys.limit(1)).scalar()
+            if found is not None and "/" not in found[len(prefix) :]:
+                if not may_look_through:
+                    break
+                may_look_through -= 1
+                near = keys.limit(LOOKED_THROUGH).subquery().c.path
+                inside = sa.func.substr(near, len(prefix) + 1).contains("/")
+                found = con.execute(sa.select(sa.func.min(near)).where(inside)).scalar()
+            if found is None:
+                break
+            names.append(found[len(prefix) :].partition("/")[0])
+            after = prefix + names[-1] + AFTER_SLASH
+    return names
+
+
+def times(pending: Pending, path: str) -> list[dict[str, str]]:
+    """What happened to one original, as far as the tables remember, the oldest first."""
+    told: list[tuple[float, str]] = []
+    tables = (
+        (pending.originals.meta, "found in the input folder", "found changed"),
+        (pending.renditions.meta, "{} made first", "{} made last"),
+    )
+    failed = sa.select(pending.table.c.recipe, pending.table.c.reason, pending.table.c.since).where(
+        pending.table.c.path == path, pending.table.c.state == State.FAILED.value
+    )
+    with pending.meta.dbconn.reading() as con:
+        not_made = {row.recipe: row for row in con.execute(failed)}
+        for meta, first, last in tables:
+            table = meta.sql_table  # type: ignore[attr-defined]
+            query = sa.select(table).where(table.c.path == path, table.c.delete_ts.is_(None))
+            for row in con.execute(query):
+                recipe = getattr(row, "recipe", "")
+                if recipe in not_made:
+                    continue
+                told.append((row.create_ts, first.format(recipe)))
+                if row.update_ts > row.create_ts:
+                    told.append((row.update_ts, last.format(recipe)))
+    told += [(row.since, f"{row.recipe} failed: {row.reason}") for row in not_made.values()]
+    return [{"at": iso(at), "what": what} for at, what in sorted(told)]
+
+
+def _walk(
+    con: sa.Connection, pending: Pending, wanted: Wanted, after: str, limit: int
+) -> tuple[list[str], str | None]:
+    """Originals by key, those with an exception left out where all must be ``ok``."""
+    path, made = pending.original_table.c.path, pending.table
+    conditions: list[Condition] = []
+    if wanted.state:
+        conditions += [
+            lambda path: sa.select(made.c.path).where(made.c.path == path).exists(),
+            lambda path: (
+                ~sa.select(made.c.path)
+                .where(made.c.path == path, made.c.state != State.OK.value)
+                .exists()
+            ),
+        ]
+    return _look_through(
+        con,
+        lambda after: _below(sa.select(path), path, wanted.folder, after).order_by(path),
+        conditions,
+        wanted.text,
+        after,
+        limit,
+    )
+
+
+def _exceptions(
+    con: sa.Connection, pending: Pending, wanted: Wanted, after: str, limit: int
+) -> tuple[list[str], str | None]:
+    """Originals one of whose renditions is in a state other than ``ok``."""
+    made = pending.table
+    keys = (
+        sa.select(made.c.path)
+        .where(made.c.state == wanted.state, sa.text(EXCEPTION))
+        .distinct()
+        .order_by(made.c.path)
+    )
+    return _look_through(
+        con,
+        lambda after: _below(keys, made.c.path, wanted.folder, after),
+        [],
+        wanted.text,
+        after,
+        limit,
+    )
+
+
+Condition = Callable[[Any], sa.ColumnElement[bool]]
+
+
+def _look_through(
+    con: sa.Connection,
+    keys: Callable[[str], sa.Select[Any]],
+    conditions: Sequence[Condition],
+    text: str,
+    after: str,
+    limit: int,
+) -> tuple[list[str], str | None]:
+    """Up to ``limit`` of the sorted ``keys`` after ``after``, and where to go on.
+
+    Where no index tells which are wanted, a bounded number is looked through: few at first, for a
+    common text is found at once, and then ever more.
+    """
+    if not text and not conditions:
+        return _cut(list(con.execute(keys(after).limit(limit + 1)).scalars()), limit)
+    found: list[str] = []
+    left = CHECKED if conditions else LOOKED_THROUGH
+    window = max(limit, left // 16)
+    while left > 0:
+        near = keys(after).limit(window).subquery().c.path
+        last = con.execute(sa.select(sa.func.max(near), sa.func.count(near))).one()
+        matches = sa.select(near).order_by(near).limit(limit + 1 - len(found))
+        if text:
+            matches = matches.where(_holds(near, text))
+        for condition in conditions:
+            matches = matches.where(condition(near))
+        found += con.execute(matches).scalars()
+        if len(found) > limit:
+            return _cut(found, limit)
+        if last[1] < window:
+            return found, None
+        after = last[0]
+        left -= window
+        window = min(window * 4, max(left, 1))
+    return found, after
+
+
+def _pending_paths(
+    con: sa.Connection, pending: Pending, wanted: Wanted, after: str, limit: int
+) -> tuple[list[str], str | None]:
+    """Originals that a run has to do with. Costs the linear query where few or none are."""
+    changed = pending.meta.changed_sql().subquery("changed")
+    query = (
+        _below(sa.select(changed.c.path), changed.c.path, wanted.folder, after)
+        .where(changed.c[KIND] != GONE)
+        .distinct()
+        .order_by(changed.c.path)
+    )
+    if wanted.text:
+        query = query.where(_holds(changed.c.path, wanted.text))
+    return _cut(list(con.execute(query.limit(limit + 1)).scalars()), limit)
+
+
+def _described(con: sa.Connection, pending: Pending, paths: Sequence[str]) -> list[dict[str, Any]]:
+    if not paths:
+        return []
+    originals, made = pending.original_table, pending.table
+    changed = pending.meta.changed_sql().subquery("changed")
+    sizes = dict(
+        con.execute(
+            sa.select(originals.c.path, originals.c.size_bytes).where(originals.c.path.in_(paths))
+        )
+        .tuples()
+        .all()
+    )
+    waiting = {
+        (row.path, row.recipe)
+        for row in con.execute(
+            sa.select(changed.c.path, changed.c.recipe).where(
+                changed.c.path.in_(paths), changed.c[KIND] != GONE
+            )
+        )
+    }
+    rows = con.execute(
+        sa.select(made).where(made.c.path.in_(paths)).order_by(made.c.path, made.c.recipe)
+    ).all()
+    by_path = {path: list(group) for path, group in groupby(rows, key=lambda row: row.path)}
+    images = []
+    for path in paths:
+        if path not in sizes and path not in by_path:
+            continue
+        renditions = [_rendition(row, waiting) for row in by_path.get(path, [])]
+        known = {rendition["recipe"] for rendition in renditions}
+        renditions += [
+            {**NOT_YET, "recipe": recipe}
+            for of, recipe in sorted(waiting)
+            if of == path and recipe not in known
+        ]
+        sha256 = next((row.sha256 for row in by_path.get(path, []) if row.sha256), None)
+        images.append(
+            {
+                "path": path,
+                "state": _worst([rendition["state"] for rendition in renditions]),
+                "size_bytes": sizes.get(path),
+                "sha256": sha256,
+                "renditions": renditions,
+            }
+        )
+    return images
+
+
+def _rendition(row: sa.Row[Any], waiting: set[tuple[str, str]]) -> dict[str, Any]:
+    return {
+        "recipe": row.recipe,
+        "state": PENDING if (row.path, row.recipe) in waiting else row.state,
+        "file": row.file,
+        "width_px": row.width_px,
+        "height_px": row.height_px,
+        "size_bytes": row.size_bytes,
+        "reason": row.reason,
+        "since": iso(row.since),
+    }
+
+
+def _worst(found: Sequence[str]) -> str:
+    """The state of an original: that of its renditions which matters most to a person."""
+    for state in (State.TAKEN_DOWN.value, PENDING, State.FAILED.value):
+        if state in found:
+            return state
+    return State.OK.value if found else PENDING
+
+
+def _below(query: sa.Select[Any], path: Any, folder: str, after: str) -> sa.Select[Any]:
+    # One lower bound: of two, SQLite enters the index at whichever comes first in the statement.
+    if not folder:
+        return query.where(path > after)
+    return query.where(path > max(after, folder + "/"), path < folder + AFTER_SLASH)
+
+
+def _holds(path: Any, text: str) -> sa.ColumnElement[bool]:
+    return sa.func.lower(path).contains(text.lower(), autoescape=True)
+
+
+def _cut(found: list[str], limit: int) -> tuple[list[str], str | None]:
+    return found[:limit], found[limit - 1] if len(found) > limit else None

@@ -1,0 +1,135 @@
+"""Status: how much is in step, what failed and why, what is pending. Reads, never writes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import sqlalchemy as sa
+
+from pipeline.database.changes import GONE, KIND
+from pipeline.database.state import UNVERIFIED, StateBook
+from pipeline.engine.pending import Pending
+from pipeline.jobs.store import JobBook
+from pipeline.states import JobState, State
+from pipeline.tables import EXCEPTION
+from pipeline.text import iso
+
+REASONS_SHOWN = 50
+PATHS_SHOWN = 20
+
+
+def status(pending: Pending) -> dict[str, Any]:
+    """The counts that ``datapipe status --json`` prints; ``jobs`` by their state.
+
+    ``pending`` is what the tables know to be pending, as after a run that was cut off; what
+    changed in ``input/`` since is known after the next scan (``datapipe run --dry-run``).
+    """
+    table, recipes = pending.table, pending.recipe_table
+    originals = pending.original_table
+    changed = pending.meta.changed_sql().subquery()
+    with pending.meta.dbconn.reading() as con:
+        names = con.execute(sa.select(recipes.c.recipe).order_by(recipes.c.recipe)).scalars().all()
+        total = con.execute(sa.select(sa.func.count()).select_from(originals)).scalar_one()
+        counted = con.execute(
+            sa.select(table.c.recipe, table.c.state, sa.func.count()).group_by(
+                table.c.recipe, table.c.state
+            )
+        ).all()
+        waiting = con.execute(
+            sa.select(changed.c.recipe, sa.func.count())
+            .where(changed.c[KIND] != GONE)
+            .group_by(changed.c.recipe)
+        ).all()
+    by_recipe = {name: _none_yet() for name in names}
+    for recipe, state, count in counted:
+        if recipe in by_recipe:
+            by_recipe[recipe][state] = count
+    for recipe, count in waiting:
+        by_recipe.setdefault(recipe, _none_yet())["pending"] = count
+    return {
+        "originals": total,
+        "renditions": sum(counts["ok"] for counts in by_recipe.values()),
+        "failed": sum(counts["failed"] for counts in by_recipe.values()),
+        "taken_down": sum(counts["taken_down"] for counts in by_recipe.values()),
+        "pending": sum(counts["pending"] for counts in by_recipe.values()),
+        "recipes": by_recipe,
+        "jobs": JobBook(pending.meta.dbconn).counts(),
+        "unverified": _unverified(pending),
+    }
+
+
+def _unverified(pending: Pending) -> dict[str, int] | None:
+    """How many files do not agree with the rows of a database that was older than its folder.
+
+    Empty until they have been counted; ``None`` where nothing is known to be wrong.
+    """
+    noted = StateBook(pending.meta.dbconn).get(UNVERIFIED)
+    return None if noted is None else json.loads(noted) or {}
+
+
+def _none_yet() -> dict[str, int]:
+    return {state.value: 0 for state in State} | {"pending": 0}
+
+
+def is_out_of_step(status: dict[str, Any]) -> bool:
+    """Whether anything is failed or pending, jobs included, or files may not be those of rows."""
+    in_step = {JobState.COMPLETED.value, JobState.DELETED.value}
+    is_unverified = status["unverified"] is not None
+    return bool(
+        status["failed"] or status["pending"] or is_unverified or set(status["jobs"]) - in_step
+    )
+
+
+def errors(pending: Pending) -> list[dict[str, str]]:
+    """Every rendition that cannot be, failed or taken down.
+
+    Path, recipe, state, reason, and since when (ISO 8601, local time).
+    """
+    table = pending.table
+    query = (
+        sa.select(table.c.path, table.c.recipe, table.c.state, table.c.reason, table.c.since)
+        .where(table.c.state.in_((State.FAILED.value, State.TAKEN_DOWN.value)))
+        .order_by(table.c.path, table.c.recipe)
+    )
+    with pending.meta.dbconn.reading() as con:
+        rows = con.execute(query).all()
+    return [
+        {
+            "path": row.path,
+            "recipe": row.recipe,
+            "state": row.state,
+            "reason": row.reason,
+            "since": iso(row.since),
+        }
+        for row in rows
+    ]
+
+
+def by_reason(pending: Pending) -> dict[str, Any]:
+    """``failed``, a number of renditions, and ``reasons``, the most frequent first."""
+    table = pending.table
+    is_failed = sa.and_(table.c.state == State.FAILED.value, sa.text(EXCEPTION))
+    count = sa.func.count()
+    groups = (
+        sa.select(table.c.reason, count.label("count"))
+        .where(is_failed)
+        .group_by(table.c.reason)
+        .order_by(count.desc(), table.c.reason)
+        .limit(REASONS_SHOWN)
+    )
+    with pending.meta.dbconn.reading() as con:
+        total = con.execute(sa.select(count).select_from(table).where(is_failed)).scalar_one()
+        reasons = []
+        for reason, found in con.execute(groups).all():
+            paths = (
+                sa.select(table.c.path)
+                .where(is_failed, table.c.reason == reason)
+                .distinct()
+                .order_by(table.c.path)
+                .limit(PATHS_SHOWN)
+            )
+            reasons.append(
+                {"reason": reason, "count": found, "paths": list(con.execute(paths).scalars())}
+            )
+    return {"failed": total, "reasons": reasons}

@@ -1,0 +1,43 @@
+"""Verify: the files of ``output/`` against the rows that say what should be there."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from pipeline.app import Lockstep
+from pipeline.database.locks import RUN_LOCK
+from pipeline.database.state import UNVERIFIED, StateBook
+from pipeline.engine.compare import Found, compare
+from pipeline.engine.context import RunOptions
+from pipeline.engine.recovery import sweep_output
+from pipeline.engine.run import run_once
+from pipeline.storage.owners import is_alive
+
+
+def verify(app: Lockstep, deep: bool = False, fix: bool = False) -> Found:
+    """Compare, and with ``fix`` make again what is missing or altered and remove the strays.
+
+    Sizes are compared; with ``deep`` every rendition is read and its SHA-256 compared.
+
+    Raises:
+        LockedError: ``fix`` while a run is at work.
+        OutputError: a stray cannot be deleted, or a rendition cannot be written.
+    """
+    try:
+        if fix:
+            with app.database.lock(RUN_LOCK):
+                # No run is at work, so whoever owns a temporary file will never publish it.
+                found, wrong = compare(app, lambda owner: False, deep, fix)
+                sweep_output(app)
+        else:
+            found, wrong = compare(app, is_alive, deep)
+        if fix and found.count:
+            if wrong:
+                # The render steps alone: a scan would bring in what else has changed.
+                run_once(app, RunOptions(wait=True), steps=app.render_and_answer)
+            found.fixed = not compare(app, is_alive, deep)[0].count
+        if found.mended:
+            StateBook(app.database).set(UNVERIFIED, None)
+    except sa.exc.SQLAlchemyError as error:
+        raise app.database.explain(error) from error
+    return found

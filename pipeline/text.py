@@ -1,0 +1,29 @@
+"""Text for people: times, lists, and what a terminal can show."""
+
+from __future__ import annotations
+
+import datetime
+
+
+def iso(timestamp_s: float) -> str:
+    """A Unix time as people and programs read it."""
+    moment = datetime.datetime.fromtimestamp(timestamp_s).astimezone()
+    return moment.isoformat(timespec="seconds")
+
+
+def printable(path: str) -> str:
+    """A path on one line of a terminal: line breaks and controls shown, not obeyed."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in path)
+
+
+def listed(counts: list[tuple[int, str]], rest: tuple[int, str] | None = None) -> str:
+    parts = [f"{count:,} {word}" for count, word in counts if count]
+    if rest is not None:
+        parts.append(f"{rest[0]:,} {rest[1]}")
+    return ", ".join(parts)
+
+
+def shortened(text: str, characters: int = 120) -> str:
+    """``text`` on one line and cut, for a message."""
+    line = "".join(c if c.isprintable() else " " for c in text)
+    return line if len(line) <= characters else line[: characters - 1] + "…"

@@ -1,0 +1,261 @@
+"""Files over HTTP: renditions by their rows, and originals for the page that shows them.
+
+A path in a request is a key to look up, never a path to join: what no row knows is not there,
+whatever dots, links or NULs it holds. What a row knows is opened without following a link, below
+the real folder alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from email.utils import formatdate, parsedate_to_datetime
+from typing import BinaryIO, NamedTuple
+
+import sqlalchemy as sa
+from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.responses import FileResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from pipeline.app import Lockstep
+from pipeline.engine.pending import Pending
+from pipeline.imaging import format_of_suffix
+from pipeline.states import State
+from pipeline.storage.folder import inside
+from pipeline.takedowns import was_taken_down
+from pipeline.web.documented import page_or
+from pipeline.web.security.keys import PATH
+from pipeline.web.service import service_of
+
+router = APIRouter()
+
+# Formats that a browser shows as a picture and nothing else: no SVG, no HTML, no PDF.
+INLINE = frozenset(("jpeg", "png", "gif", "webp", "avif"))
+# Read and sent in one go, by one thread; what is larger is streamed.
+AT_ONCE_BYTES = 1 << 18
+REMEMBERED = 20_000
+CONDITIONS = frozenset((b"range", b"if-none-match", b"if-modified-since"))
+
+ANSWERS = {
+    **page_or(None, 404, 410, 416),
+    200: {"description": "The file", "content": {"image/*": {}}},
+    206: {"description": "A part of the file", "content": {"image/*": {}}},
+    304: {"description": "Not changed since"},
+}
+ANSWERS.pop(303)
+
+
+class Known(NamedTuple):
+    """A rendition that is served: where, what, and the ``stat`` that it had when it was checked."""
+
+    file: str
+    media_type: str
+    etag: str
+    signature: tuple[int, int, int]
+    headers: dict[str, str]
+
+
+class Shelf:
+    """Renditions that were asked for of late, so that the same one costs a ``stat`` alone.
+
+    A rendition is replaced by a rename, so another one has another inode or time: nothing here has
+    to be told of a change.
+    """
+
+    def __init__(self, app: Lockstep, is_private: bool) -> None:
+        """``is_private``: a token is needed, so that no cache on the way may keep what it sees."""
+        self.app = app
+        self.cache_control = "private, no-cache" if is_private else "public, no-cache"
+        self._known: dict[str, Known] = {}
+
+    def remembered(self, key: str) -> tuple[Known, os.stat_result] | None:
+        """A rendition that was asked for before and has not changed since; costs one ``stat``."""
+        known = self._known.get(key)
+        if known is None:
+            return None
+        try:
+            status = os.lstat(known.file)
+        except OSError:
+            return None
+        return (known, status) if _signature(status) == known.signature else None
+
+    def find(self, key: str) -> tuple[Known, os.stat_result]:
+        """The rendition of a key below the output folder.
+
+        Raises:
+            HTTPException: 404, there is none; 410, it was taken down.
+        """
+        remembered = self.remembered(key)
+        if remembered is not None:
+            return remembered
+        self._known.pop(key, None)
+        known, status = self._look_up(key)
+        if len(self._known) >= REMEMBERED:
+            self._known.clear()
+        self._known[key] = known
+        return known, status
+
+    def _look_up(self, key: str) -> tuple[Known, os.stat_result]:
+        if "\0" in key:
+            raise HTTPException(404, "there is no such file")
+        for step in self.app.renders:
+            below = step.output_dir.relative_to(self.app.settings.output_dir).as_posix()
+            prefix = "" if below == "." else f"{below}/"
+            if not key.startswith(prefix):
+                continue
+            row = _row(step.pending, key[len(prefix) :])
+            if row is not None:
+                file = inside(step.output_dir, row)
+                if file is None:
+                    break
+                # The hash of what is there, not the row's: a file takes its place before its row
+                # is written, and the new bytes under the old tag would stay in every cache.
+                status, digest = _hashed(file)
+                form = format_of_suffix(os.path.splitext(row)[1])
+                return self._told(file, _media_type(form), f'"{digest}"', status), status
+        if was_taken_down(self.app, key):
+            raise HTTPException(410, "this was taken down")
+        raise HTTPException(404, "there is no such file")
+
+    def _told(self, file: str, media_type: str, etag: str, status: os.stat_result) -> Known:
+        headers = {
+            "etag": etag,
+            "last-modified": formatdate(status.st_mtime, usegmt=True),
+            # Asked anew each time, so that a takedown is a takedown in every cache on the way.
+            "cache-control": self.cache_control,
+            "content-security-policy": "default-src 'none'; sandbox",
+            "cross-origin-resource-policy": "same-site",
+            "accept-ranges": "bytes",
+        }
+        return Known(file, media_type, etag, _signature(status), headers)
+
+
+class FilesFirst:
+    """ASGI middleware that answers for renditions of the shelf before any route is looked for.
+
+    A shop's page has a hundred of them, and looking for a route costs more than reading a file. As
+    in other servers of files, the read is done at once, in the loop: it is small, and was read
+    before. All that is not plain goes on to the route: parts, conditions, large files, errors.
+    """
+
+    def __init__(self, site: ASGIApp, shelf: Shelf) -> None:
+        self.site = site
+        self.shelf = shelf
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "GET":
+            path = scope["path"]
+            if path.startswith("/files/") and _is_plain(scope):
+                remembered = self.shelf.remembered(path[len("/files/") :])
+                body = _read_small(*remembered) if remembered is not None else None
+                if remembered is not None and body is not None:
+                    known = remembered[0]
+                    await Response(body, 200, known.headers, known.media_type)(scope, receive, send)
+                    return
+        await self.site(scope, receive, send)
+
+
+def _is_plain(scope: Scope) -> bool:
+    return not any(name in CONDITIONS for name, _ in scope["headers"])
+
+
+@router.get(f"/files/{PATH}", responses=ANSWERS)
+async def rendition(request: Request, path: str) -> Response:
+    """A rendition, ``/files/<recipe>/<path>``. ``ETag`` is the SHA-256 of its content."""
+    shelf: Shelf = request.app.state.shelf
+    return await run_in_threadpool(_rendition, request, shelf, path)
+
+
+def _rendition(request: Request, shelf: Shelf, key: str) -> Response:
+    known, status = shelf.find(key)
+    if not_modified(request, known.etag, status.st_mtime):
+        return Response(None, 304, known.headers)
+    if "range" not in request.headers:
+        body = _read_small(known, status)
+        if body is not None:
+            return Response(body, 200, known.headers, known.media_type)
+        if status.st_size <= AT_ONCE_BYTES:
+            return _rendition(request, shelf, key)
+    return FileResponse(known.file, 200, known.headers, known.media_type, stat_result=status)
+
+
+@router.get(f"/originals/{PATH}", responses=ANSWERS, include_in_schema=False)
+def original(request: Request, path: str) -> Response:
+    """An original, to be shown beside its renditions; what no browser shows is downloaded."""
+    app = service_of(request).app
+    file = None
+    for step in () if "\0" in path else app.renders:
+        table = step.pending.original_table
+        with app.database.reading() as con:
+            known = con.execute(sa.select(table.c.path).where(table.c.path == path)).scalar()
+        if known is not None and file is None:
+            file = inside(step.originals_dir, known, may_be_link=True)
+    if file is None:
+        raise HTTPException(404, "there is no such original")
+    form = format_of_suffix(os.path.splitext(path)[1])
+    return FileResponse(
+        file,
+        headers={"content-security-policy": "default-src 'none'; sandbox"},
+        media_type=_media_type(form),
+        filename=path.rpartition("/")[2],
+        content_disposition_type="inline" if form in INLINE else "attachment",
+    )
+
+
+def not_modified(request: Request, etag: str, mtime_s: float) -> bool:
+    """Whether the one who asks has it already; a tag, where there is one, decides (RFC 9110)."""
+    tags = request.headers.get("if-none-match")
+    if tags is not None:
+        given = [tag.strip().removeprefix("W/") for tag in tags.split(",")]
+        return etag in given or "*" in given
+    since = request.headers.get("if-modified-since")
+    if since is None:
+        return False
+    try:
+        return int(mtime_s) <= parsedate_to_datetime(since).timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return False
+
+
+def _row(pending: Pending, file: str) -> str | None:
+    table = pending.table
+    query = sa.select(table.c.file).where(table.c.file == file, table.c.state == State.OK.value)
+    with pending.meta.dbconn.reading() as con:
+        found: str | None = con.execute(query).scalar()
+    return found
+
+
+def _open(file: str) -> BinaryIO:
+    try:
+        return open(os.open(file, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)), "rb", buffering=0)
+    except OSError:
+        raise HTTPException(404, "there is no such file") from None
+
+
+def _hashed(file: str) -> tuple[os.stat_result, str]:
+    digest = hashlib.sha256()
+    with _open(file) as stream:
+        status = os.fstat(stream.fileno())
+        while piece := stream.read(1 << 20):
+            digest.update(piece)
+    return status, digest.hexdigest()
+
+
+def _read_small(known: Known, status: os.stat_result) -> bytes | None:
+    if status.st_size > AT_ONCE_BYTES:
+        return None
+    with _open(known.file) as stream:
+        # Replaced since it was looked up: tag and bytes must belong together.
+        if _signature(os.fstat(stream.fileno())) != known.signature:
+            return None
+        return stream.read()
+
+
+def _media_type(form: str | None) -> str:
+    return f"image/{form}" if form in INLINE else "application/octet-stream"
+
+
+def _signature(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_ino, status.st_size, status.st_mtime_ns

@@ -1,0 +1,36 @@
+"""Health and metrics, for those who watch the service."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+from pipeline.database.state import CLOCK, StateBook
+from pipeline.web.metrics import exposition
+from pipeline.web.service import service_of
+
+router = APIRouter()
+
+
+@router.get(
+    "/healthz",
+    responses={
+        200: {"description": "It works", "content": {"application/json": {}}},
+        503: {"description": "The database does not answer"},
+    },
+)
+def healthz(request: Request) -> Response:
+    """Whether the service works: it answers, and so does its database. Needs no token."""
+    service = service_of(request)
+    StateBook(service.app.database).get(CLOCK)
+    return JSONResponse({"status": "ok"})
+
+
+@router.get(
+    "/metrics",
+    responses={200: {"description": "Prometheus's text format", "content": {"text/plain": {}}}},
+)
+def metrics(request: Request) -> Response:
+    """Originals, renditions, failed, pending, and how long runs take, for Prometheus."""
+    body, media_type = exposition(service_of(request))
+    return PlainTextResponse(body, media_type=media_type)

@@ -1,0 +1,118 @@
+"""Home: is all in step? And the recipes, what failed, and trying it again."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import sqlalchemy as sa
+from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.responses import RedirectResponse, Response
+
+from pipeline.app import Lockstep
+from pipeline.engine.context import RunOptions
+from pipeline.engine.recipe_step import compare_recipes
+from pipeline.errors import LockstepError
+from pipeline.names import name_of
+from pipeline.operations.preview import preview
+from pipeline.operations.retry import retry
+from pipeline.operations.status import by_reason
+from pipeline.transforms.recipes import load_recipes
+from pipeline.web import models, requests
+from pipeline.web.answers import answer, back, wants_json
+from pipeline.web.documented import page_or
+from pipeline.web.problems import public
+from pipeline.web.security.keys import clean_key
+from pipeline.web.service import service_of
+
+router = APIRouter()
+
+
+@router.get("/", responses=page_or(models.Status))
+def home(request: Request) -> Response:
+    """Is all in step? As a page, or as ``/status``."""
+    state = service_of(request).state()
+    return answer(request, "home.html", state)
+
+
+@router.get("/status", responses=page_or(models.Status))
+def status(request: Request) -> Response:
+    """Is all in step? Counts, what is being done now, and the last runs."""
+    if not wants_json(request.scope):
+        return RedirectResponse("/", 303)
+    return home(request)
+
+
+@router.get("/recipes", responses=page_or(models.RecipeChange, 503))
+def recipes(request: Request) -> Response:
+    """The recipes in use, and what a change in ``recipes.toml`` would do."""
+    app = service_of(request).app
+    return answer(request, "recipes.html", _recipes(app))
+
+
+@router.get("/failed", responses=page_or(models.Failed))
+def failed(request: Request) -> Response:
+    """What failed, grouped by reason."""
+    return answer(request, "failed.html", by_reason(service_of(request).app.render.pending))
+
+
+@router.post(
+    "/retries",
+    status_code=202,
+    responses=page_or(models.Retried, 404, 413, 415, 422, status=202),
+    openapi_extra=requests.body_of(models.RetryRequest, required=False),
+)
+async def retries(request: Request) -> Response:
+    """Try what failed again, all of it or some originals; a run begins at once."""
+    wanted = await requests.read(request, models.RetryRequest)
+    service = service_of(request)
+    folder = service.settings.input_dir
+    # As whole paths: a key could be mistaken for a path below the working folder.
+    paths = [str(folder / name_of(clean_key(path))) for path in wanted.paths]
+    try:
+        count = await run_in_threadpool(retry, service.app, paths)
+    except LockstepError:
+        raise HTTPException(404, "no original of that name is known") from None
+    service.changed()
+    if wants_json(request.scope):
+        return answer(request, "", {"retried": count}, 202)
+    words = "1 rendition is tried again" if count == 1 else f"{count:,} renditions are tried again"
+    return back("/failed", words)
+
+
+def _recipes(app: Lockstep) -> dict[str, Any]:
+    table = app.render.pending.recipe_table
+    with app.database.reading() as con:
+        rows = con.execute(sa.select(table).order_by(table.c.recipe)).all()
+    in_use = [
+        {"recipe": row.recipe, "fingerprint": row.fingerprint, **_told(row.spec)} for row in rows
+    ]
+    told: dict[str, Any] = {
+        "recipes": in_use,
+        "added": [],
+        "changed": [],
+        "removed": [],
+        "preview": None,
+        "fault": None,
+    }
+    try:
+        found = load_recipes(app.settings.recipes_file)
+        difference = compare_recipes(found, app.load_recipes.table)
+        told |= {
+            "added": difference.added,
+            "changed": difference.changed,
+            "removed": difference.removed,
+        }
+        if difference.added or difference.changed or difference.removed:
+            told["preview"] = preview(app, RunOptions()).as_json()
+    except LockstepError as error:
+        told["fault"] = public(error)[1]
+    return told
+
+
+def _told(spec: str) -> dict[str, Any]:
+    """What a recipe says, without what it leaves as it is."""
+    values = json.loads(spec)
+    return {"spec": {name: value for name, value in values.items() if value not in (None, False)}}

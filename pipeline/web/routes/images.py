@@ -1,0 +1,190 @@
+"""Images: the gallery, and the page of one original."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from fastapi import APIRouter, Query, Request
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from pipeline.app import Lockstep
+from pipeline.engine.render_step import RenderStep
+from pipeline.imaging import format_of_suffix
+from pipeline.names import name_of
+from pipeline.operations import gallery
+from pipeline.operations.explain import explain
+from pipeline.operations.gallery import Wanted
+from pipeline.states import Kind
+from pipeline.storage.folder import inside
+from pipeline.takedowns.book import TakedownBook
+from pipeline.web import models
+from pipeline.web.answers import answer, wants_json
+from pipeline.web.documented import page_or
+from pipeline.web.routes.files import INLINE
+from pipeline.web.security.keys import PATH, clean_key
+from pipeline.web.service import service_of
+
+router = APIRouter()
+
+PAGE = 48
+
+
+@router.get("/images", responses=page_or(models.Images, 422))
+def images(
+    request: Request,
+    state: str = Query("", pattern=f"^({'|'.join(gallery.states())})?$"),
+    folder: models.Text = "",
+    text: models.Text = "",
+    job: str = Query("", pattern=r"^[0-9]{0,40}$"),
+    after: models.Text = "",
+    limit: int = Query(PAGE, ge=1, le=500),
+) -> Response:
+    """Originals by name, a page at a time; by state, folder, and a text in the name.
+
+    Those of the input folder, or those that were fetched for a ``job``.
+    """
+    service = service_of(request)
+    step = service.app.renders[-1] if job else service.app.render
+    pending = step.pending
+    # The images of a job are all in one folder that has its number.
+    wanted = Wanted(state, job or folder.strip("/"), text.strip())
+    counts = service.counts.get()
+    if state == gallery.PENDING and not job and counts is not None and not counts["pending"]:
+        # To find that nothing is pending, all would have to be looked through.
+        found = gallery.Page([], None)
+    else:
+        found = gallery.page(pending, wanted, after, limit)
+    listed = [with_urls(step, image) for image in found.images]
+    data: dict[str, Any] = {"images": listed, "next": found.next}
+    if wants_json(request.scope):
+        return answer(request, "", data)
+    asked = {"state": state, "folder": "" if job else wanted.folder, "text": text, "job": job}
+    narrowed = {name: value for name, value in asked.items() if value}
+    more = f"/images?{urlencode({**narrowed, 'after': found.next})}" if found.next else None
+    below = [] if after or job else gallery.folders(pending, wanted.folder)
+    return answer(
+        request,
+        "images.html",
+        data,
+        asked=asked,
+        narrowed=bool(narrowed),
+        after=after,
+        more=more,
+        states=gallery.states(),
+        thumbs={image["path"]: _thumb(image) for image in listed},
+        folders=[
+            {"name": name, "url": _folder_url(asked, f"{wanted.folder}/{name}".strip("/"))}
+            for name in below
+        ],
+        crumbs=_crumbs(asked, asked["folder"]),
+    )
+
+
+@router.get(f"/images/{PATH}", responses=page_or(models.ImageStory, 404, 410))
+def image(request: Request, path: str) -> Response:
+    """One original and its renditions, what the next run would do with it, and its history."""
+    service = service_of(request)
+    step, found = known(service.app, path)
+    if step is not service.app.render:
+        return _image_of_job(request, step, found)
+    # As a whole path: a key could be mistaken for a path below the working folder.
+    story = explain(service.app, str(service.settings.input_dir / name_of(path)))
+    data = {
+        **with_urls(step, found),
+        "explain": story.as_json(),
+        "history": gallery.times(step.pending, path),
+    }
+    return answer(
+        request,
+        "image.html",
+        data,
+        original_url=f"/originals/{quote(path)}",
+        shown_inline=story.exists and _form(path) in INLINE,
+        folder_url=_folder_url({}, path.rpartition("/")[0]),
+        of_job="",
+    )
+
+
+def _image_of_job(request: Request, step: RenderStep, found: dict[str, Any]) -> Response:
+    """An image that was fetched: what there is of it, for no run looks for it in a folder."""
+    path = found["path"]
+    file = inside(step.originals_dir, path)
+    verdict = "fetched for a job" if file else "fetched for a job; the file is not there any more"
+    renditions = [
+        {"recipe": item["recipe"], "verdict": item["reason"] or item["state"]}
+        for item in found["renditions"]
+    ]
+    data = {
+        **with_urls(step, found),
+        "explain": {
+            "verdict": verdict,
+            "exists": file is not None,
+            "sha256": found["sha256"],
+            "renditions": renditions,
+        },
+        "history": gallery.times(step.pending, path),
+    }
+    return answer(
+        request,
+        "image.html",
+        data,
+        original_url=f"/originals/{quote(path)}",
+        shown_inline=file is not None and _form(path) in INLINE,
+        folder_url=_folder_url({"job": path.partition("/")[0]}, ""),
+        of_job=path.partition("/")[0],
+    )
+
+
+def known(app: Lockstep, path: str) -> tuple[RenderStep, dict[str, Any]]:
+    """The original of a path from a request, by its row, and the step that renders it.
+
+    Raises:
+        HTTPException: 404, there is none; 410, it was taken down. Nothing but a row's key is ever
+            looked for on the disk.
+    """
+    key = clean_key(path)
+    for step in app.renders:
+        found = gallery.describe(step.pending, key)
+        if found is not None:
+            return step, found
+    if TakedownBook(app.database).has_removed(Kind.ORIGINAL, key):
+        raise HTTPException(410, "this was taken down; the page of takedowns says why")
+    raise HTTPException(404, "no original of that name is known")
+
+
+def with_urls(step: RenderStep, image: dict[str, Any]) -> dict[str, Any]:
+    """An original whose renditions say where they are served."""
+    root = step.output_dir.relative_to(step.settings.output_dir).as_posix()
+    prefix = "/files/" if root == "." else f"/files/{root}/"
+    renditions = [
+        {**item, "url": prefix + quote(item["file"]) if item["file"] else None}
+        for item in image["renditions"]
+    ]
+    return {**image, "renditions": renditions}
+
+
+def _form(path: str) -> str | None:
+    return format_of_suffix(os.path.splitext(path)[1])
+
+
+def _thumb(image: dict[str, Any]) -> dict[str, Any] | None:
+    """The smallest rendition that there is."""
+    there = [item for item in image["renditions"] if item["url"]]
+    return min(there, key=lambda item: item["width_px"] * item["height_px"], default=None)
+
+
+def _folder_url(asked: dict[str, str], folder: str) -> str:
+    values = {**asked, "folder": folder}
+    query = urlencode({name: value for name, value in values.items() if value})
+    return f"/images?{query}" if query else "/images"
+
+
+def _crumbs(asked: dict[str, str], folder: str) -> list[dict[str, str]]:
+    parts = folder.split("/") if folder else []
+    return [
+        {"name": part, "url": _folder_url(asked, "/".join(parts[: number + 1]))}
+        for number, part in enumerate(parts)
+    ]

@@ -1,0 +1,297 @@
+"""Jobs: handing in a CSV of products, finding it again, and taking home what came of it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from itertools import islice
+from typing import Any
+
+from fastapi import APIRouter, Query, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.responses import FileResponse, Response, StreamingResponse
+
+from pipeline.app import Lockstep
+from pipeline.errors import (
+    CsvError,
+    CsvRejectedError,
+    JobNotFoundError,
+    LockstepError,
+    SettingsError,
+)
+from pipeline.jobs import acts, questions
+from pipeline.jobs.acts import submit
+from pipeline.jobs.copies import held_copy
+from pipeline.jobs.store import ENDED, JobFolders
+from pipeline.states import JobState
+from pipeline.storage.folder import inside, made
+from pipeline.web import models
+from pipeline.web.answers import answer, back, wants_json
+from pipeline.web.archive import zip_stream
+from pipeline.web.documented import page_or
+from pipeline.web.problems import faulty
+from pipeline.web.service import Service, service_of
+
+router = APIRouter()
+
+PAGE = 50
+FAILURES_SHOWN = 100
+CSV = "text/csv; charset=utf-8"
+
+
+@router.get("/jobs", responses=page_or(models.Jobs, 404, 422))
+def listed(
+    request: Request,
+    before: models.Text | None = None,
+    limit: int = Query(PAGE, ge=1, le=500),
+    reference: models.Text | None = None,
+) -> Response:
+    """Jobs, the newest first. With ``reference``, as the form sends it, that one job."""
+    app = service_of(request).app
+    if reference is not None and not wants_json(request.scope):
+        try:
+            questions.found(app, reference.strip())
+        except JobNotFoundError:
+            return _page(request, looked_for=reference.strip(), status=404)
+        return back(f"/jobs/{reference.strip()}")
+    return _page(request, before=before, limit=limit)
+
+
+@router.post(
+    "/jobs",
+    status_code=202,
+    responses={
+        **page_or(models.JobSubmitted, 413, 415, status=202),
+        422: {"description": "The CSV has faults", "model": models.CsvFaults},
+    },
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {
+                "multipart/form-data": {
+                    "schema": {
+                        "type": "object",
+                        "required": ["file"],
+                        "properties": {
+                            "file": {"type": "string", "format": "binary"},
+                            "webhook": {"type": "string", "maxLength": 2000},
+                        },
+                    }
+                }
+            },
+        }
+    },
+)
+async def hand_in(request: Request) -> Response:
+    """Hand in a CSV as ``file``. It is checked whole: all its faults are told, or it is a job."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "multipart/form-data":
+        raise HTTPException(415, "send the CSV as the field `file` of multipart/form-data")
+    service = service_of(request)
+    # The parts are written to a temporary file as they come; memory holds a megabyte at most.
+    async with request.form(max_files=1, max_fields=4) as form:
+        file, webhook = form.get("file"), form.get("webhook")
+        if not isinstance(file, UploadFile) or not file.filename:
+            return _refused(request, "", [_fault("choose a CSV")])
+        try:
+            submitted = await run_in_threadpool(_submit, service, file, str(webhook or "").strip())
+        except CsvRejectedError as error:
+            return _refused(request, file.filename, error.errors, error.fault_count)
+        except CsvError:
+            return _refused(request, file.filename, [_fault("this is no CSV that can be read")])
+        except SettingsError:
+            return _refused(request, file.filename, [_fault("may not be asked", "webhook")])
+    service.changed()
+    address = f"/jobs/{submitted.reference}"
+    if wants_json(request.scope):
+        return answer(request, "", {"reference": submitted.reference, "status_url": address}, 202)
+    return back(address)
+
+
+@router.get("/jobs/{reference}", responses=page_or(models.Job, 404))
+def one(request: Request, reference: str) -> Response:
+    """One job: its state, its counts, and the first hundred of its images that failed."""
+    app = service_of(request).app
+    told = questions.job(app, checked(reference))
+    failures = list(islice(questions.failures(app, reference), FAILURES_SHOWN))
+    has_answer = True
+    try:
+        questions.answer_path(app, reference)
+    except LockstepError:
+        has_answer = False
+    data = {
+        **told,
+        "failures": failures,
+        "output_url": f"/jobs/{reference}/output.csv" if has_answer else None,
+    }
+    over = told["state"] in {JobState.DELETED.value, *(state.value for state in ENDED)}
+    return answer(request, "job.html", data, over=over)
+
+
+@router.get(
+    "/jobs/{reference}/output.csv",
+    responses={
+        **page_or(None, 404, 409),
+        200: {"description": "The answered CSV", "content": {"text/csv": {}}},
+    },
+)
+def output(request: Request, reference: str) -> Response:
+    """The answered CSV; of a job that was rejected, its faults."""
+    app = service_of(request).app
+    file = questions.answer_path(app, checked(reference))
+    return FileResponse(file, media_type=CSV, filename=f"{reference}.csv")
+
+
+@router.get(
+    "/jobs/{reference}/failed.csv",
+    responses={
+        **page_or(None, 404, 409),
+        200: {"description": "The rows that failed, to be mended", "content": {"text/csv": {}}},
+    },
+)
+def failed(request: Request, reference: str) -> Response:
+    """The rows with an image that failed, in the form of the CSV that came."""
+    app = service_of(request).app
+    checked(reference)
+    target = tempfile.SpooledTemporaryFile(max_size=1 << 20)  # noqa: SIM115 - the answer closes it
+    try:
+        questions.failed_rows(app, reference, target)  # type: ignore[arg-type]
+    except BaseException:
+        target.close()
+        raise
+    target.seek(0)
+
+    def pieces() -> Any:
+        with target:
+            while piece := target.read(1 << 16):
+                yield piece
+
+    headers = {"content-disposition": f'attachment; filename="{reference}-failed.csv"'}
+    return StreamingResponse(pieces(), 200, headers, CSV)
+
+
+@router.get(
+    "/jobs/{reference}/renditions.zip",
+    responses={
+        **page_or(None, 404),
+        200: {"description": "The renditions", "content": {"application/zip": {}}},
+    },
+)
+def renditions(request: Request, reference: str) -> Response:
+    """Every rendition of a job in one archive, which is made while it is sent."""
+    app = service_of(request).app
+    files = questions.renditions(app, checked(reference))
+    folder = app.renders[-1].output_dir
+    safe = (
+        (name, file)
+        for name, path in files
+        if (file := inside(folder, path.relative_to(folder).as_posix())) is not None
+    )
+    headers = {"content-disposition": f'attachment; filename="{reference}.zip"'}
+    return StreamingResponse(zip_stream(safe), 200, headers, "application/zip")
+
+
+@router.delete(
+    "/jobs/{reference}",
+    responses=page_or(models.JobDeleted, 404) | {202: {"description": "A run does the rest"}},
+)
+def delete(request: Request, reference: str) -> Response:
+    """Delete a job with its images, renditions and answer. 202: a run at work does the rest."""
+    return _delete(request, reference)
+
+
+@router.post("/jobs/{reference}/delete", include_in_schema=False)
+def delete_by_form(request: Request, reference: str) -> Response:
+    """The same, for a form."""
+    return _delete(request, reference)
+
+
+@router.post(
+    "/jobs/{reference}/refresh",
+    status_code=202,
+    responses=page_or(models.Asked, 404, 409, status=202),
+)
+def refresh(request: Request, reference: str) -> Response:
+    """Ask for the images of a job again; what has not changed costs next to nothing."""
+    service = service_of(request)
+    count = acts.refresh_job(service.app, checked(reference))
+    service.changed()
+    if wants_json(request.scope):
+        return answer(request, "", {"asked": count}, 202)
+    return back(f"/jobs/{reference}", f"{count:,} addresses are asked again")
+
+
+def checked(reference: str) -> str:
+    """A reference from a request, if it can be one.
+
+    Raises:
+        HTTPException: 404, it cannot.
+    """
+    if not (reference.isascii() and reference.isdigit()):
+        raise HTTPException(404, "there is no job with that number")
+    return reference
+
+
+def _submit(service: Service, file: UploadFile, webhook: str) -> Any:
+    folders = JobFolders(service.settings.state_dir)
+    with held_copy(made(folders.csvs)) as copy:
+        with open(copy, "wb") as upload:
+            shutil.copyfileobj(file.file, upload, 1 << 20)
+        return submit(service.app, copy, file.filename or "", webhook or None)
+
+
+def _delete(request: Request, reference: str) -> Response:
+    service = service_of(request)
+    whole = acts.delete_job(service.app, checked(reference))
+    service.changed()
+    if wants_json(request.scope):
+        return answer(
+            request, "", {"reference": reference, "removed": whole}, 200 if whole else 202
+        )
+    return back("/jobs", f"Job {reference} is deleted")
+
+
+def _page(
+    request: Request,
+    before: str | None = None,
+    limit: int = PAGE,
+    status: int = 200,
+    looked_for: str = "",
+) -> Response:
+    app: Lockstep = service_of(request).app
+    found = questions.jobs(app, limit, None if before is None else checked(before))
+    more = found[-1]["reference"] if len(found) == limit else None
+    return answer(
+        request,
+        "jobs.html",
+        {"jobs": found, "next": more},
+        status,
+        filename="",
+        faults=[],
+        fault_count=0,
+        looked_for=looked_for,
+    )
+
+
+def _refused(
+    request: Request, filename: str, faults: list[dict[str, Any]], count: int | None = None
+) -> Response:
+    if wants_json(request.scope):
+        return faulty(request, faults)
+    app = service_of(request).app
+    return answer(
+        request,
+        "jobs.html",
+        {"jobs": questions.jobs(app, PAGE), "next": None},
+        422,
+        filename=filename,
+        faults=faults,
+        fault_count=count or len(faults),
+        looked_for="",
+    )
+
+
+def _fault(message: str, column: str = "file") -> dict[str, Any]:
+    return {"line": None, "column": column, "message": message}

@@ -1,0 +1,109 @@
+"""Takedowns: taking originals down for good, the audit of it, and lifting it again."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Query, Request
+from pydantic import ConfigDict, model_validator
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from pipeline.names import name_of
+from pipeline.takedowns import lift, take_down, takedowns
+from pipeline.web import models, requests
+from pipeline.web.answers import answer, back, wants_json
+from pipeline.web.documented import page_or
+from pipeline.web.security.keys import clean_key
+from pipeline.web.service import service_of
+
+router = APIRouter()
+
+PAGE = 50
+
+
+class TakedownRequest(models.Sent):
+    """What to take down: the ``path`` of an original below the input folder, or a ``sha256``."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"oneOf": [{"required": ["path"]}, {"required": ["sha256"]}]},
+    )
+    path: models.NonEmpty = ""
+    sha256: models.Sha256 = ""
+    reason: models.NonEmpty
+    who: models.Text = ""
+    purge: bool = False
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> TakedownRequest:
+        if bool(self.path) == bool(self.sha256):
+            raise ValueError("give either path or sha256")
+        return self
+
+
+class LiftRequest(models.Sent):
+    """Who lifts it."""
+
+    who: models.Text = ""
+
+
+@router.get("/takedowns", responses=page_or(models.Takedowns, 422))
+def listed(
+    request: Request,
+    before: int | None = Query(None, ge=1, le=models.ID_MAX),
+    limit: int = Query(PAGE, ge=1, le=500),
+) -> Response:
+    """What was taken down: when, who, why, and which files; the last one first."""
+    acts = takedowns(service_of(request).app, limit, before)
+    more = acts[-1]["id"] if len(acts) == limit and acts[-1]["id"] > 1 else None
+    return answer(request, "takedowns.html", {"takedowns": acts, "next": more})
+
+
+@router.post(
+    "/takedowns",
+    status_code=201,
+    responses=page_or(models.TakenDown, 404, 413, 415, 422, status=201),
+    openapi_extra=requests.body_of(TakedownRequest),
+)
+async def take(request: Request) -> Response:
+    """Take an original and its twins down: their renditions are gone when this answers."""
+    wanted = await requests.read(request, TakedownRequest)
+    service = service_of(request)
+    if wanted.path:
+        # As a whole path: a key could be mistaken for a path below the working folder.
+        target = str(service.settings.input_dir / name_of(clean_key(wanted.path)))
+    else:
+        target = wanted.sha256.lower()
+    who = wanted.who.strip() or visitor(request)
+    done = await run_in_threadpool(
+        take_down, service.app, target, wanted.reason.strip(), who, wanted.purge
+    )
+    service.changed()
+    if wants_json(request.scope):
+        return answer(request, "", done.as_json(), 201)
+    words = f"Taken down: {len(done.originals):,} originals, {done.renditions:,} renditions deleted"
+    return back("/takedowns", words)
+
+
+@router.post(
+    "/takedowns/{number}/lift",
+    responses=page_or(models.Lifted, 404, 413, 415, 422),
+    openapi_extra=requests.body_of(LiftRequest, required=False),
+)
+async def lift_one(request: Request, number: int) -> Response:
+    """Put the originals back; a run begins at once and renders them."""
+    wanted = await requests.read(request, LiftRequest)
+    if not 1 <= number <= models.ID_MAX:
+        raise HTTPException(404, "there is no such takedown")
+    service = service_of(request)
+    who = wanted.who.strip() or visitor(request)
+    done = await run_in_threadpool(lift, service.app, str(number), who)
+    service.changed()
+    if wants_json(request.scope):
+        return answer(request, "", done.as_json())
+    return back("/takedowns", f"Lifted: {len(done.originals):,} originals are back")
+
+
+def visitor(request: Request) -> str:
+    """Who it was, as far as it can be told, for the audit."""
+    return f"web ({request.client.host if request.client else 'unknown'})"

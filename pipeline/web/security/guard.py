@@ -1,0 +1,195 @@
+"""The guard before every request: its name, its origin, its token, its size; and after it, headers.
+
+A request passes these in turn: Host, Origin, token or session, length. What is refused never
+reaches a page. Whatever goes wrong behind it is answered in public words with the number of the
+request, and told in full to the log under that number.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from urllib.parse import quote
+
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.requests import cookie_parser
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pipeline.web.answers import problem, wants_json
+from pipeline.web.security.hosts import UNSAFE, Hosts, comes_from_us
+from pipeline.web.security.sessions import COOKIE, Sessions
+
+log = logging.getLogger("lockstep.web")
+
+# What must work for somebody who has not logged in yet.
+OPEN = ("/login", "/healthz")
+OPEN_BELOW = "/static/"
+# Whoever looks later is to see what was asked for, and how it was answered.
+CHANGED = "request %s: %s %r answered with %d"
+# Forms and JSON; an upload may be as large as PIPELINE_JOB_MAX_BYTES and its envelope.
+MAX_BODY_BYTES = 1 << 20
+UPLOADS = "/jobs"
+# Room for the names of two routes that end in .json themselves: those of files do.
+NEVER_JSON = ("/files/", "/originals/", "/static/", "/openapi.json")
+
+# What every answer has that does not say otherwise; in small letters, as ASGI has them.
+HEADERS = [
+    (name.encode(), value.encode())
+    for name, value in {
+        "content-security-policy": (
+            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+            "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+        ),
+        "x-content-type-options": "nosniff",
+        "x-frame-options": "DENY",
+        "referrer-policy": "same-origin",
+        "cross-origin-opener-policy": "same-origin",
+        "cross-origin-resource-policy": "same-origin",
+        "permissions-policy": "camera=(), microphone=(), geolocation=()",
+        "cache-control": "private, no-cache",
+    }.items()
+]
+
+
+class Guard:
+    """ASGI middleware around the whole application."""
+
+    def __init__(
+        self, app: ASGIApp, hosts: Hosts, sessions: Sessions | None, max_upload_bytes: int
+    ) -> None:
+        """``sessions`` is ``None`` where no token is set: then anybody who can connect may."""
+        self.app = app
+        self.hosts = hosts
+        self.sessions = sessions
+        self.max_upload_bytes = max_upload_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                await self.app(scope, receive, send)
+            return
+        number = secrets.token_hex(6)
+        scope.setdefault("state", {})["request_id"] = number
+        started = ended = False
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal started, ended
+            ended = message["type"] == "http.response.body" and not message.get("more_body")
+            if message["type"] == "http.response.start":
+                started = True
+                if scope["method"] in UNSAFE:
+                    log.info(CHANGED, number, scope["method"], scope["path"], message["status"])
+                given = message["headers"]
+                names = {name for name, _ in given}
+                message["headers"] = [
+                    *given,
+                    *(pair for pair in HEADERS if pair[0] not in names),
+                    (b"x-request-id", number.encode()),
+                ]
+            await send(message)
+
+        try:
+            refusal = await self._refusal(scope)
+            if refusal is not None:
+                await refusal(scope, receive, send_with_headers)
+                return
+            _ask_for_json(scope)
+            if scope["method"] == "HEAD":
+                # As GET; the server, which has the scope as it came, leaves the body out.
+                scope = {**scope, "method": "GET"}
+            await self.app(scope, self._counted(scope, receive), send_with_headers)
+        except Exception:
+            # A name may hold line breaks, and the log is read by the line.
+            log.exception("request %s: %s %r", number, scope["method"], scope["path"])
+            if started and not ended:
+                raise  # the server cuts the connection: half an answer must not look like a whole
+            if started:
+                return
+            answer = problem(scope, 500, "something went wrong here; the log says what")
+            await answer(scope, receive, send_with_headers)
+
+    async def _refusal(self, scope: Scope) -> ASGIApp | None:
+        headers = Headers(scope=scope)
+        if not self.hosts.knows(headers.get("host")):
+            return problem(
+                scope,
+                421,
+                "this service does not go by that name; name it in PIPELINE_HOSTS",
+            )
+        by_token = self._has_token(headers)
+        if scope["method"] in UNSAFE and not by_token and not comes_from_us(headers):
+            return problem(scope, 403, "this request came from a page of another site")
+        path = scope["path"]
+        is_open = path in OPEN or path.startswith(OPEN_BELOW)
+        if self.sessions is not None and not is_open and not by_token:
+            cookie = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
+            if not (cookie and self.sessions.holds(cookie)):
+                return await self._log_in_first(scope, headers)
+        length = headers.get("content-length", "0")
+        if not length.isascii() or not length.isdigit():
+            return problem(scope, 400, "the length of the request is no number")
+        if int(length) > self._max_bytes(scope):
+            return problem(scope, 413, self._too_large(scope))
+        return None
+
+    def _has_token(self, headers: Headers) -> bool:
+        if self.sessions is None:
+            return False
+        kind, _, token = headers.get("authorization", "").partition(" ")
+        return kind.lower() == "bearer" and self.sessions.admits(token.strip())
+
+    async def _log_in_first(self, scope: Scope, headers: Headers) -> ASGIApp:
+        if "authorization" in headers:
+            await asyncio.sleep(WRONG_TOKEN_S)
+        if wants_json(scope) or scope["method"] not in ("GET", "HEAD"):
+            answer = problem(scope, 401, "a token is needed: send it as a bearer, or log in")
+            answer.headers["www-authenticate"] = 'Bearer realm="Lockstep"'
+            return answer
+        from starlette.responses import RedirectResponse
+
+        target = scope["path"]
+        if scope["query_string"]:
+            target += "?" + scope["query_string"].decode("latin-1")
+        return RedirectResponse(f"/login?next={quote(target, safe='')}", 303)
+
+    def _max_bytes(self, scope: Scope) -> int:
+        return MAX_BODY_BYTES + (self.max_upload_bytes if scope["path"] == UPLOADS else 0)
+
+    def _too_large(self, scope: Scope) -> str:
+        if scope["path"] == UPLOADS:
+            return (
+                f"the file is larger than the {self.max_upload_bytes:,} bytes that "
+                "PIPELINE_JOB_MAX_BYTES allows"
+            )
+        return f"the request is larger than {MAX_BODY_BYTES:,} bytes"
+
+    def _counted(self, scope: Scope, receive: Receive) -> Receive:
+        """``receive`` that gives up when more comes than may, also where no length was said."""
+        left = self._max_bytes(scope)
+
+        async def counted() -> Message:
+            nonlocal left
+            message = await receive()
+            left -= len(message.get("body", b""))
+            if left < 0:
+                raise HTTPException(413, self._too_large(scope))
+            return message
+
+        return counted
+
+
+# Long enough that nobody tries words of a dictionary, short enough for a mistyped one.
+WRONG_TOKEN_S = 0.5
+
+
+def _ask_for_json(scope: Scope) -> None:
+    """``/images.json`` is ``/images`` with ``Accept: application/json``."""
+    path = scope["path"]
+    if not path.endswith(".json") or path.startswith(NEVER_JSON):
+        return
+    scope["path"] = path.removesuffix(".json")
+    scope["raw_path"] = quote(scope["path"]).encode("ascii")
+    others = [(name, value) for name, value in scope["headers"] if name != b"accept"]
+    scope["headers"] = [*others, (b"accept", b"application/json")]

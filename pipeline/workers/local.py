@@ -1,0 +1,258 @@
+"""Workers: processes that read an original once, hash it, and make its renditions.
+
+The main process knows tables and names; a worker knows one file and its recipes. It writes each
+rendition to a temporary file beside its target. Publishing (the rename) is the main process's, so
+that a worker that outlives a killed run can never replace what a later run has made.
+
+Workers are started by a fork server that has the imaging package loaded, once a run, and none
+where nothing is to be rendered. One that crashes, hangs or eats memory costs the original it was
+on: pebble tells which one, and puts a new worker in its place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import multiprocessing.connection
+import os
+import queue
+import signal
+import sys
+from collections.abc import Iterator
+from concurrent.futures import BrokenExecutor, CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.errors import OutputError, WorkersError
+from pipeline.names import TEMPORARY_PREFIX, name_of
+from pipeline.workers.tasks import Outcome, Task, WorkerSetup
+from pipeline.workers.worker import initialize, ready, too_much_memory, work
+
+if TYPE_CHECKING:
+    from pebble import ProcessPool
+
+# Exit codes of a worker that somebody else ended: the system's out-of-memory killer, a restart. A
+# decoder raises none of these signals. 255 is what multiprocessing says where the fork server was
+# killed, which alone knows how its children end.
+KILLED_FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM, 255)
+BROKEN_AT_MOST = 3
+
+
+class Workers:
+    """A pool of worker processes, started at the first task or at :meth:`warm_up`."""
+
+    def __init__(self, setup: WorkerSetup, count: int, timeout_s: float) -> None:
+        self.count = count
+        self.lost = 0
+        self._setup = setup
+        self._timeout_s = timeout_s
+        self._pool: Future[ProcessPool] | None = None
+        self._done: queue.SimpleQueue[tuple[Task, Future[Outcome]]] = queue.SimpleQueue()
+        self._exits = contextlib.ExitStack()
+        self._at_work: dict[int, Task] = {}
+        # How often in a row all workers were lost before a task had an end.
+        self._broken = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many tasks have been submitted whose end has not been given."""
+        return len(self._at_work)
+
+    @property
+    def started(self) -> bool:
+        """Whether there are processes."""
+        return self._pool is not None
+
+    def warm_up(self) -> None:
+        """Start the processes, so that they load while the scan goes on; harmless if done."""
+        if self._pool is None:
+            # In a thread: the fork server is waited for until it has loaded what it preloads.
+            with_a_thread = ThreadPoolExecutor(1)
+            self._pool = with_a_thread.submit(self._start)
+            with_a_thread.shutdown(wait=False)
+
+    def submit(self, task: Task) -> None:
+        """Hand one task to the pool; its end is given by :meth:`next_outcome`.
+
+        Raises:
+            WorkersError: workers end before they have done anything.
+        """
+        self._at_work[id(task)] = task
+        try:
+            self._schedule(task)
+        except RuntimeError as error:
+            # Workers that were killed while idle: pebble only says so at the next task.
+            self._start_again(error)
+
+    def _schedule(self, task: Task) -> None:
+        self.warm_up()
+        assert self._pool is not None
+        future = self._pool.result().schedule(work, args=(task,), timeout=self._timeout_s)
+        # Bound now: what comes after a close belongs to the queue of before.
+        ended = self._done
+        future.add_done_callback(lambda done: ended.put((task, done)))
+
+    def _start_again(self, error: Exception) -> None:
+        """Give the tasks of a broken pool, which none of them broke, to new workers.
+
+        Raises:
+            WorkersError: new ones end as well before they have done anything.
+        """
+        while True:
+            self._broken += 1
+            if self._broken > BROKEN_AT_MOST:
+                raise WorkersError(
+                    f"the worker processes end as soon as they are started ({error}); is there "
+                    "enough memory, also for PIPELINE_WORKER_MEMORY_MB?"
+                ) from error
+            self.lost += 1
+            unfinished = self.close()
+            self._at_work = {id(task): task for task in unfinished}
+            try:
+                for task in unfinished:
+                    self._schedule(task)
+                return
+            except RuntimeError as broken:
+                error = broken
+
+    def next_outcome(self, timeout_s: float | None = None) -> Outcome | None:
+        """The next task that ended; ``None`` after ``timeout_s`` seconds without one, or sooner.
+
+        Raises:
+            OutputError: a rendition could not be written; no later task would fare better.
+            WorkersError: workers end before they have done anything.
+        """
+        try:
+            task, future = self._done.get(timeout=timeout_s)
+        except queue.Empty:
+            return None
+        self._at_work.pop(id(task))
+        try:
+            outcome = future.result()
+        except BrokenExecutor as error:
+            self._at_work[id(task)] = task
+            self._start_again(error)
+            return None
+        except OutputError:
+            raise
+        except Exception as error:
+            outcome = self._lost(task, error)
+        self._broken = 0
+        return outcome
+
+    def _lost(self, task: Task, error: Exception) -> Outcome:
+        # pebble's `ProcessExpired` has it: the worker is gone. Anything else but a time-out is a
+        # fault of a decoder or of ours, and still no reason to stop the neighbours.
+        code = getattr(error, "exitcode", None)
+        timed_out = isinstance(error, FutureTimeoutError | CancelledError)
+        self.lost += timed_out or code is not None
+        if timed_out:
+            reason = f"took longer than {self._timeout_s:g} s (PIPELINE_RENDER_TIMEOUT_S)"
+        elif isinstance(error, MemoryError):
+            reason = too_much_memory(self._setup.memory_mb)
+        elif code is not None:
+            reason = _lost_reason(code, self._setup.memory_mb)
+        else:
+            reason = f"the renderer failed: {type(error).__name__}: {error}"
+        failed = [(wanted.recipe.name, reason) for wanted in task.wanted]
+        return Outcome(task.path, failed=failed, killed=code in KILLED_FROM_OUTSIDE)
+
+    def close(self) -> list[Task]:
+        """Stop all workers, also those at work; no process is left. The tasks that had no end.
+
+        A later task starts workers anew.
+        """
+        starting, self._pool = self._pool, None
+        if starting is not None and starting.exception() is None:
+            pool = starting.result()
+            pool.stop()  # type: ignore[no-untyped-call]
+            pool.join()
+        self._exits.close()
+        unfinished = list(self._at_work.values())
+        self._at_work.clear()
+        self._done = queue.SimpleQueue()
+        return unfinished
+
+    def _start(self) -> ProcessPool:
+        from pebble import ProcessPool
+
+        from pipeline.storage.owners import owner
+
+        method = (
+            "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+        )
+        context = multiprocessing.get_context(method)
+        if method == "forkserver":
+            context.set_forkserver_preload(["pipeline.imaging.render", "pipeline.workers.worker"])
+        self._exits.enter_context(_main_module_not_loaded_again())
+        if method == "forkserver":
+            _start_fork_server()
+        pool = ProcessPool(
+            max_workers=self.count,
+            context=context,
+            initializer=initialize,
+            initargs=(self._setup, owner()),
+        )
+        for _ in range(self.count):
+            pool.schedule(ready)
+        return pool
+
+
+def clear_temporary_of(task: Task) -> None:
+    """Delete what workers that were stopped at ``task`` left beside the targets."""
+    folder = os.path.dirname(name_of(task.path))
+    for wanted in task.wanted:
+        # A rendition whose folders cannot be lies at the top of its recipe's.
+        for place in {folder, ""}:
+            for left in Path(task.output_dir, wanted.recipe.name, place).glob(
+                f"{TEMPORARY_PREFIX}*"
+            ):
+                left.unlink(missing_ok=True)
+
+
+def _start_fork_server() -> None:
+    """Start the fork server deaf to Ctrl-C, which is ours to answer.
+
+    It ignores Ctrl-C by itself only once it has loaded all that it preloads; before, it would die
+    with a traceback on the terminal. A signal that is blocked stays so in a child.
+    """
+    from multiprocessing import forkserver, resource_tracker
+
+    resource_tracker.ensure_running()  # it unblocks signals as it starts, so it has to be up first
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _main_module_not_loaded_again() -> Iterator[None]:
+    """Keep new workers from running the ``datapipe`` script, and so importing all of pandas.
+
+    ``multiprocessing.spawn`` loads the main module into every child, in case the function to run
+    was defined there. Ours never is; a module without ``__file__`` is not loaded.
+    """
+    main = sys.modules["__main__"]
+    file, spec = getattr(main, "__file__", None), getattr(main, "__spec__", None)
+    if file is None:
+        yield
+        return
+    del main.__file__
+    main.__spec__ = None
+    try:
+        yield
+    finally:
+        main.__file__, main.__spec__ = file, spec
+
+
+def _lost_reason(exit_code: int, memory_mb: int) -> str:
+    if exit_code in KILLED_FROM_OUTSIDE:
+        return "its worker was killed (out of memory, or a restart?)"
+    if exit_code == -signal.SIGABRT:
+        return f"its worker was killed: out of memory, or over {memory_mb:,} MB"
+    if exit_code < 0:
+        with contextlib.suppress(ValueError):
+            return f"its worker crashed ({signal.Signals(-exit_code).name} in a decoder)"
+    return f"its worker ended (exit code {exit_code})"

@@ -1,0 +1,70 @@
+"""What a worker is asked, and what it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from pipeline.transforms.recipes import Recipe
+
+
+class Wanted(NamedTuple):
+    """One rendition to make, unless ``made_of`` (a SHA-256) is the original's content still."""
+
+    recipe: Recipe
+    made_of: str | None
+    file: str | None
+    size_bytes: int | None
+
+
+class Task(NamedTuple):
+    """What a worker is asked: hash one original, and make of it what is wanted."""
+
+    path: str
+    wanted: tuple[Wanted, ...]
+    originals_dir: str
+    output_dir: str
+    hash_only: bool = False
+    # A lower limit than the workers', for originals that a stranger's server gave.
+    max_pixels: int | None = None
+
+
+class Made(NamedTuple):
+    """A rendition that lies finished in ``temporary``, to be published as the key ``file``."""
+
+    recipe: str
+    file: str
+    temporary: str
+    width_px: int
+    height_px: int
+    size_bytes: int
+    file_sha256: str
+    notes: tuple[str, ...]
+
+
+@dataclass
+class Outcome:
+    """What became of one task. ``sha256`` is ``None`` where the file could not be read."""
+
+    path: str
+    sha256: str | None = None
+    size_bytes: int | None = None
+    made: list[Made] = field(default_factory=list)
+    failed: list[tuple[str, str]] = field(default_factory=list)
+    unchanged: list[str] = field(default_factory=list)
+    # The file went or changed under our hands: nothing can be said, the next run looks again.
+    unsettled: bool = False
+    # Set by the main process: the renditions are those of another original with the same bytes.
+    reused: bool = False
+    # Its worker was killed from outside, which is not the original's fault.
+    killed: bool = False
+    # It failed for now: the next run is to try it once more.
+    try_again: bool = False
+
+
+class WorkerSetup(NamedTuple):
+    """What every worker needs to know. Memory in megabytes."""
+
+    max_pixels: int
+    max_frames: int
+    memory_mb: int

@@ -1,0 +1,166 @@
+"""The answered CSV, the faults, and the rows that failed."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+
+from pipeline.csvs.dialect import CsvDialect, CsvProblem
+from pipeline.csvs.reading import CsvRow, check_csv, iter_rows
+from pipeline.csvs.writing import (
+    RowAnswer,
+    harmless,
+    output_address,
+    output_columns,
+    write_answer,
+    write_failed_rows,
+    write_faults,
+)
+from pipeline.errors import OutputError
+
+SOURCE = (
+    "Id;S. No.;Product Name;Input Image Urls;Note\r\n"
+    'a;1;"Chair; red";"http://a.example/1.jpg,http://a.example/2.jpg";=1+1\r\n'
+    'b;2;"Two\nlines";http://a.example/3.jpg;-5\r\n'
+)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> tuple[Path, CsvDialect]:
+    file = tmp_path / "feed.csv"
+    file.write_bytes(SOURCE.encode("cp1252"))
+    dialect = check_csv(file).dialect
+    assert dialect is not None
+    return file, dialect
+
+
+def half(row: CsvRow) -> RowAnswer:
+    done = [f"half/{row.number}_{i}.jpg" for i in range(len(row.urls))]
+    if row.number == "1":
+        return RowAnswer({"half": [None, done[1]]}, ["image 1: 404 Not Found", "another"])
+    return RowAnswer({"half": done})
+
+
+def nothing(row: CsvRow) -> RowAnswer:
+    return RowAnswer()
+
+
+def test_the_answer_has_the_inputs_rows_and_columns_and_two_more(
+    tmp_path: Path, source: tuple[Path, CsvDialect]
+) -> None:
+    file, dialect = source
+    target = tmp_path / "answer.csv"
+    assert write_answer(target, dialect, iter_rows(file, dialect), ["half"], half) == 2
+    assert target.read_bytes().decode() == (
+        "Id;S. No.;Product Name;Input Image Urls;Note;Output Image Urls;Errors\r\n"
+        'a;1;"Chair; red";http://a.example/1.jpg,http://a.example/2.jpg;\'=1+1;,half/1_1.jpg;'
+        '"image 1: 404 Not Found; another"\r\n'
+        'b;2;"Two\nlines";http://a.example/3.jpg;-5;half/2_0.jpg;\r\n'
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["answer.csv", "feed.csv"]
+
+
+def test_each_further_recipe_has_a_column_of_its_own(
+    tmp_path: Path, source: tuple[Path, CsvDialect]
+) -> None:
+    file, dialect = source
+    target = tmp_path / "answer.csv"
+    write_answer(target, dialect, iter_rows(file, dialect), ["half", "thumb"], half)
+    with target.open(encoding=dialect.answer_encoding, newline="") as answer:
+        header, first, _ = csv.reader(answer, delimiter=";")
+    assert header[5:] == ["Output Image Urls", "Output Image Urls (thumb)", "Errors"]
+    assert first[5:7] == [",half/1_1.jpg", ""]
+    assert output_columns([]) == []
+
+
+def test_spreadsheets_get_the_mark_that_they_need(tmp_path: Path) -> None:
+    file, target = tmp_path / "feed.csv", tmp_path / "answer.csv"
+    text = "S. No.,Product Name,Input Image Urls\n1,Größe,http://a.example/\n"
+    for encoding, marked in [("utf-8", False), ("cp1252", True), ("utf-16", True)]:
+        file.write_bytes(text.encode(encoding))
+        dialect = check_csv(file).dialect
+        assert dialect is not None
+        write_answer(target, dialect, iter_rows(file, dialect), ["half"], nothing)
+        assert target.read_bytes().startswith(b"\xef\xbb\xbf") == marked
+        assert "Größe" in target.read_text("utf-8-sig")
+
+
+@pytest.mark.parametrize(
+    "cell",
+    ["=1+1", "+1+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "-", "=", "-2+3+cmd|' /C calc'!A0",
+     "+5 cm", "＝1", "-5=1"],
+)  # fmt: skip
+def test_a_cell_that_a_spreadsheet_would_run_is_disarmed(cell: str) -> None:
+    assert harmless(cell) == "'" + cell
+
+
+@pytest.mark.parametrize("cell", ["", "a", "1", "-5", "+1,234.50", "-1e5", " =1", "'=1", "a=1"])
+def test_other_cells_pass_through(cell: str) -> None:
+    assert harmless(cell) == cell
+
+
+def test_headers_are_disarmed_as_well(tmp_path: Path) -> None:
+    file, target = tmp_path / "feed.csv", tmp_path / "answer.csv"
+    file.write_text("S. No.,Product Name,Input Image Urls,=x()\n1,a,http://a.example/,\n")
+    dialect = check_csv(file).dialect
+    assert dialect is not None
+    write_answer(target, dialect, iter_rows(file, dialect), ["half"], nothing)
+    assert ",'=x()," in target.read_text()
+
+
+def test_an_address_is_public_where_the_prefix_is_known() -> None:
+    assert output_address("half/1~a_0.jpg") == "half/1~a_0.jpg"
+    assert output_address("half/ü 1.jpg", "https://cdn.example/") == (
+        "https://cdn.example/half/%C3%BC%201.jpg"
+    )
+
+
+def test_an_error_while_writing_leaves_the_old_answer_and_nothing_else(
+    tmp_path: Path, source: tuple[Path, CsvDialect]
+) -> None:
+    file, dialect = source
+    target = tmp_path / "answer.csv"
+    target.write_text("old")
+
+    def broken(row: CsvRow) -> RowAnswer:
+        raise LookupError(row.number)
+
+    with pytest.raises(LookupError):
+        write_answer(target, dialect, iter_rows(file, dialect), ["half"], broken)
+    assert target.read_text() == "old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["answer.csv", "feed.csv"]
+    with pytest.raises(OutputError, match="cannot be written"):
+        write_answer(tmp_path / "no" / "x.csv", dialect, [], ["half"], broken)
+
+
+def test_the_faults_of_a_csv_are_a_csv(tmp_path: Path) -> None:
+    target = tmp_path / "feed.errors.csv"
+    write_faults(target, [CsvProblem(3, "S. No.", "no number"), CsvProblem(4, "", "=x, wrong")], 12)
+    assert target.read_text("utf-8-sig").splitlines() == [
+        "Line,Column,Message",
+        "3,S. No.,no number",
+        '4,,"\'=x, wrong"',
+        ",,and 10 more; mend these first",
+    ]
+
+
+def test_failed_rows_can_be_mended_and_submitted_again(
+    tmp_path: Path, source: tuple[Path, CsvDialect]
+) -> None:
+    file, dialect = source
+    out = io.StringIO(newline="")
+    failed = (row for row in iter_rows(file, dialect) if row.number == "2")
+    assert write_failed_rows(out, dialect, failed) == 1
+    again = tmp_path / "again.csv"
+    again.write_text(out.getvalue(), "utf-8", newline="")
+    checked = check_csv(again)
+    assert (checked.rows, checked.faults) == (1, [])
+    assert checked.dialect is not None
+    assert checked.dialect.header == dialect.header
+    (row,) = iter_rows(again, checked.dialect)
+    assert (row.number, row.name, row.cells) == (
+        "2", "Two\nlines", ["b", "2", "Two\nlines", "http://a.example/3.jpg", "-5"]
+    )  # fmt: skip

@@ -1,0 +1,158 @@
+"""CSVs that were made to stop, fill or fool whoever reads them."""
+
+from __future__ import annotations
+
+import codecs
+import time
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline.csvs import dialect
+from pipeline.csvs.reading import CsvCheck, CsvLimits, check_csv, iter_rows
+from pipeline.fetch.urls import split_cell, url_fault
+
+HEADER = "S. No.,Product Name,Input Image Urls\n"
+Check = Callable[[str | bytes], CsvCheck]
+
+
+@pytest.fixture
+def check(tmp_path: Path) -> Check:
+    def run(content: str | bytes) -> CsvCheck:
+        file = tmp_path / "feed.csv"
+        file.write_bytes(content.encode() if isinstance(content, str) else content)
+        return check_csv(file)
+
+    return run
+
+
+def messages(checked: CsvCheck) -> list[tuple[int, str, str]]:
+    return [(fault.line, fault.column, fault.message) for fault in checked.faults]
+
+
+@pytest.mark.parametrize("run", [",", " ", "\n", ", ", "\u3000", ",\t"])
+def test_a_cell_of_a_million_separators_is_split_at_once(run: str) -> None:
+    cell = "http://a.example/" + run * (900_000 // len(run)) + "x," + run * 1000
+    started = time.process_time()
+    (url,) = split_cell(cell)
+    # A second attempt at each of the separators would be hours of the processor, not a second.
+    assert time.process_time() - started < 10
+    assert url.endswith("x")
+    assert url_fault(url) is not None
+
+
+def test_separators_of_every_kind_are_stripped_and_split_alike() -> None:
+    for blank in map(chr, range(0x110000)):
+        if blank.isspace():
+            cell = f"{blank}http://a/1{blank},{blank}http://a/2{blank}{blank}"
+            assert split_cell(cell) == ["http://a/1", "http://a/2"], hex(ord(blank))
+
+
+def test_a_row_of_endless_cells_is_one_fault(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dialect, "MAX_ROW_CHARACTERS", 40_000)
+    # Each line closes one quoted cell and opens the next: one row, as long as the file.
+    checked = check(HEADER + '1,a,http://a.example/\n"x' + '\n","y' * 20_000)
+    ((line, _, message),) = messages(checked)
+    assert (line, checked.rows) == (3, 1)
+    assert message.startswith("a row of more than 40,000 characters begins here")
+
+
+def test_a_header_of_endless_cells_is_one_fault(
+    check: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dialect, "MAX_ROW_CHARACTERS", 40_000)
+    checked = check('"x' + '\n","y' * 20_000)
+    ((line, _, message),) = messages(checked)
+    assert (line, checked.dialect) == (1, None)
+    assert message.startswith("a row of more than 40,000 characters begins here")
+
+
+def test_many_short_rows_are_no_long_one(check: Check) -> None:
+    rows = "".join(f'{n},"a\nb","http://a.example/{"x" * 3000}"\n' for n in range(2000))
+    checked = check(HEADER + rows)
+    assert (checked.rows, checked.faults) == (2000, [])
+
+
+@pytest.mark.parametrize("first", ["sep=\n", "sep=\r\n", 'sep="\n', "sep=a\n", "sep= \n", "sep=\r"])
+def test_a_separator_line_that_names_no_separator_is_no_such_line(check: Check, first: str) -> None:
+    checked = check(first + HEADER + "1,a,http://a.example/\n")
+    assert checked.faults
+    assert checked.faults[0].line == 1
+    assert "there is no column" in checked.faults[0].message
+
+
+def test_a_tab_may_be_named_as_the_separator(check: Check) -> None:
+    text = "sep=\t\n" + HEADER.replace(",", "\t") + "1\ta\thttp://a.example/\n"
+    assert (check(text).rows, check(text).faults) == (1, [])
+
+
+def test_headers_that_differ_in_case_and_space_alone_are_doubled(check: Check) -> None:
+    content = "S. No.,PRODUCT NAME,Input Image Urls,product  name,\u00a0Productname\n1,a,http://a.example/,,\n"
+    ((line, column, message),) = messages(check(content))
+    assert (line, column) == (1, "Product Name")
+    assert message == "3 columns are called 'Product Name'; keep one of them"
+
+
+def test_line_ends_may_be_mixed_and_lines_are_still_counted_right(check: Check) -> None:
+    content = (
+        "S. No.,Product Name,Input Image Urls\r\n"
+        "1,a,http://a.example/\n"
+        "2,b,http://a.example/\r"
+        '3,"c\r\nd\re\nf",http://a.example/\r\n'
+        "4,,http://a.example/\r"
+    )
+    checked = check(content.encode())
+    assert checked.rows == 4
+    assert [(fault.line, fault.column) for fault in checked.faults] == [(8, "Product Name")]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        (HEADER + "1,a\0,http://a.example/\n").encode(),
+        codecs.BOM_UTF8 + (HEADER + "1,a\0,http://a.example/\n").encode(),
+        (HEADER + "1,a\0,http://a.example/\n").encode("utf-16"),
+        (HEADER + "1,a\0,http://a.example/\n").encode("utf-16-le"),
+        (HEADER + "1,a\0,http://a.example/\n").encode("utf-32"),
+    ],
+)
+def test_a_nul_is_told_in_every_encoding(check: Check, content: bytes) -> None:
+    assert any("a binary file" in message for _, _, message in messages(check(content)))
+
+
+def test_half_a_surrogate_pair_is_told(check: Check) -> None:
+    content = codecs.BOM_UTF16_LE + (HEADER + "1,a").encode("utf-16-le") + b"\x3d\xd8,\0x\0\n\0"
+    assert "text that is not utf-16" in check(content).faults[-1].message
+
+
+@pytest.mark.parametrize(
+    "row", ['1,"a"b,http://a.example/', '1,"a,http://a.example/', '"', '1,a,"']
+)
+def test_lone_quotes_are_told_with_their_line(check: Check, row: str) -> None:
+    checked = check(HEADER + row + "\n")
+    assert [fault.line for fault in checked.faults] == [2]
+    assert "quote" in checked.faults[0].message
+
+
+def test_a_quote_inside_a_plain_cell_is_a_letter(check: Check, tmp_path: Path) -> None:
+    checked = check(HEADER + '1,12" disc,http://a.example/\n')
+    assert checked.faults == []
+    assert checked.dialect is not None
+    (row,) = iter_rows(tmp_path / "feed.csv", checked.dialect)
+    assert row.name == '12" disc'
+
+
+def test_numbers_that_are_all_doubled_are_counted_in_bounded_memory(tmp_path: Path) -> None:
+    file = tmp_path / "feed.csv"
+    count = 10_000
+    with file.open("w") as out:
+        out.write(HEADER)
+        out.writelines(f"{n % (count // 2)},p,http://a.example/\n" for n in range(count))
+    tracemalloc.start()
+    checked = check_csv(file, CsvLimits())
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (checked.fault_count, len(checked.faults)) == (count // 2, 1000)
+    assert peak_bytes < count * 400

@@ -1,0 +1,30 @@
+"""Taking originals down in a test, and what is left of them."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from a_project import Project
+
+
+def take_down(project: Project, *args: str) -> Any:
+    answer = project.cli("takedown", *args, "--reason", "flagged", "--who", "mod", "--json")
+    assert answer.code == 0, answer
+    return answer.json
+
+
+def sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def kept(project: Project) -> list[str]:
+    """The files in the quarantine, without the journal."""
+    folder = project.root / "quarantine"
+    files = sorted(f.relative_to(folder).as_posix() for f in folder.rglob("*") if f.is_file())
+    return [file for file in files if file != "journal.jsonl"]
+
+
+def originals(project: Project) -> list[str]:
+    return sorted(
+        f.relative_to(project.input).as_posix() for f in project.input.rglob("*") if f.is_file()
+    )
