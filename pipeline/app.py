@@ -1,7 +1,8 @@
-"""The application: datapipe's, with the settings, the connection and the render steps at hand."""
+"""The application: puts the parts together, and decides nothing."""
 
 from __future__ import annotations
 
+from functools import cached_property, partial
 from typing import TypeVar
 
 from datapipe.compute import Catalog, ComputeStep, DatapipeApp, Pipeline
@@ -10,74 +11,77 @@ from pipeline.database.changes import data_store
 from pipeline.database.connection import Database
 from pipeline.engine.recipe_step import LoadRecipesStep
 from pipeline.engine.render_step import RenderStep
+from pipeline.engine.run import Plan
 from pipeline.engine.scan import ScanStep
+from pipeline.engine.step import Step
 from pipeline.errors import SettingsError
+from pipeline.jobs.results import compare_results
 from pipeline.jobs.steps import AnswerStep, FetchStep
 from pipeline.settings.values import Settings
 from pipeline.tables import index_exceptions, make_tables
+from pipeline.takedowns.context import Takedowns
+from pipeline.takedowns.steps import finish_in, take_over_in
 
 StepT = TypeVar("StepT", bound=ComputeStep)
 
 
 class Lockstep(DatapipeApp):
-    """What the commands and the web page work on."""
+    """What the commands and the web page work on.
+
+    The steps of Lockstep are known by their names, so that ``app.py`` may declare any others beside
+    them and in any order.
+    """
 
     def __init__(
         self, settings: Settings, database: Database, catalog: Catalog, pipeline: Pipeline
     ) -> None:
+        """Put the steps that ``pipeline`` declares together.
+
+        Raises:
+            SettingsError: one of Lockstep's own steps is missing, or a step makes renditions
+                outside of the output folder.
+        """
         super().__init__(data_store(database), catalog, pipeline)
         self.settings = settings
         self.database = database
+        self.scan = self._named("scan", ScanStep)
+        self.load_recipes = self._named("load_recipes", LoadRecipesStep)
+        self.render = self._named("render", RenderStep)
+        self.load_job_recipes = self._named("load_job_recipes", LoadRecipesStep)
+        self.fetch = self._named("fetch", FetchStep)
+        self.render_jobs = self._named("render_jobs", RenderStep)
+        self.answer = self._named("answer", AnswerStep)
+        self.answer.render = self.render_jobs
+        self.renders = [step for step in self.steps if isinstance(step, RenderStep)]
         for step in self.renders:
+            self._check_folder(step)
             index_exceptions(step.pending.table, database.dialect)
-        self.answer.render = self.renders[-1]
+        for each in self.steps:
+            if isinstance(each, Step):
+                each.before = self.plan.before
         self._has_tables = False
 
-    def make_tables(self) -> None:
-        """Make the tables that are missing, once a process: a question to a new database is no
-        error.
+    @cached_property
+    def takedowns(self) -> Takedowns:
+        """What takedowns work on."""
+        return Takedowns(
+            self.database, self.settings, self.scan.suffixes, self.render, self.renders
+        )
 
-        Raises:
-            DatabaseError: they are of another layout.
-        """
-        if not self._has_tables:
-            make_tables(self.database)
-            self._has_tables = True
-
-    @property
-    def scan(self) -> ScanStep:
-        """The step that compares ``input/`` with its table."""
-        return self._first(ScanStep)
-
-    @property
-    def load_recipes(self) -> LoadRecipesStep:
-        """The step that reads ``recipes.toml``."""
-        return self._first(LoadRecipesStep)
-
-    @property
-    def load_job_recipes(self) -> LoadRecipesStep:
-        """The step that reads the recipes of jobs."""
-        return self._all(LoadRecipesStep)[-1]
-
-    @property
-    def render(self) -> RenderStep:
-        """The step that makes the renditions of the originals below ``input/``."""
-        return self.renders[0]
-
-    @property
-    def renders(self) -> list[RenderStep]:
-        """The steps that make renditions: of the originals, then of the images of jobs."""
-        return self._all(RenderStep)
-
-    @property
-    def fetch(self) -> FetchStep:
-        """The step that asks for the URLs of jobs."""
-        return self._first(FetchStep)
-
-    @property
-    def answer(self) -> AnswerStep:
-        """The step that writes the answers of jobs."""
-        return self._first(AnswerStep)
+    @cached_property
+    def plan(self) -> Plan:
+        """What runs work on."""
+        return Plan(
+            self.database,
+            self.settings,
+            self.ds,
+            self.steps,
+            self.render,
+            self.renders,
+            before=(take_over_in,),
+            recovered=(partial(finish_in, self.takedowns),),
+            checks=(partial(compare_results, self.database, self.settings.output_dir),),
+        )
 
     @property
     def job_steps(self) -> list[ComputeStep]:
@@ -86,17 +90,34 @@ class Lockstep(DatapipeApp):
 
     @property
     def render_and_answer(self) -> list[ComputeStep]:
-        """The steps that bring renditions in step with the tables, and answers with them."""
-        return [step for step in self.steps if isinstance(step, (RenderStep, AnswerStep))]
+        """The steps that bring renditions in step with the tables, and result CSVs with them."""
+        return [step for step in self.steps if step is self.answer or step in self.renders]
 
-    def _first(self, kind: type[StepT]) -> StepT:
-        for step in self._all(kind):
-            return step
-        declared = kind.__name__.removesuffix("Step")
+    def make_tables(self) -> None:
+        """Create the tables that are missing, once a process.
+
+        A question to a new database is no error.
+
+        Raises:
+            DatabaseError: they are of another layout.
+        """
+        if not self._has_tables:
+            make_tables(self.database)
+            self._has_tables = True
+
+    def _named(self, name: str, kind: type[StepT]) -> StepT:
+        for step in self.steps:
+            if step.name == name and isinstance(step, kind):
+                return step
+        declared = "".join(word.capitalize() for word in name.split("_"))
         raise SettingsError(
             f"app.py declares no {declared} step, which this release of Lockstep works with; "
-            "take its app.py over, and then your own steps into it"
+            "start from its app.py, and add your own steps to it"
         )
 
-    def _all(self, kind: type[StepT]) -> list[StepT]:
-        return [step for step in self.steps if isinstance(step, kind)]
+    def _check_folder(self, step: RenderStep) -> None:
+        if not step.output_dir.is_relative_to(self.settings.output_dir):
+            raise SettingsError(
+                f"app.py: the step {step.name!r} makes renditions in {step.output_dir}; its folder "
+                f"must lie in PIPELINE_OUTPUT={str(self.settings.output_dir)!r}"
+            )

@@ -62,7 +62,7 @@ def run(
         from pipeline.engine.run import run_once
 
         signal.signal(signal.SIGTERM, _on_sigterm)
-        report = run_once(app, options, for_stderr())
+        report = run_once(app.plan, options, for_stderr())
     for warning in report.warnings:
         click.echo(f"warning: {warning}", err=True)
     if as_json:

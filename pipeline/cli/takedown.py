@@ -62,7 +62,7 @@ def add(
     from pipeline.text import printable
 
     app = open_for_takedowns(context)
-    done = take_down(app, target, reason, who or _who(), purge)
+    done = take_down(app.takedowns, target, reason, who or _who(), purge)
     if as_json:
         _print_json(done.as_json())
         return
@@ -90,7 +90,7 @@ def list_(context: click.Context, limit: int, before: int | None, as_json: bool)
     from pipeline.takedowns import takedowns
     from pipeline.text import printable
 
-    answer = takedowns(open_for_takedowns(context), limit, before)
+    answer = takedowns(open_for_takedowns(context).takedowns, limit, before)
     if as_json:
         _print_json(answer)
         return
@@ -133,7 +133,7 @@ def lift(context: click.Context, number: str, who: str | None, as_json: bool) ->
     from pipeline.takedowns import lift as undo
     from pipeline.text import printable
 
-    lifted = undo(open_for_takedowns(context), number, who or _who())
+    lifted = undo(open_for_takedowns(context).takedowns, number, who or _who())
     if as_json:
         _print_json(lifted.as_json())
         return

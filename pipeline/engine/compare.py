@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -13,13 +13,9 @@ from pipeline.database.paging import pages
 from pipeline.engine.pending import Pending
 from pipeline.engine.recovery import forget_content, strays
 from pipeline.engine.render_step import RenderStep
-from pipeline.jobs.store import ENDED, JobBook
 from pipeline.names import name_of
 from pipeline.states import State
-from pipeline.storage.folder import file_below, remove, sha256_of
-
-if TYPE_CHECKING:
-    from pipeline.app import Lockstep
+from pipeline.storage.folder import remove, sha256_of
 
 PAGE_ROWS = 10_000
 
@@ -76,8 +72,15 @@ class Found:
         )
 
 
+# Compares what else lies in the output folder; adds to what was found, and gives the number of
+# files that the next run is told to make again, which it is only if the second value is true.
+Check = Callable[[Found, bool], int]
+
+
 def compare(
-    app: Lockstep,
+    root: Path,
+    renders: Sequence[RenderStep],
+    checks: Sequence[Check],
     is_alive: Callable[[str], bool],
     deep: bool = False,
     fix: bool = False,
@@ -92,14 +95,15 @@ def compare(
         OutputError: with ``fix``, a stray cannot be deleted.
     """
     found, wrong = Found(), 0
-    for step in app.renders:
-        wrong += _compare(app, step, found, is_alive, deep, fix, check_stop)
-    return found, wrong + _compare_answers(app, found, fix)
+    for step in renders:
+        wrong += _compare(root, step, renders, found, is_alive, deep, fix, check_stop)
+    return found, wrong + sum(check(found, fix) for check in checks)
 
 
 def _compare(
-    app: Lockstep,
+    root: Path,
     step: RenderStep,
+    renders: Sequence[RenderStep],
     found: Found,
     is_alive: Callable[[str], bool],
     deep: bool,
@@ -108,7 +112,7 @@ def _compare(
 ) -> int:
     """Compare the files of one step with its rows; how many renditions are to be made again."""
     folder = step.output_dir
-    below = folder.relative_to(app.settings.output_dir)
+    below = folder.relative_to(root)
     prefix = "" if below == Path() else f"{below.as_posix()}/"
     pairs: list[tuple[str, str]] = []
     for row in rows_in_step(step.pending):
@@ -119,27 +123,13 @@ def _compare(
         if fault is not None:
             (found.missing if fault == "missing" else found.altered).append(prefix + row.file)
             pairs.append((row.path, row.recipe))
-    keys = sorted(strays(step, app.renders, is_alive)) if folder.is_dir() else []
+    keys = sorted(strays(step, renders, is_alive)) if folder.is_dir() else []
     found.strays += [prefix + key for key in keys]
     if fix:
         for key in keys:
             remove(folder / name_of(key), folder)
         forget_content(step.pending, pairs)
     return len(pairs)
-
-
-def _compare_answers(app: Lockstep, found: Found, fix: bool) -> int:
-    """Look for the answered CSVs of jobs; how many are to be written again."""
-    book, missing = JobBook(app.database), 0
-    for job in book.in_states(ENDED):
-        found.checked += 1
-        if job.answer and not file_below(app.settings.output_dir, job.answer).is_file():
-            missing += 1
-            found.missing.append(job.answer)
-            if fix:
-                # As if written with other settings: the answer step writes it anew.
-                book.update(job.reference, made_for="")
-    return missing
 
 
 def rows_in_step(pending: Pending, recipe: str | None = None) -> Iterator[Any]:

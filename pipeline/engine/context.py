@@ -10,7 +10,7 @@ import contextlib
 import json
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from datapipe.run_config import RunConfig
@@ -29,7 +29,6 @@ from pipeline.settings.values import Settings
 from pipeline.storage.owners import boot_id, owner
 from pipeline.storage.walking import CSV_SUFFIXES, Passed
 from pipeline.tables import make_tables
-from pipeline.takedowns.takeover import take_over
 from pipeline.transforms.recipes import Recipe, load_recipes
 from pipeline.workers.local import Workers
 from pipeline.workers.tasks import WorkerSetup
@@ -155,10 +154,11 @@ def open_run(
     options: RunOptions | None = None,
     progress: Progress | None = None,
     workers: Workers | None = None,
+    before: Sequence[Callable[[Run], None]] = (),
 ) -> Iterator[Run]:
     """Check folders and tables, take the lock, and give the context; workers end with the block.
 
-    ``workers`` that are handed in stay for the next run.
+    ``workers`` that are passed in stay for the next run. Each of ``before`` is called first.
 
     Raises:
         SettingsError, DatabaseError, LockedError
@@ -182,9 +182,9 @@ def open_run(
             began_ts=database.clock.now(),
         )
         run.workers.lost = 0
-        # Before any step asks what is barred: the database may be older than the journal.
-        run.report.warnings += take_over(database, settings, book)
         with contextlib.closing(own_workers), contextlib.closing(run):
+            for call in before:
+                call(run)
             yield run
 
 
@@ -205,12 +205,17 @@ def _check_name_encoding() -> None:
 
 
 @contextlib.contextmanager
-def run_of(run_config: RunConfig | None, database: Database, settings: Settings) -> Iterator[Run]:
-    """The run that a step was started in, or one of its own."""
+def run_of(
+    run_config: RunConfig | None,
+    database: Database,
+    settings: Settings,
+    before: Sequence[Callable[[Run], None]] = (),
+) -> Iterator[Run]:
+    """The run that a step was started in, or one of its own, which calls ``before`` first."""
     if isinstance(run_config, Run):
         yield run_config
     else:
-        with open_run(database, settings) as run:
+        with open_run(database, settings, before=before) as run:
             yield run
 
 

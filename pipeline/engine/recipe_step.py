@@ -9,13 +9,12 @@ import pandas as pd
 import sqlalchemy as sa
 from datapipe.compute import Catalog, ComputeOutput, ComputeStep, PipelineStep
 from datapipe.datatable import DataStore, DataTable
-from datapipe.executor import Executor
-from datapipe.run_config import RunConfig
 from datapipe.types import IndexDF
 
-from pipeline.database.changes import database_of, frame
+from pipeline.database.changes import frame
 from pipeline.database.tracked import TrackedTable
-from pipeline.engine.context import run_of
+from pipeline.engine.context import Run
+from pipeline.engine.step import Step
 from pipeline.errors import RecipeError
 from pipeline.settings.values import Settings
 from pipeline.transforms.recipes import Recipe
@@ -47,7 +46,7 @@ def compare_recipes(recipes: dict[str, Recipe], table: DataTable) -> RecipeDiffe
     return difference
 
 
-class LoadRecipesStep(ComputeStep):
+class LoadRecipesStep(Step):
     """Brings the table of recipes in step with ``recipes.toml``, or ``only`` some of them.
 
     Without ``required``, the first recipe stands in where there is none of the names.
@@ -67,26 +66,20 @@ class LoadRecipesStep(ComputeStep):
         self.required = required
         self.settings = settings
 
-    def run_full(
-        self,
-        ds: DataStore,
-        run_config: RunConfig | None = None,
-        executor: Executor | None = None,
-    ) -> None:
+    def work(self, run: Run) -> None:
         """Write what is new, changed and gone.
 
         Raises:
             RecipeError: the file has faults; nothing is written then.
         """
-        with run_of(run_config, database_of(ds), self.settings) as run:
-            recipes = self.wanted(run.recipes)
-            difference = compare_recipes(recipes, self.table)
-            written = [recipes[name] for name in (*difference.added, *difference.changed)]
-            if not written and not difference.removed:
-                return
-            run.recipes_moved = True
-            with database_of(ds).writing() as write:
-                self._write(written, difference.removed, write.now)
+        recipes = self.wanted(run.recipes)
+        difference = compare_recipes(recipes, self.table)
+        written = [recipes[name] for name in (*difference.added, *difference.changed)]
+        if not written and not difference.removed:
+            return
+        run.recipes_moved = True
+        with run.database.writing() as write:
+            self._write(written, difference.removed, write.now)
 
     def wanted(self, recipes: dict[str, Recipe]) -> dict[str, Recipe]:
         """Those of ``recipes``, as ``recipes.toml`` has them, that the table is to hold.

@@ -34,7 +34,6 @@ from pipeline.storage.folder import files_below, is_left_behind, remove, sha256_
 from pipeline.storage.owners import boot_id, is_alive
 
 if TYPE_CHECKING:
-    from pipeline.app import Lockstep
     from pipeline.engine.context import Run
     from pipeline.engine.pending import Pending
     from pipeline.engine.render_step import RenderStep
@@ -62,47 +61,46 @@ def note_publishing(run: Run, output_dir: Path, keys: Collection[str]) -> None:
     run.book.set(PUBLISHING, json.dumps({"below": below, "files": sorted(keys)}))
 
 
-def recover(run: Run, app: Lockstep) -> bool:
+def recover(run: Run, renders: Sequence[RenderStep]) -> bool:
     """Mend what the run before this one left half done; whether it was cut off."""
     is_cut_off = run.book.get(INTERRUPTED) is not None
     is_of_release_before = run.book.get(GENERATION) is None and run.last_write_ts > 0.0
     notice_older(run)
     if is_cut_off:
         run.recovering = True
-        remove_unrecorded(run.book, app)
+        remove_unrecorded(run.book, run.settings.output_dir, renders)
     if is_cut_off or is_of_release_before:
-        sweep_output(app)
+        sweep_output(run.settings.output_dir, renders)
     if is_of_release_before and run.book.get(GENERATION) is None:
         advance(run)
         tell_folder(run)
     boot = json.loads(run.book.get(BOOT) or "{}")
     if boot and boot["id"] != boot_id():
-        for step in app.renders:
+        for step in renders:
             _compare_since(float(boot["since"]), step.pending, step.output_dir)
         run.book.set(BOOT, json.dumps({"id": boot_id(), "since": run.began_ts}))
     return is_cut_off
 
 
-def sweep_after_kill(app: Lockstep) -> None:
+def sweep_after_kill(book: StateBook, root: Path, renders: Sequence[RenderStep]) -> None:
     """Delete temporary files that a killed run left, without the lock of runs: for a takedown.
 
     Nothing happens while whoever wrote last is alive: it has swept what others left.
     """
-    book = StateBook(app.database)
     writer = book.get(WRITER)
     is_swept = book.get(INTERRUPTED) is None and book.get(GENERATION) is not None
     if not is_swept and (writer is None or not is_alive(writer)):
-        sweep_output(app, is_alive)
+        sweep_output(root, renders, is_alive)
 
 
-def remove_unrecorded(book: StateBook, app: Lockstep) -> None:
+def remove_unrecorded(book: StateBook, root: Path, renders: Sequence[RenderStep]) -> None:
     """Remove files that were about to be published when a run was killed, and have no row.
 
     Call it with the lock of runs, or of publishing. A file that may have replaced an older
     rendition stays, and is made again: no row tells which of the two it is.
     """
-    noted, root = json.loads(book.get(PUBLISHING) or "{}"), app.settings.output_dir
-    for step in app.renders:
+    noted = json.loads(book.get(PUBLISHING) or "{}")
+    for step in renders:
         if noted and step.output_dir == root / noted["below"]:
             pairs = pairs_of(noted["files"], step.pending)
             for key in noted["files"]:
@@ -126,15 +124,17 @@ def has_renditions(step: RenderStep, recipe: str) -> bool:
         return con.execute(made.limit(1)).first() is not None
 
 
-def sweep_output(app: Lockstep, is_alive: Callable[[str], bool] = lambda owner: False) -> None:
+def sweep_output(
+    root: Path, renders: Sequence[RenderStep], is_alive: Callable[[str], bool] = lambda owner: False
+) -> None:
     """:func:`sweep` the output folder, but for folders where a disk may have been mounted."""
     keep = [
         folder
-        for step in app.renders
+        for step in renders
         for name, folder in folders_of(step).items()
         if has_renditions(step, name)
     ]
-    sweep(app.settings.output_dir, is_alive, keep)
+    sweep(root, is_alive, keep)
 
 
 def strays(

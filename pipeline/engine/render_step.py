@@ -22,16 +22,17 @@ from pathlib import Path
 import sqlalchemy as sa
 from datapipe.compute import Catalog, ComputeInput, ComputeOutput, ComputeStep, PipelineStep
 from datapipe.datatable import DataStore
-from datapipe.executor import Executor, ExecutorConfig
+from datapipe.executor import ExecutorConfig
 from datapipe.run_config import RunConfig
 from datapipe.step.batch_transform import BaseBatchTransformStep
 from datapipe.types import ChangeList, IndexDF
 
-from pipeline.database.changes import BACKLOG, FRESH, GONE, LinearTransformMeta, database_of
-from pipeline.engine.context import STOP_POLL_S, Run, run_of
+from pipeline.database.changes import BACKLOG, FRESH, GONE, LinearTransformMeta
+from pipeline.engine.context import STOP_POLL_S, Run
 from pipeline.engine.pending import Original, Pending, Rendition
 from pipeline.engine.publish import FLUSH_S, Publisher
 from pipeline.engine.report import Report
+from pipeline.engine.step import Step
 from pipeline.errors import LockstepError
 from pipeline.names import name_of
 from pipeline.settings.values import Settings
@@ -49,7 +50,7 @@ KILLED_TWICE = (
 )
 
 
-class RenderStep(BaseBatchTransformStep):
+class RenderStep(Step, BaseBatchTransformStep):
     """Keeps ``output`` (renditions) in step with originals x recipes."""
 
     def __init__(
@@ -98,19 +99,16 @@ class RenderStep(BaseBatchTransformStep):
             f"`datapipe step --name={self.name} run`"
         )
 
-    def run_full(
-        self,
-        ds: DataStore,
-        run_config: RunConfig | None = None,
-        executor: Executor | None = None,
-    ) -> None:
+    def work(self, run: Run) -> None:
         """Bring all renditions in step.
 
         Raises:
             OutputError: a rendition cannot be written or deleted; what is done is kept.
         """
-        with run_of(run_config, database_of(ds), self.settings) as run:
-            _Rendering(self, run).work()
+        _Rendering(self, run).work()
+
+    def look_ahead(self, run: Run) -> None:
+        run.look(self.pending).look_ahead()
 
 
 class _Rendering:

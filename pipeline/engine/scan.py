@@ -17,14 +17,13 @@ import pandas as pd
 import sqlalchemy as sa
 from datapipe.compute import Catalog, ComputeOutput, ComputeStep, PipelineStep
 from datapipe.datatable import DataStore, DataTable
-from datapipe.executor import Executor
-from datapipe.run_config import RunConfig
 from datapipe.types import IndexDF
 
 from pipeline.blocklist import Blocklist
-from pipeline.database.changes import database_of, frame
+from pipeline.database.changes import frame
 from pipeline.database.tracked import TrackedTable
-from pipeline.engine.context import Run, run_of
+from pipeline.engine.context import Run
+from pipeline.engine.step import Step
 from pipeline.engine.unmounted import (
     REMOVED_AT_LEAST,
     InputFolder,
@@ -268,7 +267,7 @@ def _gone(path: str, difference: Difference) -> None:
         difference.removed.append(path)
 
 
-class ScanStep(ComputeStep):
+class ScanStep(Step):
     """Brings the table of originals in step with the folder."""
 
     def __init__(
@@ -279,21 +278,12 @@ class ScanStep(ComputeStep):
         self.suffixes = suffixes
         self.settings = settings
 
-    def run_full(
-        self,
-        ds: DataStore,
-        run_config: RunConfig | None = None,
-        executor: Executor | None = None,
-    ) -> None:
+    def work(self, run: Run) -> None:
         """Write what is new, changed and gone.
 
         Raises:
             TooManyRemovedError: nothing is deleted then.
         """
-        with run_of(run_config, database_of(ds), self.settings) as run:
-            self._scan(run)
-
-    def _scan(self, run: Run) -> None:
         folder = self.settings.input_dir
         difference = Difference(passed=run.passed)
         waiting: list[Found] = []

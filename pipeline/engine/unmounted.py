@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.database.state import INPUT, StateBook
 from pipeline.errors import TooManyRemovedError
-from pipeline.names import key_of, name_of
+from pipeline.names import name_of
+from pipeline.storage.mounts import mount_points
 
 if TYPE_CHECKING:
     from pipeline.blocklist import Blocklist
@@ -23,11 +23,6 @@ if TYPE_CHECKING:
 
 # Below this many a share says little: two of three photos may well be meant to go.
 REMOVED_AT_LEAST = 100
-# The kernel's list of what is mounted for this process (Linux, see proc(5)); also bind mounts of
-# the very same device are in it, which no `stat` tells of.
-MOUNTS = Path("/proc/self/mountinfo")
-
-_ESCAPED = re.compile(rb"\\([0-7]{3})")
 
 Identity = tuple[int, int]
 
@@ -80,7 +75,7 @@ class InputFolder:
 
     def _look(self, noticed: Iterable[str] = ()) -> dict[str, Identity]:
         seen = {"": folder_identity(self.folder, self._allow_missing)}
-        for key in _mount_points(self.folder, {*self._remembered, *noticed} - {""}):
+        for key in mount_points(self.folder, {*self._remembered, *noticed} - {""}):
             try:
                 status = os.stat(self.folder / name_of(key))
             except OSError:
@@ -181,26 +176,3 @@ def _refusal(place: Path, what: str) -> TooManyRemovedError:
         f"{place}: {what}; nothing was deleted. If a disk is not mounted, mount it and run again; "
         "if they are meant to be gone, run again with --allow-removed"
     )
-
-
-def _mount_points(folder: Path, candidates: Collection[str]) -> list[str]:
-    """The keys of the mount points below ``folder``, without hidden ones.
-
-    Where the system keeps no list that we can read, those of ``candidates`` that are one.
-    """
-    try:
-        lines = MOUNTS.read_bytes().splitlines()
-    except OSError:
-        return sorted(key for key in candidates if os.path.ismount(folder / name_of(key)))
-    root = os.path.join(os.path.realpath(folder), "")
-    found = set()
-    for line in lines:
-        place = os.fsdecode(_ESCAPED.sub(_unescaped, line.split(b" ")[4]))
-        # No original lies below a hidden folder: snapshots may come and go there.
-        if place.startswith(root) and f"{os.sep}." not in place[len(root) - 1 :]:
-            found.add(key_of(place[len(root) :].replace(os.sep, "/")))
-    return sorted(found)
-
-
-def _unescaped(match: re.Match[bytes]) -> bytes:
-    return bytes((int(match.group(1), 8),))

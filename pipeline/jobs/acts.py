@@ -41,7 +41,7 @@ def work_job(app: Lockstep, reference: str, progress: Progress | None = None) ->
     options = RunOptions(job=reference, wait=True)
     # A second round where stored images were found to be lost, or a CSV changed while it was read.
     for _ in range(2):
-        run_once(app, options, progress, steps=app.job_steps).join()
+        run_once(app.plan, options, progress, steps=app.job_steps).join()
         if found(app, reference).state not in ACTIVE:
             break
     return as_json(found(app, reference), app.settings)
@@ -66,7 +66,7 @@ def delete_job(app: Lockstep, reference: str) -> bool:
         values |= {k: v for k, v in seen._asdict().items() if k != "path"} if seen else {}
     book.move(reference, NOT_DELETED, JobState.DELETED, reason=None, **values)
     try:
-        run_once(app, RunOptions(job=reference), steps=app.job_steps)
+        run_once(app.plan, RunOptions(job=reference), steps=app.job_steps)
     except LockedError:
         return False
     return True

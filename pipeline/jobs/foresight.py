@@ -121,7 +121,7 @@ def _new_urls(app: Lockstep, book: JobBook, source: str) -> int | None:
 def _count_renditions(
     app: Lockstep, recipes: dict[str, Recipe], counts: JobCounts, gone: Collection[str]
 ) -> None:
-    step = app.renders[-1]
+    step = app.render_jobs
     moved = compare_recipes(app.load_job_recipes.wanted(recipes), step.pending.recipes)
     renditions, images = step.pending.table, data_of(app.answer.images)
     with app.database.reading() as con:

@@ -27,6 +27,7 @@ from pipeline.engine.context import Run, run_of
 from pipeline.engine.recipe_step import LoadRecipesStep
 from pipeline.engine.render_step import RenderStep
 from pipeline.engine.report import Report
+from pipeline.engine.step import Step
 from pipeline.jobs.copies import clear_copies
 from pipeline.jobs.store import ACTIVE, ENDED, JobBook, JobFolders
 from pipeline.settings.values import Settings
@@ -34,7 +35,7 @@ from pipeline.states import JobState, WebhookState
 from pipeline.transforms.recipes import JOBS_FOLDER
 
 
-class JobStep(ComputeStep):
+class JobStep(Step):
     """A step of jobs: it has the book of jobs, the settings, and works inside a run."""
 
     def __init__(
@@ -65,7 +66,7 @@ class JobStep(ComputeStep):
         Raises:
             LockstepError: settings, recipes, disk; never what one CSV or one URL does.
         """
-        with run_of(run_config, database_of(ds), self.settings) as run:
+        with run_of(run_config, database_of(ds), self.settings, self.before) as run:
             if has_jobs(self.book, run):
                 self.work(run)
 
@@ -83,7 +84,7 @@ class LoadJobRecipesStep(LoadRecipesStep):
         run_config: RunConfig | None = None,
         executor: Executor | None = None,
     ) -> None:
-        with run_of(run_config, database_of(ds), self.settings) as run:
+        with run_of(run_config, database_of(ds), self.settings, self.before) as run:
             if has_jobs(JobBook(database_of(ds)), run):
                 super().run_full(ds, run)
 
@@ -102,7 +103,7 @@ class ScanCsvsStep(JobStep):
         Raises:
             TooManyRemovedError: nothing is deleted then.
         """
-        with run_of(run_config, database_of(ds), self.settings) as run:
+        with run_of(run_config, database_of(ds), self.settings, self.before) as run:
             if run.options.job is None:
                 clear_copies(self.book, self.folders)
                 self.work(run)
@@ -219,9 +220,13 @@ class RenderJobsStep(RenderStep):
         run_config: RunConfig | None = None,
         executor: Executor | None = None,
     ) -> None:
-        with run_of(run_config, database_of(ds), self.settings) as run:
+        with run_of(run_config, database_of(ds), self.settings, self.before) as run:
             if has_jobs(JobBook(database_of(ds)), run):
                 super().run_full(ds, run)
+
+    def look_ahead(self, run: Run) -> None:
+        if has_jobs(JobBook(run.database), run):
+            super().look_ahead(run)
 
     def report(self, run: Run) -> Report:
         return run.job_report

@@ -139,7 +139,7 @@ class Worker:
                 running = Doing("running", since_ts=began)
                 self.show(running)
                 options = RunOptions(stop=self.stopping)
-                self._ran(run_once(self.app, options, Shown(self, running)))
+                self._ran(run_once(self.app.plan, options, Shown(self, running)))
                 back_off_s, wait_s = TRY_AGAIN_S, None
             except LockedError:
                 self.show(Doing("waiting", since_ts=began))

@@ -183,9 +183,9 @@ class Watcher:
             holder=WATCH,
         )
         if whole:
-            return run_once(app, options, self._options.progress, workers=self._workers)
+            return run_once(app.plan, options, self._options.progress, workers=self._workers)
         steps = [app.load_recipes, app.scan, app.render]
-        return run_once(app, options, steps=steps, workers=self._workers)
+        return run_once(app.plan, options, steps=steps, workers=self._workers)
 
     def _concerns_jobs(self, keys: frozenset[str]) -> bool:
         """Whether a CSV changed, or a folder with one: jobs need all the steps of a run."""

@@ -23,19 +23,20 @@ def verify(app: Lockstep, deep: bool = False, fix: bool = False) -> Found:
         LockedError: ``fix`` while a run is at work.
         OutputError: a stray cannot be deleted, or a rendition cannot be written.
     """
+    where = (app.settings.output_dir, app.plan.renders, app.plan.checks)
     try:
         if fix:
             with app.database.lock(RUN_LOCK):
                 # No run is at work, so whoever owns a temporary file will never publish it.
-                found, wrong = compare(app, lambda owner: False, deep, fix)
-                sweep_output(app)
+                found, wrong = compare(*where, lambda owner: False, deep, fix)
+                sweep_output(app.settings.output_dir, app.plan.renders)
         else:
-            found, wrong = compare(app, is_alive, deep)
+            found, wrong = compare(*where, is_alive, deep)
         if fix and found.count:
             if wrong:
                 # The render steps alone: a scan would bring in what else has changed.
-                run_once(app, RunOptions(wait=True), steps=app.render_and_answer)
-            found.fixed = not compare(app, is_alive, deep)[0].count
+                run_once(app.plan, RunOptions(wait=True), steps=app.render_and_answer)
+            found.fixed = not compare(*where, is_alive, deep)[0].count
         if found.mended:
             StateBook(app.database).set(UNVERIFIED, None)
     except sa.exc.SQLAlchemyError as error:

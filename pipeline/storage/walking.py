@@ -17,8 +17,8 @@ from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.engine.unmounted import MOUNTS
 from pipeline.names import TEMPORARY_PREFIX, key_of, name_of
+from pipeline.storage.mounts import MOUNTS
 
 # What editors, browsers, copy tools and office programs call a file that is not there yet.
 TEMPORARY_SUFFIXES = frozenset(

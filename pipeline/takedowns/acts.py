@@ -13,7 +13,7 @@ What is cut off in between is finished by the next run or the next takedown.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -22,15 +22,13 @@ from pipeline.names import key_of
 from pipeline.settings.places import check_quarantine
 from pipeline.states import Kind, TakedownState
 from pipeline.takedowns.book import TakedownBook
+from pipeline.takedowns.context import Takedowns
 from pipeline.takedowns.journal import Journal
 from pipeline.takedowns.removing import carry_out, renditions_of
 from pipeline.takedowns.restoring import put_back
 from pipeline.takedowns.takeover import take_over
 from pipeline.takedowns.targets import SHA256, resolve
 from pipeline.text import iso
-
-if TYPE_CHECKING:
-    from pipeline.app import Lockstep
 
 TEXT_MAX = 2_000
 
@@ -68,7 +66,9 @@ class Lifted:
         return asdict(self)
 
 
-def take_down(app: Lockstep, target: str, reason: str, who: str, purge: bool = False) -> TakenDown:
+def take_down(
+    context: Takedowns, target: str, reason: str, who: str, purge: bool = False
+) -> TakenDown:
     """Take an original, and every other one of the same bytes, out of ``input/`` for good.
 
     ``target`` is a path below ``input/`` or a SHA-256. The originals are kept in the quarantine
@@ -82,12 +82,12 @@ def take_down(app: Lockstep, target: str, reason: str, who: str, purge: bool = F
             was touched; the bytes are barred, and the next run tries again.
     """
     reason, who = _said("reason", reason), _said("name", who)
-    check_quarantine(app.settings)
-    book = _writing_book(app)
+    check_quarantine(context.settings)
+    book = _writing_book(context)
     try:
-        take_over(app.database, app.settings)
-        finish(app)
-        wanted = resolve(app, target)
+        take_over(context.database, context.settings)
+        finish(context)
+        wanted = resolve(context, target)
         originals = [] if wanted.path is None else [wanted.path]
         number = book.add(
             wanted.sha256,
@@ -97,13 +97,13 @@ def take_down(app: Lockstep, target: str, reason: str, who: str, purge: bool = F
             who,
             purge,
             originals,
-            renditions_of(app, wanted.sha256, originals),
+            renditions_of(context, wanted.sha256, originals),
         )
         verified = {} if wanted.found is None else {wanted.found.path: wanted.found}
-        carry_out(app, book, number, verified)
+        carry_out(context, book, number, verified)
         files = book.files_of([number])
     except sa.exc.SQLAlchemyError as error:
-        raise app.database.explain(error) from error
+        raise context.database.explain(error) from error
     return TakenDown(
         number,
         wanted.sha256,
@@ -112,7 +112,7 @@ def take_down(app: Lockstep, target: str, reason: str, who: str, purge: bool = F
     )
 
 
-def lift(app: Lockstep, id_or_sha256: str, who: str) -> Lifted:
+def lift(context: Takedowns, id_or_sha256: str, who: str) -> Lifted:
     """Put the originals of a takedown back and let their bytes have renditions again.
 
     Every takedown of the same bytes is lifted: they cannot be barred by half. The next run renders.
@@ -123,20 +123,19 @@ def lift(app: Lockstep, id_or_sha256: str, who: str) -> Lifted:
             stay barred until all of them are.
     """
     who = _said("name", who)
-    book = _writing_book(app)
+    book = _writing_book(context)
     try:
-        take_over(app.database, app.settings)
-        finish(app)
+        take_over(context.database, context.settings)
+        finish(context)
         acts = _acts_to_lift(book, id_or_sha256)
-        if not app.settings.input_dir.is_dir():
-            raise LockstepError(
-                f"{app.settings.input_dir}: the input folder is not there; mount it and lift again"
-            )
+        folder = context.settings.input_dir
+        if not folder.is_dir():
+            raise LockstepError(f"{folder}: the input folder is missing; mount it and lift again")
         lifted = Lifted(acts[0].sha256, [act.id for act in acts])
         for act in acts:
             book.change(act.id, state=TakedownState.LIFTING.value, lifted_by=who)
         for act in acts:
-            put_back(app, book, act.id)
+            put_back(context, book, act.id)
         for row in book.files_of(lifted.takedowns):
             if row.kind == Kind.ORIGINAL.value and row.removed:
                 if row.restored is None:
@@ -146,13 +145,15 @@ def lift(app: Lockstep, id_or_sha256: str, who: str) -> Lifted:
                 if row.restored != row.path:
                     lifted.set_apart[row.path] = row.restored
     except sa.exc.SQLAlchemyError as error:
-        raise app.database.explain(error) from error
+        raise context.database.explain(error) from error
     return lifted
 
 
-def takedowns(app: Lockstep, limit: int = 100, before: int | None = None) -> list[dict[str, Any]]:
+def takedowns(
+    context: Takedowns, limit: int = 100, before: int | None = None
+) -> list[dict[str, Any]]:
     """The audit, the last takedown first; ``before`` is the last ``id`` of the page before."""
-    book = TakedownBook(app.database)
+    book = TakedownBook(context.database)
     acts = book.page(limit, before)
     by_number: dict[int, list[Any]] = {act.id: [] for act in acts}
     for row in book.files_of(by_number):
@@ -160,36 +161,36 @@ def takedowns(app: Lockstep, limit: int = 100, before: int | None = None) -> lis
     return [_told(act, by_number[act.id]) for act in acts]
 
 
-def was_taken_down(app: Lockstep, file: str) -> bool:
+def was_taken_down(context: Takedowns, file: str) -> bool:
     """Whether the rendition at this key below ``output/`` is gone because it was taken down."""
-    return TakedownBook(app.database).has_removed(Kind.RENDITION, file)
+    return TakedownBook(context.database).has_removed(Kind.RENDITION, file)
 
 
-def finish(app: Lockstep) -> list[str]:
+def finish(context: Takedowns) -> list[str]:
     """Finish takedowns and lifts that were cut off; what still cannot be done, as warnings.
 
     Nothing happens while the input folder is missing: its disk may only not be mounted.
     """
-    book = _writing_book(app)
+    book = _writing_book(context)
     warnings: list[str] = []
     for number in book.unfinished():
-        if not app.settings.input_dir.is_dir():
+        if not context.settings.input_dir.is_dir():
             break
         act = book.act(number)
         try:
             if act is not None and act.state == TakedownState.REMOVING.value:
-                check_quarantine(app.settings)
+                check_quarantine(context.settings)
                 book.complete_journal(number)
-                carry_out(app, book, number, {})
+                carry_out(context, book, number, {})
             elif act is not None and act.state == TakedownState.LIFTING.value:
-                put_back(app, book, number)
+                put_back(context, book, number)
         except LockstepError as error:
             warnings.append(f"takedown {number} is not finished: {error}")
     return warnings
 
 
-def _writing_book(app: Lockstep) -> TakedownBook:
-    return TakedownBook(app.database, Journal(app.settings.quarantine_dir))
+def _writing_book(context: Takedowns) -> TakedownBook:
+    return TakedownBook(context.database, Journal(context.settings.quarantine_dir))
 
 
 def _acts_to_lift(book: TakedownBook, id_or_sha256: str) -> list[sa.Row[Any]]:

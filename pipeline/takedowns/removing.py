@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -14,53 +14,54 @@ from pipeline.database.locks import PUBLISH_LOCK
 from pipeline.database.paging import known_among
 from pipeline.database.state import StateBook
 from pipeline.engine.recovery import remove_unrecorded, sweep_after_kill
+from pipeline.engine.render_step import RenderStep
 from pipeline.errors import OutputError
 from pipeline.names import name_of
 from pipeline.states import Kind, State, TakedownState
 from pipeline.storage.folder import make_private, move, remove, sha256_of
 from pipeline.storage.walking import Found, look_at, why_passed
 from pipeline.takedowns.book import TakedownBook
+from pipeline.takedowns.context import Takedowns
 from pipeline.takedowns.quarantine import free_place
 
-if TYPE_CHECKING:
-    from pipeline.app import Lockstep
-    from pipeline.engine.render_step import RenderStep
 
-
-def carry_out(app: Lockstep, book: TakedownBook, number: int, verified: dict[str, Found]) -> None:
+def carry_out(
+    context: Takedowns, book: TakedownBook, number: int, verified: dict[str, Found]
+) -> None:
     """Carry out what the row of a takedown says; harmless where it is done already."""
     act = book.act(number)
     assert act is not None
-    with app.database.lock(PUBLISH_LOCK, wait=True):
-        _remove_renditions(app, book, number, act.sha256)
+    state = StateBook(context.database)
+    with context.database.lock(PUBLISH_LOCK, wait=True):
+        _remove_renditions(context, book, number, act.sha256)
         # A killed run may have left the picture under names of which no row tells. With this lock
         # held, no run is between a file and its row.
-        remove_unrecorded(StateBook(app.database), app)
-    sweep_after_kill(app)
+        remove_unrecorded(state, context.settings.output_dir, context.renders)
+    sweep_after_kill(state, context.settings.output_dir, context.renders)
     # Hashing takes its time, so it is done while no run has to wait.
-    twins = dict(_twins(app, act.sha256, act.size_bytes, verified))
-    with app.database.lock(PUBLISH_LOCK, wait=True):
+    twins = dict(_twins(context, act.sha256, act.size_bytes, verified))
+    with context.database.lock(PUBLISH_LOCK, wait=True):
         now = book.act(number)
         if now is None or now.state != TakedownState.REMOVING.value:
             return  # another process has finished it, or lifted it, meanwhile
         book.add_files(number, Kind.ORIGINAL, twins)
-        _remove_renditions(app, book, number, act.sha256)
+        _remove_renditions(context, book, number, act.sha256)
         for row in book.files_of([number]):
             if row.kind == Kind.ORIGINAL.value and not row.removed:
-                _take_out(app, book, act, row, twins.get(row.path))
+                _take_out(context, book, act, row, twins.get(row.path))
         book.change(number, state=TakedownState.IN_FORCE.value)
 
 
-def _remove_renditions(app: Lockstep, book: TakedownBook, number: int, digest: str) -> None:
+def _remove_renditions(context: Takedowns, book: TakedownBook, number: int, digest: str) -> None:
     """Delete the renditions of these bytes, and of the originals that go: file, then row."""
-    root = app.settings.output_dir
+    root = context.settings.output_dir
     noted = book.files_of([number])
     # What is out of the input folder may have given its name to another original since.
     named = [row.path for row in noted if row.kind == Kind.ORIGINAL.value and not row.removed]
     reason = book.barred_among([digest]).get(digest)
-    for step in app.renders:
-        table, rows = step.pending.table, _rows(app, step, digest, named)
-        below = _below(app, step)
+    for step in context.renders:
+        table, rows = step.pending.table, _rows(context, step, digest, named)
+        below = _below(context, step)
         files = [below + row.file for row in rows if row.file is not None]
         book.add_files(number, Kind.RENDITION, files)
         for row in rows:
@@ -68,7 +69,7 @@ def _remove_renditions(app: Lockstep, book: TakedownBook, number: int, digest: s
                 remove(step.output_dir / name_of(row.file), root)
             # One row a transaction: a run at work writes the same rows in an order of its own, and
             # two transactions of many rows could wait for each other for ever.
-            with app.database.writing() as con:
+            with context.database.writing() as con:
                 con.execute(
                     sa.update(table)
                     .where(table.c.path == row.path, table.c.recipe == row.recipe)
@@ -86,43 +87,43 @@ def _remove_renditions(app: Lockstep, book: TakedownBook, number: int, digest: s
             step.settled({row.path})
     # Those of a database that was lost have no row any more.
     gone = [row.path for row in noted if row.kind == Kind.RENDITION.value]
-    for key in set(gone).difference(*(_known(app, step, gone) for step in app.renders)):
+    for key in set(gone).difference(*(_known(context, step, gone) for step in context.renders)):
         remove(root / name_of(key), root)
 
 
-def renditions_of(app: Lockstep, digest: str, originals: Sequence[str]) -> list[str]:
+def renditions_of(context: Takedowns, digest: str, originals: Sequence[str]) -> list[str]:
     """What is to go for these bytes and originals, as keys below the output folder."""
     return [
-        _below(app, step) + row.file
-        for step in app.renders
-        for row in _rows(app, step, digest, originals)
+        _below(context, step) + row.file
+        for step in context.renders
+        for row in _rows(context, step, digest, originals)
         if row.file is not None
     ]
 
 
 def _rows(
-    app: Lockstep, step: RenderStep, digest: str, originals: Sequence[str]
+    context: Takedowns, step: RenderStep, digest: str, originals: Sequence[str]
 ) -> Sequence[sa.Row[Any]]:
     table = step.pending.table
     wanted = table.c.sha256 == digest
-    if step is app.render:
+    if step.originals_dir == context.settings.input_dir:
         wanted = sa.or_(wanted, table.c.path.in_(originals))
     query = sa.select(table.c.path, table.c.recipe, table.c.file, table.c.sha256).where(
         wanted, table.c.state != State.TAKEN_DOWN.value
     )
-    with app.database.reading() as con:
+    with context.database.reading() as con:
         return con.execute(query).all()
 
 
-def _known(app: Lockstep, step: RenderStep, keys: Sequence[str]) -> set[str]:
+def _known(context: Takedowns, step: RenderStep, keys: Sequence[str]) -> set[str]:
     """Those of ``keys`` that a row of this step has, as somebody else's rendition."""
-    column, below = step.pending.table.c.file, _below(app, step)
+    column, below = step.pending.table.c.file, _below(context, step)
     own = [key.removeprefix(below) for key in keys if key.startswith(below)]
-    return {below + key for key in known_among(app.database, column, own)}
+    return {below + key for key in known_among(context.database, column, own)}
 
 
-def _below(app: Lockstep, step: RenderStep) -> str:
-    below = step.output_dir.relative_to(app.settings.output_dir).as_posix()
+def _below(context: Takedowns, step: RenderStep) -> str:
+    below = step.output_dir.relative_to(context.settings.output_dir).as_posix()
     return "" if below == "." else f"{below}/"
 
 
@@ -132,15 +133,15 @@ def _emptied(step: RenderStep) -> dict[str, None]:
 
 
 def _twins(
-    app: Lockstep, digest: str, size_bytes: int | None, verified: dict[str, Found]
+    context: Takedowns, digest: str, size_bytes: int | None, verified: dict[str, Found]
 ) -> Iterator[tuple[str, Found]]:
     """Every original that has these bytes now, with what ``stat`` told when it was hashed.
 
     Read are those whose row says so, and those of the same size of which no row says anything.
     """
-    table, originals = app.render.pending.table, app.render.pending.original_table
+    table, originals = context.own.pending.table, context.own.pending.original_table
     same = sa.select(table.c.path).where(table.c.sha256 == digest)
-    with app.database.reading() as con:
+    with context.database.reading() as con:
         paths = {*verified, *con.execute(same.distinct()).scalars()}
         if size_bytes is not None:
             unknown = (
@@ -149,10 +150,10 @@ def _twins(
                 .where(originals.c.size_bytes == size_bytes, table.c.sha256.is_(None))
             )
             paths.update(con.execute(unknown.distinct()).scalars())
-    folder = app.settings.input_dir
+    folder = context.settings.input_dir
     for path in sorted(paths):
         found = look_at(folder, path)
-        if found is None or why_passed(folder, path, app.scan.suffixes) is not None:
+        if found is None or why_passed(folder, path, context.suffixes) is not None:
             continue
         if found == verified.get(path) or (
             size_bytes in (None, found.size_bytes) and _is_now(folder / name_of(path), digest)
@@ -168,10 +169,14 @@ def _is_now(file: Path, digest: str) -> bool:
 
 
 def _take_out(
-    app: Lockstep, book: TakedownBook, act: sa.Row[Any], row: sa.Row[Any], verified: Found | None
+    context: Takedowns,
+    book: TakedownBook,
+    act: sa.Row[Any],
+    row: sa.Row[Any],
+    verified: Found | None,
 ) -> None:
     """Move one original into the quarantine, or delete it, if it has the barred bytes still."""
-    settings = app.settings
+    settings = context.settings
     source = settings.input_dir / name_of(row.path)
     if not os.path.lexists(source):
         # Where it was noted and is not there, a takedown that was cut off has moved it.

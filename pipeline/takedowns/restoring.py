@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -15,29 +15,27 @@ from pipeline.names import name_of
 from pipeline.states import Kind, State, TakedownState
 from pipeline.storage.folder import move, remove_empty
 from pipeline.takedowns.book import TakedownBook
+from pipeline.takedowns.context import Takedowns
 from pipeline.takedowns.quarantine import free_place
 
-if TYPE_CHECKING:
-    from pipeline.app import Lockstep
 
-
-def put_back(app: Lockstep, book: TakedownBook, number: int) -> None:
+def put_back(context: Takedowns, book: TakedownBook, number: int) -> None:
     """Put the originals of one takedown back, then forget its bytes; harmless if done already."""
-    with app.database.lock(PUBLISH_LOCK, wait=True):
+    with context.database.lock(PUBLISH_LOCK, wait=True):
         act = book.act(number)
         if act is None or act.state != TakedownState.LIFTING.value:
             return
         for row in book.files_of([number]):
             if row.kind == Kind.ORIGINAL.value and row.kept is not None:
-                _restore(app, book, number, row)
+                _restore(context, book, number, row)
         # Rows that say "taken down" become pending. A run at work that has them in hand records
         # them after us, when it looks at the takedowns again.
-        for step in app.renders:
+        for step in context.renders:
             table = step.pending.table
             query = sa.select(table.c.path, table.c.recipe).where(
                 table.c.sha256 == act.sha256, table.c.state == State.TAKEN_DOWN.value
             )
-            with app.database.reading() as con:
+            with context.database.reading() as con:
                 pairs = [(row.path, row.recipe) for row in con.execute(query)]
             forget_content(step.pending, pairs)
         # One that another database lifted keeps the time at which it did.
@@ -45,8 +43,8 @@ def put_back(app: Lockstep, book: TakedownBook, number: int) -> None:
         book.change(number, state=TakedownState.LIFTED.value, lifted_ts=lifted_ts)
 
 
-def _restore(app: Lockstep, book: TakedownBook, number: int, row: sa.Row[Any]) -> None:
-    settings = app.settings
+def _restore(context: Takedowns, book: TakedownBook, number: int, row: sa.Row[Any]) -> None:
+    settings = context.settings
     source = settings.quarantine_dir / name_of(row.kept)
     if not os.path.lexists(source):
         return  # put back before we were cut off, or removed by hand

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
@@ -12,9 +12,7 @@ from pipeline.errors import LockstepError, NotFoundError
 from pipeline.names import key_below, name_of
 from pipeline.storage.folder import sha256_of
 from pipeline.storage.walking import Found, look_at, why_passed
-
-if TYPE_CHECKING:
-    from pipeline.app import Lockstep
+from pipeline.takedowns.context import Takedowns
 
 SHA256 = re.compile("[0-9a-fA-F]{64}")
 # A file that changes while it is read is read again; one that never stands still is refused.
@@ -30,7 +28,7 @@ class Wanted(NamedTuple):
     found: Found | None = None
 
 
-def resolve(app: Lockstep, target: str) -> Wanted:
+def resolve(context: Takedowns, target: str) -> Wanted:
     """The bytes that ``target``, a path or a SHA-256, stands for.
 
     Raises:
@@ -39,30 +37,30 @@ def resolve(app: Lockstep, target: str) -> Wanted:
     """
     if not target.strip() or "\0" in target:
         raise NotFoundError(f"{target!r}: name an original below the input folder, or a SHA-256")
-    path = _path_of(app, target)
+    path = _path_of(context, target)
     if path is None:
         named = target.strip().lower()
-        return Wanted(named, _size_of(app, named))
-    found, digest = _hashed(app, path)
+        return Wanted(named, _size_of(context, named))
+    found, digest = _hashed(context, path)
     if found is not None and digest is not None:
         return Wanted(digest, found.size_bytes, path, found)
-    table = app.render.pending.table
+    table = context.own.pending.table
     query = sa.select(table.c.sha256, table.c.original_bytes).where(
         table.c.path == path, table.c.sha256.is_not(None)
     )
-    with app.database.reading() as con:
+    with context.database.reading() as con:
         row = con.execute(query.limit(1)).first()
     if row is None:
         raise NotFoundError(
-            f"{target}: there is no such original below {app.settings.input_dir}; give its path "
-            "there, or its SHA-256"
+            f"{target}: there is no such original below {context.settings.input_dir}; give its "
+            "path there, or its SHA-256"
         )
     return Wanted(row.sha256, row.original_bytes, path)
 
 
-def _path_of(app: Lockstep, target: str) -> str | None:
+def _path_of(context: Takedowns, target: str) -> str | None:
     """The key of the original that ``target`` names; ``None`` where it is a SHA-256."""
-    folder = app.settings.input_dir
+    folder = context.settings.input_dir
     typed = key_below(folder, target)
     # A page gives keys, a person may give a path from where they are: `input/a.jpg` can be both.
     as_key = target if target == os.path.normpath(target) else typed
@@ -80,7 +78,7 @@ def _path_of(app: Lockstep, target: str) -> str | None:
     key = names[0] if names else typed
     if not _is_below(key):
         raise NotFoundError(f"{target}: this is outside of the input folder {folder}")
-    passed = why_passed(folder, key, app.scan.suffixes)
+    passed = why_passed(folder, key, context.suffixes)
     if passed is not None and names:
         raise NotFoundError(f"{target}: this is no original of Lockstep ({passed})")
     return key
@@ -90,8 +88,8 @@ def _is_below(key: str) -> bool:
     return not key.startswith("/") and ".." not in key.split("/")
 
 
-def _hashed(app: Lockstep, path: str) -> tuple[Found | None, str | None]:
-    folder = app.settings.input_dir
+def _hashed(context: Takedowns, path: str) -> tuple[Found | None, str | None]:
+    folder = context.settings.input_dir
     for _ in range(TRIES):
         found = look_at(folder, path)
         if found is None:
@@ -110,13 +108,13 @@ def _hashed(app: Lockstep, path: str) -> tuple[Found | None, str | None]:
     raise LockstepError(f"{path}: it is being written; try again when it is whole")
 
 
-def _size_of(app: Lockstep, digest: str) -> int | None:
-    for step in app.renders:
+def _size_of(context: Takedowns, digest: str) -> int | None:
+    for step in context.renders:
         table = step.pending.table
         query = sa.select(table.c.original_bytes).where(
             table.c.sha256 == digest, table.c.original_bytes.is_not(None)
         )
-        with app.database.reading() as con:
+        with context.database.reading() as con:
             size: int | None = con.execute(query.limit(1)).scalar()
         if size is not None:
             return size

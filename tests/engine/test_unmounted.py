@@ -9,8 +9,8 @@ from a_mount import MountNamespace
 from a_project import Project
 from a_watcher import Watching
 
-from pipeline.engine import unmounted
 from pipeline.engine.report import Report
+from pipeline.storage import mounts as mounts_of
 from pipeline.storage import walking
 
 
@@ -189,7 +189,7 @@ def test_a_disk_below_the_input_folder_is_known_as_well(
 ) -> None:
     # As on a system that keeps no list of what is mounted: the folder itself is asked.
     monkeypatch.setattr(walking, "MOUNTS", few.root / "none")
-    monkeypatch.setattr(unmounted, "MOUNTS", few.root / "none")
+    monkeypatch.setattr(mounts_of, "MOUNTS", few.root / "none")
     disk, mounted = few.input / "disk", True
     monkeypatch.setattr(
         "os.path.ismount", lambda path: mounted and os.fspath(path) == os.fspath(disk)
@@ -229,9 +229,9 @@ def test_mount_points_are_read_from_the_list_of_the_kernel(
         )
     ]
     mounts.write_bytes(b"\n".join(lines) + b"\n")
-    monkeypatch.setattr(unmounted, "MOUNTS", mounts)
+    monkeypatch.setattr(mounts_of, "MOUNTS", mounts)
     root.mkdir()
-    assert unmounted._mount_points(root, ()) == ["b/c", "two words\t\\\n", "\uefff"]
+    assert mounts_of.mount_points(root, ()) == ["b/c", "two words\t\\\n", "\uefff"]
 
 
 def test_a_look_at_a_few_files_deletes_nothing_of_an_unmounted_disk(few: Project) -> None:
@@ -245,7 +245,7 @@ def test_a_look_at_a_few_files_deletes_nothing_of_an_unmounted_disk(few: Project
 
             app = declared.app
             steps = [app.load_recipes, app.scan, app.render]
-            return run_once(app, RunOptions(only=frozenset(keys)), steps=steps)
+            return run_once(app.plan, RunOptions(only=frozenset(keys)), steps=steps)
 
     few.input.rename(few.root / "unplugged")
     shutil.copytree(few.root / "unplugged", few.input)

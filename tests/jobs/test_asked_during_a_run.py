@@ -64,7 +64,7 @@ def test_a_page_that_asks_what_is_pending_takes_nothing_from_a_run(shop: Shop) -
         shop.recipes("[half]\nscale = 0.25\n")
         shown: list[Any] = []
         page = Slow(app.app.database.engine, lambda: shown.append(_recipes(app.app)))
-        report = run_once(app.app, progress=Beside(page))
+        report = run_once(app.app.plan, progress=Beside(page))
     assert report.jobs.rendered == 3
     assert len(shown) == 1
     after = shop.outputs()

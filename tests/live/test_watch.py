@@ -284,7 +284,7 @@ def test_a_look_at_some_paths_finds_what_a_look_at_all_finds(project: Project) -
             changed = {change_something(project, chance, names) for _ in range(2)}
             steps = [app.load_recipes, app.scan, app.render]
             options = RunOptions(only=frozenset(changed), allow_removed=True)
-            report = run_once(app, options, steps=steps)
+            report = run_once(app.plan, options, steps=steps)
             assert report.partial
             there = [
                 row for files in walk(project.input, app.scan.suffixes, Passed()) for row in files

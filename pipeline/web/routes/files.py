@@ -115,7 +115,7 @@ class Shelf:
                 status, digest = _hashed(file)
                 form = format_of_suffix(os.path.splitext(row)[1])
                 return self._told(file, _media_type(form), f'"{digest}"', status), status
-        if was_taken_down(self.app, key):
+        if was_taken_down(self.app.takedowns, key):
             raise HTTPException(410, "this was taken down")
         raise HTTPException(404, "there is no such file")
 

@@ -183,7 +183,7 @@ def renditions(request: Request, reference: str) -> Response:
     """Every rendition of a job in one archive, which is made while it is sent."""
     app = service_of(request).app
     files = questions.renditions(app, checked(reference))
-    folder = app.renders[-1].output_dir
+    folder = app.render_jobs.output_dir
     safe = (
         (name, file)
         for name, path in files

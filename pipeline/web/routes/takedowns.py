@@ -54,7 +54,7 @@ def listed(
     limit: int = Query(PAGE, ge=1, le=500),
 ) -> Response:
     """What was taken down: when, who, why, and which files; the last one first."""
-    acts = takedowns(service_of(request).app, limit, before)
+    acts = takedowns(service_of(request).app.takedowns, limit, before)
     more = acts[-1]["id"] if len(acts) == limit and acts[-1]["id"] > 1 else None
     return answer(request, "takedowns.html", {"takedowns": acts, "next": more})
 
@@ -76,7 +76,7 @@ async def take(request: Request) -> Response:
         target = wanted.sha256.lower()
     who = wanted.who.strip() or visitor(request)
     done = await run_in_threadpool(
-        take_down, service.app, target, wanted.reason.strip(), who, wanted.purge
+        take_down, service.app.takedowns, target, wanted.reason.strip(), who, wanted.purge
     )
     service.changed()
     if wants_json(request.scope):
@@ -97,7 +97,7 @@ async def lift_one(request: Request, number: int) -> Response:
         raise HTTPException(404, "there is no such takedown")
     service = service_of(request)
     who = wanted.who.strip() or visitor(request)
-    done = await run_in_threadpool(lift, service.app, str(number), who)
+    done = await run_in_threadpool(lift, service.app.takedowns, str(number), who)
     service.changed()
     if wants_json(request.scope):
         return answer(request, "", done.as_json())

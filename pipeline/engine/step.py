@@ -1,0 +1,49 @@
+"""A step of Lockstep: it works inside a run, and mends what a run that was cut off left of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from datapipe.compute import ComputeStep
+from datapipe.datatable import DataStore
+from datapipe.executor import Executor
+from datapipe.run_config import RunConfig
+
+from pipeline.database.changes import database_of
+from pipeline.engine.context import Run, run_of
+from pipeline.settings.values import Settings
+
+# What a run does before any step: handed to the steps by the application, for a step may be run on
+# its own.
+Before = Callable[[Run], None]
+
+
+class Step(ComputeStep):
+    """Base of the steps; ``work`` is what each of them does."""
+
+    settings: Settings
+    before: Sequence[Before] = ()
+
+    def run_full(
+        self,
+        ds: DataStore,
+        run_config: RunConfig | None = None,
+        executor: Executor | None = None,
+    ) -> None:
+        """Work inside the run that this was started in, or in one of its own.
+
+        Raises:
+            LockstepError: whatever stops a run.
+        """
+        with run_of(run_config, database_of(ds), self.settings, self.before) as run:
+            self.work(run)
+
+    def work(self, run: Run) -> None:
+        """What the step does, within the run."""
+        raise NotImplementedError
+
+    def look_ahead(self, run: Run) -> None:
+        """Begin to ask what is pending, beside the steps before this one; by default nothing."""
+
+    def recover(self, run: Run) -> None:
+        """Mend what a run that was cut off left of this step; by default nothing."""
