@@ -206,8 +206,7 @@ class Publisher:
             self.run.progress.advance(len(taken.made))
             self.add(taken)
             return True
-        for made in taken.made:
-            Path(made.temporary).unlink()
+        self._discard(taken.made)
         return False
 
     def _made_of(self, sha256: str | None, recipe: str) -> Sequence[sa.Row[Any]]:
@@ -256,7 +255,7 @@ class Publisher:
                 continue
             except OSError as error:
                 reason = f"the rendition cannot be written ({error.strerror})"
-                Path(made.temporary).unlink(missing_ok=True)
+                self._discard([made])
                 self._fail(outcome, old, reason, rows, marks)
                 continue
             if old.file and old.file != file:
@@ -290,8 +289,7 @@ class Publisher:
         marks: list[tuple[str, str]],
     ) -> None:
         """Record that an original was taken down; what was made of it is removed."""
-        for made in outcome.made:
-            Path(made.temporary).unlink(missing_ok=True)
+        self._discard(outcome.made)
         reason = self._barred[outcome.sha256 or ""]
         for old in original.renditions:
             self._remove(old.file)
@@ -383,6 +381,11 @@ class Publisher:
         if file is not None:
             root = self.output_dir
             remove(root / name_of(file), root)
+
+    def _discard(self, made: Sequence[Made]) -> None:
+        """Delete what does not take its place, and the folders that were made for it alone."""
+        for rendition in made:
+            remove(Path(rendition.temporary), self.output_dir)
 
     def _record(self, rows: list[dict[str, Any]], marks: list[tuple[str, str]]) -> None:
         again, self._again = self._again, []

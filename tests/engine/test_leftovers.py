@@ -1,5 +1,6 @@
 """What a run that was cut off leaves in the output folder is gone after the next command."""
 
+import hashlib
 import os
 import shutil
 import signal
@@ -253,6 +254,18 @@ def test_verify_removes_empty_folders(project: Project) -> None:
     project.run()
     (project.output / "half/deep/er").mkdir(parents=True)
     assert project.cli("verify", "--fix").code == 0
+    assert folders(project) == ["half", "thumb"]
+
+
+def test_renditions_of_bytes_that_are_barred_leave_no_empty_folder(project: Project) -> None:
+    project.add("bag.png")
+    project.run()
+    barred = project.add("shop/shoe.png")
+    digest = hashlib.sha256(barred.read_bytes()).hexdigest()
+    # Of which size the bytes are is not known, so a worker renders before anybody can tell.
+    assert project.cli("takedown", "add", digest, "--reason", "flagged").code == 0
+    assert barred.exists()
+    assert project.run()["renditions"]["taken_down"] == 2
     assert folders(project) == ["half", "thumb"]
 
 
