@@ -50,6 +50,7 @@ class Workers:
         self._pool: Future[ProcessPool] | None = None
         self._done: queue.SimpleQueue[tuple[Task, Future[Outcome]]] = queue.SimpleQueue()
         self._exits = contextlib.ExitStack()
+        self._locks: list[Any] = []
         self._at_work: dict[int, Task] = {}
         # How often in a row all workers were lost before a task had an end.
         self._broken = 0
@@ -168,6 +169,7 @@ class Workers:
             pool = starting.result()
             pool.stop()  # type: ignore[no-untyped-call]
             pool.join()
+        self._locks.clear()
         self._exits.close()
         unfinished = list(self._at_work.values())
         self._at_work.clear()
@@ -182,7 +184,7 @@ class Workers:
         method = (
             "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
         )
-        context = multiprocessing.get_context(method)
+        context: Any = multiprocessing.get_context(method)
         if method == "forkserver":
             context.set_forkserver_preload(["pipeline.imaging.render", "pipeline.workers.worker"])
         self._exits.enter_context(_main_module_not_loaded_again())
@@ -190,7 +192,7 @@ class Workers:
             _start_fork_server()
         pool = ProcessPool(
             max_workers=self.count,
-            context=context,
+            context=_Lasting(context, self._locks),
             initializer=initialize,
             initargs=(self._setup, owner()),
         )
@@ -209,6 +211,25 @@ def clear_temporary_of(task: Task) -> None:
                 f"{TEMPORARY_PREFIX}*"
             ):
                 left.unlink(missing_ok=True)
+
+
+class _Lasting:
+    """A context of multiprocessing whose locks are kept in ``locks`` as well.
+
+    pebble drops those of a pool before it stops the workers. One that is just loading would not
+    find them any more, and print a traceback.
+    """
+
+    def __init__(self, context: Any, locks: list[Any]) -> None:
+        self._context = context
+        self._locks = locks
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+    def RLock(self) -> Any:
+        self._locks.append(lock := self._context.RLock())
+        return lock
 
 
 def _start_fork_server() -> None:

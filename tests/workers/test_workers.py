@@ -3,6 +3,8 @@
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -345,3 +347,47 @@ def test_workers_that_are_killed_while_idle_cost_no_original(dangerous: Project)
             for process in idle:
                 os.kill(process.pid or 0, signal.SIGKILL)
             assert work(tasks) == [task.path for task in tasks]
+
+
+# Workers that are still loading when their run ends: they open the locks of the pool after it has
+# given them up, and before they are told to end.
+STOPPED_WHILE_LOADING = """
+import os, sys, time
+import pebble.pool.process as pebble
+from pipeline.workers import Workers, WorkerSetup
+
+stop_process = pebble.stop_process
+
+class Slow(WorkerSetup):
+    def __reduce__(self):
+        return wait, tuple(self)
+
+def wait(*setup):
+    while not os.path.exists("the pool is closed"):
+        time.sleep(0.01)
+    return WorkerSetup(*setup)
+
+def stop_late(process):
+    open("the pool is closed", "w").close()
+    process.join(60)
+    print("ended:", not process.is_alive())
+    stop_process(process)
+
+if __name__ == "__main__":
+    sys.modules["slow"] = sys.modules["__main__"]
+    wait.__module__ = "slow"
+    pebble.stop_process = stop_late
+    workers = Workers(Slow(10**8, 100, 1_000), 2, 60)
+    workers.warm_up()
+    workers.close()
+"""
+
+
+def test_workers_that_are_still_loading_when_a_run_ends_say_nothing(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(STOPPED_WHILE_LOADING)
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, str(tmp_path / "slow.py")]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr, done.returncode) == ("ended: True\n" * 2, "", 0)
