@@ -354,7 +354,8 @@ def test_workers_that_are_killed_while_idle_cost_no_original(dangerous: Project)
 STOPPED_WHILE_LOADING = """
 import os, sys, time
 import pebble.pool.process as pebble
-from pipeline.workers import Workers, WorkerSetup
+from pipeline.workers.local import Workers
+from pipeline.workers.tasks import WorkerSetup
 
 stop_process = pebble.stop_process
 
