@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from pipeline.database.state import INPUT, StateBook
 from pipeline.errors import TooManyRemovedError
 from pipeline.names import key_of, name_of
+from pipeline.storage.walking import MOUNTS
 
 if TYPE_CHECKING:
     from pipeline.blocklist import Blocklist
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
 
 # Below this many a share says little: two of three photos may well be meant to go.
 REMOVED_AT_LEAST = 100
-# The kernel's list of what is mounted for this process (Linux, see proc(5)); also bind mounts of
-# the very same device are in it, which no `stat` tells of.
-MOUNTS = Path("/proc/self/mountinfo")
 
 _ESCAPED = re.compile(rb"\\([0-7]{3})")
 

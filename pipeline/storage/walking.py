@@ -17,8 +17,11 @@ from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.engine.unmounted import MOUNTS
 from pipeline.names import TEMPORARY_PREFIX, key_of, name_of
+
+# The kernel's list of what is mounted for this process (Linux, see proc(5)); also bind mounts of
+# the very same device are in it, which no `stat` tells of.
+MOUNTS = Path("/proc/self/mountinfo")
 
 # What editors, browsers, copy tools and office programs call a file that is not there yet.
 TEMPORARY_SUFFIXES = frozenset(
