@@ -24,7 +24,7 @@ test-kills: .venv/installed-dev ## Two minutes of random changes and kills, judg
 lint: .venv/installed-dev ## Check style, formatting and the floors of the rooms
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-cache
 
 types: .venv/installed-dev ## Check types, strictly
 	@$(BIN)/mypy
