@@ -21,9 +21,10 @@ test: .venv/installed-dev ## Set up, then run the tests
 test-kills: .venv/installed-dev ## Two minutes of random changes and kills, judged by an oracle
 	@$(BIN)/python -m tests.kills $(KILLS_ARGS)
 
-lint: .venv/installed-dev ## Check style and formatting
+lint: .venv/installed-dev ## Check style, formatting and the floors of the rooms
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports --no-cache
 
 types: .venv/installed-dev ## Check types, strictly
 	@$(BIN)/mypy

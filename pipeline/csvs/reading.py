@@ -106,7 +106,7 @@ def check_csv(path: Path, limits: CsvLimits | None = None) -> CsvCheck:
     rows = images = 0
     hashes = array("q")
     rows_over_line = images_over_line = 0
-    number_at, name_at, urls_at = dialect.positions
+    urls_at = dialect.positions[2]
     width = len(dialect.header)
     try:
         for line, cells in _records(path, dialect, faults):
@@ -116,16 +116,9 @@ def check_csv(path: Path, limits: CsvLimits | None = None) -> CsvCheck:
             if len(cells) != width:
                 faults.add(line, "", _width_message(len(cells), width))
                 continue
-            if number_at >= 0:
-                number = cells[number_at].strip()
-                if number:
-                    hashes.append(hash(number))
-                else:
-                    faults.add(line, NUMBER, "no number; give each product its own")
-                if len(number) > MAX_NUMBER_CHARACTERS:
-                    faults.add(line, NUMBER, _length_message(len(number)))
-            if name_at >= 0 and not cells[name_at].strip():
-                faults.add(line, NAME, "no name; say what the product is called")
+            number = _check_product(line, cells, dialect, faults)
+            if number:
+                hashes.append(hash(number))
             if urls_at >= 0:
                 urls = split_cell(cells[urls_at])
                 images += len(urls)
@@ -151,6 +144,21 @@ def check_csv(path: Path, limits: CsvLimits | None = None) -> CsvCheck:
     doubled, doubled_count = _doubled(path, dialect, hashes)
     found = sorted(faults.first + doubled, key=lambda fault: fault.line)
     return CsvCheck(rows, images, found[:MAX_FAULTS], faults.count + doubled_count, dialect)
+
+
+def _check_product(line: int, cells: list[str], dialect: CsvDialect, faults: _Faults) -> str:
+    """Check number and name of one row; its number, ``""`` where there is none."""
+    number_at, name_at, _ = dialect.positions
+    number = ""
+    if number_at >= 0:
+        number = cells[number_at].strip()
+        if not number:
+            faults.add(line, NUMBER, "no number; give each product its own")
+        if len(number) > MAX_NUMBER_CHARACTERS:
+            faults.add(line, NUMBER, _length_message(len(number)))
+    if name_at >= 0 and not cells[name_at].strip():
+        faults.add(line, NAME, "no name; say what the product is called")
+    return number
 
 
 def iter_rows(path: Path, dialect: CsvDialect) -> Iterator[CsvRow]:

@@ -5,12 +5,10 @@ All of it are rows of ``lockstep_state``; a run with no change writes none of th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 
 import sqlalchemy as sa
-
-if TYPE_CHECKING:
-    from pipeline.database.connection import Database
 
 LAYOUT = "layout"
 CLOCK = "clock"
@@ -42,10 +40,24 @@ def state_table(metadata: sa.MetaData) -> sa.Table:
     )
 
 
+class _Writes(Protocol):
+    def execute(self, statement: Any, values: Any = None) -> sa.CursorResult[Any]: ...
+
+
+class Transactions(Protocol):
+    """What a :class:`StateBook` needs of a ``Database``, which has one itself for its clock."""
+
+    sqla_metadata: sa.MetaData
+
+    def reading(self) -> AbstractContextManager[sa.Connection]: ...
+
+    def writing(self) -> AbstractContextManager[_Writes]: ...
+
+
 class StateBook:
     """The rows of ``lockstep_state``, read once and written through."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Transactions) -> None:
         self._database = database
         self._table = state_table(database.sqla_metadata)
         self._values: dict[str, str] | None = None

@@ -18,6 +18,7 @@
 ``render_step``  the render step: what is pending goes to the workers, what they made is published
                  and recorded
 ``report``       what a run did, in numbers, and in words for the person who started it
+``reuse``        reuse: originals with the same bytes share what was made of one of them
 ``run``          one run of the whole pipeline: recover, then every declared step in its order,
                  then count
 ``scan``         the scan: the folder of originals against the table of originals, both walked in

@@ -7,7 +7,6 @@ is cut off, the pair stays pending, and the next run makes it again.
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import threading
 import time
@@ -16,23 +15,23 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import sqlalchemy as sa
 from datapipe.types import IndexDF
 
 from pipeline.blocklist import Blocklist
 from pipeline.database.changes import LinearTransformMeta, forget_deleted, frame
 from pipeline.database.locks import PUBLISH_LOCK
-from pipeline.database.paging import chunks, known_among
+from pipeline.database.paging import chunks
 from pipeline.database.state import PUBLISHING
 from pipeline.engine.context import Run, remember_writing
 from pipeline.engine.pending import Original, Pending, Rendition, few_of
 from pipeline.engine.recovery import forget_writing, note_publishing, pairs_of
 from pipeline.engine.report import Report
-from pipeline.imaging import RENDERER_VERSION, format_of_suffix, suffix_for
-from pipeline.names import name_of, rendition_key, set_apart
+from pipeline.engine.reuse import Reuse
+from pipeline.imaging import RENDERER_VERSION
+from pipeline.names import name_of, set_apart
 from pipeline.states import State
-from pipeline.storage.folder import has_size, link_or_copy, publish, remove
-from pipeline.workers.tasks import Made, Outcome, Task
+from pipeline.storage.folder import publish, remove
+from pipeline.workers.tasks import Made, Outcome
 
 # Each batch costs 30 ms of fixed work in pandas. A takedown waits for one batch at most, and has to
 # be done within a second; what a kill loses is at most one batch as well.
@@ -62,10 +61,11 @@ class Publisher:
         self.report = report or run.report
         self._settled = settled or (lambda paths: None)
         self.fingerprints = fingerprints
-        self.output_dir = output_dir
+        self._places = _Places(run, output_dir)
         self.pending = pending
         self.meta = meta
         self.takedowns = Blocklist(run.database)
+        self.reuse = Reuse(pending, fingerprints, output_dir)
         # SHA-256 of the batch at hand that must have no renditions, and why.
         self._barred: dict[str, str] = {}
         # Processed "as of" this time: a later change of an input stays pending.
@@ -75,12 +75,9 @@ class Publisher:
         self._batch: list[Outcome] = []
         # Pairs of the batch at hand that failed, and that the next run is to try again.
         self._again: list[tuple[str, str]] = []
-        self._sources: dict[tuple[str | None, str], Sequence[sa.Row[Any]]] = {}
         self._last_flush = time.monotonic()
         self._unsettled = 0
         self._deleted_any = False
-        # Keys of the batch at hand of which the next run finds a note, if this one is killed.
-        self._announced: set[str] = set()
         self._begun = False
 
     def begin(self) -> None:
@@ -116,7 +113,7 @@ class Publisher:
             OutputError: a file cannot take its place; what was published before is recorded.
         """
         batch, self._batch = self._batch, []
-        self._sources.clear()
+        self.reuse.forget()
         self._last_flush = time.monotonic()
         if not batch:
             return
@@ -128,8 +125,7 @@ class Publisher:
             keys = [made.file for outcome in batch for made in outcome.made]
             owners = pairs_of(keys, self.pending)
             if keys:
-                self._announced = set(keys)
-                note_publishing(self.run, self.output_dir, self._announced)
+                self._places.announce(keys)
             try:
                 for outcome in batch:
                     self._settle(outcome, owners, rows, marks)
@@ -148,7 +144,7 @@ class Publisher:
         done: list[Rendition] = []
         try:
             for rendition in gone:
-                self._remove(rendition.file)
+                self._places.clear(rendition.file)
                 self.report.deleted += rendition.state is not None
                 done.append(rendition)
         finally:
@@ -158,76 +154,6 @@ class Publisher:
                     self.pending.renditions.delete_by_idx(idx, now=write.now)
                     self.meta.mark_rows_processed_success(idx, process_ts=write.now)
                     self._settled({row.path for row in chunk})
-
-    def known_content(self, digests: Sequence[str | None]) -> set[str]:
-        """Those of ``digests`` (SHA-256) of which a rendition is there, in any state of repair."""
-        column = self.pending.table.c.sha256
-        return known_among(self.run.database, column, digests, self.pending.is_ok)
-
-    def reuse(self, outcome: Outcome, task: Task) -> bool:
-        """Give ``outcome`` the renditions of other originals with the same bytes.
-
-        Those that are in place already stay as they are. False, and nothing done, unless each of
-        the others is there to be taken.
-        """
-        root = self.output_dir
-        taken = Outcome(
-            task.path,
-            outcome.sha256,
-            outcome.size_bytes,
-            unchanged=outcome.unchanged,
-            reused=True,
-        )
-        for recipe in (wanted.recipe for wanted in task.wanted):
-            if recipe.name in outcome.unchanged:
-                continue
-            made_before = self._made_of(outcome.sha256, recipe.name)
-            row = next((row for row in made_before if row.path != task.path), None)
-            if row is None or not has_size(root / name_of(row.file), row.size_bytes):
-                break
-            key = rendition_key(task.path, recipe.name, _appended(task.path, row.file))
-            try:
-                temporary = link_or_copy(root / name_of(row.file), root / name_of(key))
-            except (FileNotFoundError, NotADirectoryError):
-                break
-            taken.made.append(
-                Made(
-                    recipe.name,
-                    key,
-                    str(temporary),
-                    row.width_px,
-                    row.height_px,
-                    row.size_bytes,
-                    row.file_sha256,
-                    (),
-                )
-            )
-        else:
-            self.run.progress.advance(len(taken.made))
-            self.add(taken)
-            return True
-        self._discard(taken.made)
-        return False
-
-    def _made_of(self, sha256: str | None, recipe: str) -> Sequence[sa.Row[Any]]:
-        """Up to two renditions that are in step, of these bytes by this recipe.
-
-        Kept until the next flush: of thousands of copies, each would ask the same.
-        """
-        found = self._sources.get((sha256, recipe))
-        if found is None:
-            table = self.pending.table
-            query = sa.select(table).where(
-                table.c.sha256 == sha256,
-                table.c.recipe == recipe,
-                self.pending.is_ok,
-                table.c.fingerprint == self.fingerprints[recipe],
-                table.c.renderer == RENDERER_VERSION,
-            )
-            with self.meta.dbconn.reading() as con:
-                found = con.execute(query.limit(2)).all()
-            self._sources[sha256, recipe] = found
-        return found
 
     def _settle(
         self,
@@ -241,25 +167,25 @@ class Publisher:
         if outcome.unsettled:
             self._unsettled += len(before)
             return
-        self._count(outcome, original)
+        _count(self.report, outcome, original, self.run.began_ts, self.mark_unchanged)
         if outcome.sha256 in self._barred:
             self._bar(outcome, original, rows, marks)
             return
         for made in outcome.made:
             old = before[made.recipe]
             try:
-                file = self._place(made, outcome.path, owners)
+                file = self._places.take(made, outcome.path, owners)
             except FileNotFoundError:
                 # Somebody cleared the output folder under our hands: the pair stays pending.
                 self._unsettled += 1
                 continue
             except OSError as error:
                 reason = f"the rendition cannot be written ({error.strerror})"
-                self._discard([made])
+                self._places.discard([made])
                 self._fail(outcome, old, reason, rows, marks)
                 continue
             if old.file and old.file != file:
-                self._remove(old.file)
+                self._places.clear(old.file)
             if outcome.reused:
                 self.report.reused += 1
             else:
@@ -289,10 +215,10 @@ class Publisher:
         marks: list[tuple[str, str]],
     ) -> None:
         """Record that an original was taken down; what was made of it is removed."""
-        self._discard(outcome.made)
+        self._places.discard(outcome.made)
         reason = self._barred[outcome.sha256 or ""]
         for old in original.renditions:
-            self._remove(old.file)
+            self._places.clear(old.file)
             marks.append((old.path, old.recipe))
             if (old.state, old.sha256, old.reason) == (State.TAKEN_DOWN, outcome.sha256, reason):
                 continue  # as it was; the file was only touched
@@ -308,7 +234,7 @@ class Publisher:
         marks: list[tuple[str, str]],
     ) -> None:
         # A stale rendition is worse than none.
-        self._remove(old.file)
+        self._places.clear(old.file)
         report = self.report
         report.failed += 1
         shown = (outcome.path, reason)
@@ -344,49 +270,6 @@ class Publisher:
             "renderer": RENDERER_VERSION,
         }
 
-    def _place(self, made: Made, path: str, owners: dict[str, tuple[str, str]]) -> str:
-        """Rename a finished file to its key, or to one of its own where that is taken."""
-        key = made.file
-        if owners.get(key, (path, made.recipe)) != (path, made.recipe):
-            key = set_apart(key, path)
-        try:
-            self._publish(made, key)
-        except (IsADirectoryError, NotADirectoryError):
-            # `a.png` as WebP is `a.png.webp`, and so is somebody's folder.
-            key = set_apart(key, path)
-            self._publish(made, key)
-        owners[key] = (path, made.recipe)
-        return key
-
-    def _publish(self, made: Made, key: str) -> None:
-        if key not in self._announced:
-            self._announced.add(key)
-            note_publishing(self.run, self.output_dir, self._announced)
-        publish(Path(made.temporary), self.output_dir / name_of(key))
-
-    def _count(self, outcome: Outcome, original: Original) -> None:
-        report = self.report
-        # A changed recipe, or a rendition that is missing, has it made of the same bytes again.
-        made_of = {rendition.sha256 for rendition in original.renditions} - {None}
-        only_touched = made_of == {outcome.sha256}
-        found_by_scan = original.found_ts >= self.run.began_ts
-        if only_touched and found_by_scan and original.has_renditions and report.changed:
-            report.changed -= 1
-            report.unchanged += 1
-        elif not self.mark_unchanged and not only_touched and report.unchanged:
-            report.changed += 1
-            report.unchanged -= 1
-
-    def _remove(self, file: str | None) -> None:
-        if file is not None:
-            root = self.output_dir
-            remove(root / name_of(file), root)
-
-    def _discard(self, made: Sequence[Made]) -> None:
-        """Delete what does not take its place, and the folders that were made for it alone."""
-        for rendition in made:
-            remove(Path(rendition.temporary), self.output_dir)
-
     def _record(self, rows: list[dict[str, Any]], marks: list[tuple[str, str]]) -> None:
         again, self._again = self._again, []
         if not marks and not again:
@@ -403,6 +286,68 @@ class Publisher:
                 self.meta.mark_rows_processed_error(_index(again), self.page_ts, "killed")
             self._settled({row["path"] for row in rows})
             self.run.book.set(PUBLISHING, None)
+
+
+class _Places:
+    """The places in ``output/`` that finished files take."""
+
+    def __init__(self, run: Run, output_dir: Path) -> None:
+        self._run = run
+        self._output_dir = output_dir
+        # Keys of the batch at hand of which the next run finds a note, if this one is killed.
+        self._announced: set[str] = set()
+
+    def announce(self, keys: Collection[str]) -> None:
+        """Note the keys of a batch before the first of its files takes its place."""
+        self._announced = set(keys)
+        note_publishing(self._run, self._output_dir, self._announced)
+
+    def take(self, made: Made, path: str, owners: dict[str, tuple[str, str]]) -> str:
+        """Rename a finished file to its key, or to one of its own where that is taken."""
+        key = made.file
+        if owners.get(key, (path, made.recipe)) != (path, made.recipe):
+            key = set_apart(key, path)
+        try:
+            self._publish(made, key)
+        except (IsADirectoryError, NotADirectoryError):
+            # `a.png` as WebP is `a.png.webp`, and so is somebody's folder.
+            key = set_apart(key, path)
+            self._publish(made, key)
+        owners[key] = (path, made.recipe)
+        return key
+
+    def _publish(self, made: Made, key: str) -> None:
+        if key not in self._announced:
+            self._announced.add(key)
+            note_publishing(self._run, self._output_dir, self._announced)
+        publish(Path(made.temporary), self._output_dir / name_of(key))
+
+    def discard(self, made: Sequence[Made]) -> None:
+        """Delete what does not take its place, and the folders that were made for it alone."""
+        for rendition in made:
+            remove(Path(rendition.temporary), self._output_dir)
+
+    def clear(self, file: str | None) -> None:
+        """Delete the file of a key, if there is one."""
+        if file is not None:
+            root = self._output_dir
+            remove(root / name_of(file), root)
+
+
+def _count(
+    report: Report, outcome: Outcome, original: Original, began_ts: float, mark_unchanged: bool
+) -> None:
+    """Correct the counts of the scan, which knows times and not bytes."""
+    # A changed recipe, or a rendition that is missing, has it made of the same bytes again.
+    made_of = {rendition.sha256 for rendition in original.renditions} - {None}
+    only_touched = made_of == {outcome.sha256}
+    found_by_scan = original.found_ts >= began_ts
+    if only_touched and found_by_scan and original.has_renditions and report.changed:
+        report.changed -= 1
+        report.unchanged += 1
+    elif not mark_unchanged and not only_touched and report.unchanged:
+        report.changed += 1
+        report.unchanged -= 1
 
 
 @contextlib.contextmanager
@@ -432,11 +377,3 @@ def _undisturbed() -> Iterator[None]:
 
 def _index(pairs: list[tuple[str, str]]) -> IndexDF:
     return IndexDF(pd.DataFrame(pairs, columns=["path", "recipe"], dtype="object"))
-
-
-def _appended(path: str, file: str) -> str | None:
-    """The suffix to append to the name of ``path`` for a rendition with the bytes of ``file``."""
-    made = format_of_suffix(os.path.splitext(file)[1])
-    if made is None or made == format_of_suffix(os.path.splitext(path)[1]):
-        return None
-    return suffix_for(made)

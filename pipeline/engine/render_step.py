@@ -317,14 +317,14 @@ class _Rendering:
         # and there is nothing to wait for.
         for is_last in (False, True):
             waiting.sort(key=lambda outcome: outcome.sha256 or "")
-            known = self.publisher.known_content([outcome.sha256 for outcome in waiting])
+            known = self.publisher.reuse.known_content([outcome.sha256 for outcome in waiting])
             first_of_each: list[Task] = []
             rest: list[Outcome] = []
             for digest, same in groupby(waiting, key=lambda outcome: outcome.sha256):
                 unlike = [
                     twin
                     for twin in same
-                    if digest not in known or not self.publisher.reuse(twin, by_path[twin.path])
+                    if digest not in known or not self._reuse(twin, by_path[twin.path])
                 ]
                 now = unlike if is_last else unlike[:1]
                 first_of_each.extend(by_path[twin.path] for twin in now)
@@ -334,6 +334,15 @@ class _Rendering:
             # Twins of what has just been made can now take its renditions.
             self.publisher.flush()
             waiting = rest
+
+    def _reuse(self, outcome: Outcome, task: Task) -> bool:
+        """Give ``outcome`` the renditions of other originals with the same bytes, if there are."""
+        taken = self.publisher.reuse.stage(outcome, task)
+        if taken is None:
+            return False
+        self.run.progress.advance(len(taken.made))
+        self.publisher.add(taken)
+        return True
 
 
 @dataclass

@@ -16,6 +16,7 @@ from collections.abc import AsyncIterable, AsyncIterator
 import anyio
 import httpcore
 import httpx
+from h2.exceptions import ProtocolError
 
 from pipeline.fetch.addresses import AllowList
 from pipeline.fetch.network import JudgedBackend, Stream
@@ -276,8 +277,6 @@ def _left_over(connection: Connection) -> bool:
 
 def mapped(error: Exception) -> Exception:
     """httpx's error for one of httpcore's or h2's; any other error is returned as it is."""
-    from h2.exceptions import ProtocolError
-
     if isinstance(error, ProtocolError):
         # httpcore lets these through while a body is read: a rule was broken, or goodbye said.
         return httpx.RemoteProtocolError(str(error) or "the connection broke a rule of HTTP/2")

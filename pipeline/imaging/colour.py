@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import functools
 import io
-from typing import TYPE_CHECKING
 
-from PIL import Image
-
-if TYPE_CHECKING:
-    from PIL import ImageCms
+from PIL import Image, ImageCms
 
 # One profile serves a whole shoot; CMYK profiles weigh up to 2 MB, so few are kept.
 _CACHED_PROFILES = 16
@@ -57,8 +53,6 @@ def _space(profile: bytes) -> str:
 @functools.lru_cache(maxsize=_CACHED_PROFILES)
 def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     """Build the conversion to sRGB; None where it would change nothing that can be seen."""
-    from PIL import ImageCms
-
     out_mode = "RGBA" if mode == "RGBA" else "RGB"
     transform = ImageCms.buildTransform(
         _open(profile),
@@ -84,8 +78,6 @@ def _is_idle(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
 @functools.lru_cache(maxsize=_CACHED_PROFILES)
 def _grey_table(profile: bytes) -> list[int] | None:
     """Return the 256 sRGB levels of a grey profile; None where they are the same."""
-    from PIL import ImageCms
-
     transform = ImageCms.buildTransform(_open(profile), ImageCms.createProfile("sRGB"), "L", "RGB")
     ramp = Image.frombytes("L", (256, 1), bytes(range(256)))
     table = list(transform.apply(ramp).getchannel("G").tobytes())
@@ -94,16 +86,12 @@ def _grey_table(profile: bytes) -> list[int] | None:
 
 @functools.lru_cache(maxsize=1)
 def _lab_transform() -> ImageCms.ImageCmsTransform:
-    from PIL import ImageCms
-
     return ImageCms.buildTransform(
         ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), "LAB", "RGB"
     )
 
 
 def _open(profile: bytes) -> ImageCms.ImageCmsProfile:
-    from PIL import ImageCms
-
     return ImageCms.ImageCmsProfile(io.BytesIO(profile))
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from pipeline.errors import ImageError
 from pipeline.transforms.recipes import Recipe
@@ -83,8 +84,6 @@ def _tag_options(format: str, tags: Tags) -> dict[str, Any]:
     if tags.xmp and format in ("jpeg", "webp", "avif"):
         options["xmp"] = tags.xmp
     if tags.xmp and format == "png":
-        from PIL.PngImagePlugin import PngInfo
-
         chunks = PngInfo()
         chunks.add_itxt("XML:com.adobe.xmp", tags.xmp.decode("utf-8", "replace"))
         options["pnginfo"] = chunks

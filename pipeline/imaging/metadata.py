@@ -12,6 +12,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from PIL import Image, ImageFile
+from PIL.IptcImagePlugin import getiptcinfo
 
 from pipeline.imaging.encode import Tags
 from pipeline.imaging.orientation import ORIENTATION_TAG
@@ -150,8 +151,6 @@ def _descriptions(packet: bytes | str | None) -> list[ElementTree.Element]:
 
 
 def _iptc(image: Image.Image) -> dict[str, list[str]]:
-    from PIL.IptcImagePlugin import getiptcinfo
-
     fields: dict[str, list[str]] = {}
     if not isinstance(image, ImageFile.ImageFile):
         return fields

@@ -211,6 +211,7 @@ def _register_heif() -> None:
     if "HEIF" in Image.OPEN:
         return
     try:
+        # Imported here: an extra that few have, only HEIF originals need it, and it costs 3 ms.
         import pillow_heif
     except ImportError:
         raise ImageError(

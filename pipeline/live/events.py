@@ -10,13 +10,12 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from watchfiles import watch
+from watchfiles.main import FileChange
 
 from pipeline.errors import LockstepError
 from pipeline.names import key_of
-
-if TYPE_CHECKING:
-    from watchfiles.main import FileChange
 
 # The loop looks this often whether it is to stop; a change is known after at most two steps.
 STEP_MS = 50
@@ -63,8 +62,6 @@ def events(folder: Path, stop: threading.Event, poll: bool) -> Iterator[set[str]
 
 
 def _changes(root: str, stop: threading.Event, poll: bool) -> Iterator[set[FileChange]]:
-    from watchfiles import watch
-
     return watch(
         root,
         watch_filter=None,

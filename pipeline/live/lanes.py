@@ -18,6 +18,7 @@ from pipeline.engine.context import RunOptions
 from pipeline.engine.report import Report
 from pipeline.engine.run import run_once
 from pipeline.errors import LockedError, LockstepError, StoppedError, in_one_line
+from pipeline.live.watcher import Watcher, WatchOptions
 from pipeline.text import iso
 
 log = logging.getLogger("lockstep.web")
@@ -112,8 +113,6 @@ class Worker:
         self.moved()
 
     def _watch(self) -> None:
-        from pipeline.live import Watcher, WatchOptions
-
         while not self.stopping.is_set():
             try:
                 options = WatchOptions(say=self._say, failed=self._failed, progress=Shown(self))

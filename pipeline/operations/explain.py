@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,13 +12,14 @@ import sqlalchemy as sa
 from pipeline.app import Lockstep
 from pipeline.engine.render_step import KILLED_ONCE
 from pipeline.imaging import RENDERER_VERSION
+from pipeline.jobs.foresight import explain_csv
 from pipeline.names import key_below, name_of
 from pipeline.states import State
 from pipeline.storage.folder import has_size, sha256_of
 from pipeline.storage.walking import CSV_SUFFIXES, Found, look_at, why_passed
 from pipeline.takedowns.book import TakedownBook
 from pipeline.text import iso, printable
-from pipeline.transforms.recipes import load_recipes
+from pipeline.transforms.recipes import Recipe, load_recipes
 
 
 @dataclass
@@ -73,6 +75,16 @@ class Story:
         return "\n".join(lines)
 
 
+@dataclass(frozen=True)
+class _Content:
+    """What the file of an original has now; ``barred`` is why it must have no renditions."""
+
+    is_there: bool
+    sha256: str | None
+    barred: str | None
+    cannot_read: str | None
+
+
 def explain(app: Lockstep, typed: str) -> Story:
     """What the tables and the folder say of the original, or CSV, at ``typed``. Reads it once.
 
@@ -81,8 +93,6 @@ def explain(app: Lockstep, typed: str) -> Story:
     """
     path = key_below(app.settings.input_dir, typed)
     if os.path.splitext(path)[1].lower() in CSV_SUFFIXES:
-        from pipeline.jobs.foresight import explain_csv
-
         return Story(path, *explain_csv(app, path))
     pending = app.render.pending
     originals, renditions = pending.original_table, pending.table
@@ -118,57 +128,70 @@ def explain(app: Lockstep, typed: str) -> Story:
         else {k: v for k, v in known._asdict().items() if k != "path"},
     )
     by_recipe = {item.recipe: item for item in made}
-    barred = TakedownBook(app.database).barred_among([digest])
+    barred = TakedownBook(app.database).barred_among([digest]).get(digest or "")
+    content = _Content(now is not None, digest, barred, cannot_read)
     recipes = load_recipes(app.settings.recipes_file)
     for name in sorted({*by_recipe, *recipes}):
         item = by_recipe.get(name)
         recipe = recipes.get(name)
-        if now is None:
-            verdict = "would be deleted: the original is gone" if item else "nothing to do"
-        elif digest is not None and digest in barred:
-            verdict = f"would not be rendered: {barred[digest]}"
-        elif recipe is None:
-            verdict = "would be deleted: the recipe is gone"
-        elif item is None:
-            verdict = "would be rendered: it has none yet"
-        elif item.fingerprint != recipe.fingerprint:
-            verdict = "would be rendered: the recipe changed"
-        elif cannot_read is not None:
-            verdict = f"would fail: {cannot_read}"
-        elif item.reason == KILLED_ONCE:
-            verdict = "would be rendered by itself, once more: its worker was killed"
-        elif item.sha256 is None or name in unmarked:
-            verdict = "would be rendered: a retry was asked for, or the last run was cut off"
-        elif item.sha256 != digest:
-            verdict = "would be rendered: the content changed"
-        elif item.state == State.FAILED.value:
-            verdict = "would not be tried: these very bytes failed before (`datapipe retry`)"
-        elif not has_size(app.render.output_dir / name_of(item.file), item.size_bytes):
-            verdict = "its file is missing or altered: no run looks for that (`datapipe verify`)"
-        elif item.renderer != RENDERER_VERSION:
-            verdict = "in step; made by an older renderer (`datapipe retry --older`)"
-        else:
-            verdict = "in step"
-        story.renditions.append(
-            RenditionStory(name, None, None, verdict)
-            if item is None
-            else RenditionStory(
-                name,
-                item.state,
-                item.file,
-                verdict,
-                item.reason,
-                iso(item.since),
-                item.width_px,
-                item.height_px,
-                item.size_bytes,
-                item.fingerprint,
-                item.renderer,
-            )
-        )
+        verdict = _rendition_verdict(item, recipe, content, name in unmarked, app.render.output_dir)
+        story.renditions.append(_story_of(name, item, verdict))
     if not story.known and now is None:
         story.renditions = []
     return story
+
+
+def _story_of(recipe: str, item: sa.Row[Any] | None, verdict: str) -> RenditionStory:
+    if item is None:
+        return RenditionStory(recipe, None, None, verdict)
+    return RenditionStory(
+        recipe,
+        item.state,
+        item.file,
+        verdict,
+        item.reason,
+        iso(item.since),
+        item.width_px,
+        item.height_px,
+        item.size_bytes,
+        item.fingerprint,
+        item.renderer,
+    )
+
+
+def _rendition_verdict(
+    item: sa.Row[Any] | None,
+    recipe: Recipe | None,
+    content: _Content,
+    is_unmarked: bool,
+    output_dir: Path,
+) -> str:
+    """What the next run would do about one rendition, of which ``item`` is the row, and why."""
+    if not content.is_there:
+        return "would be deleted: the original is gone" if item else "nothing to do"
+    if content.barred is not None:
+        return f"would not be rendered: {content.barred}"
+    if recipe is None:
+        return "would be deleted: the recipe is gone"
+    if item is None:
+        return "would be rendered: it has none yet"
+    if item.fingerprint != recipe.fingerprint:
+        return "would be rendered: the recipe changed"
+    if content.cannot_read is not None:
+        return f"would fail: {content.cannot_read}"
+    if item.reason == KILLED_ONCE:
+        return "would be rendered by itself, once more: its worker was killed"
+    if item.sha256 is None or is_unmarked:
+        return "would be rendered: a retry was asked for, or the last run was cut off"
+    if item.sha256 != content.sha256:
+        return "would be rendered: the content changed"
+    if item.state == State.FAILED.value:
+        return "would not be tried: these very bytes failed before (`datapipe retry`)"
+    if not has_size(output_dir / name_of(item.file), item.size_bytes):
+        return "its file is missing or altered: no run looks for that (`datapipe verify`)"
+    if item.renderer != RENDERER_VERSION:
+        return "in step; made by an older renderer (`datapipe retry --older`)"
+    return "in step"
 
 
 def _verdict(known: Found | None, now: Found | None) -> str:

@@ -17,6 +17,7 @@ from pipeline.engine.recipe_step import compare_recipes
 from pipeline.engine.report import Report
 from pipeline.engine.scan import Difference, compare
 from pipeline.engine.unmounted import InputFolder, refuse_too_many
+from pipeline.jobs.foresight import preview_jobs
 from pipeline.jobs.store import JobBook
 from pipeline.names import name_of
 from pipeline.states import State
@@ -83,12 +84,7 @@ def _preview(app: Lockstep, options: RunOptions, book: StateBook) -> Report:
         - len(removed)
         - len(looked_at & known_among(app.database, pending.original_table.c.path, looked_at))
     )
-    report = Report(dry_run=True)
-    if has_unknown(app.database, settings):
-        report.warnings.append(
-            "the database may lack takedowns that are in the journal; a run takes them over, and "
-            "makes no renditions of what is taken down"
-        )
+    report = Report(dry_run=True, warnings=_warnings(app))
     report.new = difference.new
     report.changed = difference.changed - len(same)
     report.unchanged = difference.unchanged + len(same)
@@ -105,11 +101,18 @@ def _preview(app: Lockstep, options: RunOptions, book: StateBook) -> Report:
     report.failed_before = states.get(State.FAILED, 0)
     report.in_step = states.get(State.OK, 0)
     if difference.passed.aside or JobBook(app.database).counts():
-        from pipeline.jobs.foresight import preview_jobs
-
         others = None if options.allow_removed else input_folder.moved
         report.jobs = preview_jobs(app, recipes, difference.passed, report.there, others)
     return report
+
+
+def _warnings(app: Lockstep) -> list[str]:
+    if not has_unknown(app.database, app.settings):
+        return []
+    return [
+        "the database may lack takedowns that are in the journal; a run takes them over, and "
+        "makes no renditions of what is taken down"
+    ]
 
 
 def _only_touched(app: Lockstep, paths: list[str]) -> set[str]:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import sqlalchemy as sa
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
+from pipeline.database.connection import Database
+from pipeline.engine.report import Report
+from pipeline.live.lanes import Doing
 from pipeline.states import UrlState
 from pipeline.tables import fetches_table
-
-if TYPE_CHECKING:
-    from pipeline.web.service import Service
 
 RUN_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
 
@@ -22,8 +22,16 @@ RUN_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
 class Metrics:
     """What is counted while the service works, and what is asked when it is scraped."""
 
-    def __init__(self, service: Service) -> None:
-        self.service = service
+    def __init__(
+        self,
+        database: Database,
+        counts: Callable[[], dict[str, Any] | None],
+        doing: Callable[[], Doing],
+    ) -> None:
+        """``counts`` and ``doing`` are called at each scrape: the last counts, and the run."""
+        self._database = database
+        self._counts = counts
+        self._doing = doing
         self.registry = CollectorRegistry(auto_describe=False)
         self.run_seconds = Histogram(
             "lockstep_run_seconds",
@@ -39,10 +47,16 @@ class Metrics:
         )
         self.registry.register(self)
 
+    def observe(self, report: Report) -> None:
+        """Count a run that has ended."""
+        self.run_seconds.observe(report.seconds)
+        if report.rendered:
+            self.render_seconds.observe(report.seconds / report.rendered)
+
     def collect(self) -> Iterator[Metric]:
         """What the tables say now."""
-        counts = self.service.counts.get()
-        doing = self.service.worker.doing
+        counts = self._counts()
+        doing = self._doing()
         queue = GaugeMetricFamily("lockstep_queue", "Renditions that the run at work has left")
         queue.add_metric([], doing.total - doing.done if doing.state == "running" else 0)
         yield queue
@@ -70,10 +84,9 @@ class Metrics:
 
     def _fetches(self) -> Iterator[Metric]:
         """Addresses of CSVs by how asking for them ended; ``waiting`` is the queue of fetches."""
-        connection = self.service.app.database
-        table = fetches_table(connection.sqla_metadata)
+        table = fetches_table(self._database.sqla_metadata)
         query = sa.select(table.c.state, sa.func.count()).group_by(table.c.state)
-        with connection.reading() as con:
+        with self._database.reading() as con:
             counted = dict(con.execute(query).tuples().all())
         fetches = GaugeMetricFamily(
             "lockstep_fetches", "Addresses of jobs by how asking for them ended", labels=["state"]
@@ -83,6 +96,6 @@ class Metrics:
         yield fetches
 
 
-def exposition(service: Service) -> tuple[bytes, str]:
+def exposition(metrics: Metrics) -> tuple[bytes, str]:
     """The text that a scrape gets, and its media type."""
-    return generate_latest(service.metrics.registry), CONTENT_TYPE_PLAIN_0_0_4
+    return generate_latest(metrics.registry), CONTENT_TYPE_PLAIN_0_0_4

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from importlib.metadata import version
 from types import FrameType
 
+import uvicorn
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
@@ -81,8 +82,6 @@ def serve(app: Lockstep, options: Options) -> None:
         SettingsError: the address cannot be bound.
         DatabaseError: the tables are of another layout, or cannot be made.
     """
-    import uvicorn
-
     service = Service(app, options)
     config = uvicorn.Config(
         build(service),

@@ -13,7 +13,6 @@ from fastapi import Request
 
 from pipeline.app import Lockstep
 from pipeline.engine.history import last_stop, runs
-from pipeline.engine.report import Report
 from pipeline.live.lanes import Worker
 from pipeline.tables import make_tables
 from pipeline.takedowns import take_over
@@ -56,8 +55,8 @@ class Service:
         self.hosts = Hosts(options.host, self.settings.hosts)
         self.listeners = Listeners()
         self.counts = Counts(app, self.listeners.tell)
-        self.worker = Worker(app, options.watch, self.listeners.tell, self._ran)
-        self.metrics = Metrics(self)
+        self.metrics = Metrics(app.database, self.counts.get, lambda: self.worker.doing)
+        self.worker = Worker(app, options.watch, self.listeners.tell, self.metrics.observe)
 
     def start(self) -> None:
         """Begin to work; to be called in the thread of the event loop."""
@@ -101,11 +100,6 @@ class Service:
     def shared(self) -> dict[str, Any]:
         """What every page shows."""
         return {"logged_in": self.sessions is not None}
-
-    def _ran(self, report: Report) -> None:
-        self.metrics.run_seconds.observe(report.seconds)
-        if report.rendered:
-            self.metrics.render_seconds.observe(report.seconds / report.rendered)
 
     def _elsewhere(self) -> str | None:
         return self.app.database.holder()

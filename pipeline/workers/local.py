@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import OutputError, WorkersError
 from pipeline.names import TEMPORARY_PREFIX, name_of
+from pipeline.storage.owners import owner
 from pipeline.workers.tasks import Outcome, Task, WorkerSetup
 from pipeline.workers.worker import initialize, ready, too_much_memory, work
 
@@ -177,9 +178,8 @@ class Workers:
         return unfinished
 
     def _start(self) -> ProcessPool:
+        # Imported here: a run with no change starts no workers, and pebble costs 6 ms.
         from pebble import ProcessPool
-
-        from pipeline.storage.owners import owner
 
         method = (
             "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
@@ -238,6 +238,8 @@ def _start_fork_server() -> None:
     It ignores Ctrl-C by itself only once it has loaded all that it preloads; before, it would die
     with a traceback on the terminal. A signal that is blocked stays so in a child.
     """
+    # Imported here: only where workers start are these needed, and they cost 1 ms; Windows has
+    # neither.
     from multiprocessing import forkserver, resource_tracker
 
     resource_tracker.ensure_running()  # it unblocks signals as it starts, so it has to be up first

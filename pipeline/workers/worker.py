@@ -12,23 +12,28 @@ import signal
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 from pipeline.errors import ImageError
+from pipeline.imaging import Failure, Limits, format_of_suffix, suffix_for
 from pipeline.names import name_of, rendition_key, without_folders
-from pipeline.storage.folder import tick_ns
+from pipeline.storage.folder import has_size, tick_ns, write_beside
+from pipeline.storage.owners import act_for
 from pipeline.transforms.recipes import Recipe
 from pipeline.workers.tasks import Made, Outcome, Task, Wanted, WorkerSetup
 
+resource: ModuleType | None
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
+
 _setup: WorkerSetup
-_limits: Any
+_limits: Limits
 
 
 def initialize(setup: WorkerSetup, owner: str) -> None:
     global _setup, _limits
-    from pipeline.imaging import Limits
-    from pipeline.storage.owners import act_for
-
     # What we make is the run's to publish, also when we are gone.
     act_for(owner)
 
@@ -42,9 +47,7 @@ def initialize(setup: WorkerSetup, owner: str) -> None:
 
 
 def _limit_memory(memory_mb: int) -> None:
-    try:
-        import resource
-    except ImportError:
+    if resource is None:
         return
     limit = memory_mb * 1_000_000
     with contextlib.suppress(ValueError, OSError):
@@ -128,17 +131,14 @@ def _times(status: os.stat_result) -> tuple[int, int, int]:
 
 
 def _is_there(wanted: Wanted, output_dir: str) -> bool:
-    from pipeline.storage.folder import has_size
-
     if wanted.file is None:
         return True  # failed before, on these very bytes: it would fail again
     return has_size(Path(output_dir, name_of(wanted.file)), wanted.size_bytes)
 
 
 def _make(task: Task, data: bytes, recipes: list[Recipe], outcome: Outcome) -> None:
-    from pipeline.imaging import Failure, format_of_suffix, suffix_for
+    # Imported here: the main process renders nothing, and the decoders cost 30 ms.
     from pipeline.imaging.render import render
-    from pipeline.storage.folder import write_beside
 
     try:
         limits = _limits

@@ -32,5 +32,5 @@ def healthz(request: Request) -> Response:
 )
 def metrics(request: Request) -> Response:
     """Originals, renditions, failed, pending, and how long runs take, for Prometheus."""
-    body, media_type = exposition(service_of(request))
+    body, media_type = exposition(service_of(request).metrics)
     return PlainTextResponse(body, media_type=media_type)

@@ -15,6 +15,7 @@ from urllib.parse import quote
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import cookie_parser
+from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline.web.answers import problem, wants_json
@@ -147,8 +148,6 @@ class Guard:
             answer = problem(scope, 401, "a token is needed: send it as a bearer, or log in")
             answer.headers["www-authenticate"] = 'Bearer realm="Lockstep"'
             return answer
-        from starlette.responses import RedirectResponse
-
         target = scope["path"]
         if scope["query_string"]:
             target += "?" + scope["query_string"].decode("latin-1")

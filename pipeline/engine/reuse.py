@@ -1,0 +1,113 @@
+"""Reuse: originals with the same bytes share what was made of one of them.
+
+A rename, a move and a copy cost a hard link, and no decode.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from pipeline.database.paging import known_among
+from pipeline.engine.pending import Pending
+from pipeline.imaging import RENDERER_VERSION, format_of_suffix, suffix_for
+from pipeline.names import name_of, rendition_key
+from pipeline.storage.folder import has_size, link_or_copy, remove
+from pipeline.workers.tasks import Made, Outcome, Task
+
+
+class Reuse:
+    """Finds renditions of the same bytes, and stages them for another original."""
+
+    def __init__(self, pending: Pending, fingerprints: Mapping[str, str], output_dir: Path) -> None:
+        """``fingerprints`` of the recipes by name, as ``recipes.toml`` stands in this run."""
+        self.pending = pending
+        self.fingerprints = fingerprints
+        self.output_dir = output_dir
+        self._sources: dict[tuple[str | None, str], Sequence[sa.Row[Any]]] = {}
+
+    def forget(self) -> None:
+        """Rows are about to change: ask the table again."""
+        self._sources.clear()
+
+    def known_content(self, digests: Sequence[str | None]) -> set[str]:
+        """Those of ``digests`` (SHA-256) that have a rendition; its file may still be missing."""
+        column = self.pending.table.c.sha256
+        return known_among(self.pending.meta.dbconn, column, digests, self.pending.is_ok)
+
+    def stage(self, outcome: Outcome, task: Task) -> Outcome | None:
+        """``outcome`` with the renditions of other originals with the same bytes, to publish.
+
+        Those that are in place already stay as they are. ``None``, and nothing staged, unless each
+        of the others is there to be taken.
+        """
+        root = self.output_dir
+        taken = Outcome(
+            task.path,
+            outcome.sha256,
+            outcome.size_bytes,
+            unchanged=outcome.unchanged,
+            reused=True,
+        )
+        for recipe in (wanted.recipe for wanted in task.wanted):
+            if recipe.name in outcome.unchanged:
+                continue
+            made_before = self._made_of(outcome.sha256, recipe.name)
+            row = next((row for row in made_before if row.path != task.path), None)
+            if row is None or not has_size(root / name_of(row.file), row.size_bytes):
+                break
+            key = rendition_key(task.path, recipe.name, _appended(task.path, row.file))
+            try:
+                temporary = link_or_copy(root / name_of(row.file), root / name_of(key))
+            except (FileNotFoundError, NotADirectoryError):
+                break
+            taken.made.append(
+                Made(
+                    recipe.name,
+                    key,
+                    str(temporary),
+                    row.width_px,
+                    row.height_px,
+                    row.size_bytes,
+                    row.file_sha256,
+                    (),
+                )
+            )
+        else:
+            return taken
+        for made in taken.made:
+            # With the folders that were made for it alone.
+            remove(Path(made.temporary), root)
+        return None
+
+    def _made_of(self, sha256: str | None, recipe: str) -> Sequence[sa.Row[Any]]:
+        """Up to two renditions that are in step, of these bytes by this recipe.
+
+        Kept until the next flush: of thousands of copies, each would ask the same.
+        """
+        found = self._sources.get((sha256, recipe))
+        if found is None:
+            table = self.pending.table
+            query = sa.select(table).where(
+                table.c.sha256 == sha256,
+                table.c.recipe == recipe,
+                self.pending.is_ok,
+                table.c.fingerprint == self.fingerprints[recipe],
+                table.c.renderer == RENDERER_VERSION,
+            )
+            with self.pending.meta.dbconn.reading() as con:
+                found = con.execute(query.limit(2)).all()
+            self._sources[sha256, recipe] = found
+        return found
+
+
+def _appended(path: str, file: str) -> str | None:
+    """The suffix to append to the name of ``path`` for a rendition with the bytes of ``file``."""
+    made = format_of_suffix(os.path.splitext(file)[1])
+    if made is None or made == format_of_suffix(os.path.splitext(path)[1]):
+        return None
+    return suffix_for(made)
