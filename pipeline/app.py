@@ -8,11 +8,15 @@ from datapipe.compute import Catalog, ComputeStep, DatapipeApp, Pipeline
 
 from pipeline.database.changes import data_store
 from pipeline.database.connection import Database
+from pipeline.engine.context import RunOptions
+from pipeline.engine.progress import Progress
 from pipeline.engine.recipe_step import LoadRecipesStep
 from pipeline.engine.render_step import RenderStep
+from pipeline.engine.report import Report
 from pipeline.engine.scan import ScanStep
 from pipeline.errors import SettingsError
-from pipeline.jobs.steps import AnswerStep, FetchStep
+from pipeline.jobs.context import Jobs
+from pipeline.jobs.steps import AnswerStep, FetchStep, JobStep
 from pipeline.settings.values import Settings
 from pipeline.tables import index_exceptions, make_tables
 
@@ -30,7 +34,9 @@ class Lockstep(DatapipeApp):
         self.database = database
         for step in self.renders:
             index_exceptions(step.pending.table, database.dialect)
-        self.answer.render = self.renders[-1]
+        self.jobs = self._jobs()
+        for job_step in self._all(JobStep):
+            job_step.jobs = self.jobs
         self._has_tables = False
 
     def make_tables(self) -> None:
@@ -88,6 +94,34 @@ class Lockstep(DatapipeApp):
     def render_and_answer(self) -> list[ComputeStep]:
         """The steps that bring renditions in step with the tables, and answers with them."""
         return [step for step in self.steps if isinstance(step, (RenderStep, AnswerStep))]
+
+    def _jobs(self) -> Jobs:
+        answer = self._named("answer", AnswerStep)
+        return Jobs(
+            database=self.database,
+            settings=self.settings,
+            rows=answer.rows,
+            images=answer.images,
+            recipes=answer.recipes,
+            renditions=answer.renditions,
+            load_recipes=self._named("load_job_recipes", LoadRecipesStep),
+            render=self._named("render_jobs", RenderStep),
+            run=self._run_jobs,
+        )
+
+    def _run_jobs(self, options: RunOptions, progress: Progress | None) -> Report:
+        from pipeline.engine.run import run_once
+
+        return run_once(self, options, progress, steps=self.job_steps)
+
+    def _named(self, name: str, kind: type[StepT]) -> StepT:
+        for step in self._all(kind):
+            if step.name == name:
+                return step
+        raise SettingsError(
+            f"app.py declares no step `{name}`, which this release of Lockstep works with; "
+            "take its app.py over, and then your own steps into it"
+        )
 
     def _first(self, kind: type[StepT]) -> StepT:
         for step in self._all(kind):

@@ -27,7 +27,9 @@ from pipeline.engine.context import Run, run_of
 from pipeline.engine.recipe_step import LoadRecipesStep
 from pipeline.engine.render_step import RenderStep
 from pipeline.engine.report import Report
+from pipeline.jobs.context import Jobs
 from pipeline.jobs.copies import clear_copies
+from pipeline.jobs.scanning import scan_csvs
 from pipeline.jobs.store import ACTIVE, ENDED, JobBook, JobFolders
 from pipeline.settings.values import Settings
 from pipeline.states import JobState, WebhookState
@@ -35,7 +37,10 @@ from pipeline.transforms.recipes import JOBS_FOLDER
 
 
 class JobStep(ComputeStep):
-    """A step of jobs: it has the book of jobs, the settings, and works inside a run."""
+    """A step of jobs: it works inside a run, with what the application hands it as ``jobs``."""
+
+    # Set by the application: among it is the render step, which is made after some of these.
+    jobs: Jobs
 
     def __init__(
         self,
@@ -52,7 +57,6 @@ class JobStep(ComputeStep):
         )
         self.settings = settings
         self.book = JobBook(database_of(ds))
-        self.folders = JobFolders(settings.state_dir)
 
     def run_full(
         self,
@@ -104,7 +108,7 @@ class ScanCsvsStep(JobStep):
         """
         with run_of(run_config, database_of(ds), self.settings) as run:
             if run.options.job is None:
-                clear_copies(self.book, self.folders)
+                clear_copies(self.book, self.jobs.folders)
                 self.work(run)
                 # Only now: what is another folder for the originals is one for the CSVs as well.
                 if run.input is not None and run.narrowed_to is None:
@@ -113,53 +117,41 @@ class ScanCsvsStep(JobStep):
     def work(self, run: Run) -> None:
         if run.scanned and not run.passed.aside and not has_jobs(self.book, run):
             return
-        from pipeline.jobs.scanning import scan_csvs
-
-        scan_csvs(self, run)
+        scan_csvs(self.jobs, run)
         run.has_jobs = None
 
 
 class ReadCsvsStep(JobStep):
     """Checks the CSVs of new and changed jobs, and brings ``csv_rows`` in step with them."""
 
-    def __init__(
-        self, name: str, ds: DataStore, settings: Settings, rows: DataTable, images: DataTable
-    ) -> None:
-        super().__init__(name, ds, settings, [], [rows])
-        self.rows = rows
-        self.images = images
-
     def work(self, run: Run) -> None:
         wanted = {JobState.RECEIVED, JobState.CHECKING}
         jobs = self.book.in_states(wanted, run.options.job)
         deleted = self.book.to_clear()
         if jobs or deleted:
+            # The reading of CSVs (0.15 s): a run without a new one does not import it.
             from pipeline.jobs.reading import read_csvs
 
-            read_csvs(self, run, jobs, deleted)
+            read_csvs(self.jobs, run, jobs, deleted)
 
 
 class FetchStep(JobStep):
     """Asks for the URLs that wait, and brings ``fetched_images`` in step with what came."""
 
-    def __init__(
-        self, name: str, ds: DataStore, settings: Settings, rows: DataTable, images: DataTable
-    ) -> None:
-        super().__init__(name, ds, settings, [rows], [images])
-        self.images = images
-
     def work(self, run: Run) -> None:
         if self.book.in_states({JobState.FETCHING}, run.options.job):
+            # Speaks HTTP (0.2 s): a run that fetches nothing does not import it.
             from pipeline.jobs.fetching import fetch_images
 
-            fetch_images(self, run)
+            fetch_images(self.jobs, run)
 
     def recover(self, run: Run) -> None:
         """Mend what a run that was cut off left in the state folder."""
-        if self.folders.state.is_dir():
+        if self.jobs.folders.state.is_dir():
+            # As above; what a run that was cut off left is rare.
             from pipeline.jobs.fetching import recover_fetches
 
-            recover_fetches(self, run)
+            recover_fetches(self.jobs, run)
 
 
 class AnswerStep(JobStep):
@@ -180,20 +172,12 @@ class AnswerStep(JobStep):
         self.images = images
         self.recipes = recipes
         self.renditions = renditions
-        # Set by the application, which knows all steps: whose renditions an answer waits for.
-        self.render: RenderStep
-
-    @property
-    def made_for(self) -> str:
-        """The settings that the text of an answer depends on."""
-        jobs = self.settings.jobs
-        return f"{','.join(jobs.recipes)} {jobs.public_url}"
 
     def work(self, run: Run) -> None:
         jobs = self.book.jobs
         outdated = sa.and_(
             jobs.c.state.in_([state.value for state in (*ENDED, JobState.REJECTED)]),
-            jobs.c.made_for != self.made_for,
+            jobs.c.made_for != self.jobs.made_for,
         )
         waits = sa.or_(
             jobs.c.state.in_([state.value for state in ACTIVE]),
@@ -204,9 +188,10 @@ class AnswerStep(JobStep):
             is_due = con.execute(sa.select(jobs.c.reference).where(waits).limit(1)).first()
         if is_due is None and not run.job_report.pending:
             return
+        # The reading of CSVs (0.15 s): a run that answers none does not import it.
         from pipeline.jobs.answering import answer_jobs
 
-        answer_jobs(self, run)
+        answer_jobs(self.jobs, run)
 
 
 class RenderJobsStep(RenderStep):
@@ -282,7 +267,7 @@ class ReadCsvs(PipelineStep):
     def build_compute(self, ds: DataStore, catalog: Catalog) -> list[ComputeStep]:
         table = catalog.get_datatable
         rows, images = table(ds, self.output), table(ds, self.images)
-        return [ReadCsvsStep("read_csvs", ds, self.settings, rows, images)]
+        return [ReadCsvsStep("read_csvs", ds, self.settings, [], [rows, images])]
 
 
 @dataclass
@@ -297,7 +282,7 @@ class Fetch(PipelineStep):
     def build_compute(self, ds: DataStore, catalog: Catalog) -> list[ComputeStep]:
         table = catalog.get_datatable
         rows, images = table(ds, self.rows), table(ds, self.output)
-        return [FetchStep("fetch", ds, self.settings, rows, images)]
+        return [FetchStep("fetch", ds, self.settings, [rows], [images])]
 
 
 @dataclass

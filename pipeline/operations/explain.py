@@ -83,7 +83,7 @@ def explain(app: Lockstep, typed: str) -> Story:
     if os.path.splitext(path)[1].lower() in CSV_SUFFIXES:
         from pipeline.jobs.foresight import explain_csv
 
-        return Story(path, *explain_csv(app, path))
+        return Story(path, *explain_csv(app.jobs, path))
     pending = app.render.pending
     originals, renditions = pending.original_table, pending.table
     marks = pending.meta.sql_table
