@@ -9,14 +9,18 @@ from datapipe.compute import Catalog, ComputeStep, DatapipeApp, Pipeline
 
 from pipeline.database.changes import data_store
 from pipeline.database.connection import Database
+from pipeline.engine.context import RunOptions
+from pipeline.engine.progress import Progress
 from pipeline.engine.recipe_step import LoadRecipesStep
 from pipeline.engine.render_step import RenderStep
-from pipeline.engine.run import Plan
+from pipeline.engine.report import Report
+from pipeline.engine.run import Plan, run_once
 from pipeline.engine.scan import ScanStep
 from pipeline.engine.step import Step
 from pipeline.errors import SettingsError
+from pipeline.jobs.context import Jobs
 from pipeline.jobs.results import compare_results
-from pipeline.jobs.steps import AnswerStep, FetchStep
+from pipeline.jobs.steps import AnswerStep, JobStep
 from pipeline.settings.values import Settings
 from pipeline.tables import index_exceptions, make_tables
 from pipeline.takedowns.context import Takedowns
@@ -48,10 +52,8 @@ class Lockstep(DatapipeApp):
         self.load_recipes = self._named("load_recipes", LoadRecipesStep)
         self.render = self._named("render", RenderStep)
         self.load_job_recipes = self._named("load_job_recipes", LoadRecipesStep)
-        self.fetch = self._named("fetch", FetchStep)
         self.render_jobs = self._named("render_jobs", RenderStep)
         self.answer = self._named("answer", AnswerStep)
-        self.answer.render = self.render_jobs
         self.renders = [step for step in self.steps if isinstance(step, RenderStep)]
         for step in self.renders:
             self._check_folder(step)
@@ -59,6 +61,8 @@ class Lockstep(DatapipeApp):
         for each in self.steps:
             if isinstance(each, Step):
                 each.before = self.plan.before
+            if isinstance(each, JobStep):
+                each.jobs = self.jobs
         self._has_tables = False
 
     @cached_property
@@ -83,6 +87,21 @@ class Lockstep(DatapipeApp):
             checks=(partial(compare_results, self.database, self.settings.output_dir),),
         )
 
+    @cached_property
+    def jobs(self) -> Jobs:
+        """What jobs work on."""
+        return Jobs(
+            database=self.database,
+            settings=self.settings,
+            rows=self.answer.rows,
+            images=self.answer.images,
+            recipes=self.answer.recipes,
+            renditions=self.answer.renditions,
+            load_recipes=self.load_job_recipes,
+            render=self.render_jobs,
+            run=self._run_jobs,
+        )
+
     @property
     def job_steps(self) -> list[ComputeStep]:
         """The steps that one job needs: all but the scan and the renditions of originals."""
@@ -104,6 +123,9 @@ class Lockstep(DatapipeApp):
         if not self._has_tables:
             make_tables(self.database)
             self._has_tables = True
+
+    def _run_jobs(self, options: RunOptions, progress: Progress | None) -> Report:
+        return run_once(self.plan, options, progress, steps=self.job_steps)
 
     def _named(self, name: str, kind: type[StepT]) -> StepT:
         for step in self.steps:

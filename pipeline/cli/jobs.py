@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from pipeline.cli.common import _app, _on_sigterm, _open_for_reading, _print_json, json_option
+from pipeline.cli.common import _on_sigterm, _open_for_reading, _print_json, json_option
 from pipeline.cli.progress import for_stderr
 from pipeline.errors import CsvRejectedError, OutputError
 from pipeline.names import TEMPORARY_PREFIX
 from pipeline.text import printable
 
 if TYPE_CHECKING:
-    from pipeline.app import Lockstep
+    from pipeline.jobs.context import Jobs
 
 FAULTS_SHOWN = 20
 
@@ -77,14 +77,14 @@ def submit(
     # Imported here: only what changes a job needs it, and with httpx it costs 60 ms.
     from pipeline.jobs.acts import submit as hand_in
 
-    app = _open_for_reading(context)
+    jobs = _open_for_reading(context).jobs
     try:
-        submitted = hand_in(app, file, file.name, webhook)
+        submitted = hand_in(jobs, file, file.name, webhook)
     except CsvRejectedError as error:
         _tell_faults(error, as_json)
         context.exit(error.exit_code)
     if wait:
-        context.exit(_work(app, submitted.reference, as_json))
+        context.exit(_work(jobs, submitted.reference, as_json))
     if as_json:
         _print_json({"reference": submitted.reference, "state": submitted.state})
     else:
@@ -108,13 +108,13 @@ def _print_faults(faults: Iterable[dict[str, Any]]) -> None:
         click.echo(f"  line {fault['line']}{column}: {fault['message']}", err=True)
 
 
-def _work(app: Lockstep, reference: str, as_json: bool) -> int:
+def _work(jobs: Jobs, reference: str, as_json: bool) -> int:
     """Work one job to its end; the exit code."""
     # Imported here: only what changes a job needs it, and with httpx it costs 60 ms.
     from pipeline.jobs.acts import work_job
 
     signal.signal(signal.SIGTERM, _on_sigterm)
-    answer = work_job(app, reference, for_stderr())
+    answer = work_job(jobs, reference, for_stderr())
     _print_job(answer, as_json)
     return 0 if answer["state"] == "completed" else 1
 
@@ -135,7 +135,7 @@ def list_jobs(context: click.Context, limit: int, before: str | None, as_json: b
     # Imported here: `datapipe --help` does without it, and it costs 30 ms.
     from pipeline.jobs.questions import jobs
 
-    answer = jobs(_app(context), limit, before)
+    answer = jobs(_open_for_reading(context).jobs, limit, before)
     if as_json:
         _print_json(answer)
         return
@@ -165,7 +165,7 @@ def status(context: click.Context, reference: str, as_json: bool) -> None:
     # Imported here: `datapipe --help` does without it, and it costs 30 ms.
     from pipeline.jobs.questions import job as ask
 
-    _print_job(ask(_app(context), reference), as_json)
+    _print_job(ask(_open_for_reading(context).jobs, reference), as_json)
 
 
 def _print_job(answer: dict[str, Any], as_json: bool) -> None:
@@ -206,9 +206,9 @@ def errors(context: click.Context, reference: str, as_json: bool) -> None:
     from pipeline.jobs.questions import failures
     from pipeline.jobs.questions import job as ask
 
-    app = _app(context)
-    answer = ask(app, reference)
-    failed = failures(app, reference)
+    jobs = _open_for_reading(context).jobs
+    answer = ask(jobs, reference)
+    failed = failures(jobs, reference)
     if as_json:
         _print_json({"errors": answer["errors"], "images": list(failed)})
         return
@@ -244,7 +244,7 @@ def output(context: click.Context, reference: str, target: Path | None, as_json:
     # Imported here: `datapipe --help` does without it, and it costs 30 ms.
     from pipeline.jobs.questions import answer_path
 
-    path = answer_path(_app(context), reference)
+    path = answer_path(_open_for_reading(context).jobs, reference)
     if as_json:
         _print_json({"reference": reference, "file": str(path), "bytes": path.stat().st_size})
         if target is None:
@@ -270,13 +270,13 @@ def failed_rows(context: click.Context, reference: str, target: Path | None, as_
     # Imported here: `datapipe --help` does without it, and it costs 30 ms.
     from pipeline.jobs.questions import failed_rows as write
 
-    app = _app(context)
+    jobs = _open_for_reading(context).jobs
     if as_json and target is None:
         with open(os.devnull, "wb") as nowhere:
-            count = write(app, reference, nowhere)
+            count = write(jobs, reference, nowhere)
     else:
         with _writing(target) as file:
-            count = write(app, reference, file)
+            count = write(jobs, reference, file)
     if as_json:
         _print_json({"reference": reference, "rows": count})
     else:
@@ -300,7 +300,7 @@ def delete(context: click.Context, reference: str, as_json: bool) -> None:
     # Imported here: only what changes a job needs it, and with httpx it costs 60 ms.
     from pipeline.jobs.acts import delete_job
 
-    gone = delete_job(_app(context), reference)
+    gone = delete_job(_open_for_reading(context).jobs, reference)
     if as_json:
         _print_json({"reference": reference, "state": "deleted", "removed": gone})
     else:
@@ -329,10 +329,10 @@ def refresh(context: click.Context, reference: str, wait: bool, as_json: bool) -
     # Imported here: only what changes a job needs it, and with httpx it costs 60 ms.
     from pipeline.jobs.acts import refresh_job
 
-    app = _app(context)
-    count = refresh_job(app, reference)
+    jobs = _open_for_reading(context).jobs
+    count = refresh_job(jobs, reference)
     if wait:
-        context.exit(_work(app, reference, as_json))
+        context.exit(_work(jobs, reference, as_json))
     if as_json:
         _print_json({"reference": reference, "urls": count})
     else:

@@ -71,6 +71,8 @@ class LinearTransformMeta(SQLTransformMeta):
     """
 
     dbconn: Database
+    # All transforms of the same plane, this one included: those that may read the same tables.
+    peers: Sequence[LinearTransformMeta] = ()
 
     def changed_sql(
         self,
@@ -161,6 +163,10 @@ class LinearMetaPlane(SQLMetaPlane):
 
     dbconn: Database
 
+    def __init__(self, dbconn: Database) -> None:
+        super().__init__(dbconn)
+        self._transforms: list[LinearTransformMeta] = []
+
     def create_table_meta(
         self,
         name: str,
@@ -184,7 +190,7 @@ class LinearMetaPlane(SQLMetaPlane):
         order_by: list[str] | None = None,
         order: Literal["asc", "desc"] = "asc",
     ) -> LinearTransformMeta:
-        return LinearTransformMeta(
+        made = LinearTransformMeta(
             dbconn=self.dbconn,
             name=name,
             inputs=input_dts,
@@ -194,6 +200,9 @@ class LinearMetaPlane(SQLMetaPlane):
             order=order,
             create_table=self.create_meta_table,
         )
+        made.peers = self._transforms
+        self._transforms.append(made)
+        return made
 
 
 def data_store(database: Database) -> DataStore:
@@ -217,28 +226,61 @@ def forget_deleted(step_meta: LinearTransformMeta, only: Collection[str] | None 
     ``only`` some values of ``path`` are looked at; without it, all rows are.
 
     A deleted input stays in its meta table so that its renditions can be found and deleted; after
-    that it would only make every later change query longer. Call it when nothing is pending.
+    that it would only make every later change query longer. Call it when nothing is pending. A row
+    that another transform reads too stays until that has seen that it is gone.
     """
-    done = step_meta.sql_table
     with step_meta.dbconn.writing() as con:
         for compute_input in step_meta.inputs:
             table = _meta_table(compute_input)
-            columns = _key_columns(compute_input, table)
             if only is not None and "path" not in table.c:
                 continue
-            which = _is_deleted(table, only)
-            gone = sa.select(*columns.values()).where(which)
-            if con.execute(gone.limit(1)).first() is None:
+            others = _other_readers(step_meta, table)
+            which = sa.and_(_is_deleted(table, only), *[_has_seen(*it, table) for it in others])
+            if con.execute(sa.select(table).where(which).limit(1)).first() is None:
                 continue
-            # SQLite looks single values up in an index, but not rows of one value.
-            found = [done.c[key] for key in columns]
-            matches = found[0] if len(found) == 1 else sa.tuple_(*found)
-            con.execute(sa.delete(done).where(matches.in_(gone)))
+            for reader, read in [(step_meta, compute_input), *others]:
+                columns, done = _key_columns(read, table), reader.sql_table
+                # SQLite looks single values up in an index, but not rows of one value.
+                found = [done.c[key] for key in columns]
+                matches = found[0] if len(found) == 1 else sa.tuple_(*found)
+                gone = sa.select(*columns.values()).where(which)
+                con.execute(sa.delete(done).where(matches.in_(gone)))
             con.execute(sa.delete(table).where(which))
         for output in step_meta.outputs:
             meta = output.dt.meta
             if isinstance(meta, SQLTableMeta):
-                con.execute(sa.delete(meta.sql_table).where(_is_deleted(meta.sql_table, only)))
+                table = meta.sql_table
+                seen = [_has_seen(*it, table) for it in _other_readers(step_meta, table)]
+                con.execute(sa.delete(table).where(_is_deleted(table, only), *seen))
+
+
+def _other_readers(
+    step_meta: LinearTransformMeta, table: sa.Table
+) -> list[tuple[LinearTransformMeta, ComputeInput]]:
+    """Transforms but this one that have the table among their inputs."""
+    return [
+        (peer, compute_input)
+        for peer in step_meta.peers
+        if peer is not step_meta
+        for compute_input in peer.inputs
+        if getattr(compute_input.dt.meta, "sql_table", None) is table
+    ]
+
+
+def _has_seen(
+    reader: LinearTransformMeta, compute_input: ComputeInput, table: sa.Table
+) -> sa.ColumnElement[bool]:
+    """Whether a transform has nothing left to do for a row that is gone."""
+    if not _keys_are_known(compute_input, reader.transform_keys):
+        # What it made of single rows cannot be told: those are never forgotten.
+        return sa.false()
+    done = reader.sql_table
+    columns = _key_columns(compute_input, table)
+    waits = sa.exists().where(
+        *[done.c[key] == column for key, column in columns.items()],
+        sa.or_(done.c.is_success.is_not(sa.true()), done.c.process_ts < table.c.update_ts),
+    )
+    return ~waits.correlate(table)
 
 
 def _is_deleted(table: sa.Table, only: Collection[str] | None) -> sa.ColumnElement[bool]:

@@ -36,7 +36,12 @@ class Step(ComputeStep):
             LockstepError: whatever stops a run.
         """
         with run_of(run_config, database_of(ds), self.settings, self.before) as run:
-            self.work(run)
+            if self.is_needed(run):
+                self.work(run)
+
+    def is_needed(self, run: Run) -> bool:
+        """Whether there can be anything to do; by default there can."""
+        return True
 
     def work(self, run: Run) -> None:
         """What the step does, within the run."""

@@ -2,6 +2,7 @@
 
 ``acts``       submit a CSV, work on a job now, delete it, fetch its images again
 ``answering``  the result CSV
+``context``    what the parts of this room work with, by name
 ``copies``     copies of CSVs in the state folder: what a living process is at work on, and what
                is left over
 ``fetching``   the URLs that are waiting are requested

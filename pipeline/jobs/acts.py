@@ -5,32 +5,29 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 
 from pipeline.csvs.reading import check_csv
 from pipeline.engine.context import RunOptions
-from pipeline.engine.run import run_once
+from pipeline.engine.progress import Progress
 from pipeline.errors import CsvError, CsvRejectedError, JobNotReadyError, LockedError, SettingsError
 from pipeline.fetch.urls import UrlRefused, checked_url
+from pipeline.jobs.context import Jobs
 from pipeline.jobs.copies import held_copy
 from pipeline.jobs.questions import as_json, found
 from pipeline.jobs.reading import copy_hashed, csv_limits
-from pipeline.jobs.store import ACTIVE, ENDED, NOT_DELETED, SUBMITTED, JobBook, JobFolders
+from pipeline.jobs.store import ACTIVE, ENDED, NOT_DELETED, SUBMITTED
 from pipeline.names import key_of
 from pipeline.states import JobState
 from pipeline.storage.folder import made
 from pipeline.storage.walking import look_at
 
-if TYPE_CHECKING:
-    from pipeline.app import Lockstep
-    from pipeline.engine.progress import Progress
-
 _WITH_IMAGES = ENDED | {JobState.FETCHING, JobState.RENDERING, JobState.WRITING}
 
 
-def work_job(app: Lockstep, reference: str, progress: Progress | None = None) -> dict[str, Any]:
+def work_job(jobs: Jobs, reference: str, progress: Progress | None = None) -> dict[str, Any]:
     """Work one job to its end in this process; the job as :func:`~.questions.job` tells it.
 
     Waits where another run is at work, which may end the job itself.
@@ -41,13 +38,13 @@ def work_job(app: Lockstep, reference: str, progress: Progress | None = None) ->
     options = RunOptions(job=reference, wait=True)
     # A second round where stored images were found to be lost, or a CSV changed while it was read.
     for _ in range(2):
-        run_once(app.plan, options, progress, steps=app.job_steps).join()
-        if found(app, reference).state not in ACTIVE:
+        jobs.run(options, progress).join()
+        if found(jobs, reference).state not in ACTIVE:
             break
-    return as_json(found(app, reference), app.settings)
+    return as_json(found(jobs, reference), jobs.settings)
 
 
-def delete_job(app: Lockstep, reference: str) -> bool:
+def delete_job(jobs: Jobs, reference: str) -> bool:
     """Delete a job: its rows, fetched images, renditions and answer; whether all is gone by now.
 
     It is ``deleted`` at once. While a run is at work, that run stops fetching for it, and the next
@@ -58,21 +55,21 @@ def delete_job(app: Lockstep, reference: str) -> bool:
         JobNotFoundError
         LockstepError: whatever stops a run; the job is ``deleted``, and the next run removes.
     """
-    job, book = found(app, reference), JobBook(app.database)
+    job, book = found(jobs, reference), jobs.book
     values: dict[str, Any] = {} if job.ended_ts else {"ended_ts": time.time()}
     if not job.was_submitted and job.inode is None:
         # Not read yet. It must not be taken for a new one by the next scan.
-        seen = look_at(app.settings.input_dir, job.source)
+        seen = look_at(jobs.settings.input_dir, job.source)
         values |= {k: v for k, v in seen._asdict().items() if k != "path"} if seen else {}
     book.move(reference, NOT_DELETED, JobState.DELETED, reason=None, **values)
     try:
-        run_once(app.plan, RunOptions(job=reference), steps=app.job_steps)
+        jobs.run(RunOptions(job=reference), None)
     except LockedError:
         return False
     return True
 
 
-def refresh_job(app: Lockstep, reference: str) -> int:
+def refresh_job(jobs: Jobs, reference: str) -> int:
     """Have the next run ask for the images of a job again; how many URLs.
 
     They are asked with ``If-None-Match`` and ``If-Modified-Since``: what has not changed costs no
@@ -82,13 +79,13 @@ def refresh_job(app: Lockstep, reference: str) -> int:
         JobNotFoundError
         JobNotReadyError: the job has no images.
     """
-    job, book = found(app, reference), JobBook(app.database)
+    job, book = found(jobs, reference), jobs.book
     if not book.move(reference, _WITH_IMAGES, JobState.FETCHING, ask_again=True):
         raise JobNotReadyError(
             f"job {reference} is {job.state.value}: it has no images to ask for again"
         )
     theirs = sa.select(book.urls.c.url_key).where(book.urls.c.reference == reference).distinct()
-    with app.database.reading() as con:
+    with jobs.database.reading() as con:
         return con.execute(sa.select(sa.func.count()).select_from(theirs.subquery())).scalar_one()
 
 
@@ -100,7 +97,7 @@ class Submitted:
     state: str
 
 
-def submit(app: Lockstep, source: Path, filename: str, webhook: str | None = None) -> Submitted:
+def submit(jobs: Jobs, source: Path, filename: str, webhook: str | None = None) -> Submitted:
     """Check the CSV in ``source`` and make a job of it; ``filename`` is what people called it.
 
     ``webhook`` is an address that is told when the job ends, in place of PIPELINE_WEBHOOK_URL.
@@ -113,11 +110,10 @@ def submit(app: Lockstep, source: Path, filename: str, webhook: str | None = Non
     """
     if webhook:
         try:
-            checked_url(webhook, app.settings.fetch.ports)
+            checked_url(webhook, jobs.settings.fetch.ports)
         except UrlRefused as error:
             raise SettingsError(f"--webhook {webhook}: {error}") from None
-    app.make_tables()
-    folders = JobFolders(app.settings.state_dir)
+    folders = jobs.folders
     # The copy is what is checked and kept: whatever becomes of the source meanwhile.
     with held_copy(made(folders.csvs)) as copy:
         try:
@@ -126,11 +122,11 @@ def submit(app: Lockstep, source: Path, filename: str, webhook: str | None = Non
             raise CsvError(
                 f"{source}: cannot be read ({error.strerror}); name a CSV of products"
             ) from None
-        check = check_csv(copy, csv_limits(app.settings))
+        check = check_csv(copy, csv_limits(jobs.settings))
         if check.faults:
             faults = [asdict(fault) for fault in check.faults]
             raise CsvRejectedError(filename, faults, check.fault_count)
-        reference = JobBook(app.database).create(
+        reference = jobs.book.create(
             SUBMITTED,
             key_of(filename).replace("\0", ""),
             lambda reference: copy.replace(folders.csv(reference)),

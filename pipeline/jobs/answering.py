@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
@@ -14,57 +13,53 @@ from pipeline.csvs.reading import CsvRow, iter_rows
 from pipeline.csvs.writing import RowAnswer, output_address, write_answer
 from pipeline.database.paging import chunks
 from pipeline.database.tracked import data_of
-from pipeline.engine.context import remember_writing
+from pipeline.engine.context import Run, remember_writing
 from pipeline.errors import CsvError
+from pipeline.jobs.context import Jobs
 from pipeline.jobs.images import forget_lost
 from pipeline.jobs.outcomes import ImageOutcome, Outcomes
-from pipeline.jobs.store import ACTIVE, ENDED, UNREAD, Job, JobBook
+from pipeline.jobs.store import ACTIVE, ENDED, UNREAD, Job
 from pipeline.jobs.webhooks import telling_of
 from pipeline.states import JobState, WebhookState
 from pipeline.storage.folder import file_below
 
-if TYPE_CHECKING:
-    from pipeline.engine.context import Run
-    from pipeline.jobs.steps import AnswerStep
-
 CHUNK_ROWS = 1_000
 
 
-def answer_jobs(step: AnswerStep, run: Run) -> None:
+def answer_jobs(jobs: Jobs, run: Run) -> None:
     """Write the answers that are due, and have webhooks told after the run.
 
     Raises:
         OutputError: an answer cannot be written; its job goes on from there at the next run.
     """
-    book = step.book
+    book = jobs.book
     if run.job_report.pending:
         # Images whose file could not be read: those of jobs answered long ago as well.
-        meta = step.render.linear_meta
-        for reference in _unsettled_references(book, meta.changed_sql().subquery()):
+        for reference in _unsettled_references(jobs):
             book.move(reference, ENDED, JobState.RENDERING)
     due = {JobState.RENDERING, JobState.WRITING}
-    jobs = [
+    to_answer = [
         job
         for job in book.in_states(due | ENDED | {JobState.REJECTED})
-        if job.state in due or (job.answer and job.made_for != step.made_for)
+        if job.state in due or (job.answer and job.made_for != jobs.made_for)
     ]
-    if jobs:
+    if to_answer:
         remember_writing(run)
-    for job in jobs:
-        _Answer(step, run, job).work()
+    for job in to_answer:
+        _Answer(jobs, run, job).work()
     run.report.jobs.active = len(book.in_states(ACTIVE))
-    if telling := telling_of(book, step.settings):
+    if telling := telling_of(book, jobs.settings):
         run.afterwards.append(telling)
 
 
 class _Answer:
     """The answer of one job."""
 
-    def __init__(self, step: AnswerStep, run: Run, job: Job) -> None:
-        self.step, self.run, self.job = step, run, job
-        self.book: JobBook = step.book
-        self.outcomes = Outcomes(step.book, step, job.reference)
-        self.recipes = _recipes(step)
+    def __init__(self, jobs: Jobs, run: Run, job: Job) -> None:
+        self.jobs, self.run, self.job = jobs, run, job
+        self.book = jobs.book
+        self.outcomes = Outcomes(jobs, job.reference)
+        self.recipes = _recipes(jobs)
         self.done = self.failed = self.untold = 0
 
     def work(self) -> None:
@@ -76,8 +71,8 @@ class _Answer:
         is_rejected = job.state is JobState.REJECTED
         if not is_rejected and not self.book.move(reference, {job.state}, JobState.WRITING):
             return
-        csv = self.step.folders.csv(reference)
-        output_dir = self.step.settings.output_dir
+        csv = self.jobs.folders.csv(reference)
+        output_dir = self.jobs.settings.output_dir
         target = file_below(output_dir, job.answer or job.answer_name)
         try:
             dialect = detect_dialect(csv)[0]
@@ -86,27 +81,26 @@ class _Answer:
             self._lost_csv(str(error))
             return
         if is_rejected:
-            self.book.update(reference, made_for=self.step.made_for)
+            self.book.update(reference, made_for=self.jobs.made_for)
             return
         self._end(
             JobState.COMPLETED_WITH_ERRORS if self.failed else JobState.COMPLETED,
             reason=None,
             answer=job.answer or job.answer_name,
-            made_for=self.step.made_for,
+            made_for=self.jobs.made_for,
             fetched=job.fetched,
             done=self.done,
             failed=self.failed,
         )
 
     def _waits(self) -> bool:
-        meta = self.step.render.linear_meta
-        waiting = self.outcomes.pending_paths(meta.changed_sql().subquery())
+        waiting = self.outcomes.pending_paths(self.jobs.unrendered())
         if not waiting:
             return False
-        lost = forget_lost(self.book, self.step.folders, self.step.images, self.run, waiting)
+        lost = forget_lost(self.book, self.jobs.folders, self.jobs.images, self.run, waiting)
         if lost:
             self.run.report.warnings.append(
-                f"{self.step.folders.originals}: {lost:,} fetched images of job "
+                f"{self.jobs.folders.originals}: {lost:,} fetched images of job "
                 f"{self.job.reference} are gone from there; the next run brings them back"
             )
             self.book.move(self.job.reference, {self.job.state}, JobState.FETCHING)
@@ -117,7 +111,7 @@ class _Answer:
         reason = f"the copy of its CSV cannot be read ({why})"
         if self.job.state is JobState.REJECTED:
             # There is nothing to write the old answer from; the next good content has its own.
-            self.book.update(self.job.reference, made_for=self.step.made_for)
+            self.book.update(self.job.reference, made_for=self.jobs.made_for)
             return
         if self.job.was_submitted:
             self._end(JobState.FAILED, reason=reason)
@@ -147,7 +141,7 @@ class _Answer:
                 image.reasons.append("not rendered")
         self.failed += sum(bool(image.reasons) for image in images)
         self.done += sum(not image.reasons for image in images)
-        public_url = self.step.settings.jobs.public_url
+        public_url = self.jobs.settings.jobs.public_url
         outputs = {
             recipe: [
                 output_address(image.files[recipe], public_url) if recipe in image.files else None
@@ -159,7 +153,7 @@ class _Answer:
         return RowAnswer(outputs, errors)
 
     def _end(self, state: JobState, **values: object) -> None:
-        job, settings = self.job, self.step.settings
+        job, settings = self.job, self.jobs.settings
         rewritten = job.state in ENDED
         if not rewritten:
             values["ended_ts"] = time.time()
@@ -181,17 +175,18 @@ class _Answer:
             )
 
 
-def _unsettled_references(book: JobBook, changed: sa.Subquery) -> set[str]:
-    """The jobs of all images that a change query still has to do."""
-    with book.database.reading() as con:
+def _unsettled_references(jobs: Jobs) -> set[str]:
+    """The jobs of all images that are yet to be rendered."""
+    changed = jobs.unrendered()
+    with jobs.database.reading() as con:
         paths = con.execute(sa.select(changed.c.path).distinct()).scalars()
         return {path.partition("/")[0] for path in paths}
 
 
-def _recipes(step: AnswerStep) -> list[str]:
+def _recipes(jobs: Jobs) -> list[str]:
     """The recipes of jobs, in the order of the setting."""
-    table = data_of(step.recipes)
-    with step.book.database.reading() as con:
+    table = data_of(jobs.recipes)
+    with jobs.database.reading() as con:
         there = con.execute(sa.select(table.c.recipe).order_by(table.c.recipe)).scalars().all()
-    wanted = step.settings.jobs.recipes
+    wanted = jobs.settings.jobs.recipes
     return [name for name in wanted if name in there] + [n for n in there if n not in wanted]

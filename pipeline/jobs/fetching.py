@@ -11,14 +11,15 @@ import contextlib
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 
 from pipeline.database.paging import pages
-from pipeline.engine.context import STOP_POLL_S, remember_writing
+from pipeline.engine.context import STOP_POLL_S, Run, remember_writing
 from pipeline.fetch.client import fetch_all
 from pipeline.fetch.types import Fetched, FetchLimits, FetchRequest
+from pipeline.jobs.context import Jobs
 from pipeline.jobs.images import bring_in_step, collect_garbage, image_counts, sweep
 from pipeline.jobs.recording import FLUSH_S, Recorder
 from pipeline.jobs.store import JobBook, JobFolders
@@ -26,43 +27,39 @@ from pipeline.states import JobState, UrlState
 from pipeline.storage.blobs import blob_path, remove_leftovers
 from pipeline.storage.folder import made
 
-if TYPE_CHECKING:
-    from pipeline.engine.context import Run
-    from pipeline.jobs.steps import FetchStep
-
 PAGE_ROWS = 1_000
 # A job may be deleted while its images are fetched; how often that is looked for.
 LOOK_EVERY_S = 1.0
 
 
-def fetch_images(step: FetchStep, run: Run) -> None:
-    """Ask for what waits, and bring the images of the jobs in step.
+def fetch_images(jobs: Jobs, run: Run) -> None:
+    """Ask for what waits, and bring the images of the jobs in jobs.
 
     Raises:
         OutputError: the disk is full, or rights are missing.
     """
     remember_writing(run)
-    book, folders = step.book, step.folders
+    book, folders = jobs.book, jobs.folders
     remove_leftovers(made(folders.fetched))
     _refresh(book, run.options.job)
     with contextlib.closing(Recorder(book, folders, run)) as recorder:
         recorder.replay()
         # A second round where stored files were found to be lost.
         for _ in range(2):
-            while _ask(step, run, recorder):
+            while _ask(jobs, run, recorder):
                 pass
-            if not _settle(step, run):
+            if not _settle(jobs, run):
                 break
 
 
-def recover_fetches(step: FetchStep, run: Run) -> None:
+def recover_fetches(jobs: Jobs, run: Run) -> None:
     """After a run that was cut off: record what it fetched, and remove what no row knows."""
-    book, folders = step.book, step.folders
+    book, folders = jobs.book, jobs.folders
     if folders.fetched.is_dir():
         with contextlib.closing(Recorder(book, folders, run)) as recorder:
             recorder.replay()
     collect_garbage(book, folders)
-    sweep(book, folders, step.images)
+    sweep(book, folders, jobs.images)
 
 
 def _refresh(book: JobBook, only: str | None) -> None:
@@ -86,15 +83,15 @@ def _refresh(book: JobBook, only: str | None) -> None:
             )
 
 
-def _settle(step: FetchStep, run: Run) -> int:
+def _settle(jobs: Jobs, run: Run) -> int:
     """Bring the jobs on of which no URL waits; how many stored files were found to be lost."""
-    book, jobs = step.book, step.book.jobs
+    book, table = jobs.book, jobs.book.jobs
     lost_any = 0
     for job in book.in_states({JobState.FETCHING}):
         with book.database.reading() as con:
             if con.execute(sa.select(book.waits_for_urls(job.reference))).scalar_one():
                 continue
-        lost = bring_in_step(book, step.folders, step.images, run, job.reference)
+        lost = bring_in_step(book, jobs.folders, jobs.images, run, job.reference)
         lost_any += lost
         if lost:
             continue
@@ -102,20 +99,20 @@ def _settle(step: FetchStep, run: Run) -> int:
         counts = image_counts(book, job.reference)
         with book.database.writing() as con:
             con.execute(
-                sa.update(jobs)
+                sa.update(table)
                 .where(
-                    jobs.c.reference == job.reference,
-                    jobs.c.state == JobState.FETCHING.value,
-                    jobs.c.ask_again.is_(sa.false()),
+                    table.c.reference == job.reference,
+                    table.c.state == JobState.FETCHING.value,
+                    table.c.ask_again.is_(sa.false()),
                 )
                 .values(state=JobState.RENDERING.value, changed_ts=time.time(), **counts)
             )
     return lost_any
 
 
-def _ask(step: FetchStep, run: Run, recorder: Recorder) -> bool:
+def _ask(jobs: Jobs, run: Run, recorder: Recorder) -> bool:
     """Ask for all that waits; whether a job was deleted meanwhile, so that others are left."""
-    book, only = step.book, run.options.job
+    book, only = jobs.book, run.options.job
     waiting = _waiting(book, only)
     count = sa.select(sa.func.count()).select_from(waiting.subquery())
     with book.database.reading() as con:
@@ -123,10 +120,10 @@ def _ask(step: FetchStep, run: Run, recorder: Recorder) -> bool:
     if not total:
         return False
     run.progress.start("images", total)
-    requests = _requests(book, step.folders, waiting)
-    limits = step.settings.fetch
+    requests = _requests(book, jobs.folders, waiting)
+    limits = jobs.settings.fetch
     try:
-        folder = step.folders.fetched
+        folder = jobs.folders.fetched
         return asyncio.run(_fetch(requests, limits, folder, recorder, book, only, run.check_stop))
     finally:
         run.progress.stop()

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from pipeline.csvs.reading import check_csv, iter_rows
 from pipeline.database.changes import GONE
+from pipeline.database.paging import chunks
 from pipeline.database.tracked import data_of
 from pipeline.engine.recipe_step import compare_recipes
 from pipeline.engine.report import JobCounts
+from pipeline.jobs.context import Jobs
+from pipeline.jobs.reading import csv_limits
 from pipeline.jobs.scanning import compare_csvs, refuse_unmounted
 from pipeline.jobs.store import ACTIVE, Job, JobBook, url_key
 from pipeline.states import JobState, UrlState
@@ -18,14 +21,11 @@ from pipeline.storage.folder import file_below
 from pipeline.storage.walking import CSV_SUFFIXES, Found, Passed, look_at, why_passed
 from pipeline.transforms.recipes import Recipe
 
-if TYPE_CHECKING:
-    from pipeline.app import Lockstep
-
 CHUNK_ROWS = 1_000
 
 
 def preview_jobs(
-    app: Lockstep,
+    jobs: Jobs,
     recipes: dict[str, Recipe],
     passed: Passed,
     there: int,
@@ -40,10 +40,10 @@ def preview_jobs(
     Raises:
         TooManyRemovedError: see :func:`pipeline.jobs.scanning.refuse_unmounted`.
     """
-    book, counts = JobBook(app.database), JobCounts()
-    difference = compare_csvs(book, passed, app.settings)
+    book, counts = jobs.book, JobCounts()
+    difference = compare_csvs(book, passed, jobs.settings)
     if moved is not None:
-        refuse_unmounted(difference.gone, there, passed, app.settings, moved)
+        refuse_unmounted(difference.gone, there, passed, jobs.settings, moved)
     sources = [found.path for found in difference.new]
     sources += [job.source for job in difference.changed]
     counts.received = len(sources)
@@ -52,32 +52,32 @@ def preview_jobs(
     counts.active = len({job.reference for job in book.in_states(ACTIVE)} - gone)
     counts.asked = _waiting(book)
     for source in sources:
-        new_urls = _new_urls(app, book, source)
+        new_urls = _new_urls(jobs, source)
         counts.rejected += new_urls is None
         counts.asked += new_urls or 0
-    _count_renditions(app, recipes, counts, gone)
+    _count_renditions(jobs, recipes, counts, gone)
     return counts
 
 
-def explain_csv(app: Lockstep, path: str) -> tuple[bool, bool, str]:
+def explain_csv(jobs: Jobs, path: str) -> tuple[bool, bool, str]:
     """Whether a CSV below ``input/`` is known, whether it is there, and what would become of it."""
-    there = look_at(app.settings.input_dir, path)
-    jobs = [job for job in JobBook(app.database).dropped() if job.source == path]
-    job = jobs[-1] if jobs else None
-    passed = why_passed(app.settings.input_dir, path, CSV_SUFFIXES) if there else None
+    there = look_at(jobs.settings.input_dir, path)
+    made = [job for job in jobs.book.dropped() if job.source == path]
+    job = made[-1] if made else None
+    passed = why_passed(jobs.settings.input_dir, path, CSV_SUFFIXES) if there else None
     if passed is not None:
         return job is not None, True, f"passed over: {passed}"
-    return job is not None, there is not None, _verdict(app, job, there)
+    return job is not None, there is not None, _verdict(jobs, job, there)
 
 
-def _verdict(app: Lockstep, job: Job | None, there: Found | None) -> str:
+def _verdict(jobs: Jobs, job: Job | None, there: Found | None) -> str:
     if job is None or (job.state is JobState.DELETED and job.inode is None):
         return "a new CSV: the next run makes a job of it" if there else "there is no such CSV"
     told = f"job {job.reference} is {job.state.value}"
     if there is None:
         ends = "" if job.state is JobState.DELETED else "; the next run deletes it"
         return f"{told}, and its CSV is gone{ends}"
-    difference = compare_csvs(JobBook(app.database), Passed(aside=[there]), app.settings)
+    difference = compare_csvs(jobs.book, Passed(aside=[there]), jobs.settings)
     if difference.changed:
         return f"{told}; its CSV changed, and the next run reads it again"
     if difference.new:
@@ -96,21 +96,17 @@ def _waiting(book: JobBook) -> int:
         return con.execute(query).scalar_one()
 
 
-def _new_urls(app: Lockstep, book: JobBook, source: str) -> int | None:
+def _new_urls(jobs: Jobs, source: str) -> int | None:
     """How many URLs of a CSV are not known yet; None where it has faults."""
-    from pipeline.csvs.reading import check_csv, iter_rows
-    from pipeline.database.paging import chunks
-    from pipeline.jobs.reading import csv_limits
-
-    file = file_below(app.settings.input_dir, source)
-    column, count = book.fetches.c.url_key, 0
+    file = file_below(jobs.settings.input_dir, source)
+    column, count = jobs.book.fetches.c.url_key, 0
     try:
-        check = check_csv(file, csv_limits(app.settings))
+        check = check_csv(file, csv_limits(jobs.settings))
         if check.faults or check.dialect is None:
             return None
         for rows in chunks(iter_rows(file, check.dialect), CHUNK_ROWS):
             for keys in chunks({url_key(url) for row in rows for url in row.urls}, CHUNK_ROWS):
-                with book.database.reading() as con:
+                with jobs.database.reading() as con:
                     known = con.execute(sa.select(column).where(column.in_(keys))).all()
                 count += len(keys) - len(known)
     except OSError:
@@ -119,12 +115,12 @@ def _new_urls(app: Lockstep, book: JobBook, source: str) -> int | None:
 
 
 def _count_renditions(
-    app: Lockstep, recipes: dict[str, Recipe], counts: JobCounts, gone: Collection[str]
+    jobs: Jobs, recipes: dict[str, Recipe], counts: JobCounts, gone: Collection[str]
 ) -> None:
-    step = app.render_jobs
-    moved = compare_recipes(app.load_job_recipes.wanted(recipes), step.pending.recipes)
-    renditions, images = step.pending.table, data_of(app.answer.images)
-    with app.database.reading() as con:
+    pending = jobs.render.pending
+    moved = compare_recipes(jobs.load_recipes.wanted(recipes), jobs.recipes)
+    renditions, images = data_of(jobs.renditions), data_of(jobs.images)
+    with jobs.database.reading() as con:
         all_images = con.execute(sa.select(sa.func.count()).select_from(images)).scalar_one()
         leaving = sa.or_(
             renditions.c.recipe.in_(moved.removed),
@@ -133,5 +129,5 @@ def _count_renditions(
         query = sa.select(sa.func.count()).select_from(renditions).where(leaving)
         counts.removed = con.execute(query).scalar_one()
     counts.rendered = all_images * (len(moved.added) + len(moved.changed)) + sum(
-        count for kind, count in step.pending.count().items() if kind != GONE
+        count for kind, count in pending.count().items() if kind != GONE
     )

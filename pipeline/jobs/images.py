@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 import sqlalchemy as sa
@@ -20,15 +20,13 @@ from pipeline.database.changes import frame
 from pipeline.database.dialects import VALUES_AT_ONCE
 from pipeline.database.paging import chunks, known_among, pages
 from pipeline.database.tracked import data_of
+from pipeline.engine.context import Run
 from pipeline.jobs.store import JobBook, JobFolders
 from pipeline.names import TEMPORARY_PREFIX, key_of
 from pipeline.states import UrlState
 from pipeline.storage import folder
 from pipeline.storage.blobs import blob_path
 from pipeline.storage.folder import file_below, files_below, has_size, link_or_copy, publish, remove
-
-if TYPE_CHECKING:
-    from pipeline.engine.context import Run
 
 CHUNK = 1_000
 

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 
 from pipeline.database.paging import chunks, pages
 from pipeline.database.tracked import data_of
-from pipeline.jobs.store import JobBook
+from pipeline.jobs.context import Jobs
 from pipeline.states import State, UrlState
 from pipeline.transforms.recipes import JOBS_FOLDER
-
-if TYPE_CHECKING:
-    from pipeline.app import Lockstep
-    from pipeline.jobs.steps import AnswerStep
 
 # Two values each stay below SQLite's 32,766 in one statement.
 PAGE_ROWS = 5_000
@@ -47,17 +43,12 @@ class FailedImage:
 class Outcomes:
     """Reads the outcomes of one job."""
 
-    def __init__(self, book: JobBook, step: AnswerStep, reference: str) -> None:
-        self._book = book
+    def __init__(self, jobs: Jobs, reference: str) -> None:
+        self._book = jobs.book
         self._reference = reference
-        self._images = data_of(step.images)
-        self._renditions = data_of(step.renditions)
-        self._rows = data_of(step.rows)
-
-    @classmethod
-    def of_app(cls, app: Lockstep, reference: str) -> Outcomes:
-        """Those of a job of the application."""
-        return cls(JobBook(app.database), app.answer, reference)
+        self._images = data_of(jobs.images)
+        self._renditions = data_of(jobs.renditions)
+        self._rows = data_of(jobs.rows)
 
     def of_rows(self, numbers: Sequence[str]) -> dict[str, list[ImageOutcome]]:
         """The images of some rows, by S. No., in the order of their URLs."""

@@ -6,29 +6,30 @@ import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import sqlalchemy as sa
 
+from pipeline.csvs.dialect import detect_dialect
+from pipeline.csvs.reading import CsvRow, iter_rows
+from pipeline.csvs.writing import output_address, write_failed_rows
 from pipeline.database.paging import chunks, pages
 from pipeline.database.tracked import data_of
 from pipeline.errors import CsvError, JobNotFoundError, JobNotReadyError
-from pipeline.jobs.store import Job, JobBook, JobFolders
+from pipeline.jobs.context import Jobs
+from pipeline.jobs.outcomes import Outcomes
+from pipeline.jobs.store import Job
 from pipeline.names import name_of
 from pipeline.settings.values import Settings
 from pipeline.states import JobState, State
 from pipeline.storage.folder import file_below
 from pipeline.text import iso
-from pipeline.transforms.recipes import JOBS_FOLDER
-
-if TYPE_CHECKING:
-    from pipeline.app import Lockstep
 
 CHUNK_ROWS = 1_000
 PAGE_ROWS = 5_000
 
 
-def job(app: Lockstep, reference: str) -> dict[str, Any]:
+def job(jobs: Jobs, reference: str) -> dict[str, Any]:
     """One job, as ``datapipe job status --json`` prints it and a webhook is sent it.
 
     ``answer`` is the key of the answered CSV below ``output/``, ``answer_url`` its address;
@@ -37,46 +38,44 @@ def job(app: Lockstep, reference: str) -> dict[str, Any]:
     Raises:
         JobNotFoundError
     """
-    return as_json(found(app, reference), app.settings)
+    return as_json(found(jobs, reference), jobs.settings)
 
 
-def jobs(app: Lockstep, limit: int = 50, before: str | None = None) -> list[dict[str, Any]]:
+def jobs(jobs: Jobs, limit: int = 50, before: str | None = None) -> list[dict[str, Any]]:
     """Jobs as in :func:`job`, the newest first; with ``before`` those made before that one.
 
     Raises:
         JobNotFoundError: ``before`` is no job.
     """
-    last = None if before is None else found(app, before)
-    return [as_json(job, app.settings) for job in _book(app).newest(limit, last)]
+    last = None if before is None else found(jobs, before)
+    return [as_json(job, jobs.settings) for job in jobs.book.newest(limit, last)]
 
 
 def failures(
-    app: Lockstep, reference: str, limit: int | None = None
+    jobs: Jobs, reference: str, limit: int | None = None
 ) -> Iterator[dict[str, str | int]]:
     """What failed: ``number`` (S. No.), ``product``, ``sequence`` (from 0), ``url``, ``reason``.
 
     Raises:
         JobNotFoundError: before the first is given.
     """
-    from pipeline.jobs.outcomes import Outcomes
-
-    found(app, reference)
-    return (vars(failure) for failure in Outcomes.of_app(app, reference).failures(limit))
+    found(jobs, reference)
+    return (vars(failure) for failure in Outcomes(jobs, reference).failures(limit))
 
 
-def answer_path(app: Lockstep, reference: str) -> Path:
+def answer_path(jobs: Jobs, reference: str) -> Path:
     """The file of the answered CSV, or of the faults of one that was rejected.
 
     Raises:
         JobNotFoundError
         JobNotReadyError: there is none (yet); the message says in which state the job is.
     """
-    job = found(app, reference)
+    job = found(jobs, reference)
     names = [job.answer] if job.answer else []
     if job.state is JobState.REJECTED:
         names.append(job.faults_name)
     for name in names:
-        file = file_below(app.settings.output_dir, name)
+        file = file_below(jobs.settings.output_dir, name)
         if job.state is not JobState.DELETED and file.is_file():
             return file
     raise JobNotReadyError(
@@ -89,7 +88,7 @@ def answer_path(app: Lockstep, reference: str) -> Path:
     )
 
 
-def failed_rows(app: Lockstep, reference: str, target: BinaryIO) -> int:
+def failed_rows(jobs: Jobs, reference: str, target: BinaryIO) -> int:
     """Write the rows with a failed image in the form of the CSV that came; how many.
 
     Mended, it can be submitted again.
@@ -98,14 +97,9 @@ def failed_rows(app: Lockstep, reference: str, target: BinaryIO) -> int:
         JobNotFoundError
         JobNotReadyError: its CSV has not been read yet, or is gone.
     """
-    from pipeline.csvs.dialect import detect_dialect
-    from pipeline.csvs.reading import CsvRow, iter_rows
-    from pipeline.csvs.writing import write_failed_rows
-    from pipeline.jobs.outcomes import Outcomes
-
-    job = found(app, reference)
-    csv = JobFolders(app.settings.state_dir).csv(reference)
-    outcomes = Outcomes.of_app(app, reference)
+    job = found(jobs, reference)
+    csv = jobs.folders.csv(reference)
+    outcomes = Outcomes(jobs, reference)
     try:
         dialect = detect_dialect(csv)[0]
 
@@ -128,37 +122,37 @@ def failed_rows(app: Lockstep, reference: str, target: BinaryIO) -> int:
         ) from error
 
 
-def renditions(app: Lockstep, reference: str) -> Iterator[tuple[str, Path]]:
+def renditions(jobs: Jobs, reference: str) -> Iterator[tuple[str, Path]]:
     """Every rendition of a job: its name in an archive (``half/<image name>``), and its file.
 
     Raises:
         JobNotFoundError: before the first is given.
     """
-    found(app, reference)
-    return _renditions(app, reference)
+    found(jobs, reference)
+    return _renditions(jobs, reference)
 
 
-def _renditions(app: Lockstep, reference: str) -> Iterator[tuple[str, Path]]:
-    table = data_of(app.answer.renditions)
+def _renditions(jobs: Jobs, reference: str) -> Iterator[tuple[str, Path]]:
+    table = data_of(jobs.renditions)
     query = sa.select(table.c.path, table.c.recipe, table.c.file).where(
         # "0" follows "/": all below the folder of the job.
         table.c.path > f"{reference}/",
         table.c.path < f"{reference}0",
         table.c.state == State.OK.value,
     )
-    for rows in pages(app.database, query, (table.c.path, table.c.recipe), PAGE_ROWS):
+    for rows in pages(jobs.database, query, (table.c.path, table.c.recipe), PAGE_ROWS):
         for row in rows:
-            file = app.settings.output_dir / JOBS_FOLDER / name_of(row.file)
+            file = jobs.render.output_dir / name_of(row.file)
             yield f"{row.recipe}/{row.file.rpartition('/')[2]}", file
 
 
-def found(app: Lockstep, reference: str) -> Job:
+def found(jobs: Jobs, reference: str) -> Job:
     """The row of a job.
 
     Raises:
         JobNotFoundError
     """
-    job = _book(app).get(reference)
+    job = jobs.book.get(reference)
     if job is None:
         raise JobNotFoundError(reference)
     return job
@@ -166,8 +160,6 @@ def found(app: Lockstep, reference: str) -> Job:
 
 def as_json(job: Job, settings: Settings) -> dict[str, Any]:
     """One job in JSON; see :func:`job`."""
-    from pipeline.csvs.writing import output_address
-
     answer = job.answer if job.state is not JobState.DELETED else None
     public_url = settings.jobs.public_url
     return {
@@ -196,9 +188,3 @@ def as_json(job: Job, settings: Settings) -> dict[str, Any]:
 
 def _iso(timestamp_s: float | None) -> str | None:
     return None if timestamp_s is None else iso(timestamp_s)
-
-
-def _book(app: Lockstep) -> JobBook:
-    # A question to a new database is no error.
-    app.make_tables()
-    return JobBook(app.database)

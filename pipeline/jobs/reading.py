@@ -16,7 +16,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,19 +30,16 @@ from pipeline.database.changes import frame
 from pipeline.database.dialects import VALUES_AT_ONCE
 from pipeline.database.paging import chunks, pages
 from pipeline.database.tracked import data_of, meta_of
-from pipeline.engine.context import remember_writing
+from pipeline.engine.context import Run, remember_writing
 from pipeline.errors import CsvError
+from pipeline.jobs.context import Jobs
 from pipeline.jobs.images import clear_images, collect_garbage, image_counts
 from pipeline.jobs.names import image_name
-from pipeline.jobs.store import Job, JobBook, JobFolders, url_key
+from pipeline.jobs.store import Job, JobBook, url_key
 from pipeline.settings.values import Settings
 from pipeline.states import JobState, UrlState, WebhookState
 from pipeline.storage.folder import explained, file_below, made, remove, tick_ns
 from pipeline.storage.walking import Found, look_at
-
-if TYPE_CHECKING:
-    from pipeline.engine.context import Run
-    from pipeline.jobs.steps import ReadCsvsStep
 
 CHUNK_ROWS = 1_000
 COPY_BYTES = 1 << 20
@@ -57,8 +54,8 @@ def csv_limits(settings: Settings) -> CsvLimits:
     return CsvLimits(jobs.max_rows, jobs.max_images, jobs.max_bytes)
 
 
-def read_csvs(step: ReadCsvsStep, run: Run, jobs: Sequence[Job], deleted: Sequence[Job]) -> None:
-    """Clear what is left of deleted jobs, then read the CSVs of ``jobs``.
+def read_csvs(jobs: Jobs, run: Run, to_read: Sequence[Job], deleted: Sequence[Job]) -> None:
+    """Clear what is left of deleted jobs, then read the CSVs of ``to_read``.
 
     Raises:
         OutputError: the disk is full, or rights are missing.
@@ -66,21 +63,19 @@ def read_csvs(step: ReadCsvsStep, run: Run, jobs: Sequence[Job], deleted: Sequen
     remember_writing(run)
     removed = bool(deleted)
     for job in deleted:
-        _clear(step, run, job)
-    for job in jobs:
-        removed |= _Reading(step, run, job).work()
+        _clear(jobs, run, job)
+    for job in to_read:
+        removed |= _Reading(jobs, run, job).work()
     if removed:
-        collect_garbage(step.book, step.folders)
+        collect_garbage(jobs.book, jobs.folders)
 
 
 class _Reading:
     """The reading of one CSV."""
 
-    def __init__(self, step: ReadCsvsStep, run: Run, job: Job) -> None:
-        self.step, self.run, self.job = step, run, job
-        self.book: JobBook = step.book
-        self.folders: JobFolders = step.folders
-        self.settings: Settings = step.settings
+    def __init__(self, jobs: Jobs, run: Run, job: Job) -> None:
+        self.jobs, self.run, self.job = jobs, run, job
+        self.book, self.folders, self.settings = jobs.book, jobs.folders, jobs.settings
 
     def work(self) -> bool:
         """Bring the job to ``fetching``, or to ``rejected``; whether URLs lost a row."""
@@ -176,7 +171,7 @@ class _Reading:
 
     def _store_chunk(self, rows: Sequence[CsvRow]) -> bool:
         """Write those of ``rows`` that differ; whether one was there before, with other URLs."""
-        reference, table = self.job.reference, data_of(self.step.rows)
+        reference, table = self.job.reference, data_of(self.jobs.rows)
         query = sa.select(table.c.number, table.c.name, table.c.urls).where(
             table.c.reference == reference, table.c.number.in_([row.number for row in rows])
         )
@@ -196,13 +191,13 @@ class _Reading:
             for row in differing
         ]
         with self.run.database.writing() as write:
-            self.step.rows.store_chunk(frame(values, list(values[0])), now=write.now)
+            self.jobs.rows.store_chunk(frame(values, list(values[0])), now=write.now)
             _store_urls(self.book, reference, differing)
         return bool(stored)
 
     def _remove_others(self, seen: array[int]) -> bool:
         """Remove rows that the CSV has no longer; numbers are told by their 64-bit hashes."""
-        reference, rows = self.job.reference, data_of(self.step.rows)
+        reference, rows = self.job.reference, data_of(self.jobs.rows)
         count = sa.select(sa.func.count()).where(rows.c.reference == reference)
         with self.run.database.reading() as con:
             if con.execute(count).scalar_one() == len(seen):
@@ -213,7 +208,7 @@ class _Reading:
             at = np.searchsorted(known, hashes).clip(max=len(known) - 1)
             there = known[at] == hashes
             gone = [number for number, kept in zip(page, there, strict=True) if not kept]
-            _forget_rows(self.step, self.run, reference, gone)
+            _forget_rows(self.jobs, self.run, reference, gone)
         return True
 
 
@@ -274,26 +269,26 @@ def _store_urls(book: JobBook, reference: str, rows: Sequence[CsvRow]) -> None:
         )
 
 
-def _clear(step: ReadCsvsStep, run: Run, job: Job) -> None:
+def _clear(jobs: Jobs, run: Run, job: Job) -> None:
     """Remove rows, files and the answer of a deleted job; its row stays."""
-    output_dir, reference = step.settings.output_dir, job.reference
+    output_dir, reference = jobs.settings.output_dir, job.reference
     for key in (job.answer or job.answer_name, job.faults_name):
         remove(file_below(output_dir, key), output_dir)
-    for page in _numbers(step.book, reference):
-        _forget_rows(step, run, reference, page)
-    clear_images(step.book, step.folders, step.images, run, reference)
-    remove(step.folders.csv(reference), step.folders.state)
-    step.book.update(reference, cleared=True, answer=None, fetched=0, done=0, failed=0)
+    for page in _numbers(jobs.book, reference):
+        _forget_rows(jobs, run, reference, page)
+    clear_images(jobs.book, jobs.folders, jobs.images, run, reference)
+    remove(jobs.folders.csv(reference), jobs.folders.state)
+    jobs.book.update(reference, cleared=True, answer=None, fetched=0, done=0, failed=0)
     run.report.jobs.deleted += 1
 
 
-def _forget_rows(step: ReadCsvsStep, run: Run, reference: str, numbers: Sequence[str]) -> None:
+def _forget_rows(jobs: Jobs, run: Run, reference: str, numbers: Sequence[str]) -> None:
     if not numbers:
         return
-    urls, meta = step.book.urls, meta_of(step.rows)
+    urls, meta = jobs.book.urls, meta_of(jobs.rows)
     idx = IndexDF(pd.DataFrame({"number": list(numbers), "reference": reference}))
     with run.database.writing() as write:
-        step.rows.delete_by_idx(idx, now=write.now)
+        jobs.rows.delete_by_idx(idx, now=write.now)
         for table in (urls, meta):
             # No step reads what datapipe remembers of rows that are gone.
             write.execute(

@@ -12,10 +12,11 @@ import os
 import time
 from collections.abc import Collection
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 
+from pipeline.engine.context import Run
 from pipeline.errors import ImageError
 from pipeline.fetch.types import Fetched, FetchStatus
 from pipeline.imaging.formats import suffix_for
@@ -25,9 +26,6 @@ from pipeline.jobs.store import ENDED, JobBook, JobFolders, url_key
 from pipeline.states import JobState, UrlState
 from pipeline.storage.blobs import blob_path
 from pipeline.storage.folder import explained
-
-if TYPE_CHECKING:
-    from pipeline.engine.context import Run
 
 BATCH = 500
 FLUSH_S = 1.0

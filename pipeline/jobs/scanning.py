@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
+from pipeline.engine.context import Run
 from pipeline.engine.unmounted import InputFolder, not_there, refuse_csvs
+from pipeline.jobs.context import Jobs
 from pipeline.jobs.store import ACTIVE, ENDED, NOT_DELETED, UNREAD, Job, JobBook
 from pipeline.settings.values import Settings
 from pipeline.states import JobState
 from pipeline.storage.folder import file_below, sha256_of
 from pipeline.storage.walking import CSV_SUFFIXES, Found, Passed, walk
-
-if TYPE_CHECKING:
-    from pipeline.engine.context import Run
-    from pipeline.jobs.steps import ScanCsvsStep
 
 
 @dataclass
@@ -58,13 +55,13 @@ def compare_csvs(book: JobBook, passed: Passed, settings: Settings) -> CsvDiffer
     return difference
 
 
-def scan_csvs(step: ScanCsvsStep, run: Run) -> None:
+def scan_csvs(jobs: Jobs, run: Run) -> None:
     """Make jobs of new CSVs, have changed ones read again, and delete those that are gone.
 
     Raises:
         TooManyRemovedError: see :func:`refuse_unmounted`.
     """
-    book, settings, report = step.book, step.settings, run.report
+    book, settings, report = jobs.book, jobs.settings, run.report
     passed = run.passed
     input_folder = run.input
     if input_folder is None:

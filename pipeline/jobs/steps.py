@@ -19,16 +19,16 @@ from datapipe.compute import (
     PipelineStep,
 )
 from datapipe.datatable import DataStore, DataTable
-from datapipe.executor import Executor
-from datapipe.run_config import RunConfig
 
 from pipeline.database.changes import database_of
-from pipeline.engine.context import Run, run_of
+from pipeline.engine.context import Run
 from pipeline.engine.recipe_step import LoadRecipesStep
 from pipeline.engine.render_step import RenderStep
 from pipeline.engine.report import Report
 from pipeline.engine.step import Step
+from pipeline.jobs.context import Jobs
 from pipeline.jobs.copies import clear_copies
+from pipeline.jobs.scanning import scan_csvs
 from pipeline.jobs.store import ACTIVE, ENDED, JobBook, JobFolders
 from pipeline.settings.values import Settings
 from pipeline.states import JobState, WebhookState
@@ -36,7 +36,10 @@ from pipeline.transforms.recipes import JOBS_FOLDER
 
 
 class JobStep(Step):
-    """A step of jobs: it has the book of jobs, the settings, and works inside a run."""
+    """A step of jobs: it works inside a run, with what the application hands it as ``jobs``."""
+
+    # Set by the application: among it is the render step, which is made after some of these.
+    jobs: Jobs
 
     def __init__(
         self,
@@ -53,114 +56,70 @@ class JobStep(Step):
         )
         self.settings = settings
         self.book = JobBook(database_of(ds))
-        self.folders = JobFolders(settings.state_dir)
 
-    def run_full(
-        self,
-        ds: DataStore,
-        run_config: RunConfig | None = None,
-        executor: Executor | None = None,
-    ) -> None:
-        """Bring the jobs forward.
-
-        Raises:
-            LockstepError: settings, recipes, disk; never what one CSV or one URL does.
-        """
-        with run_of(run_config, database_of(ds), self.settings, self.before) as run:
-            if has_jobs(self.book, run):
-                self.work(run)
-
-    def work(self, run: Run) -> None:
-        """What the step does, within the run."""
-        raise NotImplementedError
+    def is_needed(self, run: Run) -> bool:
+        return has_jobs(self.book, run)
 
 
 class LoadJobRecipesStep(LoadRecipesStep):
     """The step of recipes for jobs, which has nothing to do before there is one."""
 
-    def run_full(
-        self,
-        ds: DataStore,
-        run_config: RunConfig | None = None,
-        executor: Executor | None = None,
-    ) -> None:
-        with run_of(run_config, database_of(ds), self.settings, self.before) as run:
-            if has_jobs(JobBook(database_of(ds)), run):
-                super().run_full(ds, run)
+    def is_needed(self, run: Run) -> bool:
+        return has_jobs(JobBook(run.database), run)
 
 
 class ScanCsvsStep(JobStep):
     """Makes a job of every CSV below ``input/``, and notices those that changed or went."""
 
-    def run_full(
-        self,
-        ds: DataStore,
-        run_config: RunConfig | None = None,
-        executor: Executor | None = None,
-    ) -> None:
+    def is_needed(self, run: Run) -> bool:
+        return run.options.job is None
+
+    def work(self, run: Run) -> None:
         """Compare the CSVs with the jobs.
 
         Raises:
             TooManyRemovedError: nothing is deleted then.
         """
-        with run_of(run_config, database_of(ds), self.settings, self.before) as run:
-            if run.options.job is None:
-                clear_copies(self.book, self.folders)
-                self.work(run)
-                # Only now: what is another folder for the originals is one for the CSVs as well.
-                if run.input is not None and run.narrowed_to is None:
-                    run.input.remember()
-
-    def work(self, run: Run) -> None:
-        if run.scanned and not run.passed.aside and not has_jobs(self.book, run):
-            return
-        from pipeline.jobs.scanning import scan_csvs
-
-        scan_csvs(self, run)
-        run.has_jobs = None
+        clear_copies(self.book, self.jobs.folders)
+        if not run.scanned or run.passed.aside or has_jobs(self.book, run):
+            scan_csvs(self.jobs, run)
+            run.has_jobs = None
+        # Only now: what is another folder for the originals is one for the CSVs as well.
+        if run.input is not None and run.narrowed_to is None:
+            run.input.remember()
 
 
 class ReadCsvsStep(JobStep):
     """Checks the CSVs of new and changed jobs, and brings ``csv_rows`` in step with them."""
-
-    def __init__(
-        self, name: str, ds: DataStore, settings: Settings, rows: DataTable, images: DataTable
-    ) -> None:
-        super().__init__(name, ds, settings, [], [rows])
-        self.rows = rows
-        self.images = images
 
     def work(self, run: Run) -> None:
         wanted = {JobState.RECEIVED, JobState.CHECKING}
         jobs = self.book.in_states(wanted, run.options.job)
         deleted = self.book.to_clear()
         if jobs or deleted:
+            # The reading of CSVs (0.15 s): a run without a new one does not import it.
             from pipeline.jobs.reading import read_csvs
 
-            read_csvs(self, run, jobs, deleted)
+            read_csvs(self.jobs, run, jobs, deleted)
 
 
 class FetchStep(JobStep):
     """Asks for the URLs that wait, and brings ``fetched_images`` in step with what came."""
 
-    def __init__(
-        self, name: str, ds: DataStore, settings: Settings, rows: DataTable, images: DataTable
-    ) -> None:
-        super().__init__(name, ds, settings, [rows], [images])
-        self.images = images
-
     def work(self, run: Run) -> None:
         if self.book.in_states({JobState.FETCHING}, run.options.job):
+            # Speaks HTTP (0.2 s): a run that fetches nothing does not import it.
             from pipeline.jobs.fetching import fetch_images
 
-            fetch_images(self, run)
+            fetch_images(self.jobs, run)
 
     def recover(self, run: Run) -> None:
         """Mend what a run that was cut off left in the state folder."""
-        if self.folders.state.is_dir():
+        if self.jobs.folders.state.is_dir():
+            # As above; what a run that was cut off left is rare.
             from pipeline.jobs.fetching import recover_fetches
 
-            recover_fetches(self, run)
+            recover_fetches(self.jobs, run)
 
 
 class AnswerStep(JobStep):
@@ -181,20 +140,12 @@ class AnswerStep(JobStep):
         self.images = images
         self.recipes = recipes
         self.renditions = renditions
-        # Set by the application, which knows all steps: whose renditions an answer waits for.
-        self.render: RenderStep
-
-    @property
-    def made_for(self) -> str:
-        """The settings that the text of an answer depends on."""
-        jobs = self.settings.jobs
-        return f"{','.join(jobs.recipes)} {jobs.public_url}"
 
     def work(self, run: Run) -> None:
         jobs = self.book.jobs
         outdated = sa.and_(
             jobs.c.state.in_([state.value for state in (*ENDED, JobState.REJECTED)]),
-            jobs.c.made_for != self.made_for,
+            jobs.c.made_for != self.jobs.made_for,
         )
         waits = sa.or_(
             jobs.c.state.in_([state.value for state in ACTIVE]),
@@ -205,27 +156,21 @@ class AnswerStep(JobStep):
             is_due = con.execute(sa.select(jobs.c.reference).where(waits).limit(1)).first()
         if is_due is None and not run.job_report.pending:
             return
+        # The reading of CSVs (0.15 s): a run that answers none does not import it.
         from pipeline.jobs.answering import answer_jobs
 
-        answer_jobs(self, run)
+        answer_jobs(self.jobs, run)
 
 
 class RenderJobsStep(RenderStep):
     """The render step for images of jobs; an answered job whose images change is to be answered
     anew."""
 
-    def run_full(
-        self,
-        ds: DataStore,
-        run_config: RunConfig | None = None,
-        executor: Executor | None = None,
-    ) -> None:
-        with run_of(run_config, database_of(ds), self.settings, self.before) as run:
-            if has_jobs(JobBook(database_of(ds)), run):
-                super().run_full(ds, run)
+    def is_needed(self, run: Run) -> bool:
+        return has_jobs(JobBook(run.database), run)
 
     def look_ahead(self, run: Run) -> None:
-        if has_jobs(JobBook(run.database), run):
+        if self.is_needed(run):
             super().look_ahead(run)
 
     def report(self, run: Run) -> Report:
@@ -287,7 +232,7 @@ class ReadCsvs(PipelineStep):
     def build_compute(self, ds: DataStore, catalog: Catalog) -> list[ComputeStep]:
         table = catalog.get_datatable
         rows, images = table(ds, self.output), table(ds, self.images)
-        return [ReadCsvsStep("read_csvs", ds, self.settings, rows, images)]
+        return [ReadCsvsStep("read_csvs", ds, self.settings, [], [rows, images])]
 
 
 @dataclass
@@ -302,7 +247,7 @@ class Fetch(PipelineStep):
     def build_compute(self, ds: DataStore, catalog: Catalog) -> list[ComputeStep]:
         table = catalog.get_datatable
         rows, images = table(ds, self.rows), table(ds, self.output)
-        return [FetchStep("fetch", ds, self.settings, rows, images)]
+        return [FetchStep("fetch", ds, self.settings, [rows], [images])]
 
 
 @dataclass

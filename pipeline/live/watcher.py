@@ -24,7 +24,6 @@ from pipeline.engine.progress import Progress
 from pipeline.engine.report import Report
 from pipeline.engine.run import run_once
 from pipeline.errors import LockedError, LockstepError, RecipeError, StoppedError, in_one_line
-from pipeline.jobs.store import JobBook
 from pipeline.live.changes import LATEST_S, Changes, Work
 from pipeline.live.events import POLL_MS, STEP_MS, EventsFailed, events
 
@@ -189,7 +188,7 @@ class Watcher:
 
     def _concerns_jobs(self, keys: frozenset[str]) -> bool:
         """Whether a CSV changed, or a folder with one: jobs need all the steps of a run."""
-        sources = [job.source for job in JobBook(self._app.database).dropped()]
+        sources = [job.source for job in self._app.jobs.book.dropped()]
         return any(key.lower().endswith(".csv") for key in keys) or any(
             parent.as_posix() in keys for source in sources for parent in PurePath(source).parents
         )

@@ -93,7 +93,7 @@ def explain(app: Lockstep, typed: str) -> Story:
     """
     path = key_below(app.settings.input_dir, typed)
     if os.path.splitext(path)[1].lower() in CSV_SUFFIXES:
-        return Story(path, *explain_csv(app, path))
+        return Story(path, *explain_csv(app.jobs, path))
     pending = app.render.pending
     originals, renditions = pending.original_table, pending.table
     marks = pending.meta.sql_table

@@ -18,7 +18,6 @@ from pipeline.engine.report import Report
 from pipeline.engine.scan import Difference, compare
 from pipeline.engine.unmounted import InputFolder, refuse_too_many
 from pipeline.jobs.foresight import preview_jobs
-from pipeline.jobs.store import JobBook
 from pipeline.names import name_of
 from pipeline.states import State
 from pipeline.storage.folder import sha256_of
@@ -100,9 +99,9 @@ def _preview(app: Lockstep, options: RunOptions, book: StateBook) -> Report:
     states = count_states(pending)
     report.failed_before = states.get(State.FAILED, 0)
     report.in_step = states.get(State.OK, 0)
-    if difference.passed.aside or JobBook(app.database).counts():
+    if difference.passed.aside or app.jobs.book.counts():
         others = None if options.allow_removed else input_folder.moved
-        report.jobs = preview_jobs(app, recipes, difference.passed, report.there, others)
+        report.jobs = preview_jobs(app.jobs, recipes, difference.passed, report.there, others)
     return report
 
 

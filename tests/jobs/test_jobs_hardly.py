@@ -118,9 +118,11 @@ def test_submissions_from_many_processes_at_once_get_numbers_of_their_own(shop: 
     file = shop.csv({"1": shop.urls("/pic/1")})
     code = (
         "import sys, threading; sys.path.insert(0, ''); import app\n"
+        "app.app.make_tables()\n"
         "from pathlib import Path\n"
         "from pipeline.jobs.acts import submit\n"
-        f"for _ in range(10): print(submit(app.app, Path({str(file)!r}), 'feed.csv').reference)\n"
+        f"file = Path({str(file)!r})\n"
+        "for _ in range(10): print(submit(app.app.jobs, file, 'feed.csv').reference)\n"
     )
     # On a database that none of them has made tables in.
     waiting = [
@@ -177,6 +179,7 @@ def test_a_submission_at_work_keeps_its_copy(shop: Shop) -> None:
         "import sys; sys.path.insert(0, ''); import app\n"
         "from pathlib import Path\n"
         "from pipeline.jobs import acts\n"
+        "app.app.make_tables()\n"
         "def pausing(call):\n"
         "    def paused(*args):\n"
         "        done = call(*args)\n"
@@ -184,9 +187,9 @@ def test_a_submission_at_work_keeps_its_copy(shop: Shop) -> None:
         "        sys.stdin.readline()\n"
         "        return done\n"
         "    return paused\n"
-        "submit.check_csv = pausing(submit.check_csv)\n"
+        "acts.check_csv = pausing(acts.check_csv)\n"
         "Path.replace = pausing(Path.replace)\n"
-        f"print(submit.submit(app.app, Path({str(file)!r}), 'feed.csv').reference, flush=True)\n"
+        f"print(acts.submit(app.app.jobs, Path({str(file)!r}), 'feed.csv').reference, flush=True)\n"
     )
     submitting = subprocess.Popen(
         [sys.executable, "-c", code],

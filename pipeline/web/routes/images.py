@@ -47,7 +47,7 @@ def images(
     Those of the input folder, or those that were fetched for a ``job``.
     """
     service = service_of(request)
-    step = service.app.render_jobs if job else service.app.render
+    step = service.app.jobs.render if job else service.app.render
     pending = step.pending
     # The images of a job are all in one folder that has its number.
     wanted = Wanted(state, job or folder.strip("/"), text.strip())

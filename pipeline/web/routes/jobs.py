@@ -13,7 +13,6 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, Response, StreamingResponse
 
-from pipeline.app import Lockstep
 from pipeline.errors import (
     CsvError,
     CsvRejectedError,
@@ -24,7 +23,7 @@ from pipeline.errors import (
 from pipeline.jobs import acts, questions
 from pipeline.jobs.acts import submit
 from pipeline.jobs.copies import held_copy
-from pipeline.jobs.store import ENDED, JobFolders
+from pipeline.jobs.store import ENDED
 from pipeline.states import JobState
 from pipeline.storage.folder import inside, made
 from pipeline.web import models
@@ -49,10 +48,10 @@ def listed(
     reference: models.Text | None = None,
 ) -> Response:
     """Jobs, the newest first. With ``reference``, as the form sends it, that one job."""
-    app = service_of(request).app
+    jobs = service_of(request).app.jobs
     if reference is not None and not wants_json(request.scope):
         try:
-            questions.found(app, reference.strip())
+            questions.found(jobs, reference.strip())
         except JobNotFoundError:
             return _page(request, looked_for=reference.strip(), status=404)
         return back(f"/jobs/{reference.strip()}")
@@ -113,12 +112,12 @@ async def hand_in(request: Request) -> Response:
 @router.get("/jobs/{reference}", responses=page_or(models.Job, 404))
 def one(request: Request, reference: str) -> Response:
     """One job: its state, its counts, and the first hundred of its images that failed."""
-    app = service_of(request).app
-    told = questions.job(app, checked(reference))
-    failures = list(islice(questions.failures(app, reference), FAILURES_SHOWN))
+    jobs = service_of(request).app.jobs
+    told = questions.job(jobs, checked(reference))
+    failures = list(islice(questions.failures(jobs, reference), FAILURES_SHOWN))
     has_answer = True
     try:
-        questions.answer_path(app, reference)
+        questions.answer_path(jobs, reference)
     except LockstepError:
         has_answer = False
     data = {
@@ -139,8 +138,8 @@ def one(request: Request, reference: str) -> Response:
 )
 def output(request: Request, reference: str) -> Response:
     """The answered CSV; of a job that was rejected, its faults."""
-    app = service_of(request).app
-    file = questions.answer_path(app, checked(reference))
+    jobs = service_of(request).app.jobs
+    file = questions.answer_path(jobs, checked(reference))
     return FileResponse(file, media_type=CSV, filename=f"{reference}.csv")
 
 
@@ -153,11 +152,11 @@ def output(request: Request, reference: str) -> Response:
 )
 def failed(request: Request, reference: str) -> Response:
     """The rows with an image that failed, in the form of the CSV that came."""
-    app = service_of(request).app
+    jobs = service_of(request).app.jobs
     checked(reference)
     target = tempfile.SpooledTemporaryFile(max_size=1 << 20)  # noqa: SIM115 - the answer closes it
     try:
-        questions.failed_rows(app, reference, target)  # type: ignore[arg-type]
+        questions.failed_rows(jobs, reference, target)  # type: ignore[arg-type]
     except BaseException:
         target.close()
         raise
@@ -181,9 +180,9 @@ def failed(request: Request, reference: str) -> Response:
 )
 def renditions(request: Request, reference: str) -> Response:
     """Every rendition of a job in one archive, which is made while it is sent."""
-    app = service_of(request).app
-    files = questions.renditions(app, checked(reference))
-    folder = app.render_jobs.output_dir
+    jobs = service_of(request).app.jobs
+    files = questions.renditions(jobs, checked(reference))
+    folder = jobs.render.output_dir
     safe = (
         (name, file)
         for name, path in files
@@ -216,7 +215,7 @@ def delete_by_form(request: Request, reference: str) -> Response:
 def refresh(request: Request, reference: str) -> Response:
     """Ask for the images of a job again; what has not changed costs next to nothing."""
     service = service_of(request)
-    count = acts.refresh_job(service.app, checked(reference))
+    count = acts.refresh_job(service.app.jobs, checked(reference))
     service.changed()
     if wants_json(request.scope):
         return answer(request, "", {"asked": count}, 202)
@@ -235,16 +234,16 @@ def checked(reference: str) -> str:
 
 
 def _submit(service: Service, file: UploadFile, webhook: str) -> Any:
-    folders = JobFolders(service.settings.state_dir)
+    folders = service.app.jobs.folders
     with held_copy(made(folders.csvs)) as copy:
         with open(copy, "wb") as upload:
             shutil.copyfileobj(file.file, upload, 1 << 20)
-        return submit(service.app, copy, file.filename or "", webhook or None)
+        return submit(service.app.jobs, copy, file.filename or "", webhook or None)
 
 
 def _delete(request: Request, reference: str) -> Response:
     service = service_of(request)
-    whole = acts.delete_job(service.app, checked(reference))
+    whole = acts.delete_job(service.app.jobs, checked(reference))
     service.changed()
     if wants_json(request.scope):
         return answer(
@@ -260,8 +259,8 @@ def _page(
     status: int = 200,
     looked_for: str = "",
 ) -> Response:
-    app: Lockstep = service_of(request).app
-    found = questions.jobs(app, limit, None if before is None else checked(before))
+    jobs = service_of(request).app.jobs
+    found = questions.jobs(jobs, limit, None if before is None else checked(before))
     more = found[-1]["reference"] if len(found) == limit else None
     return answer(
         request,
@@ -280,11 +279,11 @@ def _refused(
 ) -> Response:
     if wants_json(request.scope):
         return faulty(request, faults)
-    app = service_of(request).app
+    jobs = service_of(request).app.jobs
     return answer(
         request,
         "jobs.html",
-        {"jobs": questions.jobs(app, PAGE), "next": None},
+        {"jobs": questions.jobs(jobs, PAGE), "next": None},
         422,
         filename=filename,
         faults=faults,

@@ -1,0 +1,62 @@
+"""What the parts of this room work with: handed over by name, made once by the application."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeAlias
+
+import sqlalchemy as sa
+from datapipe.datatable import DataTable
+
+from pipeline.database.connection import Database
+from pipeline.engine.context import RunOptions
+from pipeline.engine.progress import Progress
+from pipeline.engine.recipe_step import LoadRecipesStep
+from pipeline.engine.render_step import RenderStep
+from pipeline.engine.report import Report
+from pipeline.jobs.store import JobBook, JobFolders
+from pipeline.settings.values import Settings
+
+# One run of the steps that a job needs; it raises what any run does.
+RunJobs: TypeAlias = Callable[[RunOptions, Progress | None], Report]
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """The tables, steps, settings and folders of jobs.
+
+    ``rows`` is the table of CSV rows, ``images`` of fetched images, ``recipes`` of the recipes of
+    jobs, ``renditions`` of what was made of the images.
+    """
+
+    database: Database
+    settings: Settings
+    rows: DataTable
+    images: DataTable
+    recipes: DataTable
+    renditions: DataTable
+    load_recipes: LoadRecipesStep
+    render: RenderStep
+    run: RunJobs
+
+    @cached_property
+    def book(self) -> JobBook:
+        """The rows of jobs."""
+        return JobBook(self.database)
+
+    @property
+    def folders(self) -> JobFolders:
+        """Paths inside the state folder."""
+        return JobFolders(self.settings.state_dir)
+
+    @property
+    def made_for(self) -> str:
+        """The settings that the text of an answer depends on."""
+        jobs = self.settings.jobs
+        return f"{','.join(jobs.recipes)} {jobs.public_url}"
+
+    def unrendered(self) -> sa.Subquery:
+        """The change query of the render step: images that it still has to do."""
+        return self.render.linear_meta.changed_sql().subquery()
