@@ -98,14 +98,7 @@ def run_once(
             forget_writing(run, mended=steps is None)
             if steps is None:
                 report.warnings += warn_of_gone(run, plan.renders) + _compare_if_older(plan, run)
-            report.jobs.count_renditions(run.job_report)
-            report.partial = run.narrowed_to is not None
-            if report.partial:
-                report.csvs_left = len(run.passed.aside)
-            else:
-                states = count_states(plan.own.pending)
-                report.in_step = states.get(State.OK, 0)
-                report.failed_before = max(0, states.get(State.FAILED, 0) - report.failed)
+            _count(plan, run)
             report.seconds = time.monotonic() - began
             remember_run(database, report)
             if database.clock.written_ts >= run.began_ts:
@@ -121,6 +114,19 @@ def run_once(
     report.threads += [start() for start in run.afterwards]
     report.seconds = time.monotonic() - began
     return report
+
+
+def _count(plan: Plan, run: Run) -> None:
+    """Complete the report by what only the tables tell."""
+    report = run.report
+    report.jobs.count_renditions(run.job_report)
+    report.partial = run.narrowed_to is not None
+    if report.partial:
+        report.csvs_left = len(run.passed.aside)
+    else:
+        states = count_states(plan.own.pending)
+        report.in_step = states.get(State.OK, 0)
+        report.failed_before = max(0, states.get(State.FAILED, 0) - report.failed)
 
 
 def _compare_if_older(plan: Plan, run: Run) -> list[str]:
