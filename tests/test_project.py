@@ -133,7 +133,7 @@ def test_a_question_loads_nothing_that_only_a_run_or_the_page_needs(project: Pro
     project.run()
     found = imported_by(project, "status")
     assert "pipeline.operations.status" in found
-    only_a_run = ("filelock", "pipeline.engine.run", "pipeline.operations.preview")
+    only_a_run = ("filelock", "pipeline.operations.preview", "pipeline.fetch.client")
     assert found.isdisjoint((*HEAVY, *only_a_run, "pipeline.live", "pipeline.web"))
 
 

@@ -61,6 +61,8 @@ def run_once(
 
     ``workers`` that are passed in stay for the next run, but not where this one fails.
 
+    Long because the order of a run, and what each way out of it owes, is read in one piece.
+
     Raises:
         LockstepError: settings, recipes, lock, a folder that looks unmounted, a full disk.
         KeyboardInterrupt: after the workers have ended and temporary files are gone.
