@@ -10,7 +10,6 @@ import contextlib
 import os
 import signal
 import sys
-import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -19,7 +18,8 @@ import click
 
 from pipeline.cli.common import _app, _on_sigterm, _open_for_reading, _print_json, json_option
 from pipeline.errors import CsvRejectedError, OutputError
-from pipeline.names import TEMPORARY_PREFIX
+from pipeline.storage.folder import temporary_name
+from pipeline.storage.owners import owner
 
 if TYPE_CHECKING:
     from pipeline.app import Lockstep
@@ -341,7 +341,7 @@ def _writing(target: Path | None) -> Iterator[BinaryIO]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    temporary = target.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}")
+    temporary = target.with_name(temporary_name(owner()))
     try:
         with open(temporary, "xb") as file:
             yield file

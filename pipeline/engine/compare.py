@@ -16,7 +16,8 @@ from pipeline.engine.render_step import RenderStep
 from pipeline.jobs.store import ENDED, JobBook
 from pipeline.names import name_of
 from pipeline.states import State
-from pipeline.storage.folder import file_below, remove, sha256_of
+from pipeline.storage.folder import file_below, sha256_of
+from pipeline.storage.folder_store import FolderStore
 
 if TYPE_CHECKING:
     from pipeline.app import Lockstep
@@ -110,12 +111,15 @@ def _compare(
     folder = step.output_dir
     below = folder.relative_to(app.settings.output_dir)
     prefix = "" if below == Path() else f"{below.as_posix()}/"
+    store = FolderStore(app.settings.output_dir)
     pairs: list[tuple[str, str]] = []
     for row in rows_in_step(step.pending):
         found.checked += 1
         if found.checked % PAGE_ROWS == 0:
             check_stop()
         fault = _fault(folder / name_of(row.file), row, deep)
+        if fault != "missing" and not store.is_ours(prefix + row.file):
+            fault = "missing"  # what a link leads to is none of ours
         if fault is not None:
             (found.missing if fault == "missing" else found.altered).append(prefix + row.file)
             pairs.append((row.path, row.recipe))
@@ -123,7 +127,7 @@ def _compare(
     found.strays += [prefix + key for key in keys]
     if fix:
         for key in keys:
-            remove(folder / name_of(key), folder)
+            store.remove(prefix + key)
         forget_content(step.pending, pairs)
     return len(pairs)
 

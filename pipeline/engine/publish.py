@@ -28,10 +28,13 @@ from pipeline.engine.context import Run, remember_writing
 from pipeline.engine.pending import Original, Pending, Rendition, few_of
 from pipeline.engine.recovery import forget_writing, note_publishing, pairs_of
 from pipeline.engine.report import Report
+from pipeline.errors import LinkInTheWay
 from pipeline.imaging import RENDERER_VERSION, format_of_suffix, suffix_for
-from pipeline.names import name_of, rendition_key, set_apart
+from pipeline.names import rendition_key, set_apart
 from pipeline.states import State
-from pipeline.storage.folder import has_size, link_or_copy, publish, remove
+from pipeline.storage.base import Staged
+from pipeline.storage.folder_store import FolderStore
+from pipeline.storage.owners import owner
 from pipeline.workers.tasks import Made, Outcome, Task
 
 # Each batch costs 30 ms of fixed work in pandas. A takedown waits for one batch at most, and has to
@@ -62,6 +65,10 @@ class Publisher:
         self.report = report or run.report
         self._settled = settled or (lambda paths: None)
         self.fingerprints = fingerprints
+        self.store = FolderStore(run.settings.output_dir)
+        # The folder of this step, before the keys that its rows have: empty, or ending with "/".
+        below = output_dir.relative_to(run.settings.output_dir).as_posix()
+        self.below = "" if below == "." else f"{below}/"
         self.output_dir = output_dir
         self.pending = pending
         self.meta = meta
@@ -148,7 +155,9 @@ class Publisher:
         done: list[Rendition] = []
         try:
             for rendition in gone:
-                self._remove(rendition.file)
+                if not self._remove(rendition.file):
+                    self._unsettled += 1
+                    continue
                 self.report.deleted += rendition.state is not None
                 done.append(rendition)
         finally:
@@ -170,7 +179,7 @@ class Publisher:
         Those that are in place already stay as they are. False, and nothing done, unless each of
         the others is there to be taken.
         """
-        root = self.output_dir
+        store = self.store
         taken = Outcome(
             task.path,
             outcome.sha256,
@@ -183,18 +192,18 @@ class Publisher:
                 continue
             made_before = self._made_of(outcome.sha256, recipe.name)
             row = next((row for row in made_before if row.path != task.path), None)
-            if row is None or not has_size(root / name_of(row.file), row.size_bytes):
+            if row is None or not store.has(self.below + row.file, row.size_bytes):
                 break
             key = rendition_key(task.path, recipe.name, _appended(task.path, row.file))
             try:
-                temporary = link_or_copy(root / name_of(row.file), root / name_of(key))
-            except (FileNotFoundError, NotADirectoryError):
+                staged = store.copy(self.below + row.file, self.below + key, owner())
+            except (FileNotFoundError, NotADirectoryError, LinkInTheWay):
                 break
             taken.made.append(
                 Made(
                     recipe.name,
                     key,
-                    str(temporary),
+                    staged.temporary,
                     row.width_px,
                     row.height_px,
                     row.size_bytes,
@@ -207,7 +216,7 @@ class Publisher:
             self.add(taken)
             return True
         for made in taken.made:
-            Path(made.temporary).unlink()
+            self._drop(made)
         return False
 
     def _made_of(self, sha256: str | None, recipe: str) -> Sequence[sa.Row[Any]]:
@@ -256,7 +265,7 @@ class Publisher:
                 continue
             except OSError as error:
                 reason = f"the rendition cannot be written ({error.strerror})"
-                Path(made.temporary).unlink(missing_ok=True)
+                self._drop(made)
                 self._fail(outcome, old, reason, rows, marks)
                 continue
             if old.file and old.file != file:
@@ -291,7 +300,7 @@ class Publisher:
     ) -> None:
         """Record that an original was taken down; what was made of it is removed."""
         for made in outcome.made:
-            Path(made.temporary).unlink(missing_ok=True)
+            self._drop(made)
         reason = self._barred[outcome.sha256 or ""]
         for old in original.renditions:
             self._remove(old.file)
@@ -364,7 +373,7 @@ class Publisher:
         if key not in self._announced:
             self._announced.add(key)
             note_publishing(self.run, self.output_dir, self._announced)
-        publish(Path(made.temporary), self.output_dir / name_of(key))
+        self.store.publish(Staged(self.below + key, made.temporary))
 
     def _count(self, outcome: Outcome, original: Original) -> None:
         report = self.report
@@ -379,10 +388,22 @@ class Publisher:
             report.changed += 1
             report.unchanged -= 1
 
-    def _remove(self, file: str | None) -> None:
-        if file is not None:
-            root = self.output_dir
-            remove(root / name_of(file), root)
+    def _remove(self, file: str | None) -> bool:
+        """Delete a rendition; False where a link stands in the way, and what it leads to stays."""
+        try:
+            if file is not None:
+                self.store.remove(self.below + file)
+        except LinkInTheWay as error:
+            warning = f"renditions that must go cannot be deleted: {error}"
+            known = self.run.report.warnings
+            if warning not in known and len(known) < FAILURES_SHOWN:
+                known.append(warning)
+            return False
+        return True
+
+    def _drop(self, made: Made) -> None:
+        with contextlib.suppress(LinkInTheWay):  # it lies elsewhere now, or is gone
+            self.store.remove(made.temporary)
 
     def _record(self, rows: list[dict[str, Any]], marks: list[tuple[str, str]]) -> None:
         again, self._again = self._again, []
