@@ -108,7 +108,7 @@ class FolderStore:
         *folders, _ = _parts(key)
         temporary = temporary_name(owner)
         try:
-            folder, handle = self._create(folders, temporary)
+            folder, handle = _create(self.root, folders, temporary)
             with folder:
                 try:
                     with open(handle, "wb", buffering=0) as file:
@@ -122,20 +122,6 @@ class FolderStore:
         except OSError as error:
             raise explained(error, self.path_of(key)) from error
         return Staged(key, _beside(key, temporary))
-
-    def _create(self, folders: list[str], name: str) -> tuple[RealFolder, int]:
-        for _ in range(8):
-            try:
-                folder = opened(self.root, folders, create=True)
-                try:
-                    return folder, os.open(folder.at(name), _NEW, 0o666, dir_fd=folder.fd)
-                except BaseException:
-                    folder.close()
-                    raise
-            except FileNotFoundError:
-                # A deletion beside us has just found the folder empty and taken it away.
-                continue
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.sep.join(folders))
 
     def publish(self, staged: Staged) -> Entry:
         """Put a finished temporary file in the place of its key, whole.
@@ -209,7 +195,7 @@ class FolderStore:
         """
         *folders, name = _parts(key)
         with chain(self.root, folders) as reached:
-            there = len(reached) > len(folders) and self._unlink(reached[-1], name)
+            there = len(reached) > len(folders) and _unlink(reached[-1], name)
             if there is None:
                 return False
             for inner in range(len(reached) - 1, 0, -1):
@@ -221,22 +207,6 @@ class FolderStore:
                 except OSError:
                     break
         return there
-
-    def _unlink(self, folder: RealFolder, name: str) -> bool | None:
-        """Whether there was a file of this name; ``None`` where it is a folder."""
-        try:
-            os.unlink(folder.at(name), dir_fd=folder.fd)
-        except FileNotFoundError:
-            return False
-        except OSError as error:
-            # Linux says IsADirectoryError, other systems PermissionError.
-            if stat.S_ISDIR(folder.stat(name).st_mode):
-                return None
-            raise OutputError(
-                f"{os.path.join(folder.path, name)}: cannot be deleted ({error.strerror}); "
-                "change the rights and run again"
-            ) from None
-        return True
 
     def sweep(
         self,
@@ -255,7 +225,7 @@ class FolderStore:
         count = 0
         folders: list[tuple[str, ...]] = [()]
         for inside in folders:  # grows as we go; what is in a folder comes after it
-            count += self._sweep(inside, is_alive, folders)
+            count += _sweep_one(self.root, inside, is_alive, folders)
         for inside in reversed(folders[1:]):
             if inside not in kept:
                 # Most are not empty: to try costs less than to look.
@@ -269,25 +239,7 @@ class FolderStore:
         Raises:
             OutputError: a file cannot be deleted.
         """
-        return self._sweep(tuple(_parts(below)), is_alive, [])
-
-    def _sweep(
-        self,
-        inside: tuple[str, ...],
-        is_alive: Callable[[str], bool],
-        folders: list[tuple[str, ...]],
-    ) -> int:
-        count = 0
-        # A folder that became a link since it was listed is none of ours.
-        gone = (FileNotFoundError, NotADirectoryError, LinkInTheWay)
-        with contextlib.suppress(*gone), opened(self.root, inside) as folder:
-            for item in folder.listed():
-                if item.is_dir(follow_symlinks=False):
-                    folders.append((*inside, item.name))
-                elif is_left_behind(item.name, is_alive):
-                    self._unlink(folder, item.name)
-                    count += 1
-        return count
+        return _sweep_one(self.root, tuple(_parts(below)), is_alive, [])
 
     def has(self, key: str, size_bytes: int | None) -> bool:
         """Whether a file of this size is there, with no link on its way."""
@@ -361,3 +313,54 @@ def _take_place(
     with contextlib.suppress(FileNotFoundError):
         os.unlink(source.at(temporary), dir_fd=source.fd)
     return _entry(key, folder.stat(name))
+
+
+def _create(root: str, folders: list[str], name: str) -> tuple[RealFolder, int]:
+    for _ in range(8):
+        try:
+            folder = opened(root, folders, create=True)
+            try:
+                return folder, os.open(folder.at(name), _NEW, 0o666, dir_fd=folder.fd)
+            except BaseException:
+                folder.close()
+                raise
+        except FileNotFoundError:
+            # A deletion beside us has just found the folder empty and taken it away.
+            continue
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.sep.join(folders))
+
+
+def _unlink(folder: RealFolder, name: str) -> bool | None:
+    """Whether there was a file of this name; ``None`` where it is a folder."""
+    try:
+        os.unlink(folder.at(name), dir_fd=folder.fd)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        # Linux says IsADirectoryError, other systems PermissionError.
+        if stat.S_ISDIR(folder.stat(name).st_mode):
+            return None
+        raise OutputError(
+            f"{os.path.join(folder.path, name)}: cannot be deleted ({error.strerror}); "
+            "change the rights and run again"
+        ) from None
+    return True
+
+
+def _sweep_one(
+    root: str,
+    inside: tuple[str, ...],
+    is_alive: Callable[[str], bool],
+    folders: list[tuple[str, ...]],
+) -> int:
+    count = 0
+    # A folder that became a link since it was listed is none of ours.
+    gone = (FileNotFoundError, NotADirectoryError, LinkInTheWay)
+    with contextlib.suppress(*gone), opened(root, inside) as folder:
+        for item in folder.listed():
+            if item.is_dir(follow_symlinks=False):
+                folders.append((*inside, item.name))
+            elif is_left_behind(item.name, is_alive):
+                _unlink(folder, item.name)
+                count += 1
+    return count
