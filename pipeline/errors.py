@@ -12,6 +12,9 @@
     ├── NotFoundError             what was named is not known
     ├── WorkersError              worker processes cannot be started
     ├── OutputError               a rendition could not be written (full disk, no rights)
+    ├── LinkInTheWay              a link stands in output/ where a folder should be; an OSError
+    ├── Unstable                  a file is being written while it is read
+    ├── TooManyBytes              a file is larger than whoever reads it can take
     ├── ImageError                one original cannot be made into a rendition; never ends a run
     ├── JobNotFoundError          there is no job of that reference
     ├── JobNotReadyError          a job has not (yet) what was asked for
@@ -29,6 +32,7 @@ A message is a subject and a remedy: what is wrong, where, and what to do.
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 
@@ -86,6 +90,36 @@ class StoppedError(LockstepError):
 
 class OutputError(LockstepError):
     """A rendition could not be written; the run stops, what is done is kept."""
+
+
+class LinkInTheWay(LockstepError, OSError):
+    """A link stands where a folder should be; whatever it leads to is left alone.
+
+    An ``OSError`` as well: for one rendition it is like any other name that cannot be written.
+    """
+
+    def __init__(self, place: str) -> None:
+        said = f"a link stands where its folder should be: {place}; remove it and retry"
+        super().__init__(errno.ELOOP, said)
+        self.place = place
+
+    def __str__(self) -> str:
+        return str(self.strerror)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.place,)
+
+
+class Unstable(LockstepError):
+    """A file changed while it was read; the next look may find it settled."""
+
+
+class TooManyBytes(LockstepError):
+    """A file of ``size_bytes`` is larger than whoever reads it can take."""
+
+    def __init__(self, size_bytes: int) -> None:
+        super().__init__(f"{size_bytes:,} bytes are too many")
+        self.size_bytes = size_bytes
 
 
 class WorkersError(LockstepError):

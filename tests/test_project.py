@@ -186,7 +186,7 @@ def deferred_without_a_reason(file: Path) -> Iterator[str]:
 
 
 ROOMS = ("cli", "web", "live", "operations", "workers", "imaging", "fetch", "csvs", "settings")
-ROOMS += ("database", "storage", "transforms")
+ROOMS += ("database", "storage", "transforms", "engine", "jobs", "takedowns")
 
 
 def test_no_circle_ties_the_modules_of_a_room() -> None:

@@ -11,7 +11,6 @@ import os
 import shutil
 import signal
 import sys
-import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -21,7 +20,8 @@ import click
 from pipeline.cli.common import _on_sigterm, _open_for_reading, _print_json, json_option
 from pipeline.cli.progress import for_stderr
 from pipeline.errors import CsvRejectedError, OutputError
-from pipeline.names import TEMPORARY_PREFIX
+from pipeline.storage.folder import temporary_name
+from pipeline.storage.owners import owner
 from pipeline.text import printable
 
 if TYPE_CHECKING:
@@ -346,7 +346,7 @@ def _writing(target: Path | None) -> Iterator[BinaryIO]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    temporary = target.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}")
+    temporary = target.with_name(temporary_name(owner()))
     try:
         with open(temporary, "xb") as file:
             yield file

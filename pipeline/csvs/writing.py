@@ -19,7 +19,8 @@ from urllib.parse import quote
 from pipeline.csvs.dialect import CsvDialect, CsvProblem
 from pipeline.csvs.reading import CsvRow
 from pipeline.errors import OutputError
-from pipeline.storage.folder import temporary_beside
+from pipeline.storage.folder import temporary_name
+from pipeline.storage.owners import owner
 
 OUTPUT_URLS = "Output Image Urls"
 ERRORS = "Errors"
@@ -125,7 +126,7 @@ def replaced_file(target: Path, encoding: str = "utf-8") -> Iterator[TextIO]:
     Raises:
         OutputError: it cannot be written.
     """
-    temporary = temporary_beside(target)
+    temporary = target.with_name(temporary_name(owner()))
     try:
         with temporary.open("x", encoding=encoding, errors="replace", newline="") as file:
             yield file

@@ -15,7 +15,8 @@ from pipeline.engine.recovery import forget_content, strays
 from pipeline.engine.render_step import RenderStep
 from pipeline.names import name_of
 from pipeline.states import State
-from pipeline.storage.folder import remove, sha256_of
+from pipeline.storage.folder import sha256_of
+from pipeline.storage.folder_store import FolderStore
 
 PAGE_ROWS = 10_000
 
@@ -114,12 +115,15 @@ def _compare(
     folder = step.output_dir
     below = folder.relative_to(root)
     prefix = "" if below == Path() else f"{below.as_posix()}/"
+    store = FolderStore(root)
     pairs: list[tuple[str, str]] = []
     for row in rows_in_step(step.pending):
         found.checked += 1
         if found.checked % PAGE_ROWS == 0:
             check_stop()
         fault = _fault(folder / name_of(row.file), row, deep)
+        if fault != "missing" and not store.is_ours(prefix + row.file):
+            fault = "missing"  # what a link leads to is none of ours
         if fault is not None:
             (found.missing if fault == "missing" else found.altered).append(prefix + row.file)
             pairs.append((row.path, row.recipe))
@@ -127,7 +131,7 @@ def _compare(
     found.strays += [prefix + key for key in keys]
     if fix:
         for key in keys:
-            remove(folder / name_of(key), folder)
+            store.remove(prefix + key)
         forget_content(step.pending, pairs)
     return len(pairs)
 

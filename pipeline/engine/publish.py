@@ -24,14 +24,13 @@ from pipeline.database.paging import chunks
 from pipeline.database.state import PUBLISHING
 from pipeline.engine.context import Run, remember_writing
 from pipeline.engine.pending import Original, Pending, Rendition, few_of
-from pipeline.engine.recovery import forget_writing, note_publishing, pairs_of
+from pipeline.engine.placing import Places
+from pipeline.engine.recovery import forget_writing, pairs_of
 from pipeline.engine.report import Report
 from pipeline.engine.reuse import Reuse
 from pipeline.imaging import RENDERER_VERSION
-from pipeline.names import name_of, set_apart
 from pipeline.states import State
-from pipeline.storage.folder import publish, remove
-from pipeline.workers.tasks import Made, Outcome
+from pipeline.workers.tasks import Outcome
 
 # Each batch costs 30 ms of fixed work in pandas. A takedown waits for one batch at most, and has to
 # be done within a second; what a kill loses is at most one batch as well.
@@ -61,11 +60,11 @@ class Publisher:
         self.report = report or run.report
         self._settled = settled or (lambda paths: None)
         self.fingerprints = fingerprints
-        self._places = _Places(run, output_dir)
+        self.places = Places(run, output_dir)
         self.pending = pending
         self.meta = meta
         self.takedowns = Blocklist(run.database)
-        self.reuse = Reuse(pending, fingerprints, output_dir)
+        self.reuse = Reuse(pending, fingerprints, self.places)
         # SHA-256 of the batch at hand that must have no renditions, and why.
         self._barred: dict[str, str] = {}
         # Processed "as of" this time: a later change of an input stays pending.
@@ -125,7 +124,7 @@ class Publisher:
             keys = [made.file for outcome in batch for made in outcome.made]
             owners = pairs_of(keys, self.pending)
             if keys:
-                self._places.announce(keys)
+                self.places.announce(keys)
             try:
                 for outcome in batch:
                     self._settle(outcome, owners, rows, marks)
@@ -144,7 +143,9 @@ class Publisher:
         done: list[Rendition] = []
         try:
             for rendition in gone:
-                self._places.clear(rendition.file)
+                if not self.places.clear(rendition.file):
+                    self._unsettled += 1
+                    continue
                 self.report.deleted += rendition.state is not None
                 done.append(rendition)
         finally:
@@ -174,18 +175,18 @@ class Publisher:
         for made in outcome.made:
             old = before[made.recipe]
             try:
-                file = self._places.take(made, outcome.path, owners)
+                file = self.places.take(made, outcome.path, owners)
             except FileNotFoundError:
                 # Somebody cleared the output folder under our hands: the pair stays pending.
                 self._unsettled += 1
                 continue
             except OSError as error:
                 reason = f"the rendition cannot be written ({error.strerror})"
-                self._places.discard([made])
+                self.places.discard([made])
                 self._fail(outcome, old, reason, rows, marks)
                 continue
             if old.file and old.file != file:
-                self._places.clear(old.file)
+                self.places.clear(old.file)
             if outcome.reused:
                 self.report.reused += 1
             else:
@@ -215,10 +216,10 @@ class Publisher:
         marks: list[tuple[str, str]],
     ) -> None:
         """Record that an original was taken down; what was made of it is removed."""
-        self._places.discard(outcome.made)
+        self.places.discard(outcome.made)
         reason = self._barred[outcome.sha256 or ""]
         for old in original.renditions:
-            self._places.clear(old.file)
+            self.places.clear(old.file)
             marks.append((old.path, old.recipe))
             if (old.state, old.sha256, old.reason) == (State.TAKEN_DOWN, outcome.sha256, reason):
                 continue  # as it was; the file was only touched
@@ -234,7 +235,7 @@ class Publisher:
         marks: list[tuple[str, str]],
     ) -> None:
         # A stale rendition is worse than none.
-        self._places.clear(old.file)
+        self.places.clear(old.file)
         report = self.report
         report.failed += 1
         shown = (outcome.path, reason)
@@ -286,52 +287,6 @@ class Publisher:
                 self.meta.mark_rows_processed_error(_index(again), self.page_ts, "killed")
             self._settled({row["path"] for row in rows})
             self.run.book.set(PUBLISHING, None)
-
-
-class _Places:
-    """The places in ``output/`` that finished files take."""
-
-    def __init__(self, run: Run, output_dir: Path) -> None:
-        self._run = run
-        self._output_dir = output_dir
-        # Keys of the batch at hand of which the next run finds a note, if this one is killed.
-        self._announced: set[str] = set()
-
-    def announce(self, keys: Collection[str]) -> None:
-        """Note the keys of a batch before the first of its files takes its place."""
-        self._announced = set(keys)
-        note_publishing(self._run, self._output_dir, self._announced)
-
-    def take(self, made: Made, path: str, owners: dict[str, tuple[str, str]]) -> str:
-        """Rename a finished file to its key, or to one of its own where that is taken."""
-        key = made.file
-        if owners.get(key, (path, made.recipe)) != (path, made.recipe):
-            key = set_apart(key, path)
-        try:
-            self._publish(made, key)
-        except (IsADirectoryError, NotADirectoryError):
-            # `a.png` as WebP is `a.png.webp`, and so is somebody's folder.
-            key = set_apart(key, path)
-            self._publish(made, key)
-        owners[key] = (path, made.recipe)
-        return key
-
-    def _publish(self, made: Made, key: str) -> None:
-        if key not in self._announced:
-            self._announced.add(key)
-            note_publishing(self._run, self._output_dir, self._announced)
-        publish(Path(made.temporary), self._output_dir / name_of(key))
-
-    def discard(self, made: Sequence[Made]) -> None:
-        """Delete what does not take its place, and the folders that were made for it alone."""
-        for rendition in made:
-            remove(Path(rendition.temporary), self._output_dir)
-
-    def clear(self, file: str | None) -> None:
-        """Delete the file of a key, if there is one."""
-        if file is not None:
-            root = self._output_dir
-            remove(root / name_of(file), root)
 
 
 def _count(

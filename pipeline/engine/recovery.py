@@ -16,6 +16,7 @@ time that all was surely written back is compared with its row.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
@@ -28,9 +29,11 @@ from pipeline.database.dialects import VALUES_AT_ONCE
 from pipeline.database.paging import chunks
 from pipeline.database.state import BOOT, GENERATION, INTERRUPTED, PUBLISHING, WRITER, StateBook
 from pipeline.engine.generation import advance, notice_older, tell_folder
+from pipeline.errors import LinkInTheWay
 from pipeline.names import TEMPORARY_PREFIX, key_of, name_of
 from pipeline.states import State
-from pipeline.storage.folder import files_below, is_left_behind, remove, sha256_of, sweep
+from pipeline.storage.folder import files_below, is_left_behind, sha256_of
+from pipeline.storage.folder_store import FolderStore
 from pipeline.storage.owners import boot_id, is_alive
 
 if TYPE_CHECKING:
@@ -105,7 +108,8 @@ def remove_unrecorded(book: StateBook, root: Path, renders: Sequence[RenderStep]
             pairs = pairs_of(noted["files"], step.pending)
             for key in noted["files"]:
                 if key not in pairs:
-                    remove(step.output_dir / name_of(key), root)
+                    with contextlib.suppress(LinkInTheWay):  # it is not ours, what that leads to
+                        FolderStore(root).remove(f"{noted['below']}/{key}".removeprefix("./"))
             forget_content(step.pending, list(pairs.values()))
 
 
@@ -127,14 +131,14 @@ def has_renditions(step: RenderStep, recipe: str) -> bool:
 def sweep_output(
     root: Path, renders: Sequence[RenderStep], is_alive: Callable[[str], bool] = lambda owner: False
 ) -> None:
-    """:func:`sweep` the output folder, but for folders where a disk may have been mounted."""
+    """Sweep the output folder, but for folders where a disk may have been mounted."""
     keep = [
-        folder
+        key_of(folder.relative_to(root).as_posix())
         for step in renders
         for name, folder in folders_of(step).items()
         if has_renditions(step, name)
     ]
-    sweep(root, is_alive, keep)
+    FolderStore(root).sweep(is_alive, keep)
 
 
 def strays(
@@ -148,7 +152,7 @@ def strays(
     pending = step.pending
     apart = [other.output_dir for other in renders if other is not step]
     waiting: list[str] = []
-    for path, entry in files_below(step.output_dir, apart):
+    for path, entry in files_below(step.output_dir, apart, step.settings.output_dir):
         if entry.name.startswith(TEMPORARY_PREFIX):
             if is_left_behind(entry.name, is_alive):
                 yield key_of(path)

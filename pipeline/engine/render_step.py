@@ -254,7 +254,8 @@ class _Rendering:
             original.path,
             tuple(wanted),
             str(self.step.originals_dir),
-            str(self.step.output_dir),
+            str(self.run.settings.output_dir),
+            self.publisher.places.below,
             max_pixels=self.step.max_pixels,
         )
 

@@ -7,27 +7,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
 from pipeline.database.paging import known_among
 from pipeline.engine.pending import Pending
+from pipeline.engine.placing import Places
+from pipeline.errors import LinkInTheWay
 from pipeline.imaging import RENDERER_VERSION, format_of_suffix, suffix_for
-from pipeline.names import name_of, rendition_key
-from pipeline.storage.folder import has_size, link_or_copy, remove
+from pipeline.names import rendition_key
 from pipeline.workers.tasks import Made, Outcome, Task
 
 
 class Reuse:
     """Finds renditions of the same bytes, and stages them for another original."""
 
-    def __init__(self, pending: Pending, fingerprints: Mapping[str, str], output_dir: Path) -> None:
+    def __init__(self, pending: Pending, fingerprints: Mapping[str, str], places: Places) -> None:
         """``fingerprints`` of the recipes by name, as ``recipes.toml`` stands in this run."""
         self.pending = pending
         self.fingerprints = fingerprints
-        self.output_dir = output_dir
+        self.places = places
         self._sources: dict[tuple[str | None, str], Sequence[sa.Row[Any]]] = {}
 
     def forget(self) -> None:
@@ -45,7 +45,7 @@ class Reuse:
         Those that are in place already stay as they are. ``None``, and nothing staged, unless each
         of the others is there to be taken.
         """
-        root = self.output_dir
+        places = self.places
         taken = Outcome(
             task.path,
             outcome.sha256,
@@ -58,18 +58,18 @@ class Reuse:
                 continue
             made_before = self._made_of(outcome.sha256, recipe.name)
             row = next((row for row in made_before if row.path != task.path), None)
-            if row is None or not has_size(root / name_of(row.file), row.size_bytes):
+            if row is None or not places.has(row.file, row.size_bytes):
                 break
             key = rendition_key(task.path, recipe.name, _appended(task.path, row.file))
             try:
-                temporary = link_or_copy(root / name_of(row.file), root / name_of(key))
-            except (FileNotFoundError, NotADirectoryError):
+                temporary = places.stage_copy(row.file, key)
+            except (FileNotFoundError, NotADirectoryError, LinkInTheWay):
                 break
             taken.made.append(
                 Made(
                     recipe.name,
                     key,
-                    str(temporary),
+                    temporary,
                     row.width_px,
                     row.height_px,
                     row.size_bytes,
@@ -79,9 +79,7 @@ class Reuse:
             )
         else:
             return taken
-        for made in taken.made:
-            # With the folders that were made for it alone.
-            remove(Path(made.temporary), root)
+        places.discard(taken.made)
         return None
 
     def _made_of(self, sha256: str | None, recipe: str) -> Sequence[sa.Row[Any]]:

@@ -18,7 +18,8 @@ import sqlalchemy as sa
 
 from pipeline.jobs.store import JobBook, JobFolders
 from pipeline.names import TEMPORARY_PREFIX
-from pipeline.storage.folder import explained, remove
+from pipeline.storage.folder import explained
+from pipeline.storage.folder_store import FolderStore
 
 
 @contextlib.contextmanager
@@ -91,6 +92,6 @@ def _clear(book: JobBook, folders: JobFolders, name: str) -> bool:
             return False  # a living process holds it
         # Asked again under the lock: until then its job may have come.
         job = book.get(name.removesuffix(".csv"))
-        return (job is None or job.cleared) and remove(copy, folders.csvs)
+        return (job is None or job.cleared) and FolderStore(folders.csvs).remove(name)
     finally:
         os.close(handle)

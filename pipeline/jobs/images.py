@@ -24,9 +24,10 @@ from pipeline.engine.context import Run
 from pipeline.jobs.store import JobBook, JobFolders
 from pipeline.names import TEMPORARY_PREFIX, key_of
 from pipeline.states import UrlState
-from pipeline.storage import folder
-from pipeline.storage.blobs import blob_path
-from pipeline.storage.folder import file_below, files_below, has_size, link_or_copy, publish, remove
+from pipeline.storage.blobs import blob_key, blob_path
+from pipeline.storage.folder import file_below, files_below, has_size
+from pipeline.storage.folder_store import FolderStore
+from pipeline.storage.owners import owner
 
 CHUNK = 1_000
 
@@ -58,20 +59,19 @@ def bring_in_step(
     Raises:
         OutputError: a file cannot be written or deleted.
     """
-    lost = 0
+    lost, store = 0, FolderStore(folders.originals)
     for page in _to_add(book, data_of(images), reference):
         run.check_stop()
         rows: list[dict[str, Any]] = []
         missing: list[str] = []
         for row in page:
-            target = file_below(folders.originals, row["path"])
             stored = blob_path(folders.fetched, row["sha256"])
             key = row.pop("url_key")
             # Gone; or short, for a power cut may tear what was not written back yet.
             if not has_size(stored, row["size_bytes"]):
                 missing.append(key)
                 continue
-            publish(link_or_copy(stored, target), target)
+            store.publish(store.copy_from(stored, row["path"], owner()))
             rows.append(row)
         run.touch(images.name, (row["path"] for row in rows))
         with run.database.writing() as write:
@@ -134,7 +134,7 @@ def drop_stored(book: JobBook, folders: JobFolders, digests: Collection[str]) ->
         used = known_among(book.database, column, chunk)
         for digest in chunk:
             if digest not in used:
-                remove(blob_path(folders.fetched, digest), folders.fetched)
+                FolderStore(folders.fetched).remove(blob_key(digest))
 
 
 def sweep(book: JobBook, folders: JobFolders, images: DataTable) -> None:
@@ -144,7 +144,7 @@ def sweep(book: JobBook, folders: JobFolders, images: DataTable) -> None:
     """
     for root in (folders.originals, folders.fetched):
         if root.is_dir():
-            folder.sweep(root)
+            FolderStore(root).sweep()
     _sweep(book, folders.originals, data_of(images).c.path, key_of)
     _sweep(book, folders.fetched, book.fetches.c.sha256, lambda path: path.rpartition("/")[2])
 
@@ -157,7 +157,7 @@ def _sweep(book: JobBook, root: Path, column: sa.Column[Any], key: Callable[[str
     }
     for chunk in chunks(sorted(paths)):
         for unknown in set(chunk) - known_among(book.database, column, chunk):
-            remove(root / paths[unknown], root)
+            FolderStore(root).remove(key_of(paths[unknown]))
 
 
 def _to_add(book: JobBook, images: sa.Table, reference: str) -> Iterator[list[dict[str, Any]]]:
@@ -218,7 +218,7 @@ def _to_remove(book: JobBook, images: sa.Table, reference: str) -> Iterator[list
 
 def _delete(folders: JobFolders, images: DataTable, run: Run, paths: Sequence[str]) -> None:
     for path in paths:
-        remove(file_below(folders.originals, path), folders.originals)
+        FolderStore(folders.originals).remove(path)
     run.touch(images.name, paths)
     with run.database.writing() as write:
         idx = IndexDF(pd.DataFrame({"path": list(paths)}))

@@ -38,7 +38,8 @@ from pipeline.jobs.names import image_name
 from pipeline.jobs.store import Job, JobBook, url_key
 from pipeline.settings.values import Settings
 from pipeline.states import JobState, UrlState, WebhookState
-from pipeline.storage.folder import explained, file_below, made, remove, tick_ns
+from pipeline.storage.folder import explained, file_below, made, tick_ns
+from pipeline.storage.folder_store import FolderStore
 from pipeline.storage.walking import Found, look_at
 
 CHUNK_ROWS = 1_000
@@ -122,7 +123,7 @@ class _Reading:
                 self._reject(check, seen)
                 return None
             os.replace(copy, csv)
-            remove(file_below(self.settings.output_dir, job.faults_name), self.settings.output_dir)
+            FolderStore(self.settings.output_dir).remove(job.faults_name)
             self.book.update(job.reference, **seen, faults=None)
             return check.dialect
         finally:
@@ -273,11 +274,11 @@ def _clear(jobs: Jobs, run: Run, job: Job) -> None:
     """Remove rows, files and the answer of a deleted job; its row stays."""
     output_dir, reference = jobs.settings.output_dir, job.reference
     for key in (job.answer or job.answer_name, job.faults_name):
-        remove(file_below(output_dir, key), output_dir)
+        FolderStore(output_dir).remove(key)
     for page in _numbers(jobs.book, reference):
         _forget_rows(jobs, run, reference, page)
     clear_images(jobs.book, jobs.folders, jobs.images, run, reference)
-    remove(jobs.folders.csv(reference), jobs.folders.state)
+    FolderStore(jobs.folders.csvs).remove(jobs.folders.csv(reference).name)
     jobs.book.update(reference, cleared=True, answer=None, fetched=0, done=0, failed=0)
     run.report.jobs.deleted += 1
 

@@ -10,10 +10,11 @@ import contextlib
 import hashlib
 import os
 import threading
-import uuid
 from pathlib import Path
 
 from pipeline.names import TEMPORARY_PREFIX
+from pipeline.storage.folder import temporary_name
+from pipeline.storage.owners import owner
 
 
 class BlobWriter:
@@ -43,9 +44,7 @@ class BlobWriter:
                 return
             if self._file is None:
                 # Text, here and below: a Path for each step costs as much as the steps.
-                self._temporary = os.path.join(
-                    self._folder, f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}"
-                )
+                self._temporary = os.path.join(self._folder, temporary_name(owner()))
                 self._file = os.open(
                     self._temporary,
                     os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0),
@@ -100,7 +99,12 @@ class BlobWriter:
 
 def blob_path(folder: Path, sha256: str) -> Path:
     """Where the file with this SHA-256 is, if it is there."""
-    return folder / sha256[:2] / sha256
+    return folder / blob_key(sha256)
+
+
+def blob_key(sha256: str) -> str:
+    """The key of the file with this SHA-256 below its folder."""
+    return f"{sha256[:2]}/{sha256}"
 
 
 def remove_leftovers(folder: Path) -> int:

@@ -1,7 +1,6 @@
-"""Files of ``output/``: written beside their target, renamed, and deleted with their empty folders.
+"""Files in folders: names of temporary ones, what is wrong with the disk, and moving them.
 
-No reader ever sees half a rendition, and a process that dies leaves at most a temporary file, whose
-name begins with ``.lockstep-`` and its owner (:mod:`pipeline.storage.owners`), and empty folders.
+What is below ``output/`` is written and deleted by :mod:`pipeline.storage.folder_store`.
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ import stat
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
-from pipeline.errors import OutputError, SettingsError
+from pipeline.errors import LinkInTheWay, OutputError, SettingsError
 from pipeline.names import TEMPORARY_PREFIX, name_of
-from pipeline.storage.owners import owner
+from pipeline.storage.real_folders import opened
 
 _numbers = itertools.count()
 
@@ -41,9 +40,9 @@ _TICK_NS = 20_000_000
 _COARSE_TICK_NS = 2_000_000_000
 
 
-def temporary_beside(target: Path) -> Path:
-    """A name in the folder of ``target``, for a file that this process is about to write."""
-    return target.parent / f"{TEMPORARY_PREFIX}{owner()}-{os.getpid()}-{next(_numbers)}"
+def temporary_name(owner: str) -> str:
+    """A name that no other file has, for one that ``owner`` is about to write."""
+    return f"{TEMPORARY_PREFIX}{owner}-{os.getpid()}-{next(_numbers)}"
 
 
 def is_left_behind(name: str, is_alive: Callable[[str], bool]) -> bool:
@@ -53,115 +52,12 @@ def is_left_behind(name: str, is_alive: Callable[[str], bool]) -> bool:
     return not is_alive(name.removeprefix(TEMPORARY_PREFIX).partition("-")[0])
 
 
-def write_beside(target: Path, data: bytes) -> Path:
-    """Write ``data`` to a temporary file in the folder of ``target``; the caller renames it.
-
-    Raises:
-        OutputError: the disk is full, read-only, or the rights are missing.
-        OSError: the name itself cannot be (a file stands where a folder is needed).
-    """
-    temporary = temporary_beside(target)
-    try:
-        handle = _create(temporary)
-        with open(handle, "wb", buffering=0) as file:
-            view = memoryview(data)
-            while view:
-                # A write cut short (a full disk, a size limit) says why at the next one.
-                view = view[file.write(view) :]
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise explained(error, target) from error
-    return temporary
-
-
-def _create(temporary: Path) -> int:
-    for _ in range(8):
-        try:
-            return os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-        except FileNotFoundError:
-            # The folder is new, or a deletion beside us has just found it empty and taken it away.
-            temporary.parent.mkdir(parents=True, exist_ok=True)
-    return os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-
-
-def explained(error: OSError, target: Path) -> Exception:
+def explained(error: OSError, target: str | Path) -> Exception:
     """``OutputError`` for a fault of the disk; any other error as it is."""
     remedy = _DISK_FAULTS.get(error.errno or 0)
     if remedy is None:
         return error
     return OutputError(f"{target}: cannot be written ({os.strerror(error.errno or 0)}); {remedy}")
-
-
-def publish(temporary: Path, target: Path) -> None:
-    """Put a finished temporary file in the place of ``target``, whole.
-
-    Raises:
-        OutputError: see :func:`write_beside`.
-        OSError: a folder stands where the file should go.
-    """
-    try:
-        os.replace(temporary, target)
-        # Between two names of one file, as after a hard link, a rename does nothing and keeps both.
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-    except OSError as error:
-        raise explained(error, target) from error
-
-
-def link_or_copy(source: Path, target: Path) -> Path:
-    """A temporary file beside ``target`` with the bytes of ``source``: a hard link if it can be.
-
-    Raises:
-        OutputError, OSError: see :func:`write_beside`; ``FileNotFoundError`` where ``source`` is
-            gone.
-    """
-    temporary = temporary_beside(target)
-    for _ in range(2):
-        try:
-            os.link(source, temporary)
-            return temporary
-        except FileNotFoundError:
-            if not source.exists():
-                raise
-            temporary.parent.mkdir(parents=True, exist_ok=True)
-        except OSError:
-            # No hard links here (FAT, some network mounts), or too many of this one.
-            break
-    return write_beside(target, source.read_bytes())
-
-
-def remove(target: Path, root: Path) -> bool:
-    """Delete a file and the folders below ``root`` that it leaves empty; whether it was there.
-
-    A folder in its place is not the file: an older database may name one that has long become a
-    folder of other renditions.
-
-    Raises:
-        OutputError: it is there and cannot be deleted.
-    """
-    try:
-        target.unlink()
-        there = True
-    except (FileNotFoundError, NotADirectoryError):
-        there = False
-    except OSError as error:
-        # Linux says IsADirectoryError, other systems PermissionError.
-        if target.is_dir() and not target.is_symlink():
-            return False
-        raise OutputError(
-            f"{target}: cannot be deleted ({error.strerror}); change the rights and run again"
-        ) from None
-    for folder in target.parents:
-        if folder == root:
-            break
-        try:
-            folder.rmdir()
-        except FileNotFoundError:
-            continue  # a deletion before this one was cut off between two folders
-        except OSError:
-            break
-    return there
 
 
 def has_size(file: Path, size_bytes: int | None) -> bool:
@@ -172,62 +68,29 @@ def has_size(file: Path, size_bytes: int | None) -> bool:
         return False
 
 
-def files_below(root: Path, apart: Collection[Path] = ()) -> Iterator[tuple[str, os.DirEntry[str]]]:
+def files_below(
+    root: Path, apart: Collection[Path] = (), real: Path | None = None
+) -> Iterator[tuple[str, os.DirEntry[str]]]:
     """Every file below ``root`` with its path from there; links are not followed.
 
-    The folders ``apart`` are left out.
+    The folders ``apart`` are left out. Where ``root`` is behind a link that stands below the folder
+    ``real``, there is none.
     """
-    for path, entry in _entries_below(root, apart):
-        if not entry.is_dir(follow_symlinks=False):
-            yield path, entry
-
-
-def sweep(
-    root: Path,
-    is_alive: Callable[[str], bool] = lambda owner: False,
-    keep: Collection[Path] = (),
-) -> int:
-    """Delete temporary files of dead owners below ``root``, and empty folders; how many files.
-
-    Without ``is_alive`` every owner is dead: for those who hold the lock of runs while none of
-    their own workers writes. The folders to ``keep`` stay, also if they are empty.
-
-    Raises:
-        OutputError: a file cannot be deleted.
-    """
-    left: list[Path] = []
-    folders: list[str] = []
-    for _, entry in _entries_below(root):
-        if entry.is_dir(follow_symlinks=False):
-            folders.append(entry.path)
-        elif is_left_behind(entry.name, is_alive):
-            left.append(Path(entry.path))
-    for file in left:
-        remove(file, file.parent)
-    kept = {str(folder) for folder in keep}
-    for folder in reversed(folders):  # what is in a folder comes after it
-        if folder not in kept:
-            # Most are not empty: to try costs less than to look.
-            with contextlib.suppress(OSError):
-                os.rmdir(folder)
-    return len(left)
-
-
-def _entries_below(
-    root: Path, apart: Collection[Path] = ()
-) -> Iterator[tuple[str, os.DirEntry[str]]]:
     left_out = {str(folder) for folder in apart}
+    try:
+        opened(str(real or root), root.relative_to(real or root).parts).close()
+    except (FileNotFoundError, NotADirectoryError, LinkInTheWay):
+        return
     folders = [("", str(root))]
     while folders:
         prefix, folder = folders.pop()
         try:
             with os.scandir(folder) as entries:
                 for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        if entry.path in left_out:
-                            continue
+                    if not entry.is_dir(follow_symlinks=False):
+                        yield prefix + entry.name, entry
+                    elif entry.path not in left_out:
                         folders.append((f"{prefix}{entry.name}/", entry.path))
-                    yield prefix + entry.name, entry
         except FileNotFoundError:
             continue
 

@@ -18,7 +18,8 @@ from pipeline.engine.render_step import RenderStep
 from pipeline.errors import OutputError
 from pipeline.names import name_of
 from pipeline.states import Kind, State, TakedownState
-from pipeline.storage.folder import make_private, move, remove, sha256_of
+from pipeline.storage.folder import make_private, move, sha256_of
+from pipeline.storage.folder_store import FolderStore
 from pipeline.storage.walking import Found, look_at, why_passed
 from pipeline.takedowns.book import TakedownBook
 from pipeline.takedowns.context import Takedowns
@@ -66,7 +67,7 @@ def _remove_renditions(context: Takedowns, book: TakedownBook, number: int, dige
         book.add_files(number, Kind.RENDITION, files)
         for row in rows:
             if row.file is not None:
-                remove(step.output_dir / name_of(row.file), root)
+                FolderStore(root).remove(below + row.file)
             # One row a transaction: a run at work writes the same rows in an order of its own, and
             # two transactions of many rows could wait for each other for ever.
             with context.database.writing() as con:
@@ -88,7 +89,7 @@ def _remove_renditions(context: Takedowns, book: TakedownBook, number: int, dige
     # Those of a database that was lost have no row any more.
     gone = [row.path for row in noted if row.kind == Kind.RENDITION.value]
     for key in set(gone).difference(*(_known(context, step, gone) for step in context.renders)):
-        remove(root / name_of(key), root)
+        FolderStore(root).remove(key)
 
 
 def renditions_of(context: Takedowns, digest: str, originals: Sequence[str]) -> list[str]:

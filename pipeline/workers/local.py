@@ -14,18 +14,16 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import multiprocessing.connection
-import os
 import queue
 import signal
 import sys
 from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor, CancelledError, Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import OutputError, WorkersError
-from pipeline.names import TEMPORARY_PREFIX, name_of
+from pipeline.storage.folder_store import FolderStore
 from pipeline.storage.owners import owner
 from pipeline.workers.tasks import Outcome, Task, WorkerSetup
 from pipeline.workers.worker import initialize, ready, too_much_memory, work
@@ -203,14 +201,13 @@ class Workers:
 
 def clear_temporary_of(task: Task) -> None:
     """Delete what workers that were stopped at ``task`` left beside the targets."""
-    folder = os.path.dirname(name_of(task.path))
+    store, ours = FolderStore(task.output_dir), owner()
+    folder = task.path.rpartition("/")[0]
     for wanted in task.wanted:
         # A rendition whose folders cannot be lies at the top of its recipe's.
-        for place in {folder, ""}:
-            for left in Path(task.output_dir, wanted.recipe.name, place).glob(
-                f"{TEMPORARY_PREFIX}*"
-            ):
-                left.unlink(missing_ok=True)
+        top = f"{task.below}{wanted.recipe.name}"
+        for key in {f"{top}/{folder}".rstrip("/"), top}:
+            store.sweep_folder(key, lambda who: who != ours)
 
 
 class _Lasting:

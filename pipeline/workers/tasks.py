@@ -18,19 +18,26 @@ class Wanted(NamedTuple):
 
 
 class Task(NamedTuple):
-    """What a worker is asked: hash one original, and make of it what is wanted."""
+    """What a worker is asked: hash one original, and make of it what is wanted.
+
+    Renditions have their keys from ``below`` on, which is empty or ends with ``/``.
+    """
 
     path: str
     wanted: tuple[Wanted, ...]
     originals_dir: str
     output_dir: str
+    below: str = ""
     hash_only: bool = False
     # A lower limit than the workers', for originals that a stranger's server gave.
     max_pixels: int | None = None
 
 
 class Made(NamedTuple):
-    """A rendition that lies finished in ``temporary``, to be published as the key ``file``."""
+    """A rendition that lies finished in ``temporary``, to be published as the key ``file``.
+
+    ``file`` counts from the folder of its step on, ``temporary`` from the output folder.
+    """
 
     recipe: str
     file: str

@@ -10,15 +10,13 @@ import multiprocessing.connection
 import os
 import signal
 import threading
-import time
-from pathlib import Path
 from types import ModuleType
 
-from pipeline.errors import ImageError
+from pipeline.errors import ImageError, TooManyBytes, Unstable
 from pipeline.imaging import Failure, Limits, format_of_suffix, suffix_for
-from pipeline.names import name_of, rendition_key, without_folders
-from pipeline.storage.folder import has_size, tick_ns, write_beside
-from pipeline.storage.owners import act_for
+from pipeline.names import rendition_key, without_folders
+from pipeline.storage.folder_store import FolderStore
+from pipeline.storage.owners import act_for, owner
 from pipeline.transforms.recipes import Recipe
 from pipeline.workers.tasks import Made, Outcome, Task, Wanted, WorkerSetup
 
@@ -73,70 +71,45 @@ def work(task: Task) -> Outcome:
     """
     outcome = Outcome(task.path)
     try:
-        data = _read_settled(Path(task.originals_dir, name_of(task.path)), outcome)
-    except OSError as error:
-        reason = f"cannot be read ({error.strerror})"
+        data, entry = FolderStore(task.originals_dir).read(task.path, _setup.memory_mb * 500_000)
+    except (FileNotFoundError, Unstable):
+        outcome.unsettled = True
+        return outcome
+    except (OSError, TooManyBytes) as error:
+        if isinstance(error, TooManyBytes):
+            outcome.size_bytes = error.size_bytes
+            reason = f"cannot be read ({error} for PIPELINE_WORKER_MEMORY_MB)"
+        else:
+            reason = f"cannot be read ({error.strerror})"
         outcome.failed = [(wanted.recipe.name, reason) for wanted in task.wanted]
         return outcome
-    if data is None:
-        return outcome
-    todo = []
+    outcome.size_bytes = entry.size_bytes
+    outcome.sha256 = hashlib.sha256(data).hexdigest()
+    store, todo = FolderStore(task.output_dir), []
     for wanted in task.wanted:
-        if wanted.made_of == outcome.sha256 and _is_there(wanted, task.output_dir):
+        if wanted.made_of == outcome.sha256 and _is_there(wanted, store, task.below):
             outcome.unchanged.append(wanted.recipe.name)
         else:
             todo.append(wanted.recipe)
     if todo and not task.hash_only:
         try:
-            _make(task, data, todo, outcome)
+            _make(task, data, todo, store, outcome)
         except BaseException:
             for made in outcome.made:
-                Path(made.temporary).unlink(missing_ok=True)
+                store.remove(made.temporary)
             raise
     return outcome
 
 
-def _read_settled(path: Path, outcome: Outcome) -> bytes | None:
-    """The bytes of a file that stands still, hashed; ``None`` where it went or is being written.
-
-    A change in the same clock tick as the one before leaves the same times behind. So a file that
-    was changed a moment ago is read no sooner than one tick later: whatever changes it after our
-    reading then has other times, and the next scan sees it.
-    """
-    try:
-        file = open(path, "rb", buffering=0)  # noqa: SIM115 - closed below
-    except FileNotFoundError:
-        outcome.unsettled = True
-        return None
-    with file:
-        before = os.fstat(file.fileno())
-        outcome.size_bytes = before.st_size
-        age_ns = time.time_ns() - before.st_ctime_ns
-        wait_ns = tick_ns(before.st_ctime_ns)
-        if 0 <= age_ns < wait_ns:
-            time.sleep((wait_ns - age_ns) / 1e9)
-        if before.st_size * 2 > _setup.memory_mb * 1_000_000:
-            raise OSError(0, f"{before.st_size:,} bytes are too many for PIPELINE_WORKER_MEMORY_MB")
-        data = file.read()
-        after = os.fstat(file.fileno())
-    outcome.sha256 = hashlib.sha256(data).hexdigest()
-    if len(data) != after.st_size or _times(before) != _times(after):
-        outcome.unsettled = True
-        return None
-    return data
-
-
-def _times(status: os.stat_result) -> tuple[int, int, int]:
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
-def _is_there(wanted: Wanted, output_dir: str) -> bool:
+def _is_there(wanted: Wanted, store: FolderStore, below: str) -> bool:
     if wanted.file is None:
         return True  # failed before, on these very bytes: it would fail again
-    return has_size(Path(output_dir, name_of(wanted.file)), wanted.size_bytes)
+    return store.has(below + wanted.file, wanted.size_bytes)
 
 
-def _make(task: Task, data: bytes, recipes: list[Recipe], outcome: Outcome) -> None:
+def _make(
+    task: Task, data: bytes, recipes: list[Recipe], store: FolderStore, outcome: Outcome
+) -> None:
     # Imported here: the main process renders nothing, and the decoders cost 30 ms.
     from pipeline.imaging.render import render
 
@@ -160,10 +133,10 @@ def _make(task: Task, data: bytes, recipes: list[Recipe], outcome: Outcome) -> N
         key = rendition_key(task.path, result.recipe, suffix)
         try:
             try:
-                temporary = write_beside(Path(task.output_dir, name_of(key)), result.data)
+                staged = store.stage(task.below + key, result.data, owner())
             except NotADirectoryError:
                 key = without_folders(key, task.path)
-                temporary = write_beside(Path(task.output_dir, name_of(key)), result.data)
+                staged = store.stage(task.below + key, result.data, owner())
         except OSError as error:
             reason = f"the rendition cannot be written ({error.strerror})"
             outcome.failed.append((result.recipe, reason))
@@ -173,7 +146,7 @@ def _make(task: Task, data: bytes, recipes: list[Recipe], outcome: Outcome) -> N
             Made(
                 result.recipe,
                 key,
-                str(temporary),
+                staged.temporary,
                 result.width_px,
                 result.height_px,
                 len(result.data),

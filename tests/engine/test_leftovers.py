@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from a_project import HALF_AND_THUMB, Project
-from killing import killed_run, temporary_files
+from killing import killed_run, place_of, temporary_files
 
 THREE = f"{HALF_AND_THUMB}\n[tiny]\nwidth = 10\n"
 THREE_DAYS_S = 3 * 86_400
@@ -25,7 +25,7 @@ def killed_at_removal(number: int) -> Callable[[], None]:
 
         def on_event(event: str, arguments: tuple[object, ...]) -> None:
             nonlocal left
-            if event == "os.rmdir" and "output" in str(arguments[0]):
+            if event == "os.rmdir" and "output" in place_of(arguments):
                 left -= 1
                 if left == 0:
                     os.kill(os.getpid(), signal.SIGKILL)
@@ -93,15 +93,6 @@ def test_a_takedown_of_the_same_size_leaves_no_temporary_file(project: Project) 
     project.assert_in_step()
 
 
-def test_a_rename_onto_the_same_file_leaves_no_second_name(tmp_path: Path) -> None:
-    from pipeline.storage.folder import link_or_copy, publish
-
-    target = tmp_path / "a.jpg"
-    target.write_bytes(b"picture")
-    publish(link_or_copy(target, target), target)
-    assert [path.name for path in tmp_path.iterdir()] == ["a.jpg"]
-
-
 @pytest.mark.parametrize("cut_off_before", ["_settle", "_record"])
 def test_a_takedown_after_a_killed_run_leaves_no_file_with_the_picture(
     project: Project, cut_off_before: str
@@ -161,26 +152,21 @@ def test_temporary_files_of_an_earlier_release_go_with_the_first_run_that_writes
 
 
 def test_what_a_living_process_is_writing_is_let_be(tmp_path: Path) -> None:
-    from pipeline.storage.folder import sweep, temporary_beside
-    from pipeline.storage.owners import is_alive
+    from pipeline.storage.folder_store import FolderStore
+    from pipeline.storage.owners import is_alive, owner
 
-    ours = temporary_beside(tmp_path / "deep/a.jpg")
-    ours.parent.mkdir()
-    ours.write_bytes(b"half of a picture")
-    of_another = (
-        "from pathlib import Path; from pipeline.storage.folder import temporary_beside;"
-        f"print(temporary_beside(Path({str(ours)!r})))"
-    )
+    store = FolderStore(tmp_path)
+    ours = tmp_path / store.stage("deep/a.jpg", b"half of a picture", owner()).temporary
+    of_another = "from pipeline.storage.owners import owner; print(owner())"
     done = subprocess.run([sys.executable, "-c", of_another], capture_output=True, check=True)
-    dead = Path(done.stdout.decode().strip())
-    dead.write_bytes(b"left behind")
+    store.stage("deep/a.jpg", b"left behind", done.stdout.decode().strip())
     # The same process id, which another process has by now.
     reused = Path(str(ours).replace(f".{os.getpid()}.", f".{os.getpid()}.1"))
     reused.write_bytes(b"left behind")
-    assert sweep(tmp_path, is_alive) == 2
+    assert store.sweep(is_alive) == 2
     assert [path.name for path in ours.parent.iterdir()] == [ours.name]
     # With the lock held and nothing at work, all are left behind.
-    assert sweep(tmp_path) == 1
+    assert store.sweep() == 1
     assert list(tmp_path.iterdir()) == []
 
 

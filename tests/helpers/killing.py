@@ -1,5 +1,6 @@
 """Killing a run at any moment, and what must not be left of it."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -28,7 +29,7 @@ def kill_at(moment: int) -> Callable[[], None]:
                 os.kill(os.getpid(), signal.SIGKILL)
 
         def on_event(event: str, arguments: tuple[object, ...]) -> None:
-            if event in FILE_EVENTS and "shop" in str(arguments[0]):
+            if event in FILE_EVENTS and "shop" in place_of(arguments):
                 count()
 
         def on_statement(con: object, cursor: object, statement: str, *rest: object) -> None:
@@ -40,6 +41,17 @@ def kill_at(moment: int) -> Callable[[], None]:
         sa.event.listen(sa.Engine, "commit", lambda con: count())
 
     return prepare
+
+
+def place_of(arguments: tuple[object, ...]) -> str:
+    """Where the first name of an audit event is: after it come the folders that are open."""
+    folders = [argument for argument in arguments[1:] if isinstance(argument, int)]
+    where = str(arguments[0])
+    if not os.path.isabs(where):
+        for folder in folders:
+            with contextlib.suppress(OSError):
+                return os.path.join(os.readlink(f"/proc/self/fd/{folder}"), where)
+    return where
 
 
 def temporary_files(project: Project) -> list[Path]:

@@ -102,6 +102,9 @@ CALL(int, unlinkat, (int dir, text path, int flags), -1, path, SYS_unlinkat, dir
 CALL(int, rmdir, (text path), -1, path, SYS_unlinkat, HERE, path, AT_REMOVEDIR)
 CALL(int, mkdir, (text path, mode_t mode), -1, path, SYS_mkdirat, HERE, path, mode)
 CALL(int, rename, (text from, text path), -1, path, SYS_renameat2, HERE, from, HERE, path, 0)
+CALL(int, mkdirat, (int dir, text path, mode_t mode), -1, path, SYS_mkdirat, dir, path, mode)
+CALL(int, renameat, (int dir, text from, int to, text path), -1, path, SYS_renameat2, dir, from, to,
+     path, 0)
 CALL(int, link, (text from, text path), -1, path, SYS_linkat, HERE, from, HERE, path, 0)
 CALL(int, linkat, (int dir, text from, int to, text path, int flags), -1, path, SYS_linkat, dir,
      from, to, path, flags)

@@ -151,9 +151,9 @@ def test_not_even_for_a_moment_is_there_a_rendition_of_what_was_taken_down(
     placed: list[str] = []
     replace = os.replace
 
-    def watched(source: Any, target: Any) -> None:
+    def watched(source: Any, target: Any, **folders: int) -> None:
         placed.append(os.path.basename(target))
-        replace(source, target)
+        replace(source, target, **folders)
 
     monkeypatch.setattr(os, "replace", watched)
     report = shop.run()["renditions"]
@@ -175,23 +175,23 @@ def test_a_single_step_takes_over_as_well(shop: Project) -> None:
 def test_a_rendition_goes_when_the_journal_is_on_the_disk(
     shop: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipeline.takedowns import removing
+    from pipeline.storage.folder_store import FolderStore
 
     synced: list[int] = []
-    fsync, remove = os.fsync, removing.remove
+    fsync, remove = os.fsync, FolderStore.remove
 
     def watched_sync(handle: int) -> None:
         fsync(handle)
         synced.append(os.fstat(handle).st_ino)
 
-    def watched_remove(target: Path, root: Path) -> bool:
+    def watched_remove(self: FolderStore, key: str) -> bool:
         assert journal(shop).stat().st_ino in synced
         noted = {file["path"] for line in lines(shop) for file in line["files"]}
-        assert target.relative_to(root).as_posix() in noted
-        return remove(target, root)
+        assert key in noted
+        return remove(self, key)
 
     monkeypatch.setattr(os, "fsync", watched_sync)
-    monkeypatch.setattr(removing, "remove", watched_remove)
+    monkeypatch.setattr(FolderStore, "remove", watched_remove)
     assert take_down(shop, "red.png")["renditions"] == 2
     # The names as well: of the file in its folder, and of the folder.
     assert {journal(shop).parent.stat().st_ino, shop.root.stat().st_ino} <= set(synced)

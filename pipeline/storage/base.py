@@ -1,0 +1,85 @@
+"""What every store of bytes can do, whether it is a folder or a bucket.
+
+``tests/storage/conformance.py`` has what a store promises; each one has to pass it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, Protocol
+
+
+class Entry(NamedTuple):
+    """One object: its key, its size, and a version that differs after each change."""
+
+    key: str
+    size_bytes: int
+    version: str
+
+
+class Staged(NamedTuple):
+    """Bytes under the key ``temporary`` that no reader sees, to be published as ``key``."""
+
+    key: str
+    temporary: str
+
+
+class Store(Protocol):
+    """Where bytes lie. Keys have ``/`` between folders (:mod:`pipeline.names`)."""
+
+    def entries(self, below: str = "") -> Iterator[list[Entry]]:
+        """Every object below the folder ``below`` in the order of the keys; no temporary ones."""
+
+    def read(self, key: str, max_bytes: int) -> tuple[bytes, Entry]:
+        """The bytes of one object and which version they are.
+
+        Raises:
+            Unstable: it is being written.
+            TooManyBytes: it is larger than ``max_bytes``.
+            OSError: it cannot be read; ``FileNotFoundError`` where there is none.
+        """
+
+    def stage(self, key: str, data: bytes, owner: str) -> Staged:
+        """Write ``data`` for ``key`` where no reader sees it; ``owner`` will publish it.
+
+        Raises:
+            OutputError: the disk is full, read-only, or the rights are missing.
+            OSError: the name itself cannot be; ``LinkInTheWay`` where a link stands on its way.
+        """
+
+    def publish(self, staged: Staged) -> Entry:
+        """Put what was staged in the place of its key, whole.
+
+        Raises:
+            OutputError, OSError: see :meth:`stage`; ``FileNotFoundError`` where it is gone.
+        """
+
+    def copy(self, source: str, key: str, owner: str) -> Staged:
+        """Stage the bytes of ``source`` for ``key``, without moving them where that can be.
+
+        Raises:
+            OutputError, OSError: see :meth:`stage`; ``FileNotFoundError`` where there is no
+                ``source``.
+        """
+
+    def remove(self, key: str) -> bool:
+        """Delete one object; whether it was there.
+
+        Raises:
+            OutputError: it is there and cannot be deleted.
+            LinkInTheWay: a link stands on its way.
+        """
+
+    def sweep(self, is_alive: Callable[[str], bool]) -> int:
+        """Delete what dead owners have staged; how many objects.
+
+        Raises:
+            OutputError: one cannot be deleted.
+        """
+
+    def identity(self) -> str:
+        """A text that another store, or one whose disk is not mounted, does not have.
+
+        Raises:
+            OSError: it is not there.
+        """
