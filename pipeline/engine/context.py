@@ -7,7 +7,6 @@ run``) finds none and makes one, with the lock held.
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -17,8 +16,7 @@ from datapipe.run_config import RunConfig
 
 from pipeline.database.connection import Database
 from pipeline.database.locks import RUN, RUN_LOCK
-from pipeline.database.state import BOOT, INTERRUPTED, WRITER, StateBook
-from pipeline.engine.generation import advance, tell_folder
+from pipeline.database.state import StateBook
 from pipeline.engine.pending import NARROW_ROWS, Look, Pending
 from pipeline.engine.progress import Progress, Silent
 from pipeline.engine.report import Report
@@ -26,7 +24,6 @@ from pipeline.engine.unmounted import InputFolder
 from pipeline.errors import SettingsError, StoppedError
 from pipeline.settings.places import check_folders
 from pipeline.settings.values import Settings
-from pipeline.storage.owners import boot_id, owner
 from pipeline.storage.walking import CSV_SUFFIXES, Passed
 from pipeline.tables import make_tables
 from pipeline.transforms.recipes import Recipe, load_recipes
@@ -35,10 +32,6 @@ from pipeline.workers.tasks import WorkerSetup
 
 # How often a run that may be asked to stop looks whether it is.
 STOP_POLL_S = 0.2
-
-# The kernel writes dirty pages back after 30 s (vm.dirty_expire_centisecs) plus a flusher period
-# of 5 s; two minutes leave room for a slow disk.
-WRITTEN_BACK_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -217,17 +210,3 @@ def run_of(
     else:
         with open_run(database, settings, before=before) as run:
             yield run
-
-
-def remember_writing(run: Run) -> None:
-    """Note, before the first file is written, that a run is at work, whose, and on which boot."""
-    boot = boot_id()
-    before = json.loads(run.book.get(BOOT) or "{}")
-    with run.database.writing():
-        if before.get("id") != boot or run.last_write_ts < run.began_ts - WRITTEN_BACK_S:
-            run.book.set(BOOT, json.dumps({"id": boot, "since": run.began_ts}))
-        if run.book.get(INTERRUPTED) is None:
-            run.book.set(INTERRUPTED, repr(run.began_ts))
-        run.book.set(WRITER, owner())
-        advance(run)
-    tell_folder(run)

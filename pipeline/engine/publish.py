@@ -22,10 +22,10 @@ from pipeline.database.changes import LinearTransformMeta, forget_deleted, frame
 from pipeline.database.locks import PUBLISH_LOCK
 from pipeline.database.paging import chunks
 from pipeline.database.state import PUBLISHING
-from pipeline.engine.context import Run, remember_writing
+from pipeline.engine.context import Run
 from pipeline.engine.pending import Original, Pending, Rendition, few_of
 from pipeline.engine.placing import Places
-from pipeline.engine.recovery import forget_writing, pairs_of
+from pipeline.engine.recovery import forget_writing, pairs_of, remember_writing
 from pipeline.engine.report import Report
 from pipeline.engine.reuse import Reuse
 from pipeline.imaging import RENDERER_VERSION

@@ -20,7 +20,7 @@ import contextlib
 import json
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import sqlalchemy as sa
 from datapipe.meta.sql_meta import SQLTableMeta
@@ -34,12 +34,39 @@ from pipeline.names import TEMPORARY_PREFIX, key_of, name_of
 from pipeline.states import State
 from pipeline.storage.folder import files_below, is_left_behind, sha256_of
 from pipeline.storage.folder_store import FolderStore
-from pipeline.storage.owners import boot_id, is_alive
+from pipeline.storage.owners import boot_id, is_alive, owner
 
 if TYPE_CHECKING:
     from pipeline.engine.context import Run
     from pipeline.engine.pending import Pending
-    from pipeline.engine.render_step import RenderStep
+    from pipeline.settings.values import Settings
+
+
+# The kernel writes dirty pages back after 30 s (vm.dirty_expire_centisecs) plus a flusher period
+# of 5 s; two minutes leave room for a slow disk.
+WRITTEN_BACK_S = 120.0
+
+
+class HasRenditions(Protocol):
+    """A step that makes renditions, and the folder that they are in."""
+
+    pending: Pending
+    output_dir: Path
+    settings: Settings
+
+
+def remember_writing(run: Run) -> None:
+    """Note, before the first file is written, that a run is at work, whose, and on which boot."""
+    boot = boot_id()
+    before = json.loads(run.book.get(BOOT) or "{}")
+    with run.database.writing():
+        if before.get("id") != boot or run.last_write_ts < run.began_ts - WRITTEN_BACK_S:
+            run.book.set(BOOT, json.dumps({"id": boot, "since": run.began_ts}))
+        if run.book.get(INTERRUPTED) is None:
+            run.book.set(INTERRUPTED, repr(run.began_ts))
+        run.book.set(WRITER, owner())
+        advance(run)
+    tell_folder(run)
 
 
 def forget_writing(run: Run, mended: bool = False) -> None:
@@ -64,7 +91,7 @@ def note_publishing(run: Run, output_dir: Path, keys: Collection[str]) -> None:
     run.book.set(PUBLISHING, json.dumps({"below": below, "files": sorted(keys)}))
 
 
-def recover(run: Run, renders: Sequence[RenderStep]) -> bool:
+def recover(run: Run, renders: Sequence[HasRenditions]) -> bool:
     """Mend what the run before this one left half done; whether it was cut off."""
     is_cut_off = run.book.get(INTERRUPTED) is not None
     is_of_release_before = run.book.get(GENERATION) is None and run.last_write_ts > 0.0
@@ -85,7 +112,7 @@ def recover(run: Run, renders: Sequence[RenderStep]) -> bool:
     return is_cut_off
 
 
-def sweep_after_kill(book: StateBook, root: Path, renders: Sequence[RenderStep]) -> None:
+def sweep_after_kill(book: StateBook, root: Path, renders: Sequence[HasRenditions]) -> None:
     """Delete temporary files that a killed run left, without the lock of runs: for a takedown.
 
     Nothing happens while whoever wrote last is alive: it has swept what others left.
@@ -96,7 +123,7 @@ def sweep_after_kill(book: StateBook, root: Path, renders: Sequence[RenderStep])
         sweep_output(root, renders, is_alive)
 
 
-def remove_unrecorded(book: StateBook, root: Path, renders: Sequence[RenderStep]) -> None:
+def remove_unrecorded(book: StateBook, root: Path, renders: Sequence[HasRenditions]) -> None:
     """Remove files that were about to be published when a run was killed, and have no row.
 
     Call it with the lock of runs, or of publishing. A file that may have replaced an older
@@ -113,14 +140,14 @@ def remove_unrecorded(book: StateBook, root: Path, renders: Sequence[RenderStep]
             forget_content(step.pending, list(pairs.values()))
 
 
-def folders_of(step: RenderStep) -> dict[str, Path]:
+def folders_of(step: HasRenditions) -> dict[str, Path]:
     """The folder of each recipe, by the recipe's name."""
     with step.pending.meta.dbconn.reading() as con:
         names = con.execute(sa.select(step.pending.recipe_table.c.recipe)).scalars().all()
     return {name: step.output_dir / name for name in names}
 
 
-def has_renditions(step: RenderStep, recipe: str) -> bool:
+def has_renditions(step: HasRenditions, recipe: str) -> bool:
     """Whether a row says that there is a rendition by this recipe."""
     table = step.pending.table
     made = sa.select(table.c.path).where(table.c.recipe == recipe, table.c.state == State.OK.value)
@@ -129,7 +156,9 @@ def has_renditions(step: RenderStep, recipe: str) -> bool:
 
 
 def sweep_output(
-    root: Path, renders: Sequence[RenderStep], is_alive: Callable[[str], bool] = lambda owner: False
+    root: Path,
+    renders: Sequence[HasRenditions],
+    is_alive: Callable[[str], bool] = lambda owner: False,
 ) -> None:
     """Sweep the output folder, but for folders where a disk may have been mounted."""
     keep = [
@@ -142,7 +171,7 @@ def sweep_output(
 
 
 def strays(
-    step: RenderStep, renders: Sequence[RenderStep], is_alive: Callable[[str], bool]
+    step: HasRenditions, renders: Sequence[HasRenditions], is_alive: Callable[[str], bool]
 ) -> Iterator[str]:
     """Keys of files below the folder of ``step`` that no row knows.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from pipeline.blocklist import Blocklist
 from pipeline.database.changes import frame
 from pipeline.database.tracked import TrackedTable
 from pipeline.engine.context import Run
+from pipeline.engine.difference import Difference
 from pipeline.engine.step import Step
 from pipeline.engine.unmounted import (
     REMOVED_AT_LEAST,
@@ -39,24 +40,6 @@ from pipeline.storage.walking import Found, Passed, Row, look_at, walk, why_pass
 CHUNK_ROWS = 2_000
 # Rows read at once: a page is closed before anything is written, and bounds the memory.
 PAGE_ROWS = 20_000
-
-
-@dataclass
-class Difference:
-    """How the folder differs from the table. Paths that went are collected, never files."""
-
-    new: int = 0
-    changed: int = 0
-    unchanged: int = 0
-    removed: list[str] = field(default_factory=list)
-    passed: Passed = field(default_factory=Passed)
-    # Originals were there, and now neither one of them nor a CSV is.
-    is_empty: bool = False
-
-    @property
-    def known(self) -> int:
-        """How many originals the table had."""
-        return self.changed + self.unchanged + len(self.removed)
 
 
 def compare(

@@ -19,7 +19,7 @@ from pipeline.storage.mounts import mount_points
 
 if TYPE_CHECKING:
     from pipeline.blocklist import Blocklist
-    from pipeline.engine.scan import Difference
+    from pipeline.engine.difference import Difference
 
 # Below this many a share says little: two of three photos may well be meant to go.
 REMOVED_AT_LEAST = 100

@@ -13,7 +13,8 @@ from pipeline.csvs.reading import CsvRow, iter_rows
 from pipeline.csvs.writing import RowAnswer, output_address, write_answer
 from pipeline.database.paging import chunks
 from pipeline.database.tracked import data_of
-from pipeline.engine.context import Run, remember_writing
+from pipeline.engine.context import Run
+from pipeline.engine.recovery import remember_writing
 from pipeline.errors import CsvError
 from pipeline.jobs.context import Jobs
 from pipeline.jobs.images import forget_lost

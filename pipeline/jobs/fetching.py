@@ -16,7 +16,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from pipeline.database.paging import pages
-from pipeline.engine.context import STOP_POLL_S, Run, remember_writing
+from pipeline.engine.context import STOP_POLL_S, Run
+from pipeline.engine.recovery import remember_writing
 from pipeline.fetch.client import fetch_all
 from pipeline.fetch.types import Fetched, FetchLimits, FetchRequest
 from pipeline.jobs.context import Jobs

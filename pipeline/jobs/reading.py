@@ -30,7 +30,8 @@ from pipeline.database.changes import frame
 from pipeline.database.dialects import VALUES_AT_ONCE
 from pipeline.database.paging import chunks, pages
 from pipeline.database.tracked import data_of, meta_of
-from pipeline.engine.context import Run, remember_writing
+from pipeline.engine.context import Run
+from pipeline.engine.recovery import remember_writing
 from pipeline.errors import CsvError
 from pipeline.jobs.context import Jobs
 from pipeline.jobs.images import clear_images, collect_garbage, image_counts

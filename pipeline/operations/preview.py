@@ -11,11 +11,12 @@ from pipeline.database.changes import GONE, KIND
 from pipeline.database.paging import chunks, known_among
 from pipeline.database.state import StateBook
 from pipeline.engine.context import RunOptions
+from pipeline.engine.difference import Difference
 from pipeline.engine.history import count_states
 from pipeline.engine.pending import Pending
 from pipeline.engine.recipe_step import compare_recipes
 from pipeline.engine.report import Report
-from pipeline.engine.scan import Difference, compare
+from pipeline.engine.scan import compare
 from pipeline.engine.unmounted import InputFolder, refuse_too_many
 from pipeline.jobs.foresight import preview_jobs
 from pipeline.names import name_of

@@ -249,10 +249,7 @@ class FolderStore:
             return False
 
     def is_ours(self, key: str) -> bool:
-        """Whether the folder of ``key`` is there, with no link on its way.
-
-        For many files of few folders: what was said of a folder once is said again.
-        """
+        """Whether the folder of ``key`` is there, with no link on its way; kept for each folder."""
         folder = key.rpartition("/")[0]
         if folder not in self._real:
             if len(self._real) >= _FOLDERS_KNOWN:

@@ -157,7 +157,7 @@ def test_a_kill_between_database_and_folder_is_not_taken_for_a_lost_database(
     shop: Project, time: int
 ) -> None:
     def prepare() -> None:
-        from pipeline.engine import context, recovery
+        from pipeline.engine import recovery
 
         left, tell_folder = time, recovery.tell_folder
 
@@ -168,7 +168,7 @@ def test_a_kill_between_database_and_folder_is_not_taken_for_a_lost_database(
                 os.kill(os.getpid(), signal.SIGKILL)
             tell_folder(run)
 
-        context.tell_folder = recovery.tell_folder = kill_or_tell
+        recovery.tell_folder = kill_or_tell
 
     shop.add("new.png")
     assert shop.in_child(prepare, "run") == -signal.SIGKILL
