@@ -18,7 +18,7 @@ run: .venv/installed ## Set up, then bring output/ in step with input/
 test: .venv/installed-dev ## Set up, then run the tests
 	@$(BIN)/python -m pytest -n auto --dist worksteal
 
-test-kills: .venv/installed-dev ## Two minutes of random changes and kills, judged by an oracle
+test-kills: .venv/installed-dev ## Two minutes of random changes and kills, checked by an oracle
 	@$(BIN)/python -m tests.kills $(KILLS_ARGS)
 
 lint: .venv/installed-dev ## Check style, formatting and the floors of the rooms
@@ -50,7 +50,7 @@ bench-live: .venv/installed-dev ## How soon a watcher acts at 100,000 originals,
 bench-web: .venv/installed-dev ## The page at 1,000,000 originals: gallery, files beside nginx, uploads, takedowns
 	@$(BIN)/python -m benchmarks.web $(BENCH_ARGS)
 
-lock: ## Resolve the dependencies anew (needs Poetry with its export plug-in)
+lock: ## Resolve the dependencies again (needs Poetry with its export plug-in)
 	poetry lock
 	poetry export --with build -o requirements.txt
 	poetry export --with build,dev --all-extras -o requirements-dev.txt

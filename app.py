@@ -5,8 +5,8 @@
     *.csv --> csv_rows --> fetched_images --+
                             job_recipes ----+--> job_renditions --> output/<reference>.csv
 
-A new original touches its own rows, a changed recipe its own, a removed one takes its renditions
-along; so does a row of a CSV. Nothing here says when: `datapipe run` derives that from the tables.
+A new original touches its own rows, a changed recipe its own, a removed one its renditions, and so
+does a row of a CSV. Nothing here says when: `datapipe run` derives that from the tables.
 """
 
 from datapipe.compute import Catalog, Pipeline, Table

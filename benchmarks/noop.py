@@ -172,7 +172,7 @@ def _report(found: Findings, options: argparse.Namespace) -> None:
     head = ["whole process", "wall", "CPU", "peak RSS", "peak PSS"]
     print(table.render("Measured", head, [_cells(*row) for row in _rows(found)]))
     if found.stock and (found.stock.first.timed_out or found.stock.no_change is None):
-        print(f"stock datapipe was cut off after {options.stock_timeout:.0f} s\n")
+        print(f"stock datapipe was interrupted after {options.stock_timeout:.0f} s\n")
     targets = _targets(found, options.count)
     print(table.render_targets(targets))
     if options.json:

@@ -328,7 +328,7 @@ def _wrk(url: str) -> float:
 
 
 def uploads(port: int, count: int) -> tuple[int, int, float]:
-    """Hand in so many CSVs at the same time: how many, how many of them are lost, and seconds."""
+    """Submit so many CSVs at the same time: how many, how many of them are lost, and seconds."""
     began = time.perf_counter()
     with ThreadPoolExecutor(count) as pool:
         references = list(pool.map(lambda number: _upload(port, number), range(count)))

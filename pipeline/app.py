@@ -7,8 +7,8 @@ from typing import TypeVar
 
 from datapipe.compute import Catalog, ComputeStep, DatapipeApp, Pipeline
 
-from pipeline.database.changes import data_store
 from pipeline.database.connection import Database
+from pipeline.database.tracking import data_store
 from pipeline.engine.context import RunOptions
 from pipeline.engine.progress import Progress
 from pipeline.engine.recipe_step import LoadRecipesStep
@@ -30,7 +30,7 @@ StepT = TypeVar("StepT", bound=ComputeStep)
 
 
 class Lockstep(DatapipeApp):
-    """What the commands and the web page work on.
+    """What the commands and the web page use.
 
     The steps of Lockstep are known by their names, so that ``app.py`` may declare any others beside
     them and in any order.
@@ -115,7 +115,7 @@ class Lockstep(DatapipeApp):
     def make_tables(self) -> None:
         """Create the tables that are missing, once a process.
 
-        A question to a new database is no error.
+        Querying a new database is not an error.
 
         Raises:
             DatabaseError: they are of another layout.

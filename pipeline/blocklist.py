@@ -13,21 +13,21 @@ from pipeline.tables import takedown_files_table, takedowns_table
 
 
 class Blocklist:
-    """What of ``takedowns`` a run and a rendering ask: which bytes are blocked."""
+    """The part of ``takedowns`` that a run needs: which bytes are blocked."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self.acts = takedowns_table(database.sqla_metadata)
         self.files = takedown_files_table(database.sqla_metadata)
 
-    def barred_among(self, digests: Collection[str | None]) -> dict[str, str]:
-        """Those of ``digests`` (SHA-256) that are barred, each with the reason people read."""
-        barred: dict[str, str] = {}
+    def blocked_among(self, digests: Collection[str | None]) -> dict[str, str]:
+        """Those of ``digests`` (SHA-256) that are blocked, each with the reason people read."""
+        blocked: dict[str, str] = {}
         wanted = sorted({digest for digest in digests if digest is not None})
         acts = self.acts
         with self._database.reading() as con:
             if not wanted or not self._any(con):
-                return barred
+                return blocked
             for chunk in chunks(wanted):
                 query = (
                     sa.select(acts.c.sha256, acts.c.id)
@@ -36,12 +36,12 @@ class Blocklist:
                     .order_by(acts.c.id)
                 )
                 for row in con.execute(query):
-                    # Why is for the audit: this text also stands in the answers of jobs.
-                    barred[row.sha256] = f"taken down (takedown {row.id})"
-        return barred
+                    # The audit says why: this text is also in the results of jobs.
+                    blocked[row.sha256] = f"taken down (takedown {row.id})"
+        return blocked
 
-    def barred_sizes(self) -> set[int]:
-        """The sizes, in bytes, of the originals whose bytes are barred."""
+    def blocked_sizes(self) -> set[int]:
+        """The sizes, in bytes, of the originals whose bytes are blocked."""
         size = self.acts.c.size_bytes
         query = sa.select(size).where(
             size.is_not(None), self.acts.c.state != TakedownState.LIFTED.value
@@ -54,7 +54,7 @@ class Blocklist:
         return con.execute(sa.select(self.acts.c.id).where(in_force).limit(1)).first() is not None
 
     def removed_among(self, paths: Sequence[str]) -> int:
-        """How many of these originals takedowns took out of the input folder."""
+        """How many of these originals takedowns removed from the input folder."""
         count, files = 0, self.files
         with self._database.reading() as con:
             for chunk in chunks(paths):

@@ -5,27 +5,27 @@
     LockstepError                 exit code 2 unless said otherwise
     ├── SettingsError             a PIPELINE_* variable is wrong
     ├── RecipeError               recipes.toml is wrong
-    ├── DatabaseError             the database cannot be used as it is
+    ├── DatabaseError             the database cannot be used
     ├── LockedError               another run holds the lock              exit code 3
-    ├── StoppedError              the run was asked to stop                  exit code 130
+    ├── StoppedError              the run was told to stop                  exit code 130
     ├── TooManyRemovedError       the input folder looks unmounted        exit code 4
     ├── NotFoundError             what was named is not known
     ├── WorkersError              worker processes cannot be started
-    ├── OutputError               a rendition could not be written (full disk, no rights)
+    ├── OutputError               a rendition could not be written (full disk, no permission)
     ├── LinkInTheWay              a link stands in output/ where a folder should be; an OSError
     ├── Unstable                  a file is being written while it is read
     ├── TooManyBytes              a file is larger than whoever reads it can take
     ├── ImageError                one original cannot be made into a rendition; never ends a run
     ├── JobNotFoundError          there is no job of that reference
-    ├── JobNotReadyError          a job has not (yet) what was asked for
-    ├── CsvError                  a CSV of products has faults
-    │   ├── CsvRejectedError      it was handed in, and starts nothing
-    │   └── FaultyCsv             it cannot be read at all, from one line on (jobs.csv_dialect)
+    ├── JobNotReadyError          a job does not have what was requested (yet)
+    ├── CsvError                  a CSV of products has problems
+    │   ├── CsvRejectedError      it was submitted, and starts nothing
+    │   └── UnreadableCsv         it cannot be read at all, from one line on (csvs.dialect)
     └── FetchError                one URL could not be fetched; never ends a run
-        ├── UrlRefused            the URL is against the rules (jobs.urls)
-        ├── AddressRefused        its host is not at public addresses (jobs.resolver)
-        ├── DecodingFailed        its body is compressed otherwise than asked (jobs.decoding)
-        └── Ended, Again          how one attempt ended (jobs.attempt)
+        ├── UrlRefused            the URL is against the rules (fetch.urls)
+        ├── AddressRefused        its host is not at public addresses (fetch.resolver)
+        ├── DecodingFailed        its body has an unexpected compression (fetch.decoding)
+        └── Ended, Again          how one attempt ended (fetch.attempt)
 
 A message is a subject and a remedy: what is wrong, where, and what to do.
 """
@@ -43,7 +43,7 @@ class LockstepError(Exception):
 
 
 def in_one_line(error: BaseException) -> str:
-    """What people read of ``error``: its message, or of one that nobody foresaw its type as well.
+    """What people read of ``error``: its message, and for an unexpected one its type as well.
 
     The traceback of the latter is for the log.
     """
@@ -55,7 +55,7 @@ def in_one_line(error: BaseException) -> str:
 
 
 class SettingsError(LockstepError):
-    """A setting has a value that cannot work; the message names the variable."""
+    """A setting has an invalid value; the message names the variable."""
 
 
 class RecipeError(LockstepError):
@@ -67,7 +67,7 @@ class DatabaseError(LockstepError):
 
 
 class LockedError(LockstepError):
-    """Another run is at work on the same database."""
+    """Another run is in progress on the same database."""
 
     exit_code = 3
 
@@ -83,13 +83,13 @@ class NotFoundError(LockstepError):
 
 
 class StoppedError(LockstepError):
-    """A run was asked to stop; what was done is kept, the next run goes on."""
+    """A run was told to stop; finished work is kept, the next run continues."""
 
     exit_code = 130
 
 
 class OutputError(LockstepError):
-    """A rendition could not be written; the run stops, what is done is kept."""
+    """A rendition could not be written; the run stops, finished work is kept."""
 
 
 class LinkInTheWay(LockstepError, OSError):
@@ -123,7 +123,7 @@ class TooManyBytes(LockstepError):
 
 
 class WorkersError(LockstepError):
-    """Worker processes cannot be started; the run stops, what is done is kept."""
+    """Worker processes cannot be started; the run stops, finished work is kept."""
 
 
 class ImageError(LockstepError):
@@ -131,19 +131,19 @@ class ImageError(LockstepError):
 
 
 class CsvError(LockstepError):
-    """A CSV of products has faults and starts nothing."""
+    """A CSV of products has problems and starts nothing."""
 
 
 class CsvRejectedError(CsvError):
-    """A CSV that was handed in has faults; nothing of it is kept.
+    """A submitted CSV has problems; nothing of it is kept.
 
-    ``errors`` are the first thousand faults as ``{"line", "column", "message"}``, ``fault_count``
+    ``errors`` are the first thousand problems as ``{"line", "column", "message"}``, ``fault_count``
     counts all.
     """
 
     def __init__(self, filename: str, errors: list[dict[str, Any]], fault_count: int) -> None:
-        count = "a fault" if fault_count == 1 else f"{fault_count:,} faults"
-        super().__init__(f"{filename} has {count}; mend it and submit it again")
+        count = "a problem" if fault_count == 1 else f"{fault_count:,} problems"
+        super().__init__(f"{filename} has {count}; fix and submit it again")
         self.filename = filename
         self.errors = errors
         self.fault_count = fault_count
@@ -157,7 +157,7 @@ class JobNotFoundError(LockstepError):
 
 
 class JobNotReadyError(LockstepError):
-    """A job has not (yet) what was asked for; the message says in which state it is."""
+    """A job does not have what was requested (yet); the message says in which state it is."""
 
 
 class FetchError(LockstepError):

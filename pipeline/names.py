@@ -22,7 +22,7 @@ _NOT_TEXT = re.compile("[\udc80-\udcff\uef80-\uefff]")
 # stricter count).
 NAME_MAX_BYTES = 255
 
-# Begins with a dot so that people's tools and our own scans pass over it.
+# Begins with a dot so that other tools and our own scans skip it.
 TEMPORARY_PREFIX = ".lockstep-"
 
 
@@ -50,29 +50,29 @@ def _raw_from_text(match: re.Match[str]) -> str:
 def rendition_key(original: str, recipe: str, suffix: str | None) -> str:
     """The key, below ``output/``, of the rendition that ``recipe`` makes of ``original``.
 
-    ``suffix`` (as ``.webp``) is appended where the format is not the one that the original's own
-    suffix tells; ``None`` keeps the name. A name that grows past 255 bytes is cut and told apart
-    by a hash of the whole name.
+    ``suffix`` (for example ``.webp``) is appended if the format differs from the original's suffix;
+    ``None`` keeps the name. A name that grows past 255 bytes is cut and made unique by a hash of
+    the whole name.
     """
     folder, _, name = original.rpartition("/")
     new = name + (suffix or "")
     if len(os.fsencode(name_of(new))) > NAME_MAX_BYTES:
-        new = shortened(name, name[-_suffix_length(name) :] if suffix is None else suffix)
+        new = shortened_name(name, name[-_suffix_length(name) :] if suffix is None else suffix)
     return "/".join(part for part in (recipe, folder, new) if part)
 
 
 def set_apart(key: str, original: str) -> str:
-    """Another key for a rendition whose natural one belongs to another original already.
+    """Another key for a rendition whose natural one already belongs to another original.
 
     ``b.png`` as WebP and ``b.png.webp`` kept as it is would both be ``b.png.webp``.
     """
     folder, _, name = key.rpartition("/")
     suffix = name[-_suffix_length(name) :]
-    return f"{folder}/{shortened(name.removesuffix(suffix), suffix, of=original)}"
+    return f"{folder}/{shortened_name(name.removesuffix(suffix), suffix, of=original)}"
 
 
 def without_folders(key: str, original: str) -> str:
-    """Another key for a rendition one of whose folders cannot be, for a file has its name.
+    """Another key for a rendition one of whose folders cannot exist, because a file has its name.
 
     ``b.png`` as WebP is the file ``b.png.webp``, and there may be a folder of originals named so.
     """
@@ -80,7 +80,7 @@ def without_folders(key: str, original: str) -> str:
     return set_apart(f"{recipe}/{rest.rpartition('/')[2]}", original)
 
 
-def shortened(name: str, suffix: str, of: str | None = None) -> str:
+def shortened_name(name: str, suffix: str, of: str | None = None) -> str:
     """``name`` cut to fit 255 bytes with ``~``, ten digits of a hash of ``of``, and ``suffix``."""
     digest = hashlib.sha256(os.fsencode(name_of(of or name))).hexdigest()[:10]
     tail = f"~{digest}{suffix}"

@@ -6,7 +6,7 @@ import enum
 
 
 class State(str, enum.Enum):
-    """What became of a rendition. The same words stand in the tables, the CLI and JSON."""
+    """The state of a rendition. The same words are used in the tables, the CLI and JSON."""
 
     OK = "ok"
     FAILED = "failed"
@@ -14,7 +14,7 @@ class State(str, enum.Enum):
 
 
 class TakedownState(str, enum.Enum):
-    """Where a takedown is. Its SHA-256 is barred in every state but the last."""
+    """The state of a takedown. Its SHA-256 is blocked in every state but the last."""
 
     REMOVING = "removing"
     IN_FORCE = "in_force"
@@ -23,7 +23,7 @@ class TakedownState(str, enum.Enum):
 
 
 class JobState(str, enum.Enum):
-    """Where a job is; the same words in the tables, the CLI, JSON and the page."""
+    """The state of a job; the same words in the tables, the CLI, JSON and the page."""
 
     RECEIVED = "received"
     CHECKING = "checking"
@@ -38,7 +38,7 @@ class JobState(str, enum.Enum):
 
 
 class UrlState(str, enum.Enum):
-    """What is known of a URL: yet to be asked, or how asking ended."""
+    """The state of a URL: waiting, or how its last fetch ended."""
 
     WAITING = "waiting"
     FETCHED = "fetched"
@@ -47,7 +47,7 @@ class UrlState(str, enum.Enum):
 
 
 class WebhookState(str, enum.Enum):
-    """Whether the end of a job has been told."""
+    """Whether the webhook was delivered."""
 
     PENDING = "pending"
     DELIVERED = "delivered"

@@ -25,7 +25,7 @@ from pipeline.database import layout
 from pipeline.database.connection import Database, open_database
 from pipeline.database.dialects import Dialect, Key, where_option
 
-# Raise it with every change of a column, and teach `database.layout` the way from the old one.
+# Raise it with every change of a column, and add the migration to `database.layout`.
 LAYOUT_VERSION = 1
 
 
@@ -39,7 +39,8 @@ def recipes_columns() -> list[sa.Column[Any]]:
 
 
 def input_images_columns() -> list[sa.Column[Any]]:
-    """What one ``stat`` tells; a difference in any column makes the file be looked at again."""
+    """The result of one ``stat``; a difference in any column makes a scan report the file as
+    changed."""
     return [
         sa.Column("path", Key, primary_key=True),
         sa.Column("size_bytes", sa.BigInteger, nullable=False),
@@ -78,7 +79,7 @@ def csv_rows_columns() -> list[sa.Column[Any]]:
     """One product. ``number`` is its S. No.; ``urls`` a JSON list.
 
     Neither its line nor its other cells are here: a row added above would change every row below.
-    Both are in the copy of the CSV, which the answer is written from. The number is first in the
+    Both are in the copy of the CSV, which the result is written from. The number is first in the
     key: many rows are looked up at once by their numbers, few jobs have the same.
     """
     return [
@@ -90,7 +91,7 @@ def csv_rows_columns() -> list[sa.Column[Any]]:
 
 
 def fetched_images_columns() -> list[sa.Column[Any]]:
-    """An image of a job whose bytes are there; ``path`` is below ``<state folder>/originals/``.
+    """An image of a job whose bytes are stored; ``path`` is below ``<state folder>/originals/``.
 
     ``sequence`` counts the URLs of a row from 0. ``size_bytes`` and ``sha256`` are the file's.
     """
@@ -113,14 +114,14 @@ def _plain_table(
 
 
 def jobs_table(metadata: sa.MetaData) -> sa.Table:
-    """``jobs``: one CSV of products, where its work stands, and what came of it.
+    """``jobs``: one CSV of products, its state, and its outcome.
 
     ``source`` is ``submitted``, or the key of the CSV below ``input/``, whose stat and content
     (``csv_sha256``) were those given when it was last read. Times are Unix times in seconds.
     ``total``, ``fetched``, ``done`` and ``failed`` count images. ``made_for`` holds the settings
     that the answer was written with.
-    ``ask_again``: the next run asks for all of its URLs again. ``cleared``: nothing of a deleted
-    job is left.
+    ``ask_again``: the next run fetches all of its URLs again. ``cleared``: a deleted job is
+    completely purged.
     """
     return _plain_table(
         "jobs",
@@ -159,7 +160,7 @@ def csv_urls_table(metadata: sa.MetaData) -> sa.Table:
     """``csv_urls``: each URL of each row, in full in ``fetches``.
 
     ``stem`` is the path of its image in ``fetched_images``, but for the suffix. ``told``: a run has
-    told by its exit code that the image failed.
+    reported by its exit code that the image failed.
     """
     return _plain_table(
         "csv_urls",
@@ -174,13 +175,13 @@ def csv_urls_table(metadata: sa.MetaData) -> sa.Table:
 
 
 def fetches_table(metadata: sa.MetaData) -> sa.Table:
-    """``fetches``: how asking for each URL ended last, and the bytes that are there of it.
+    """``fetches``: how the last fetch of each URL ended, and the bytes that are stored for it.
 
     ``url_key`` is a hash of the URL: PostgreSQL keeps no key of more than 2,704 bytes in an index.
     ``sha256``, ``size_bytes``, ``suffix``, ``etag`` and ``last_modified`` are those of the bytes
-    that are there, also while the URL waits to be asked again; ``received_bytes`` is what the last
-    asking brought. ``place`` is a random number: asked in its order, the URLs of one host stand
-    between those of others.
+    that are there, also while the URL waits to be fetched again; ``received_bytes`` is what the
+    last fetch received. ``place`` is a random number: in its order, the URLs of one host are mixed
+    with those of others.
     """
     return _plain_table(
         "fetches",
@@ -225,7 +226,7 @@ def takedowns_table(metadata: sa.MetaData) -> sa.Table:
         sa.Column("created_ts", sa.Float, nullable=False),
         sa.Column("lifted_ts", sa.Float, nullable=True),
         sa.Column("lifted_by", sa.String, nullable=True),
-        # An id is never given twice, also when the last row was removed by hand.
+        # An id is never reused, even if the last row was removed by hand.
         sqlite_autoincrement=True,
     )
 
@@ -235,7 +236,7 @@ def takedown_files_table(metadata: sa.MetaData) -> sa.Table:
 
     ``path`` is below ``input/`` or ``output/``. Of originals: ``kept`` is the place below the
     quarantine folder, NULL where there is nothing to put back; ``removed`` says that it is out of
-    ``input/``; ``restored`` is the path that a lift put it back to.
+    ``input/``; ``restored`` is the path that it was put back to.
     """
     return _plain_table(
         "takedown_files",
@@ -270,8 +271,8 @@ def runs_table(metadata: sa.MetaData) -> sa.Table:
 def index_exceptions(renditions: sa.Table, dialect: Dialect) -> None:
     """Declare an index of the renditions that are not ``ok``.
 
-    With it the gallery finds the few that failed among millions. It holds no other row, so that
-    a rendition that is made costs nothing more.
+    With it the gallery finds the few that failed among millions. It holds no other row, so a new
+    rendition costs nothing more.
     """
     name = f"ix_{renditions.name}_exceptions"
     if name not in {index.name for index in renditions.indexes}:
@@ -279,7 +280,7 @@ def index_exceptions(renditions: sa.Table, dialect: Dialect) -> None:
         sa.Index(name, renditions.c.state, renditions.c.path, **options)
 
 
-# SQLite takes a partial index only where a query says its very condition.
+# SQLite uses a partial index only if a query contains its exact condition.
 EXCEPTION = "state <> 'ok'"
 
 
@@ -302,4 +303,4 @@ def make_tables(database: Database) -> None:
     Raises:
         DatabaseError: the tables are of an older or newer release, or the database is read-only.
     """
-    layout.make_tables(database, LAYOUT_VERSION)
+    layout.create_missing(database, LAYOUT_VERSION)

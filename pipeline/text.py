@@ -16,7 +16,7 @@ def printable(path: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in path)
 
 
-def listed(counts: list[tuple[int, str]], rest: tuple[int, str] | None = None) -> str:
+def counts_in_words(counts: list[tuple[int, str]], rest: tuple[int, str] | None = None) -> str:
     parts = [f"{count:,} {word}" for count, word in counts if count]
     if rest is not None:
         parts.append(f"{rest[0]:,} {rest[1]}")

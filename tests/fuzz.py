@@ -23,7 +23,7 @@ from PIL import Image
 
 from pipeline.transforms.recipes import Recipe, load_recipes
 from pipeline.workers.local import Workers
-from pipeline.workers.tasks import Task, Wanted, WorkerSetup
+from pipeline.workers.tasks import RenditionWanted, Task, WorkerSetup
 
 ROUND = 200
 GROWTH_ALLOWED_MB = 40
@@ -156,7 +156,7 @@ def main() -> int:
     if grown_mb > GROWTH_ALLOWED_MB:
         print(f"FAULT: the main process grew by {grown_mb:.0f} MB")
         faults += 1
-    print("nothing to mend" if not faults else f"{faults} FAULTS, files kept in {options.keep}")
+    print("nothing to fix" if not faults else f"{faults} FAULTS, files kept in {options.keep}")
     return 1 if faults else 0
 
 
@@ -177,7 +177,7 @@ def _write_round(
 
 
 def _task(path: str, recipes: list[Recipe], root: Path) -> Task:
-    wanted = tuple(Wanted(recipe, None, None, None) for recipe in recipes)
+    wanted = tuple(RenditionWanted(recipe, None, None, None) for recipe in recipes)
     return Task(path, wanted, str(root / "in"), str(root / "out"))
 
 

@@ -60,7 +60,7 @@ def test_the_exported_requirements_are_those_of_the_lock(file, groups, optional)
         for package in locked_packages()
         if groups & set(package["groups"]) and (optional or not package["optional"])
     }
-    assert exported(file) == wanted, f"run `make lock`: {file} and poetry.lock have parted"
+    assert exported(file) == wanted, f"run `make lock`: {file} and poetry.lock differ"
 
 
 def test_the_lock_holds_what_pyproject_asks_for():
@@ -72,7 +72,7 @@ def test_the_lock_holds_what_pyproject_asks_for():
     for requirement in map(Requirement, asked):
         version = versions.get(canonicalize_name(requirement.name))
         assert version, f"run `make lock`: {requirement.name} is not locked"
-        assert version in requirement.specifier, f"run `make lock`: {requirement.name} has parted"
+        assert version in requirement.specifier, f"run `make lock`: {requirement.name} differs"
 
 
 def test_the_lock_and_the_exports_hold_no_address():

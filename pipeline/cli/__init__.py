@@ -3,12 +3,12 @@
 ``commands``  the commands of Lockstep, added to datapipe's own through its entry point
               ``datapipe.cli``
 ``common``    what the commands share: options, exit codes, the application, errors, JSON
-``jobs``      ``datapipe job``: hand in CSVs of products, follow them, and take what came of them
+``jobs``      ``datapipe job``: submit CSVs of products, follow them, and fetch their results
 ``progress``  progress on stderr: a bar with rate and time left on a terminal, plain lines
               otherwise
 ``register``  adding the commands to datapipe's own, through its entry point ``datapipe.cli``
 ``serve``     ``datapipe serve``: the page and its API, with the pipeline inside
 ``takedown``  ``datapipe takedown``: take originals down for good, list who did it and why, and
-              lift it
-``watch``     ``datapipe watch``: keeps all in step as files change
+              reinstate them
+``watch``     ``datapipe watch``: keeps everything in step as files change
 """

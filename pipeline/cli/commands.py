@@ -26,10 +26,12 @@ from pipeline.text import printable
 
 
 @click.command()
-@click.option("--dry-run", is_flag=True, help="Say what a run would do, and write nothing.")
-@click.option("--rehash", is_flag=True, help="Hash every original, whatever its times say.")
+@click.option("--dry-run", is_flag=True, help="Show what a run would do, and write nothing.")
+@click.option(
+    "--rehash", is_flag=True, help="Hash every original, even if its times are unchanged."
+)
 @click.option("--wait", is_flag=True, help="Wait for another run to end instead of giving up.")
-@click.option("--allow-removed", is_flag=True, help="Go ahead although a disk looks unmounted.")
+@click.option("--allow-removed", is_flag=True, help="Continue even if a disk looks unmounted.")
 @json_option
 @click.pass_context
 def run(
@@ -44,7 +46,7 @@ def run(
 
     New and changed originals are rendered, removed ones lose their renditions, and nothing else
     is touched. Exit code 0: in step; 1: originals failed in this run; 2: usage or settings;
-    3: another run is at work; 4: a disk looks unmounted; 130: Ctrl-C.
+    3: another run is in progress; 4: a disk looks unmounted; 130: Ctrl-C.
 
     \b
     Examples:
@@ -78,7 +80,7 @@ def run(
 
 @click.command()
 @click.option(
-    "--check", is_flag=True, help="Exit 1 while anything is failed, pending or not verified."
+    "--check", is_flag=True, help="Exit with 1 if anything is failed, pending or not verified."
 )
 @json_option
 @click.pass_context
@@ -150,13 +152,14 @@ def errors(context: click.Context, as_json: bool) -> None:
 
 @click.command()
 @click.argument("paths", metavar="[PATH]...", nargs=-1)
-@click.option("--older", is_flag=True, help="Also what an older release of the renderer made.")
+@click.option("--older", is_flag=True, help="Also renditions made by an older renderer.")
 @json_option
 @click.pass_context
 def retry(context: click.Context, paths: tuple[str, ...], older: bool, as_json: bool) -> None:
-    """Have failed renditions tried again at the next run: all of them, or those of PATH.
+    """Retry failed renditions in the next run: all of them, or those of PATH.
 
-    PATH is an original, below the input folder or as a path to it, or a folder of originals.
+    PATH is an original or a folder of originals, relative to the input folder or to the current
+    folder.
 
     \b
     Examples:
@@ -172,18 +175,18 @@ def retry(context: click.Context, paths: tuple[str, ...], older: bool, as_json: 
     if as_json:
         _print_json({"retried": count})
     else:
-        click.echo(f"{count:,} renditions will be tried at the next run")
+        click.echo(f"{count:,} renditions will be retried in the next run")
 
 
 @click.command()
-@click.option("--fix", is_flag=True, help="Make what is missing or altered again; remove strays.")
+@click.option("--fix", is_flag=True, help="Render again what is missing or altered; delete strays.")
 @click.option("--deep", is_flag=True, help="Compare contents (SHA-256), not just sizes.")
 @json_option
 @click.pass_context
 def verify(context: click.Context, fix: bool, deep: bool, as_json: bool) -> None:
     """Compare the output folder with the tables: missing, altered, and unknown files.
 
-    Exit code 1 where something was found and not mended.
+    Exit code 1 if something was found and not fixed.
 
     \b
     Examples:
@@ -206,7 +209,7 @@ def verify(context: click.Context, fix: bool, deep: bool, as_json: bool) -> None
             for file in files:
                 click.echo(f"{kind}  {printable(file)}")
         click.echo(found.as_text())
-    context.exit(0 if found.mended else 1)
+    context.exit(0 if found.all_fixed else 1)
 
 
 @click.command()
@@ -214,7 +217,7 @@ def verify(context: click.Context, fix: bool, deep: bool, as_json: bool) -> None
 @json_option
 @click.pass_context
 def explain(context: click.Context, path: str, as_json: bool) -> None:
-    """Say what is known of one original, and what the next run would do with it, and why.
+    """Show what is known about one original, what the next run would do with it, and why.
 
     \b
     Examples:
@@ -222,9 +225,9 @@ def explain(context: click.Context, path: str, as_json: bool) -> None:
       datapipe explain input/shoes/red.jpg --json
     """
     # Imported here: `datapipe --help` does without the engine, which costs 80 ms.
-    from pipeline.operations.explain import explain as tell
+    from pipeline.operations.explain import explain as explained
 
-    answer = tell(_open_for_reading(context), path)
+    answer = explained(_open_for_reading(context), path)
     if as_json:
         _print_json(answer.as_json())
     else:
@@ -235,9 +238,9 @@ def explain(context: click.Context, path: str, as_json: bool) -> None:
 @click.command("create-all")
 @click.pass_context
 def create_all(context: click.Context) -> None:
-    """Make the tables that are missing; harmless if they are there.
+    """Create the tables that are missing; existing ones are left alone.
 
-    Tables of another release are refused, and not touched.
+    Tables of another release are refused, not changed.
 
     \b
     Example:

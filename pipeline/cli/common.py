@@ -28,8 +28,8 @@ class _Shown(click.ClickException):
         setattr(self, "exit_code", error.exit_code)  # noqa: B010 - click declares it for the class
 
 
-def _database_fault(error: Exception, context: click.Context) -> _Shown | None:
-    """What a statement of any command, also of datapipe's own, met; ``None`` for other errors."""
+def _database_problem(error: Exception, context: click.Context) -> _Shown | None:
+    """The database error behind a failed statement of any command; ``None`` for other errors."""
     app = (context.obj or {}).get("pipeline")
     if app is None or not isinstance(error, SQLAlchemyError):
         return None
@@ -42,7 +42,7 @@ def _app(context: click.Context) -> Lockstep:
 
     app = context.obj["pipeline"]
     if not isinstance(app, Lockstep):
-        raise click.ClickException("app.py must make `app` with pipeline.app.Lockstep")
+        raise click.ClickException("app.py must create `app` with pipeline.app.Lockstep")
     # What imports have made lives as long as the process. Without this the collector walks through
     # all of it again and again, and once more at exit: 0.2 s of every command.
     gc.freeze()
@@ -57,12 +57,12 @@ def _print_json(answer: Any) -> None:
 
 
 def _on_sigterm(number: int, stack: object) -> None:
-    # As Ctrl-C: workers end, temporary files go, what is done is kept.
+    # Like Ctrl-C: workers end, temporary files are deleted, finished work is kept.
     raise SystemExit(TERMINATED)
 
 
 def _open_for_reading(context: click.Context) -> Lockstep:
-    """The application with its tables made: a question to a new database is no error."""
+    """The application, with its tables created: querying a new database is not an error."""
     # Imported here: `datapipe --help` does without it, and it costs 6 ms.
     from pipeline.tables import make_tables
 

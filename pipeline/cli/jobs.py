@@ -1,7 +1,7 @@
-"""``datapipe job``: hand in CSVs of products, follow them, and take what came of them.
+"""``datapipe job``: submit CSVs of products, follow them, and fetch their results.
 
-Exit codes: 0; 1 where images failed (``submit --wait``), or nothing was found to list; 2 for a CSV
-with faults, an unknown job, and all that the other commands have it for.
+Exit codes: 0; 1 where images failed (``submit --wait``), or there was nothing to list; 2 for a CSV
+with problems, an unknown job, and whatever else it means for other commands.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pipeline.text import printable
 if TYPE_CHECKING:
     from pipeline.jobs.context import Jobs
 
-FAULTS_SHOWN = 20
+PROBLEMS_SHOWN = 20
 
 reference_argument = click.argument("reference", metavar="REF")
 output_option = click.option(
@@ -41,10 +41,10 @@ output_option = click.option(
 
 @click.group()
 def job() -> None:
-    """CSVs of products in, their pictures fetched and reduced, answered CSVs out.
+    """CSVs of products in; their images fetched and resized; result CSVs out.
 
-    A CSV below the input folder becomes a job at the next run; `submit` hands one in from anywhere
-    else. The answer is the same CSV with the addresses of the new images.
+    A CSV below the input folder becomes a job in the next run; `submit` takes one from anywhere
+    else. The result is the same CSV with the addresses of the new images.
 
     \b
     Examples:
@@ -56,16 +56,16 @@ def job() -> None:
 
 @job.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--wait", is_flag=True, help="Work the job to its end now, and give its answer.")
-@click.option("--webhook", metavar="URL", help="Tell this address when the job ends.")
+@click.option("--wait", is_flag=True, help="Run the job to its end now, and print its state.")
+@click.option("--webhook", metavar="URL", help="URL to notify when the job ends.")
 @json_option
 @click.pass_context
 def submit(
     context: click.Context, file: Path, wait: bool, webhook: str | None, as_json: bool
 ) -> None:
-    """Check the CSV in FILE and make a job of it; the next run works on it.
+    """Check the CSV in FILE and create a job from it; the next run works on it.
 
-    All faults are told at once, each with its line, and nothing is started then (exit code 2).
+    All problems are reported at once, each with its line, and nothing is started (exit code 2).
     With --wait, exit code 1 means that images failed.
 
     \b
@@ -81,7 +81,7 @@ def submit(
     try:
         submitted = hand_in(jobs, file, file.name, webhook)
     except CsvRejectedError as error:
-        _tell_faults(error, as_json)
+        _report_problems(error, as_json)
         context.exit(error.exit_code)
     if wait:
         context.exit(_work(jobs, submitted.reference, as_json))
@@ -92,24 +92,24 @@ def submit(
         click.echo("received; the next `datapipe run` works on it", err=True)
 
 
-def _tell_faults(error: CsvRejectedError, as_json: bool) -> None:
+def _report_problems(error: CsvRejectedError, as_json: bool) -> None:
     if as_json:
         _print_json({"errors": error.errors, "fault_count": error.fault_count})
         return
     click.echo(f"Error: {error}", err=True)
-    _print_faults(error.errors[:FAULTS_SHOWN])
-    if error.fault_count > FAULTS_SHOWN:
-        click.echo(f"and {error.fault_count - FAULTS_SHOWN:,} more: see --json", err=True)
+    _print_problems(error.errors[:PROBLEMS_SHOWN])
+    if error.fault_count > PROBLEMS_SHOWN:
+        click.echo(f"and {error.fault_count - PROBLEMS_SHOWN:,} more: see --json", err=True)
 
 
-def _print_faults(faults: Iterable[dict[str, Any]]) -> None:
-    for fault in faults:
-        column = f", {fault['column']}" if fault["column"] else ""
-        click.echo(f"  line {fault['line']}{column}: {fault['message']}", err=True)
+def _print_problems(problems: Iterable[dict[str, Any]]) -> None:
+    for problem in problems:
+        column = f", {problem['column']}" if problem["column"] else ""
+        click.echo(f"  line {problem['line']}{column}: {problem['message']}", err=True)
 
 
 def _work(jobs: Jobs, reference: str, as_json: bool) -> int:
-    """Work one job to its end; the exit code."""
+    """Run one job to its end; returns the exit code."""
     # Imported here: only what changes a job needs it, and with httpx it costs 60 ms.
     from pipeline.jobs.acts import work_job
 
@@ -121,11 +121,11 @@ def _work(jobs: Jobs, reference: str, as_json: bool) -> int:
 
 @job.command("list")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 100_000))
-@click.option("--before", metavar="REF", help="Jobs made before this one.")
+@click.option("--before", metavar="REF", help="Only jobs created before this one.")
 @json_option
 @click.pass_context
 def list_jobs(context: click.Context, limit: int, before: str | None, as_json: bool) -> None:
-    """List jobs, the newest first.
+    """List jobs, newest first.
 
     \b
     Examples:
@@ -155,7 +155,7 @@ def list_jobs(context: click.Context, limit: int, before: str | None, as_json: b
 @json_option
 @click.pass_context
 def status(context: click.Context, reference: str, as_json: bool) -> None:
-    """Say where a job is: state, times, and images done and failed.
+    """Show the state of a job: times, and images done and failed.
 
     \b
     Examples:
@@ -187,7 +187,7 @@ def _print_job(answer: dict[str, Any], as_json: bool) -> None:
     if answer["webhook"]:
         why = f" ({answer['webhook']['reason']})" if answer["webhook"]["reason"] else ""
         click.echo(f"  webhook: {answer['webhook']['state']}{printable(why)}")
-    _print_faults(answer["errors"][:FAULTS_SHOWN])
+    _print_problems(answer["errors"][:PROBLEMS_SHOWN])
 
 
 @job.command()
@@ -213,8 +213,8 @@ def errors(context: click.Context, reference: str, as_json: bool) -> None:
         _print_json({"errors": answer["errors"], "images": list(failed)})
         return
     found = bool(answer["errors"])
-    for fault in answer["errors"]:
-        click.echo(f"line {fault['line']} {fault['column']}: {fault['message']}")
+    for problem in answer["errors"]:
+        click.echo(f"line {problem['line']} {problem['column']}: {problem['message']}")
     for failure in failed:
         found = True
         click.echo(
@@ -232,9 +232,9 @@ def errors(context: click.Context, reference: str, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def output(context: click.Context, reference: str, target: Path | None, as_json: bool) -> None:
-    """Give the answered CSV of a job; with --json, where it is.
+    """Print the result CSV of a job; with --json, where it is.
 
-    Of a CSV that was rejected, and has no answer from before, the list of its faults.
+    For a CSV that was rejected and has no earlier result, print the list of its problems.
 
     \b
     Examples:
@@ -259,13 +259,13 @@ def output(context: click.Context, reference: str, target: Path | None, as_json:
 @json_option
 @click.pass_context
 def failed_rows(context: click.Context, reference: str, target: Path | None, as_json: bool) -> None:
-    """Give the rows with a failed image, as a CSV like the one that came.
+    """Print the rows with a failed image, as a CSV in the format of the original one.
 
-    Mend it, and submit it again. With --json, it is only counted unless -o names a file.
+    Fix it, and submit it again. With --json, the rows are only counted unless -o names a file.
 
     \b
     Examples:
-      datapipe job failed-rows 202502230413203 -o mend.csv
+      datapipe job failed-rows 202502230413203 -o fixed.csv
     """
     # Imported here: `datapipe --help` does without it, and it costs 30 ms.
     from pipeline.jobs.questions import failed_rows as write
@@ -288,10 +288,10 @@ def failed_rows(context: click.Context, reference: str, target: Path | None, as_
 @json_option
 @click.pass_context
 def delete(context: click.Context, reference: str, as_json: bool) -> None:
-    """Delete a job with its fetched files, renditions and answer.
+    """Delete a job with its fetched files, renditions and result CSV.
 
-    While a run is at work, it stops fetching for the job, and the next run removes the rest. A CSV
-    below the input folder stays, and makes a job again only when it changes.
+    A run in progress stops fetching for the job, and the next run removes the rest. A CSV below the
+    input folder stays, and becomes a job again only when it changes.
 
     \b
     Example:
@@ -306,20 +306,19 @@ def delete(context: click.Context, reference: str, as_json: bool) -> None:
     else:
         click.echo(
             f"{reference} is deleted"
-            + ("" if gone else "; a run is at work, the next one removes its files")
+            + ("" if gone else "; a run is in progress, the next one removes its files")
         )
 
 
 @job.command()
 @reference_argument
-@click.option("--wait", is_flag=True, help="Ask now, and give the job as it is then.")
+@click.option("--wait", is_flag=True, help="Fetch now, and print the state of the job afterwards.")
 @json_option
 @click.pass_context
 def refresh(context: click.Context, reference: str, wait: bool, as_json: bool) -> None:
-    """Ask for the images of a job again at the next run.
+    """Fetch the images of a job again in the next run.
 
-    What has not changed is not sent again by its server, and costs no more; what failed is tried
-    again.
+    Images that have not changed are not downloaded again; failed ones are retried.
 
     \b
     Examples:
@@ -336,12 +335,12 @@ def refresh(context: click.Context, reference: str, wait: bool, as_json: bool) -
     if as_json:
         _print_json({"reference": reference, "urls": count})
     else:
-        click.echo(f"the next run asks for {count:,} URLs again")
+        click.echo(f"the next run fetches {count:,} URLs again")
 
 
 @contextlib.contextmanager
 def _writing(target: Path | None) -> Iterator[BinaryIO]:
-    """stdout, or a file that takes the place of ``target`` when it is whole."""
+    """stdout, or a file that replaces ``target`` once it is complete."""
     if target is None:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from pipeline.cli.commands import create_all, errors, explain, retry, run, status, verify
-from pipeline.cli.common import INTERRUPTED, _database_fault, _Shown
+from pipeline.cli.common import INTERRUPTED, _database_problem, _Shown
 from pipeline.cli.jobs import job
 from pipeline.cli.serve import serve
 from pipeline.cli.takedown import takedown
@@ -31,7 +31,7 @@ def register(cli: click.Group) -> None:
 
 
 def _speak_plainly(cli: click.Group) -> None:
-    """Turn the errors that people can mend into messages, also those raised by ``app.py``.
+    """Turn the errors that people can fix into messages, also those raised by ``app.py``.
 
     datapipe loads ``app.py`` in its group callback, before any command of ours is reached.
     """
@@ -53,19 +53,19 @@ def _speak_plainly(cli: click.Group) -> None:
                 "or name the module with --pipeline"
             ) from None
         except Exception as error:
-            shown = _database_fault(error, context)
+            shown = _database_problem(error, context)
             if shown is None:
                 raise
             raise shown from error
         except KeyboardInterrupt:
-            click.echo("stopped; what was done is kept, the next run goes on", err=True)
+            click.echo("stopped; finished work is kept, the next run continues", err=True)
             sys.exit(INTERRUPTED)
 
     cli.invoke = invoke_and_explain  # type: ignore[method-assign, assignment]
 
 
 _UPSTREAM_HELP = (
-    ("", "db", "Make the tables.\n\n\b\nExample:\n  datapipe db create-all"),
+    ("", "db", "Create the tables.\n\n\b\nExample:\n  datapipe db create-all"),
     ("", "table", "Look at the tables.\n\n\b\nExample:\n  datapipe table list"),
     ("", "step", "Look at the steps, or run single ones.\n\n\b\nExample:\n  datapipe step list"),
     ("table", "list", "List the tables.\n\n\b\nExample:\n  datapipe table list"),
@@ -74,31 +74,31 @@ _UPSTREAM_HELP = (
     (
         "step",
         "run-idx",
-        "Run steps of your own for one key; Lockstep's work on all that is pending.\n\n\b\n"
+        "Run your own steps for one key; Lockstep's steps work on everything pending.\n\n\b\n"
         "Example:\n  datapipe step --name=mine run-idx path=a.jpg",
     ),
     (
         "step",
         "run-changelist",
-        "Run steps of your own from one on; Lockstep's work on all that is pending.\n\n\b\n"
+        "Run your own steps from one on; Lockstep's steps work on everything pending.\n\n\b\n"
         "Example:\n  datapipe step run-changelist --start-step=mine",
     ),
     (
         "step",
         "fill-metadata",
-        "Note what is pending without working on it.\n\n\b\nExample:\n"
+        "Record what is pending without working on it.\n\n\b\nExample:\n"
         "  datapipe step --name=render fill-metadata",
     ),
     (
         "step",
         "reset-metadata",
-        "Have steps look at everything again.\n\n\b\nExample:\n"
+        "Make steps process everything again.\n\n\b\nExample:\n"
         "  datapipe step --name=render reset-metadata",
     ),
     (
         "table",
         "migrate-transform-tables",
-        "Move the transform tables of datapipe-core before 0.13.\n\n\b\nExample:\n"
+        "Migrate the transform tables of datapipe-core before 0.13.\n\n\b\nExample:\n"
         "  datapipe table migrate-transform-tables",
     ),
     ("", "lint", "Check the tracked tables.\n\n\b\nExample:\n  datapipe lint --fix"),
@@ -106,7 +106,7 @@ _UPSTREAM_HELP = (
 
 
 def _explain_upstream(cli: click.Group, group: str, name: str, text: str) -> None:
-    """Give a command of datapipe's the help that it lacks."""
+    """Add the help text that one of datapipe's commands lacks."""
     found = cli.commands.get(group) if group else cli
     command = found.commands.get(name) if isinstance(found, click.Group) else None
     if command is not None:

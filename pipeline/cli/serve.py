@@ -18,18 +18,18 @@ from pipeline.cli.common import _app
     type=click.IntRange(0, 65535),
     help="0: any.",
 )
-@click.option("--no-watch", is_flag=True, help="Run when asked on the page, and at no other time.")
+@click.option("--no-watch", is_flag=True, help="Run only when requested on the page.")
 @click.option(
     "--insecure",
     is_flag=True,
-    help="Let in whoever can connect, without PIPELINE_TOKEN, also from other machines.",
+    help="Let anyone who can connect in without PIPELINE_TOKEN, even from other machines.",
 )
 @click.pass_context
 def serve(context: click.Context, host: str, port: int, no_watch: bool, insecure: bool) -> None:
     """Serve the web page and its API; the pipeline runs inside, so this is the whole service.
 
-    Listens on this machine alone unless --host says otherwise, and then asks for PIPELINE_TOKEN.
-    Ends on SIGTERM and Ctrl-C; what is done is kept.
+    Listens on this machine only unless --host says otherwise, and then requires PIPELINE_TOKEN.
+    Stops on SIGTERM and Ctrl-C; finished work is kept.
 
     \b
     Examples:

@@ -1,4 +1,5 @@
-"""``datapipe takedown``: take originals down for good, list who did it and why, and lift it."""
+"""``datapipe takedown``: take originals down for good, list who did it and why, and reinstate
+them."""
 
 from __future__ import annotations
 
@@ -24,28 +25,30 @@ class _TargetOrCommand(click.Group):
         return super().parse_args(context, arguments)
 
 
-who_option = click.option("--who", help="Who decides; without it, the name you are logged in as.")
+who_option = click.option("--who", help="Who decided it; by default, your login name.")
 
 
-@click.group(cls=_TargetOrCommand, subcommand_metavar="PATH|SHA256 --reason TEXT | list | lift")
+@click.group(
+    cls=_TargetOrCommand, subcommand_metavar="PATH|SHA256 --reason TEXT | list | reinstate"
+)
 def takedown() -> None:
-    """Take an original down: it and its twins leave the input folder, and never come back.
+    """Take an original down: it and its duplicates leave the input folder for good.
 
-    PATH is an original below the input folder, or a path to it. Every original with the same bytes
-    goes with it, into the quarantine folder; their renditions are deleted at once, also while a run
-    is at work, and the same bytes never get renditions again, whatever their name.
+    PATH is an original, relative to the input folder or to the current folder. Every original with
+    the same bytes is moved to the quarantine folder with it; their renditions are deleted at once,
+    even during a run, and the same bytes never get renditions again, whatever their name.
 
     \b
     Examples:
       datapipe takedown shoes/red.jpg --reason "withdrawn by its owner"
       datapipe takedown list
-      datapipe takedown lift 3
+      datapipe takedown reinstate 3
     """
 
 
 @takedown.command()
 @click.argument("target", metavar="PATH|SHA256")
-@click.option("--reason", required=True, help="Why; it stands in the audit.")
+@click.option("--reason", required=True, help="Why; recorded in the audit.")
 @click.option("--purge", is_flag=True, help="Delete the originals instead of keeping them.")
 @who_option
 @json_option
@@ -53,7 +56,7 @@ def takedown() -> None:
 def add(
     context: click.Context, target: str, reason: str, purge: bool, who: str | None, as_json: bool
 ) -> None:
-    """Take down the original at PATH, or every one of these bytes; `add` may be left out.
+    """Take down the original at PATH, or every original with this SHA-256; `add` may be omitted.
 
     \b
     Examples:
@@ -72,17 +75,17 @@ def add(
     for path in done.originals:
         click.echo(f"  {printable(path)}: {'deleted' if purge else 'kept in the quarantine'}")
     if not done.originals:
-        click.echo("  no original has these bytes now; they are barred from now on")
+        click.echo("  no original has these bytes now; they are blocked from now on")
     click.echo(f"  {done.renditions:,} renditions deleted")
 
 
 @takedown.command("list")
 @click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 100_000))
-@click.option("--before", type=click.IntRange(1), help="Those before this number.")
+@click.option("--before", type=click.IntRange(1), help="Only takedowns before this number.")
 @json_option
 @click.pass_context
 def list_(context: click.Context, limit: int, before: int | None, as_json: bool) -> None:
-    """List takedowns, the last one first: when, who, why, and which originals.
+    """List takedowns, newest first: when, who, why, and which originals.
 
     \b
     Examples:
@@ -112,43 +115,53 @@ def list_(context: click.Context, limit: int, before: int | None, as_json: bool)
             click.echo(f"   {printable(original['path'])}: {what}")
         click.echo(f"   {len(act['renditions']):,} renditions deleted")
         if act["lifted"] is not None:
-            click.echo(f"   lifted {act['lifted']} by {printable(act['lifted_by'])}")
+            click.echo(f"   reinstated {act['lifted']} by {printable(act['lifted_by'])}")
     if not answer:
         click.echo("nothing was taken down")
 
 
-@takedown.command()
+@takedown.command("reinstate")
 @click.argument("number", metavar="NUMBER|SHA256")
 @who_option
 @json_option
 @click.pass_context
-def lift(context: click.Context, number: str, who: str | None, as_json: bool) -> None:
+def reinstate(context: click.Context, number: str, who: str | None, as_json: bool) -> None:
     """Put the originals of a takedown back; the next run renders them.
 
-    Nothing is overwritten: an original whose place is taken by now gets a name of its own.
+    Nothing is overwritten: if another file has taken an original's place, the original gets a new
+    name.
 
     \b
     Examples:
-      datapipe takedown lift 3
-      datapipe takedown lift 3 --json
+      datapipe takedown reinstate 3
+      datapipe takedown reinstate 3 --json
     """
     # Imported here: `datapipe --help` does without it, and it costs 35 ms.
-    from pipeline.takedowns import lift as undo
+    from pipeline.takedowns import reinstate as put_back
 
-    lifted = undo(open_for_takedowns(context).takedowns, number, who or _who())
+    done = put_back(open_for_takedowns(context).takedowns, number, who or _who())
     if as_json:
-        _print_json(lifted.as_json())
+        _print_json(done.as_json())
         return
-    apart = {new: old for old, new in lifted.set_apart.items()}
-    for path in lifted.originals:
-        note = (
-            f" (something else is called {printable(apart[path])} by now)" if path in apart else ""
-        )
+    apart = {new: old for old, new in done.set_apart.items()}
+    for path in done.originals:
+        note = f" (another file is now called {printable(apart[path])})" if path in apart else ""
         click.echo(f"{printable(path)}: put back{note}")
-    for path in lifted.missing:
-        click.echo(f"{printable(path)}: not kept, so it cannot be put back")
-    numbers = ", ".join(str(number) for number in lifted.takedowns)
-    click.echo(f"lifted: takedown {numbers}; the next run renders")
+    for path in done.missing:
+        click.echo(f"{printable(path)}: was not kept, so it cannot be put back")
+    numbers = ", ".join(str(number) for number in done.takedowns)
+    click.echo(f"reinstated: takedown {numbers}; the next run renders them")
+
+
+# The earlier name of `reinstate`; scripts use it.
+takedown.add_command(
+    click.Command(
+        "lift",
+        callback=reinstate.callback,
+        params=reinstate.params,
+        help="Same as `reinstate`.\n\n\b\nExample:\n  datapipe takedown lift 3",
+    )
+)
 
 
 def open_for_takedowns(context: click.Context) -> Lockstep:

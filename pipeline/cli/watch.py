@@ -1,4 +1,4 @@
-"""``datapipe watch``: keeps all in step as files change."""
+"""``datapipe watch``: keeps everything in step as files change."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     "--poll",
     is_flag=True,
     help="Look at all files every second; for file systems "
-    "that tell of no changes, as network mounts.",
+    "that report no changes, such as network mounts.",
 )
 @json_option
 @click.pass_context
 def watch(context: click.Context, poll: bool, as_json: bool) -> None:
     """Keep the renditions in step as originals change, until stopped.
 
-    A line on stderr tells of each run that did something; with --json also a line of JSON on
-    stdout. SIGTERM (exit code 0) and Ctrl-C (130) end it within a second; what was done is kept.
+    Each run that did something prints a line on stderr; with --json also a line of JSON on stdout.
+    SIGTERM (exit code 0) and Ctrl-C (130) stop it within a second; finished work is kept.
 
     \b
     Examples:
@@ -91,7 +91,7 @@ def _line(report: Report, is_first: bool) -> str:
         (report.failed, "failed"),
         (report.pending, "still to do"),
     ]
-    told = ", ".join(f"{count:,} {word}" for count, word in counts if count)
+    summary = ", ".join(f"{count:,} {word}" for count, word in counts if count)
     if is_first:
-        told = ", ".join(filter(None, [told, f"{report.in_step:,} in step; watching"]))
-    return f"{told or 'nothing changed'} ({report.seconds:.2f} s)"
+        summary = ", ".join(filter(None, [summary, f"{report.in_step:,} in step; watching"]))
+    return f"{summary or 'nothing changed'} ({report.seconds:.2f} s)"

@@ -1,6 +1,6 @@
 """How one CSV is written: its encoding, separator, line ends and columns, found from the file.
 
-Nothing of this is asked of the person: spreadsheets write what their country and version write.
+Users are not asked for any of this: spreadsheets write what their locale and version dictate.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ _BINARY = (
 _CONTROL = bytes([*range(9), *range(14, 32)])
 # The five bytes that Windows-1252 leaves undefined.
 _UNDEFINED = b"\x81\x8d\x8f\x90\x9d"
-# A letter, a quote or the line's own end is no separator: such a line is an ordinary one.
+# A letter, a quote or a line end cannot be a separator: such a line is an ordinary one.
 _SEP_LINE = re.compile(r"sep=([^\w\s\"]|\t)\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class CsvProblem:
-    """One thing that is wrong. ``line`` is the file's own, from 1; ``column`` may be empty."""
+    """One problem. ``line`` is the line in the file, from 1; ``column`` may be empty."""
 
     line: int
     column: str
@@ -63,7 +63,7 @@ class CsvProblem:
 
 @dataclass(frozen=True)
 class CsvDialect:
-    """How to read a CSV again, and how to write its answer alike.
+    """How to read a CSV again, and how to write its result in the same form.
 
     ``first_line`` is the line of the header; ``skipped_lines`` come before the parser begins
     (Excel's ``sep=;``). ``positions`` are those of S. No., product name and URLs in a row.
@@ -79,20 +79,21 @@ class CsvDialect:
 
     @property
     def answer_encoding(self) -> str:
-        """UTF-8; with its mark unless the input was plain UTF-8, for spreadsheets need it."""
+        """UTF-8; with a byte order mark, which spreadsheets need, unless the input was plain
+        UTF-8."""
         return "utf-8" if self.encoding == "utf-8" else "utf-8-sig"
 
 
-class FaultyCsv(CsvError):
+class UnreadableCsv(CsvError):
     """The file cannot be read as a CSV at all; ``fault`` says where and why."""
 
-    def __init__(self, fault: CsvProblem) -> None:
-        super().__init__(f"line {fault.line}: {fault.message}")
-        self.fault = fault
+    def __init__(self, problem: CsvProblem) -> None:
+        super().__init__(f"line {problem.line}: {problem.message}")
+        self.problem = problem
 
 
 def same_header(cell: str) -> str:
-    """A header cell without regard to case and space."""
+    """A header cell, normalized for case and spaces."""
     return re.sub(r"\s+", "", cell).casefold()
 
 
@@ -102,14 +103,14 @@ def detect_encoding(path: Path) -> str:
     Reads the file once where it has no mark.
 
     Raises:
-        FaultyCsv: it is no text.
+        UnreadableCsv: it is not text.
         OSError: it cannot be read.
     """
     with path.open("rb") as file:
         head = file.read(SAMPLE_BYTES)
         for magic, what in _BINARY:
             if head.startswith(magic):
-                raise FaultyCsv(_binary(1, f"this is {what}, not a CSV"))
+                raise UnreadableCsv(_binary(1, f"this is {what}, not a CSV"))
         for mark, encoding in _BOMS:
             if head.startswith(mark):
                 return encoding
@@ -125,7 +126,7 @@ def detect_encoding(path: Path) -> str:
             control_at = _first_of(_CONTROL, chunk)
             if control_at is not None:
                 line += _line_ends(chunk[:control_at])
-                raise FaultyCsv(_binary(line, "a control character: this is a binary file"))
+                raise UnreadableCsv(_binary(line, "a control character: this is a binary file"))
             if is_utf8:
                 try:
                     decoder.decode(chunk)
@@ -142,7 +143,7 @@ def detect_encoding(path: Path) -> str:
     if is_utf8:
         return "utf-8"
     if undefined_at:
-        raise FaultyCsv(
+        raise UnreadableCsv(
             CsvProblem(
                 undefined_at,
                 "",
@@ -153,12 +154,12 @@ def detect_encoding(path: Path) -> str:
 
 
 def detect_dialect(path: Path) -> tuple[CsvDialect, list[CsvProblem]]:
-    """The dialect of the file, with the faults of its header line.
+    """The dialect of the file, with the problems of its header line.
 
     Where a column is missing, its position is -1.
 
     Raises:
-        FaultyCsv: no text, or no header at all.
+        UnreadableCsv: it is not text, or has no header at all.
         OSError: the file cannot be read.
     """
     encoding = detect_encoding(path)
@@ -179,23 +180,23 @@ def detect_dialect(path: Path) -> tuple[CsvDialect, list[CsvProblem]]:
         found.append((-known, order, delimiter, header, line))
     known, _, delimiter, header, line = min(found)
     if not any(cell.strip() for cell in header):
-        raise FaultyCsv(
-            CsvProblem(1, "", f"the file is empty; its first line must name {_list(COLUMNS)}")
+        raise UnreadableCsv(
+            CsvProblem(1, "", f"the file is empty; its first line must contain {_list(COLUMNS)}")
         )
-    positions, faults = _columns(header, line)
+    positions, problems = _columns(header, line)
     dialect = CsvDialect(encoding, delimiter, newline, tuple(header), positions, line, skipped)
-    return dialect, faults
+    return dialect, problems
 
 
 def first_record(reader: Iterator[list[str]], skipped: int = 0) -> tuple[list[str], int]:
-    """The first record that is not blank, and its line; an empty one at the end of the file."""
+    """The first record that is not blank, and its line; an empty record at the end of the file."""
     line = skipped
     while True:
         line_before = line
         try:
             record = next(reader, None)
         except csv.Error as error:
-            raise FaultyCsv(
+            raise UnreadableCsv(
                 CsvProblem(line_before + 1, "", f"the header line cannot be read ({error})")
             ) from error
         line = skipped + int(getattr(reader, "line_num", 0))
@@ -210,8 +211,8 @@ def text_lines(path: Path, encoding: str, skip: int = 0) -> Iterator[Iterator[st
     """The lines of the file with their ends (LF, CRLF or CR), without the first ``skip``.
 
     Raises:
-        FaultyCsv: while iterating: a line of more than 4,000,000 characters, or text that is not
-            in the encoding.
+        UnreadableCsv: while iterating: a line of more than 4,000,000 characters, or text that is
+            not in the encoding.
     """
     csv.field_size_limit(max(MAX_CELL_CHARACTERS, csv.field_size_limit()))
     with path.open(encoding=encoding, newline="") as file:
@@ -222,7 +223,7 @@ def text_lines(path: Path, encoding: str, skip: int = 0) -> Iterator[Iterator[st
                 while line := file.readline(MAX_LINE_CHARACTERS):
                     number += 1
                     if len(line) >= MAX_LINE_CHARACTERS:
-                        raise FaultyCsv(
+                        raise UnreadableCsv(
                             CsvProblem(
                                 number,
                                 "",
@@ -231,11 +232,13 @@ def text_lines(path: Path, encoding: str, skip: int = 0) -> Iterator[Iterator[st
                             )
                         )
                     if "\0" in line:
-                        raise FaultyCsv(_binary(number, "a NUL character: this is a binary file"))
+                        raise UnreadableCsv(
+                            _binary(number, "a NUL character: this is a binary file")
+                        )
                     if number > skip:
                         yield line
             except UnicodeError as error:
-                raise FaultyCsv(
+                raise UnreadableCsv(
                     CsvProblem(
                         number + 1, "", f"text that is not {encoding}; save the file as CSV UTF-8"
                     )
@@ -247,7 +250,7 @@ def text_lines(path: Path, encoding: str, skip: int = 0) -> Iterator[Iterator[st
 class BoundedRows:
     """Lines for ``csv.reader``, no more of them for one row than it may have characters.
 
-    Iterating raises FaultyCsv where a row has more; :meth:`begin` is to be called before each row.
+    Iterating raises UnreadableCsv where a row has more; call :meth:`begin` before each row.
     """
 
     def __init__(self, lines: Iterator[str], skipped: int = 0) -> None:
@@ -273,25 +276,25 @@ class BoundedRows:
                 f"a row of more than {MAX_ROW_CHARACTERS:,} characters begins here; look for a "
                 "missing quote. What follows was not checked"
             )
-            raise FaultyCsv(CsvProblem(self._begins, "", message))
+            raise UnreadableCsv(CsvProblem(self._begins, "", message))
         return line
 
 
 def _columns(header: list[str], line: int) -> tuple[tuple[int, int, int], list[CsvProblem]]:
-    faults = []
+    problems = []
     positions = []
     names = [same_header(cell) for cell in header]
     for column in COLUMNS:
         count = names.count(same_header(column))
         positions.append(names.index(same_header(column)) if count else -1)
         if not count:
-            message = f"there is no column {column!r}; add it (this line has {_list(header)})"
-            faults.append(CsvProblem(line, column, message))
+            message = f"there is no column {column!r}; add it (the header has {_list(header)})"
+            problems.append(CsvProblem(line, column, message))
         elif count > 1:
-            faults.append(
+            problems.append(
                 CsvProblem(line, column, f"{count} columns are called {column!r}; keep one of them")
             )
-    return (positions[0], positions[1], positions[2]), faults
+    return (positions[0], positions[1], positions[2]), problems
 
 
 def _list(names: tuple[str, ...] | list[str]) -> str:
@@ -304,7 +307,7 @@ def _binary(line: int, what: str) -> CsvProblem:
 
 
 def _line_ends(data: bytes) -> int:
-    # A CR LF torn apart by the end of a chunk counts twice: one line in a million is one off.
+    # A CR LF split by the end of a chunk counts twice: one line number in a million is off by one.
     return data.count(b"\n") + data.count(b"\r") - data.count(b"\r\n")
 
 

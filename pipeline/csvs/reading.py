@@ -1,7 +1,7 @@
-"""The CSV of products: all its faults at once, and its rows one by one.
+"""The CSV of products: all its problems at once, and its rows one by one.
 
-Both read the file as a stream; a million rows take no more memory than a thousand, but for eight
-bytes a row by which doubled numbers are found.
+Both read the file as a stream; a million rows take no more memory than a thousand, except eight
+bytes a row to find duplicate numbers.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from pipeline.csvs.dialect import (
     BoundedRows,
     CsvDialect,
     CsvProblem,
-    FaultyCsv,
+    UnreadableCsv,
     detect_dialect,
     first_record,
     text_lines,
 )
 from pipeline.errors import CsvError
-from pipeline.fetch.urls import split_cell, url_fault
+from pipeline.fetch.urls import split_cell, url_problem
 from pipeline.text import shortened
 
-# Nobody mends more at a time; the rest is counted.
-MAX_FAULTS = 1_000
-# It is a key in the tables, of which databases take no more than some 2,000 bytes.
+# Nobody fixes more at a time; the rest is only counted.
+MAX_PROBLEMS = 1_000
+# It is part of a key in the tables, which databases limit to about 2,000 bytes.
 MAX_NUMBER_CHARACTERS = 500
 
 
 @dataclass(frozen=True)
 class CsvLimits:
-    """What one CSV may hold (``PIPELINE_JOB_MAX_ROWS``, ``_MAX_IMAGES``, ``_MAX_BYTES``)."""
+    """Limits of one CSV (``PIPELINE_JOB_MAX_ROWS``, ``_MAX_IMAGES``, ``_MAX_BYTES``)."""
 
     max_rows: int = 1_000_000
     max_images: int = 5_000_000
@@ -47,7 +47,7 @@ class CsvLimits:
 
 @dataclass(frozen=True)
 class CsvRow:
-    """One product. ``line`` is where its row begins; ``cells`` are all of its cells as they are."""
+    """One product. ``line`` is where its row begins; ``cells`` are all of its cells, unchanged."""
 
     line: int
     number: str
@@ -61,31 +61,31 @@ class CsvCheck:
     """What a CSV holds, and everything that is wrong with it.
 
     ``faults`` are the first thousand by line; ``fault_count`` counts all. ``dialect`` is None where
-    the file cannot be read as a CSV at all. Nothing may start while there are faults.
+    the file cannot be read as a CSV at all. Nothing may start while there are problems.
     """
 
     rows: int
     images: int
-    faults: list[CsvProblem]
+    problems: list[CsvProblem]
     fault_count: int
     dialect: CsvDialect | None
 
 
 @dataclass
-class _Faults:
-    """The first faults, and the count of all."""
+class _Problems:
+    """The first problems, and the count of all."""
 
     first: list[CsvProblem] = field(default_factory=list)
     count: int = 0
 
     def add(self, line: int, column: str, message: str) -> None:
         self.count += 1
-        if len(self.first) < MAX_FAULTS:
+        if len(self.first) < MAX_PROBLEMS:
             self.first.append(CsvProblem(line, column, message))
 
 
 def check_csv(path: Path, limits: CsvLimits | None = None) -> CsvCheck:
-    """Read the whole file and tell every fault at once, by line.
+    """Read the whole file and report every problem at once, by line.
 
     Raises:
         OSError: the file cannot be opened or read.
@@ -99,24 +99,24 @@ def check_csv(path: Path, limits: CsvLimits | None = None) -> CsvCheck:
         )
         return CsvCheck(0, 0, [CsvProblem(1, "", message)], 1, None)
     try:
-        dialect, header_faults = detect_dialect(path)
-    except FaultyCsv as error:
-        return CsvCheck(0, 0, [error.fault], 1, None)
-    faults = _Faults(header_faults[:], len(header_faults))
+        dialect, header_problems = detect_dialect(path)
+    except UnreadableCsv as error:
+        return CsvCheck(0, 0, [error.problem], 1, None)
+    problems = _Problems(header_problems[:], len(header_problems))
     rows = images = 0
     hashes = array("q")
     rows_over_line = images_over_line = 0
     urls_at = dialect.positions[2]
     width = len(dialect.header)
     try:
-        for line, cells in _records(path, dialect, faults):
+        for line, cells in _records(path, dialect, problems):
             rows += 1
             if rows == limits.max_rows + 1:
                 rows_over_line = line
             if len(cells) != width:
-                faults.add(line, "", _width_message(len(cells), width))
+                problems.add(line, "", _width_message(len(cells), width))
                 continue
-            number = _check_product(line, cells, dialect, faults)
+            number = _check_product(line, cells, dialect, problems)
             if number:
                 hashes.append(hash(number))
             if urls_at >= 0:
@@ -125,52 +125,52 @@ def check_csv(path: Path, limits: CsvLimits | None = None) -> CsvCheck:
                 if images > limits.max_images and not images_over_line:
                     images_over_line = line
                 if not urls:
-                    faults.add(line, URLS, "no URL; give at least one http or https address")
+                    problems.add(line, URLS, "no URL; enter at least one http or https address")
                 for url in urls:
-                    wrong = url_fault(url)
+                    wrong = url_problem(url)
                     if wrong is not None:
-                        faults.add(line, URLS, wrong)
-    except FaultyCsv as error:
-        # What follows cannot be told apart any more; everything before it was checked.
-        faults.add(error.fault.line, error.fault.column, error.fault.message)
+                        problems.add(line, URLS, wrong)
+    except UnreadableCsv as error:
+        # What follows cannot be parsed any more; everything before it was checked.
+        problems.add(error.problem.line, error.problem.column, error.problem.message)
     if rows_over_line:
-        faults.add(rows_over_line, "", _limit_message(rows, "rows", limits.max_rows, "ROWS"))
+        problems.add(rows_over_line, "", _limit_message(rows, "rows", limits.max_rows, "ROWS"))
     if images_over_line:
         message = _limit_message(images, "images", limits.max_images, "IMAGES")
-        faults.add(images_over_line, URLS, message)
-    # A row that cannot be read is a row: to be told that there are none would mislead.
-    if not rows and faults.count == len(header_faults):
-        faults.add(dialect.first_line, "", "no rows; add a product below the header")
+        problems.add(images_over_line, URLS, message)
+    # A row that cannot be read still is a row: reporting that there are none would mislead.
+    if not rows and problems.count == len(header_problems):
+        problems.add(dialect.first_line, "", "no rows; add a product below the header")
     doubled, doubled_count = _doubled(path, dialect, hashes)
-    found = sorted(faults.first + doubled, key=lambda fault: fault.line)
-    return CsvCheck(rows, images, found[:MAX_FAULTS], faults.count + doubled_count, dialect)
+    found = sorted(problems.first + doubled, key=lambda problem: problem.line)
+    return CsvCheck(rows, images, found[:MAX_PROBLEMS], problems.count + doubled_count, dialect)
 
 
-def _check_product(line: int, cells: list[str], dialect: CsvDialect, faults: _Faults) -> str:
+def _check_product(line: int, cells: list[str], dialect: CsvDialect, problems: _Problems) -> str:
     """Check number and name of one row; its number, ``""`` where there is none."""
     number_at, name_at, _ = dialect.positions
     number = ""
     if number_at >= 0:
         number = cells[number_at].strip()
         if not number:
-            faults.add(line, NUMBER, "no number; give each product its own")
+            problems.add(line, NUMBER, "no number; give each product a unique one")
         if len(number) > MAX_NUMBER_CHARACTERS:
-            faults.add(line, NUMBER, _length_message(len(number)))
+            problems.add(line, NUMBER, _length_message(len(number)))
     if name_at >= 0 and not cells[name_at].strip():
-        faults.add(line, NAME, "no name; say what the product is called")
+        problems.add(line, NAME, "no name; enter the name of the product")
     return number
 
 
 def iter_rows(path: Path, dialect: CsvDialect) -> Iterator[CsvRow]:
-    """The rows of a CSV that was checked, in order; blank lines are left out.
+    """The rows of a CSV that was checked, in order, without blank lines.
 
     Raises:
-        CsvError: the file is no longer the one that was checked.
+        CsvError: the file has changed since it was checked.
         OSError: it cannot be read.
     """
     number_at, name_at, urls_at = dialect.positions
-    faults = _Faults()
-    for line, cells in _records(path, dialect, faults):
+    problems = _Problems()
+    for line, cells in _records(path, dialect, problems):
         if len(cells) != len(dialect.header) or min(dialect.positions) < 0:
             raise CsvError(f"line {line}: {_width_message(len(cells), len(dialect.header))}")
         yield CsvRow(
@@ -180,11 +180,13 @@ def iter_rows(path: Path, dialect: CsvDialect) -> Iterator[CsvRow]:
             tuple(split_cell(cells[urls_at])),
             cells,
         )
-    if faults.first:
-        raise FaultyCsv(faults.first[0])
+    if problems.first:
+        raise UnreadableCsv(problems.first[0])
 
 
-def _records(path: Path, dialect: CsvDialect, faults: _Faults) -> Iterator[tuple[int, list[str]]]:
+def _records(
+    path: Path, dialect: CsvDialect, problems: _Problems
+) -> Iterator[tuple[int, list[str]]]:
     """Each record below the header that is not blank, with the line on which it begins."""
     skipped = dialect.skipped_lines
     with text_lines(path, dialect.encoding, skipped) as lines:
@@ -199,9 +201,9 @@ def _records(path: Path, dialect: CsvDialect, faults: _Faults) -> Iterator[tuple
             except csv.Error as error:
                 ended = "unexpected end" in str(error)
                 if ended or "field larger" in str(error):
-                    faults.add(line, "", _open_quote_message(ended))
+                    problems.add(line, "", _open_quote_message(ended))
                     return
-                faults.add(line, "", _quote_message(str(error)))
+                problems.add(line, "", _quote_message(str(error)))
                 continue
             if record is None:
                 return
@@ -210,35 +212,35 @@ def _records(path: Path, dialect: CsvDialect, faults: _Faults) -> Iterator[tuple
 
 
 def _doubled(path: Path, dialect: CsvDialect, hashes: array[int]) -> tuple[list[CsvProblem], int]:
-    """The rows whose number an earlier row has.
+    """Rows whose number an earlier row already has.
 
     The 64-bit hashes of all numbers find the candidates; only where there are some is the file read
-    again, and their texts compared. Nothing is read for a file without doubles.
+    again, and their texts compared. A file without duplicates is not read again.
     """
     suspects = _repeated(hashes)
     if not suspects:
         return [], 0
-    doubled = _Faults()
+    doubled = _Problems()
     first_lines: dict[str, int] = {}
     number_at = dialect.positions[0]
     try:
-        for line, cells in _records(path, dialect, _Faults()):
+        for line, cells in _records(path, dialect, _Problems()):
             number = cells[number_at].strip() if len(cells) == len(dialect.header) else ""
             if number and hash(number) in suspects:
                 first = first_lines.setdefault(number, line)
                 if first != line:
                     message = (
-                        f"{shortened(number, 60)!r} is the number of line {first} already; "
-                        "give each product its own"
+                        f"{shortened(number, 60)!r} is already the number of line {first}; "
+                        "give each product a unique one"
                     )
                     doubled.add(line, NUMBER, message)
-    except FaultyCsv:
-        pass  # told by the first reading
+    except UnreadableCsv:
+        pass  # reported by the first pass
     return doubled.first, doubled.count
 
 
 def _repeated(hashes: array[int]) -> set[int]:
-    # Sorted in four parts: the list that sorting needs stays small.
+    # Sorted in four parts, so that the list that sorting needs stays small.
     repeated: set[int] = set()
     for bucket in range(4):
         ordered = sorted(value for value in hashes if value & 3 == bucket)
@@ -249,7 +251,7 @@ def _repeated(hashes: array[int]) -> set[int]:
 def _length_message(characters: int) -> str:
     return (
         f"{characters:,} characters, at most {MAX_NUMBER_CHARACTERS:,} are allowed; "
-        "give a shorter one"
+        "use a shorter one"
     )
 
 

@@ -1,4 +1,4 @@
-"""Writing CSVs back: the answer of a job, the faults of a CSV, the rows that failed.
+"""Writing CSVs: the result of a job, the problems of a CSV, the rows that failed.
 
 All are streamed into a temporary file beside the target and renamed. A cell that a spreadsheet
 would run as a formula is written with an apostrophe before it (OWASP, "CSV Injection").
@@ -25,9 +25,9 @@ from pipeline.storage.owners import owner
 OUTPUT_URLS = "Output Image Urls"
 ERRORS = "Errors"
 
-# Spreadsheets of eastern Asia take the wide forms as well.
+# East Asian spreadsheets accept the full-width forms as well.
 _RUNS = re.compile(r"[=+\-@\t\r\n＝＋－＠]")
-# A signed number, as -5 or +1,234.50, runs nothing; an apostrophe would make a text of it.
+# A signed number, such as -5 or +1,234.50, runs nothing; an apostrophe would turn it into text.
 _SIGNED_NUMBER = re.compile(r"[+-][0-9][0-9.,]*(?:[eE][+-]?[0-9]+)?")
 
 
@@ -36,7 +36,7 @@ class RowAnswer:
     """What became of one row.
 
     ``outputs`` holds, for each recipe, one address an image in the order of the row's URLs; None
-    for an image that failed. ``errors`` are in words.
+    for an image that failed. ``errors`` are messages for people.
     """
 
     outputs: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
@@ -44,7 +44,7 @@ class RowAnswer:
 
 
 def harmless(cell: str) -> str:
-    """The cell so that no spreadsheet runs it; most cells are returned as they are."""
+    """The cell, escaped so that no spreadsheet runs it; most cells are returned unchanged."""
     if not cell or not _RUNS.match(cell) or _SIGNED_NUMBER.fullmatch(cell):
         return cell
     return "'" + cell
@@ -56,7 +56,7 @@ def output_address(path: str, public_url: str = "") -> str:
 
 
 def output_columns(recipes: Sequence[str]) -> list[str]:
-    """One column a recipe; the first one's bears no name in brackets."""
+    """One column per recipe; the first has no name in brackets."""
     return [OUTPUT_URLS, *(f"{OUTPUT_URLS} ({recipe})" for recipe in recipes[1:])][: len(recipes)]
 
 
@@ -67,7 +67,7 @@ def write_answer(
     recipes: Sequence[str],
     lookup: Callable[[CsvRow], RowAnswer],
 ) -> int:
-    """Write the answer: the input's rows and columns, the outputs of each recipe, the errors.
+    """Write the result: the input's rows and columns, the outputs of each recipe, the errors.
 
     Separator and line ends are the input's, the encoding is UTF-8. Returns the number of rows.
 
@@ -86,10 +86,10 @@ def write_answer(
     return count
 
 
-def write_faults(target: Path, faults: Iterable[CsvProblem], fault_count: int) -> None:
-    """Write the faults of a CSV as ``Line``, ``Column``, ``Message``.
+def write_problems(target: Path, problems: Iterable[CsvProblem], fault_count: int) -> None:
+    """Write the problems of a CSV as ``Line``, ``Column``, ``Message``.
 
-    Where there are more faults than ``faults``, a last line says how many.
+    Where there are more problems than ``problems``, a last line says how many.
 
     Raises:
         OutputError: the file cannot be written; ``target`` is as it was.
@@ -98,17 +98,17 @@ def write_faults(target: Path, faults: Iterable[CsvProblem], fault_count: int) -
         writer = csv.writer(file, lineterminator="\r\n")
         _write(writer, ["Line", "Column", "Message"])
         shown = 0
-        for fault in faults:
+        for problem in problems:
             shown += 1
-            _write(writer, [str(fault.line), fault.column, fault.message])
+            _write(writer, [str(problem.line), problem.column, problem.message])
         if fault_count > shown:
-            _write(writer, ["", "", f"and {fault_count - shown:,} more; mend these first"])
+            _write(writer, ["", "", f"and {fault_count - shown:,} more; fix these first"])
 
 
 def write_failed_rows(file: TextIO, dialect: CsvDialect, rows: Iterable[CsvRow]) -> int:
-    """Write ``rows`` to an open text file in the input's own form; returns how many.
+    """Write ``rows`` to an open text file in the form of the input; returns how many.
 
-    The file is to be opened with ``newline=""``. Nothing is added: mended, it can be submitted.
+    Open the file with ``newline=""``. Nothing is added: once fixed, it can be submitted.
     """
     writer = _writer(file, dialect)
     _write(writer, list(dialect.header))
@@ -121,7 +121,7 @@ def write_failed_rows(file: TextIO, dialect: CsvDialect, rows: Iterable[CsvRow])
 
 @contextlib.contextmanager
 def replaced_file(target: Path, encoding: str = "utf-8") -> Iterator[TextIO]:
-    """A text file that takes the place of ``target`` at the end; after an error it is gone.
+    """A text file that replaces ``target`` at the end; after an error it is deleted.
 
     Raises:
         OutputError: it cannot be written.
@@ -136,7 +136,7 @@ def replaced_file(target: Path, encoding: str = "utf-8") -> Iterator[TextIO]:
     except OSError as error:
         raise OutputError(
             f"{target}: cannot be written ({error.strerror or error}); "
-            "free space or change the rights, and run again"
+            "free space or change the permissions, and run again"
         ) from error
     finally:
         with contextlib.suppress(OSError):

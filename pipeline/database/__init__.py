@@ -1,16 +1,14 @@
 """The database: connection, transactions, locks, layout, tracked tables, change tracking.
 
-``ahead``        asking the database in a thread, while the main thread does something else
-``changes``      the meta plane: datapipe-core's change tracking with a change query that stays
-                 linear
+``ahead``        querying the database in a thread, while the main thread does something else
+``tracking``     datapipe-core's change tracking, with a change query that stays linear
 ``connection``   the database: reading, writing in one transaction, and locks
-``dialects``     what differs between databases; nothing else asks which one it is
+``dialects``     what differs between databases; nothing else checks which one it is
 ``layout``       tables: created where they are missing, refused where they are of another layout
 ``locks``        locks by name that die with their process
-``paging``       long answers and long lists, in pieces of bounded size
+``paging``       long results and long lists, in pieces of bounded size
 ``pool``         SQLite connections by thread, for processes of many threads that live long
-``state``        what Lockstep remembers: layout, clock, the input folder, and what is left to
-                 look after
+``state``        what Lockstep remembers: layout, clock, the input folder, and unfinished work
 ``tracked``      tracked tables: tables of datapipe-core, written by one prepared statement
 ``transaction``  one transaction, and the time that its rows have
 """

@@ -1,4 +1,4 @@
-"""Asking the database in a thread, while the main thread does something else."""
+"""Querying the database in a thread, while the main thread does something else."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class Ahead(Generic[T]):
-    """One question under way. It has to be closed before the engine is disposed of."""
+    """One query in progress. Close it before the engine is disposed of."""
 
     def __init__(self, database: Database, ask: Callable[[sa.Connection], T]) -> None:
         self._engine = database.con
@@ -27,13 +27,13 @@ class Ahead(Generic[T]):
         threading.Thread(target=self._work, daemon=True).start()
 
     def result(self) -> T:
-        """The answer, or the error that the question ended in."""
+        """The result, or the error that the query ended in."""
         return self._answer.result()
 
     def close(self) -> None:
-        """End the question, answered or not, and wait until its connection is at rest.
+        """End the query, finished or not, and wait until its connection is idle.
 
-        Otherwise a connection would be closed under a query at work, which crashes the process.
+        Otherwise a connection would be closed under a running query, which crashes the process.
         """
         self._closed = True
         if not self._answer.done():
@@ -47,11 +47,11 @@ class Ahead(Generic[T]):
     def _work(self) -> None:
         try:
             with self._engine.connect() as con:
-                # Closed in this thread, not by the pool in whichever thread comes upon it.
+                # Closed in this thread, not by the pool in some other thread.
                 con.detach()
                 self._driver = con.connection.driver_connection
                 if self._closed:
-                    raise InterruptedError("closed before it was asked")
+                    raise InterruptedError("closed before it was sent")
                 answer = self._ask(con)
         except BaseException as error:
             self._answer.set_exception(error)

@@ -3,7 +3,7 @@
 :class:`Database` is datapipe-core's own connection, so that its tables and steps work on it as they
 are. Two things are different. A thread that is inside :meth:`Database.writing` has everything that
 datapipe-core writes meanwhile join that one transaction. And what differs between SQLite and
-PostgreSQL is asked of its :class:`~pipeline.database.dialects.Dialect`.
+PostgreSQL is decided by its :class:`~pipeline.database.dialects.Dialect`.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from datapipe.store.database import DBConn
 
 from pipeline.database.dialects import Dialect, dialect_of
 from pipeline.database.locks import RUN
-from pipeline.database.state import StateBook
+from pipeline.database.state import StateRepository
 from pipeline.database.transaction import Clock, Inside, Write
 from pipeline.errors import DatabaseError
 
 # What a driver says, and what a person does about it.
 _REMEDIES = {
-    "unable to open database file": "create its folder and make it writable",
+    "unable to open database file": "create the folder and make it writable",
     "readonly database": "make the file and its folder writable",
     "file is not a database": "PIPELINE_DB names something else; name another file",
-    "disk is full": "make room and run again: nothing that was done is lost",
-    "disk I/O error": "make room if the disk is full, or repair it, and run again: "
-    "nothing that was done is lost",
-    "locked": "another program holds it open for writing; run again when it is done",
-    "malformed": "move the file away and run again: the renditions are then made again",
+    "disk is full": "free some space and run again: no finished work is lost",
+    "disk I/O error": "free some space if the disk is full, or repair it, and run again: "
+    "no finished work is lost",
+    "locked": "another program has it open for writing; run again when it is done",
+    "malformed": "move the file away and run again: all renditions are then made again",
     "No module named": "install the driver that the address names, or leave `+driver` out",
 }
 
@@ -51,14 +51,14 @@ class Database(DBConn):
         self.dialect = dialect_of(sa.make_url(connstr))
         super()._init(connstr, *args, **options)
         self.dialect.tune(self.engine)
-        self.clock = Clock(StateBook(self))
+        self.clock = Clock(StateRepository(self))
 
     @property
     def con(self) -> Any:
-        """What datapipe-core asks for connections: the engine, or the transaction of this thread.
+        """What datapipe-core gets connections from: the engine, or the transaction of this thread.
 
         datapipe-core writes a row and then what it remembers of the row, each in a transaction of
-        its own. Killed between the two, a change would be lost for ever: the scan finds the row up
+        its own. Killed between the two, a change would be lost forever: the scan finds the row up
         to date, and the change query does not know of it.
         """
         write = self._write
@@ -143,8 +143,8 @@ def open_database(url: str) -> Database:
 def _cause(error: Exception) -> str:
     cause = str(getattr(error, "orig", None) or error).strip().splitlines()
     text = cause[0] if cause else type(error).__name__
-    for fault, remedy in _REMEDIES.items():
-        if fault in text:
+    for problem, remedy in _REMEDIES.items():
+        if problem in text:
             return f"{text}; {remedy}"
     return f"{text}; is the server up, and are the name and the password right?"
 

@@ -1,4 +1,4 @@
-"""What differs between databases; nothing else asks which one it is."""
+"""What differs between databases; nothing else checks which one it is."""
 
 from __future__ import annotations
 
@@ -28,10 +28,11 @@ class Dialect(Protocol):
         """Set up an engine before its first use."""
 
     def settle(self, engine: sa.Engine) -> None:
-        """Have a copy of the database's files, made from now on, hold all that was written."""
+        """Make sure that a copy of the database's files, taken from now on, holds all that was
+        written."""
 
     def start_over(self) -> str:
-        """What a person does to start with empty tables."""
+        """How a person starts with empty tables."""
 
 
 class SQLite:
@@ -50,8 +51,8 @@ class SQLite:
         keep_by_thread(engine)
 
     def settle(self, engine: sa.Engine) -> None:
-        # Else much of it is in the -wal file, which a copy of the database alone lacks. Passive:
-        # waits for no reader.
+        # Otherwise much of it is in the -wal file, which a copy of the database file alone lacks.
+        # Passive: does not wait for readers.
         with engine.connect() as con:
             con.execute(sa.text("PRAGMA wal_checkpoint(PASSIVE)"))
 
@@ -83,13 +84,13 @@ def dialect_of(url: sa.URL) -> Dialect:
 
 
 def where_option(dialect: Dialect, condition: str) -> dict[str, Any]:
-    """The option of ``sa.Index`` that makes it an index of the rows of a condition alone."""
-    # To name another dialect would load all of it, at every start.
+    """The option of ``sa.Index`` that makes it a partial index."""
+    # Naming another dialect would load all of it, at every start.
     return {f"{dialect.name}_where": sa.text(condition)}
 
 
 def _set_pragmas(connection: Any, record: object) -> None:
     # Readers (status, a web page) and the run share the file; the default gives up after 5 s.
     connection.execute("PRAGMA busy_timeout = 30000")
-    # 8 MB of pages instead of 2. More gains nothing here, and every connection would keep it.
+    # 8 MB of pages instead of 2. More gains nothing here, and each connection would hold it.
     connection.execute("PRAGMA cache_size = -8192")

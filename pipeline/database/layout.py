@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from pipeline.database.state import LAYOUT, StateBook
+from pipeline.database.state import LAYOUT, StateRepository
 from pipeline.errors import DatabaseError
 
 if TYPE_CHECKING:
@@ -18,29 +18,29 @@ if TYPE_CHECKING:
 CREATE_TRIES = 50
 CREATE_WAIT_S = 0.1
 # What SQLite says of a disk that is full, broken or read-only: waiting does not help.
-DISK_FAULTS = ("disk is full", "disk I/O error", "readonly database")
+DISK_PROBLEMS = ("disk is full", "disk I/O error", "readonly database")
 
 
-def make_tables(database: Database, version: int) -> None:
+def create_missing(database: Database, version: int) -> None:
     """Create the tables that are missing; refuse those of another layout than ``version``.
 
     Raises:
         DatabaseError: the tables are of an older or newer release, or the database is read-only.
     """
-    book = StateBook(database)
+    repository = StateRepository(database)
     try:
         inspector = sa.inspect(database.engine)
         existing = set(inspector.get_table_names(schema=database.schema))
         declared = database.sqla_metadata.tables
         if not set(declared) <= existing:
             _create_missing(database)
-        found = book.get(LAYOUT)
+        found = repository.get(LAYOUT)
         if found is None:
             for name in sorted(set(declared) & existing):
                 _compare(database, inspector, declared[name])
             # Another process may be making the very same tables.
             with contextlib.suppress(sa.exc.IntegrityError):
-                book.set(LAYOUT, str(version))
+                repository.set(LAYOUT, str(version))
         elif found != str(version):
             raise DatabaseError(
                 f"{database.shown}: its tables have layout {found}, this release of Lockstep "
@@ -53,19 +53,19 @@ def make_tables(database: Database, version: int) -> None:
 def _create_missing(database: Database) -> None:
     """Make the tables that are missing, also where other processes do the same at this moment.
 
-    Whoever comes second is told that a table is there already, and looks again.
+    The second process gets an error that a table exists already, and looks again.
     """
     metadata = database.sqla_metadata
     for tries_left in reversed(range(CREATE_TRIES)):
         try:
             metadata.create_all(database.engine)
-            # Tables that were there before an index was thought of do not get it by the above.
+            # Tables that are older than an index do not get it from the above.
             for table in metadata.tables.values():
                 for index in table.indexes:
                     index.create(database.engine, checkfirst=True)
             return
         except sa.exc.DBAPIError as error:
-            if any(fault in str(error.orig) for fault in DISK_FAULTS):
+            if any(problem in str(error.orig) for problem in DISK_PROBLEMS):
                 raise
             there = set(sa.inspect(database.engine).get_table_names(schema=database.schema))
             if set(metadata.tables) <= there:

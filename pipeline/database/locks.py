@@ -5,7 +5,7 @@
 
 SQLite: a lock of the operating system (``flock``) on a file beside the database. PostgreSQL: an
 advisory lock on a connection of its own, so that two machines cannot run on one database either.
-Who holds the lock of runs stands in ``<database>.lock.json``, or in the server's list of
+Who holds the run lock is recorded in ``<database>.lock.json``, or in the server's list of
 connections.
 """
 
@@ -28,7 +28,7 @@ from pipeline.errors import DatabaseError, LockedError
 RUN_LOCK, PUBLISH_LOCK = "run", "publish"
 
 # Who holds the lock of runs. A watcher holds it for moments, so a run that finds it held by one
-# waits a little, although it was not told to: its turn comes.
+# waits a little even without ``--wait``: its turn comes soon.
 RUN, WATCH = "run", "watch"
 WATCH_GRACE_S = 10.0
 
@@ -93,7 +93,7 @@ class FileLocks:
             if written["host"] == socket.gethostname():
                 if written["pid"] == os.getpid():
                     return None
-                os.kill(written["pid"], 0)  # a note outlives a process that was killed
+                os.kill(written["pid"], 0)  # the note of a killed process stays behind
         except PermissionError:
             pass
         except (OSError, ValueError, KeyError, TypeError):
@@ -194,12 +194,13 @@ class AdvisoryLocks:
 
 def _locked(holder: str) -> LockedError:
     who = f" ({holder})" if holder else ""
-    return LockedError(f"another run is at work{who}; wait for it, or use --wait")
+    return LockedError(f"another run is in progress{who}; wait for it, or use --wait")
 
 
 def _unwritable(path: Path, error: OSError) -> DatabaseError:
     return DatabaseError(
-        f"{path}: cannot be written ({error.strerror}); make room on its disk, or make its folder "
+        f"{path}: cannot be written ({error.strerror}); free some space on its disk, or "
+        f"make its folder "
         "writable, and run again"
     )
 

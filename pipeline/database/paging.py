@@ -1,4 +1,4 @@
-"""Long answers and long lists, in pieces of bounded size."""
+"""Long results and long lists, in pieces of bounded size."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def pages(
 ) -> Iterator[list[sa.Row[Any]]]:
     """The rows of ``query`` in the order of ``keys``, in pages of ``size``; the last is shorter.
 
-    ``keys`` have to be selected by the query under the names that they have, and to tell all rows
-    apart. Each page is a transaction of its own and starts behind the last row of the one before,
-    so that rows may be written meanwhile. At most ``first`` rows are given.
+    The query must select ``keys`` under their own names, and they must identify each row. Each page
+    is a transaction of its own and starts behind the last row of the one before, so rows may be
+    written meanwhile. Yields at most ``first`` rows.
     """
     names = [key.key for key in keys if key.key is not None]
     place = keys[0] if len(keys) == 1 else sa.tuple_(*keys)

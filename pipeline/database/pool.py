@@ -15,12 +15,12 @@ from sqlalchemy.pool import ConnectionPoolEntry, SingletonThreadPool
 
 
 class PoolByThread(SingletonThreadPool):
-    """``SingletonThreadPool`` that knows whose each connection is."""
+    """``SingletonThreadPool`` that knows which thread owns each connection."""
 
     def _create_connection(self) -> ConnectionPoolEntry:
         entry = super()._create_connection()
         vars(entry)["thread"] = weakref.ref(threading.current_thread())
-        # Upstream calls this from a number of connections on; a thread is a rarer thing than that.
+        # Upstream calls this above a number of connections; here, whenever a thread opens one.
         self._cleanup()
         return entry
 
@@ -33,7 +33,7 @@ class PoolByThread(SingletonThreadPool):
 
 
 def keep_by_thread(engine: sa.Engine) -> None:
-    """Have ``engine`` close connections of ended threads alone."""
+    """Make ``engine`` close the connections of ended threads only."""
     pool = engine.pool
     engine.pool = PoolByThread(
         pool._creator,

@@ -1,4 +1,4 @@
-"""What Lockstep remembers: layout, clock, the input folder, and what is left to look after.
+"""What Lockstep remembers: layout, clock, the input folder, and unfinished work.
 
 All of it are rows of ``lockstep_state``; a run with no change writes none of them.
 """
@@ -16,21 +16,21 @@ INTERRUPTED = "interrupted"
 BOOT = "boot"
 # Device and inode of the input folder and of the mount points below it.
 INPUT = "input"
-# Who wrote to the output folder last: an owner of temporary files.
+# The last writer of the output folder: an owner of temporary files.
 WRITER = "writer"
-# The files of the batch that is taking its place in the output folder.
+# The files of the batch that is being published.
 PUBLISHING = "publishing"
 # How often this database has moved forward: see `engine.generation`.
 GENERATION = "generation"
 # Set while the output folder may hold other files than the rows say: what was found, as JSON; null
 # until it was looked for.
 UNVERIFIED = "unverified"
-# Recipes whose folder was seen gone with all its renditions.
+# Recipes whose folder was found missing with all its renditions.
 FOLDERS_GONE = "folders_gone"
 
 
 def state_table(metadata: sa.MetaData) -> sa.Table:
-    """``lockstep_state``: layout version, clock, and what an interrupted run leaves to do."""
+    """``lockstep_state``: layout version, clock, and what an interrupted run left unfinished."""
     return sa.Table(
         "lockstep_state",
         metadata,
@@ -45,7 +45,8 @@ class _Writes(Protocol):
 
 
 class Transactions(Protocol):
-    """What a :class:`StateBook` needs of a ``Database``, which has one itself for its clock."""
+    """What a :class:`StateRepository` needs of a ``Database``, which has one itself for its
+    clock."""
 
     sqla_metadata: sa.MetaData
 
@@ -54,7 +55,7 @@ class Transactions(Protocol):
     def writing(self) -> AbstractContextManager[_Writes]: ...
 
 
-class StateBook:
+class StateRepository:
     """The rows of ``lockstep_state``, read once and written through."""
 
     def __init__(self, database: Transactions) -> None:
@@ -71,7 +72,7 @@ class StateBook:
         return self._values.get(name)
 
     def fresh(self, name: str) -> str | None:
-        """As :meth:`get`, but what other processes wrote since the first question counts."""
+        """Like :meth:`get`, but reads again what other processes may have written."""
         self._values = None
         return self.get(name)
 

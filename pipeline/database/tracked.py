@@ -41,9 +41,9 @@ class TrackedTable(TableStoreDB):
                 con.execute(statement)
 
     def hash_rows(self, df: DataDF) -> HashDF:
-        """A random number for each row, which says: changed.
+        """A random number for each row, which marks it as changed.
 
-        Stands in for ``TableStore.hash_rows``. Our steps hand in changes only, so no hash of the
+        Stands in for ``TableStore.hash_rows``. Our steps only write changes, so no hash of the
         content is needed to find them; and its 32 bits would hide one change in four billion for
         ever, while a random number that happens to be the old one hides it until the next run.
         """
@@ -89,7 +89,7 @@ def insert_or_update(
 
 
 def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as Python's own values: databases know NULL, not NaN, and no numpy integers."""
+    """Rows as plain Python values: databases know NULL, but neither NaN nor numpy integers."""
     columns = [
         rows[name].to_numpy(dtype="object", na_value=None).tolist()  # type: ignore[call-overload]
         for name in rows.columns

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from pipeline.database.state import CLOCK, StateBook
+from pipeline.database.state import CLOCK, StateRepository
 
-# A microsecond is the least step that a double keeps apart at today's Unix times.
+# A microsecond is the smallest step that a double can represent at today's Unix times.
 STEP_S = 1e-6
 
 
@@ -19,25 +19,26 @@ class Clock:
     """Unix time in seconds that never runs backwards, also from one process to the next.
 
     A change is found by comparing the time of a write with the time of its processing. Were the
-    machine's clock put back between two runs, the change would look old and be missed for ever.
+    machine's clock put back between two runs, the change would look old and be missed forever.
     """
 
-    def __init__(self, book: StateBook) -> None:
-        self._book = book
+    def __init__(self, repository: StateRepository) -> None:
+        self._repository = repository
         self._lock = threading.Lock()
         self._last = 0.0
         # The last time that was written into a row by this process; 0.0 before the first.
         self.written_ts = 0.0
 
     def start(self) -> float:
-        """Take over what other processes wrote; the time of the last write of all, or 0.0."""
-        stored = float(self._book.fresh(CLOCK) or 0.0)
+        """Take over what other processes wrote; returns the time of the last write of all, or
+        0.0."""
+        stored = float(self._repository.fresh(CLOCK) or 0.0)
         with self._lock:
             self._last = max(self._last, stored)
         return stored
 
     def now(self) -> float:
-        """A time later than every time that was given before."""
+        """A time later than any returned before."""
         with self._lock:
             self._last = max(time.time(), self._last + STEP_S)
             return self._last
@@ -45,7 +46,7 @@ class Clock:
     def remember(self, now: float) -> None:
         """Write a time that rows of this transaction have."""
         self.written_ts = now
-        self._book.set(CLOCK, repr(now))
+        self._repository.set(CLOCK, repr(now))
 
 
 class Write:
@@ -58,7 +59,7 @@ class Write:
 
     @property
     def now(self) -> float:
-        """The time of this transaction; asked for once, it is kept with the rows."""
+        """The time of this transaction; once used, it is stored with the rows."""
         if self._now is None:
             self._now = self._clock.now()
         return self._now
@@ -74,10 +75,10 @@ class Write:
 
 
 class Inside(NamedTuple):
-    """Stands in for an engine while its thread is in a transaction: whatever begins joins it."""
+    """Replaces an engine while its thread is in a transaction: any new one joins it."""
 
     con: sa.Connection
 
     def begin(self) -> contextlib.AbstractContextManager[sa.Connection]:
-        """The transaction that is under way; its end is not ours."""
+        """The current transaction, which somebody else ends."""
         return contextlib.nullcontext(self.con)

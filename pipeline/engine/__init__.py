@@ -1,6 +1,6 @@
 """The engine: one run, its steps, and what brings renditions in step.
 
-``compare``      comparing the files of ``output/`` with the rows that say what should be there
+``compare``      comparing the files of ``output/`` with the rows that describe them
 ``context``      the context of one run: its options, counts, clock and workers, handed to every
                  step
 ``generation``   generation: whether the database knows all that was done to the output folder
@@ -14,7 +14,7 @@
                  are written
 ``recipe_step``  loading ``recipes.toml`` into its table: a row per recipe, written only where one
                  changed
-``recovery``     what a run that was cut off leaves behind, and how the next one mends it
+``recovery``     what an interrupted run leaves behind, and how the next one repairs it
 ``render_step``  the render step: what is pending goes to the workers, what they made is published
                  and recorded
 ``report``       what a run did, in numbers, and in words for the person who started it
@@ -23,5 +23,6 @@
                  then count
 ``scan``         the scan: the folder of originals against the table of originals, both walked in
                  one order
-``unmounted``    telling an unmounted disk from intent: what is gone with its disk is not deleted
+``unmounted``    telling an unmounted disk from an intended removal: what is gone with its disk is
+                 not deleted
 """

@@ -22,8 +22,8 @@ PAGE_ROWS = 10_000
 
 
 @dataclass
-class Found:
-    """What does not agree; keys of files below the output folder."""
+class Mismatch:
+    """What differs; keys of files below the output folder."""
 
     checked: int = 0
     missing: list[str] = field(default_factory=list)
@@ -33,12 +33,12 @@ class Found:
 
     @property
     def count(self) -> int:
-        """How many files do not agree."""
+        """How many files differ."""
         return len(self.missing) + len(self.altered) + len(self.strays)
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many files do not agree, by what is wrong with them."""
+        """How many files differ, by what is wrong with them."""
         return {
             "missing": len(self.missing),
             "altered": len(self.altered),
@@ -46,12 +46,12 @@ class Found:
         }
 
     @property
-    def mended(self) -> bool:
-        """Nothing was found, or all of it was put right."""
+    def all_fixed(self) -> bool:
+        """Nothing was found, or everything was fixed."""
         return not self.count or self.fixed
 
     def as_json(self) -> dict[str, Any]:
-        """The answer of ``datapipe verify --json``."""
+        """The result of ``datapipe verify --json``."""
         return {
             "checked": self.checked,
             "missing": self.missing,
@@ -68,14 +68,12 @@ class Found:
             f"{len(self.missing):,} missing, {len(self.altered):,} altered, "
             f"{len(self.strays):,} strays, of {self.checked:,} renditions"
         )
-        return (
-            f"{what}; all mended" if self.fixed else f"{what}; `datapipe verify --fix` mends them"
-        )
+        return f"{what}; all fixed" if self.fixed else f"{what}; `datapipe verify --fix` fixes them"
 
 
 # Compares what else lies in the output folder; adds to what was found, and gives the number of
 # files that the next run is told to make again, which it is only if the second value is true.
-Check = Callable[[Found, bool], int]
+Check = Callable[[Mismatch, bool], int]
 
 
 def compare(
@@ -86,8 +84,8 @@ def compare(
     deep: bool = False,
     fix: bool = False,
     check_stop: Callable[[], None] = lambda: None,
-) -> tuple[Found, int]:
-    """What does not agree, and of how many files the next run is told to make them again.
+) -> tuple[Mismatch, int]:
+    """What differs, and how many files the next run is to render again.
 
     Sizes are compared; with ``deep`` every rendition is read and its SHA-256 compared. Temporary
     files are strays unless their owner ``is_alive``. ``check_stop`` is called from time to time.
@@ -95,7 +93,7 @@ def compare(
     Raises:
         OutputError: with ``fix``, a stray cannot be deleted.
     """
-    found, wrong = Found(), 0
+    found, wrong = Mismatch(), 0
     for step in renders:
         wrong += _compare(root, step, renders, found, is_alive, deep, fix, check_stop)
     return found, wrong + sum(check(found, fix) for check in checks)
@@ -105,7 +103,7 @@ def _compare(
     root: Path,
     step: RenderStep,
     renders: Sequence[RenderStep],
-    found: Found,
+    found: Mismatch,
     is_alive: Callable[[str], bool],
     deep: bool,
     fix: bool,
@@ -121,11 +119,11 @@ def _compare(
         found.checked += 1
         if found.checked % PAGE_ROWS == 0:
             check_stop()
-        fault = _fault(folder / name_of(row.file), row, deep)
-        if fault != "missing" and not store.is_ours(prefix + row.file):
-            fault = "missing"  # what a link leads to is none of ours
-        if fault is not None:
-            (found.missing if fault == "missing" else found.altered).append(prefix + row.file)
+        problem = _problem(folder / name_of(row.file), row, deep)
+        if problem != "missing" and not store.is_ours(prefix + row.file):
+            problem = "missing"  # what a link leads to is none of ours
+        if problem is not None:
+            (found.missing if problem == "missing" else found.altered).append(prefix + row.file)
             pairs.append((row.path, row.recipe))
     keys = sorted(strays(step, renders, is_alive)) if folder.is_dir() else []
     found.strays += [prefix + key for key in keys]
@@ -148,7 +146,7 @@ def rows_in_step(pending: Pending, recipe: str | None = None) -> Iterator[Any]:
         yield from rows
 
 
-def _fault(file: Path, row: Any, deep: bool) -> str | None:
+def _problem(file: Path, row: Any, deep: bool) -> str | None:
     try:
         if file.stat().st_size != row.size_bytes:
             return "altered"

@@ -16,7 +16,7 @@ from datapipe.run_config import RunConfig
 
 from pipeline.database.connection import Database
 from pipeline.database.locks import RUN, RUN_LOCK
-from pipeline.database.state import StateBook
+from pipeline.database.state import StateRepository
 from pipeline.engine.pending import NARROW_ROWS, Look, Pending
 from pipeline.engine.progress import Progress, Silent
 from pipeline.engine.report import Report
@@ -30,13 +30,13 @@ from pipeline.transforms.recipes import Recipe, load_recipes
 from pipeline.workers.local import Workers
 from pipeline.workers.tasks import WorkerSetup
 
-# How often a run that may be asked to stop looks whether it is.
+# How often a run checks whether it should stop.
 STOP_POLL_S = 0.2
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What a person asked of a run: the options of ``datapipe run``."""
+    """What a person requested: the options of ``datapipe run``."""
 
     rehash: bool = False
     wait: bool = False
@@ -44,9 +44,9 @@ class RunOptions:
     # Keys of files and folders below the input folder: the scan looks at these alone, and the run
     # at what they changed.
     only: frozenset[str] | None = None
-    # Keys of files that the scan leaves as they are, for somebody is still writing them.
+    # Keys of files that the scan skips because they are still being written.
     leave: frozenset[str] = frozenset()
-    # Device and inode of the input folder: where it is another one by now, nothing is done.
+    # Device and inode of the input folder: if it has been replaced, nothing is done.
     identity: tuple[int, int] | None = None
     # Once it is set, by another thread or a signal, the run ends soon; what is done is kept.
     stop: threading.Event | None = None
@@ -58,12 +58,12 @@ class RunOptions:
 
 @dataclass
 class Run(RunConfig):
-    """One run at work. Only :func:`open_run` makes one."""
+    """One run in progress. Only :func:`open_run` creates one."""
 
     database: Database = field(kw_only=True)
     settings: Settings = field(kw_only=True)
     options: RunOptions = field(kw_only=True)
-    book: StateBook = field(kw_only=True)
+    repository: StateRepository = field(kw_only=True)
     workers: Workers = field(kw_only=True)
     progress: Progress = field(kw_only=True)
     report: Report = field(default_factory=Report)
@@ -77,49 +77,49 @@ class Run(RunConfig):
     touched: dict[str, set[str]] = field(default_factory=dict)
     # Whether this run has written a recipe, which touches every original.
     recipes_moved: bool = False
-    # A run before this one was cut off: what is pending may lie half done in the output folder.
+    # The run before this one was interrupted: pending work may be half done in the output folder.
     recovering: bool = False
     # Originals that a scan of some keys found to differ; `None` after a scan of the whole folder.
     narrowed_to: list[str] | None = None
-    # What the scan passed over; folders that could not be read, also in later steps. CSVs are put
-    # aside there for the jobs.
-    passed: Passed = field(default_factory=lambda: Passed(aside_suffixes=CSV_SUFFIXES))
+    # What the scan skipped; folders that could not be read, also in later steps. CSVs are collected
+    # there for the jobs.
+    passed: Passed = field(default_factory=lambda: Passed(deferred_suffixes=CSV_SUFFIXES))
     scanned: bool = False
     # The input folder as the run before saw it, and as the scan of this run does.
     input: InputFolder | None = None
     # Whether there is any job; None until a step has looked. Without one, no step of jobs works.
     has_jobs: bool | None = None
-    # What begins when the lock has been given back, in threads: no run shall wait for it.
+    # Started in threads after the lock is released, so that no run waits for it.
     afterwards: list[Callable[[], threading.Thread]] = field(default_factory=list)
     _looks: dict[Pending, Look] = field(default_factory=dict)
     _recipes: dict[str, Recipe] | None = None
 
     @property
     def recipes(self) -> dict[str, Recipe]:
-        """The recipes of this run: as ``recipes.toml`` stood when they were first asked for.
+        """The recipes of this run: ``recipes.toml`` as it was when first read.
 
-        Whoever edits the file during a run edits it for the next one.
+        Edits during a run take effect in the next one.
 
         Raises:
-            RecipeError: the file has faults.
+            RecipeError: the file has problems.
         """
         if self._recipes is None:
             self._recipes = load_recipes(self.settings.recipes_file)
         return self._recipes
 
     def look(self, pending: Pending) -> Look:
-        """What this run has asked of ``pending``, and asks from now on."""
+        """What this run has queried from ``pending``."""
         return self._looks.setdefault(pending, Look(pending))
 
     def close(self) -> None:
-        """Stop every question that is still under way in a thread."""
+        """Stop every query that is still running in a thread."""
         for look in self._looks.values():
             look.close()
 
     def touch(self, table: str, paths: Iterable[str]) -> None:
         """Note originals of which a scan writes the rows, in this table alone."""
         touched = self.touched.setdefault(table, set())
-        if len(touched) <= NARROW_ROWS:  # more are never asked for, and would fill the memory
+        if len(touched) <= NARROW_ROWS:  # more are never queried, and would fill the memory
             touched.update(paths)
 
     def written_since_began(self, table: str) -> Collection[str] | None:
@@ -131,13 +131,13 @@ class Run(RunConfig):
         return touched if few else None
 
     def check_stop(self) -> None:
-        """Give up where the run was asked to.
+        """Stop if the run was told to.
 
         Raises:
             StoppedError
         """
         if self.options.stop is not None and self.options.stop.is_set():
-            raise StoppedError("stopped; what was done is kept, the next run goes on")
+            raise StoppedError("stopped; finished work is kept, the next run continues")
 
 
 @contextlib.contextmanager
@@ -149,7 +149,7 @@ def open_run(
     workers: Workers | None = None,
     before: Sequence[Callable[[Run], None]] = (),
 ) -> Iterator[Run]:
-    """Check folders and tables, take the lock, and give the context; workers end with the block.
+    """Check folders and tables, take the lock, and yield the context; workers end with the block.
 
     ``workers`` that are passed in stay for the next run. Each of ``before`` is called first.
 
@@ -160,7 +160,7 @@ def open_run(
     _check_name_encoding()
     check_folders(settings)
     with database.lock(RUN_LOCK, wait=options.wait, holder=options.holder):
-        book = StateBook(database)
+        repository = StateRepository(database)
         make_tables(database)
         last_write_ts = database.clock.start()
         own_workers = make_workers(settings)
@@ -168,7 +168,7 @@ def open_run(
             database=database,
             settings=settings,
             options=options,
-            book=book,
+            repository=repository,
             workers=workers or own_workers,
             progress=progress or Silent(),
             last_write_ts=last_write_ts,
@@ -193,7 +193,7 @@ def _check_name_encoding() -> None:
     if encoding != "utf-8":
         raise SettingsError(
             f"this locale reads file names as {encoding}, not as UTF-8; set PYTHONUTF8=1, or "
-            "a UTF-8 locale, as LC_ALL=C.UTF-8"
+            "a UTF-8 locale, for example LC_ALL=C.UTF-8"
         )
 
 

@@ -9,7 +9,10 @@ from pipeline.storage.walking import Passed
 
 @dataclass
 class Difference:
-    """How the folder differs from the table. Paths that went are collected, never files."""
+    """How the folder differs from the table.
+
+    Paths of removed originals are collected, never files.
+    """
 
     new: int = 0
     changed: int = 0

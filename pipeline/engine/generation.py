@@ -2,9 +2,9 @@
 
 The database has a random id and a number that every run that writes moves forward, when it begins
 and when it has ended: first in the database, then in a small file in the output folder. So the
-folder can only be ahead of a database that was lost, or restored from an older copy: renditions lie
-there then of which no row tells, and rows tell of renditions that are gone. It is compared by the
-numbers alone, for no run should look at each file.
+folder can only be ahead of a database that was lost, or restored from an older copy: it then holds
+renditions that have no row, and rows name renditions that are gone. Only the numbers are compared,
+because no run should look at each file.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pipeline.storage.folder import files_below
 if TYPE_CHECKING:
     from pipeline.engine.context import Run
 
-# No temporary file by its name, and no rendition: those lie in folders.
+# Not a temporary file by its name, and not a rendition: those are in folders.
 FILE_NAME = ".lockstep.json"
 
 
@@ -34,37 +34,39 @@ class Generation(NamedTuple):
 
 
 def advance(run: Run, to: int = 0) -> None:
-    """Move the database forward, to more than ``to``; then call :func:`tell_folder`."""
-    ours = _parsed(run.book.get(GENERATION)) or Generation(uuid.uuid4().hex, 0)
+    """Move the database forward, to more than ``to``; then call :func:`update_folder`."""
+    ours = _parsed(run.repository.get(GENERATION)) or Generation(uuid.uuid4().hex, 0)
     later = ours._replace(number=max(ours.number, to) + 1)
-    run.book.set(GENERATION, json.dumps(later._asdict()))
+    run.repository.set(GENERATION, json.dumps(later._asdict()))
 
 
-def tell_folder(run: Run) -> None:
+def update_folder(run: Run) -> None:
     """Write what the database has into the output folder.
 
     Nothing happens where that fails: a folder that is behind is no harm, and a run that deletes
-    renditions must go on where the disk is full. For the same reason it is written in place: one
-    that is torn counts as none, and no temporary file is left.
+    renditions must go on where the disk is full. For the same reason it is written in place: a torn
+    one counts as none, and no temporary file is left.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
     with contextlib.suppress(OSError):
         handle = os.open(run.settings.output_dir / FILE_NAME, flags, 0o666)
         with open(handle, "w", encoding="utf-8") as file:
-            file.write(run.book.get(GENERATION) or "")
+            file.write(run.repository.get(GENERATION) or "")
 
 
 def notice_older(run: Run) -> None:
     """Note, for the end of this run, that the database is older than the folder, or new.
 
-    Files may then be other ones than their rows say, so nothing is taken at its word.
+    Files may then differ from their rows, so nothing is trusted.
     """
-    ours, folder = _parsed(run.book.get(GENERATION)), run.settings.output_dir
+    ours, folder = _parsed(run.repository.get(GENERATION)), run.settings.output_dir
     theirs = _of_folder(folder)
     is_new = run.last_write_ts == 0.0
     if ours is None and theirs is None:
-        # What a killed run of an earlier release left behind, it has left no note of.
-        is_older = run.book.get(INTERRUPTED) is not None or (is_new and _has_renditions(folder))
+        # A killed run of an earlier release left no note of what it left behind.
+        is_older = run.repository.get(INTERRUPTED) is not None or (
+            is_new and _has_renditions(folder)
+        )
     else:
         is_older = theirs is not None and (
             ours is None or theirs.id != ours.id or theirs.number > ours.number
@@ -74,10 +76,10 @@ def notice_older(run: Run) -> None:
     if not is_new:
         run.recovering = True
     with run.database.writing():
-        # Before the folder is told: from there on nothing else says so.
-        run.book.set(UNVERIFIED, json.dumps(None))
+        # Before the folder is updated: after that nothing else records it.
+        run.repository.set(UNVERIFIED, json.dumps(None))
         advance(run, theirs.number if theirs is not None else 0)
-    tell_folder(run)
+    update_folder(run)
 
 
 def _of_folder(folder: Path) -> Generation | None:
@@ -88,7 +90,7 @@ def _of_folder(folder: Path) -> Generation | None:
 
 
 def _parsed(text: str | None) -> Generation | None:
-    """``None`` also for what is torn, or not ours."""
+    """``None`` also for a torn file, or one that is not ours."""
     try:
         found = json.loads(text or "{}")
         return Generation(str(found["id"]), int(found["number"]))

@@ -1,8 +1,9 @@
 """Folders of recipes that are gone with all their renditions, as where a disk is not mounted.
 
 A run looks at no single rendition, only whether the folder of each recipe is there and not empty.
-Nothing is made again unasked: the disk may come back. A folder that was seen gone is remembered, as
-the next rendition makes it anew; its renditions are looked for one by one until all are there.
+Nothing is rendered again without a request: the disk may come back. A folder that was found missing
+is remembered, because the next rendition creates it again; its renditions are checked one by one
+until all are there.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from pipeline.names import name_of
 
 
 def note_gone(run: Run, renders: Sequence[RenderStep]) -> None:
-    """Remember the folders that are gone now; call it before the run makes one of them anew."""
+    """Remember the folders that are missing now; call it before the run creates one of them
+    again."""
     root = run.settings.output_dir
     gone = {
         _below(root, folder)
@@ -34,7 +36,7 @@ def note_gone(run: Run, renders: Sequence[RenderStep]) -> None:
 
 
 def warn_of_gone(run: Run, renders: Sequence[RenderStep]) -> list[str]:
-    """A warning for each folder that was seen gone while renditions of it are missing."""
+    """A warning for each folder that was found missing while renditions of it still are."""
     noted = _noted(run)
     missing: dict[str, str] = {}
     for step in renders if noted else ():
@@ -44,11 +46,11 @@ def warn_of_gone(run: Run, renders: Sequence[RenderStep]) -> list[str]:
                 what = (
                     "is gone with all its renditions"
                     if _is_gone(folder)
-                    else ("was gone with all its renditions, and some are missing still")
+                    else ("was gone with all its renditions, and some are still missing")
                 )
                 missing[below] = (
                     f"{folder}: the folder {what}; mount its disk, "
-                    "or have them made again with `datapipe verify --fix`"
+                    "or render them again with `datapipe verify --fix`"
                 )
     if noted:
         _remember(run, set(missing))
@@ -75,9 +77,9 @@ def _below(root: Path, folder: Path) -> str:
 
 
 def _noted(run: Run) -> list[str]:
-    noted: list[str] = json.loads(run.book.get(FOLDERS_GONE) or "[]")
+    noted: list[str] = json.loads(run.repository.get(FOLDERS_GONE) or "[]")
     return noted
 
 
 def _remember(run: Run, folders: set[str]) -> None:
-    run.book.set(FOLDERS_GONE, json.dumps(sorted(folders)) if folders else None)
+    run.repository.set(FOLDERS_GONE, json.dumps(sorted(folders)) if folders else None)

@@ -20,18 +20,18 @@ KEPT = 1_000
 
 
 def remember_run(database: Database, report: Report) -> None:
-    """Write down what a run did; nothing happens if it did nothing."""
+    """Record what a run did; nothing is written if it did nothing."""
     if report.did_anything or report.pending or report.jobs.any:
         _write(database, report.seconds, report=json.dumps(report.as_json()))
 
 
 def remember_stop(database: Database, error: BaseException, seconds: float) -> None:
-    """Write down that ``error`` ended a run, also one that nobody foresaw.
+    """Record that ``error`` ended a run, including unexpected errors.
 
-    Nothing happens for a run that never began, for it waits its turn, for one that was asked to
-    end, and for tables that are not ours to write.
+    Nothing is written for a run that never began because another held the lock, for one that was
+    told to stop, and where the tables are of another layout.
 
-    The same error again, as every ten minutes from cron, takes the place of the one before.
+    A repeated error, such as every ten minutes from cron, replaces the one before.
     """
     if isinstance(
         error, LockedError | StoppedError | DatabaseError | KeyboardInterrupt | SystemExit

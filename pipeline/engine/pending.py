@@ -13,21 +13,21 @@ from datapipe.datatable import DataTable
 from datapipe.types import IndexDF
 
 from pipeline.database.ahead import Ahead
-from pipeline.database.changes import FOUND_TS, FRESH, KIND, LinearTransformMeta
 from pipeline.database.tracked import TrackedTable
+from pipeline.database.tracking import FOUND_TS, FRESH, KIND, LinearTransformMeta
 from pipeline.states import State
 
 # Rows of one page; also the number of changes that the first look fetches, so that a run with
-# few changes asks the linear query once.
+# few changes runs the linear query once.
 PAGE_ROWS = 4_000
-# Originals that are asked for by their keys: more take longer than the query for all.
+# Originals that are queried by their keys: more take longer than the query for all.
 NARROW_ROWS = 2_000
 
 # Renditions by why they are pending: `FRESH`, `GONE` or `BACKLOG`.
 Kinds: TypeAlias = dict[int, int]
 
 
-class Rendition(NamedTuple):
+class PendingRendition(NamedTuple):
     """One (original, recipe) that is pending, and what its row says, if it has one.
 
     ``size_bytes`` is the rendition's, ``original_bytes`` the original's when it was made.
@@ -48,25 +48,25 @@ class Rendition(NamedTuple):
     since: float | None
 
 
-class Original(NamedTuple):
+class PendingOriginal(NamedTuple):
     """All that is pending of one original."""
 
     path: str
     size_bytes: int | None
     found_ts: float
-    renditions: tuple[Rendition, ...]
+    renditions: tuple[PendingRendition, ...]
 
     @property
     def has_renditions(self) -> bool:
-        """Whether any of the pending ones has been made, or has failed, before."""
+        """Whether any of the pending renditions was made, or failed, before."""
         return any(rendition.state is not None for rendition in self.renditions)
 
 
 class Pending:
     """The tables of one render step, and the queries for what is pending between them.
 
-    It never changes, so that pages and a run may ask at the same time; what one run keeps of the
-    answers is in its own :class:`Look`.
+    It never changes, so pages and a run may query it at the same time; what one run keeps of the
+    results is in its own :class:`Look`.
     """
 
     def __init__(
@@ -121,7 +121,8 @@ class Pending:
         kind: int | None = None,
         after: str | None = None,
     ) -> sa.Select[Any]:
-        """The change query joined with what is known, in the columns of :class:`Rendition`."""
+        """The change query joined with what is known, in the columns of
+        :class:`PendingRendition`."""
         changed = self.changed(paths, everything).subquery("changed")
         originals, renditions = self.original_table, self.table
         query = (
@@ -155,7 +156,7 @@ class Pending:
             query = query.where(changed.c.path > after)
         return query
 
-    def fetch(self, query: sa.Select[Any]) -> list[Rendition]:
+    def fetch(self, query: sa.Select[Any]) -> list[PendingRendition]:
         """The rows of :meth:`query`."""
         with self.meta.dbconn.reading() as con:
             return _fetch(con, query)
@@ -181,7 +182,7 @@ class Pending:
         with self.meta.dbconn.reading() as con:
             return set(con.execute(query).scalars())
 
-    def sizes_known(self, page: Sequence[Original]) -> set[int]:
+    def sizes_known(self, page: Sequence[PendingOriginal]) -> set[int]:
         """Sizes, in bytes, that occur twice in the page, or in a rendition of another original.
 
         An original of any other size cannot have bytes that are known already.
@@ -203,26 +204,26 @@ class Pending:
 
 
 class Look:
-    """What one run asks of a :class:`Pending`, and keeps of the answers; for one thread alone.
+    """What one run queries from a :class:`Pending`, and keeps of the results; for one thread only.
 
-    Were it shared, another thread's question would overwrite what the run is about to work on.
+    If it were shared, another thread's query would overwrite what the run is about to work on.
     """
 
     def __init__(self, pending: Pending) -> None:
         self.pending = pending
         self._only: Collection[str] | None = None
-        self._first: tuple[bool, list[Rendition]] | None = None
-        self._ahead: Ahead[list[Rendition]] | None = None
+        self._first: tuple[bool, list[PendingRendition]] | None = None
+        self._ahead: Ahead[list[PendingRendition]] | None = None
 
     def narrow(self, paths: Collection[str] | None) -> None:
-        """Ask about these originals alone from now on, by their keys; ``None``: about all.
+        """Query only these originals from now on, by their keys; ``None``: all.
 
-        More than a page of them are asked for all together: one linear query costs less.
+        Above one page, all originals are queried: one linear query costs less.
         """
         self._only = few_of(paths)
 
     def look_ahead(self) -> None:
-        """Begin to ask, in a thread, what is pending now.
+        """Start the query, in a thread, for what is pending now.
 
         A run with no change spends its time on the scan, in Python, and on this query, in the
         database: side by side, the query costs nothing.
@@ -231,7 +232,7 @@ class Look:
         self._ahead = Ahead(self.pending.meta.dbconn, lambda con: _fetch(con, query))
 
     def close(self) -> None:
-        """Stop asking, if it is still under way; the answer is forgotten."""
+        """Stop the query, if it is still running; its result is dropped."""
         if self._ahead is not None:
             self._ahead.close()
             self._ahead = None
@@ -241,7 +242,7 @@ class Look:
 
         Costs one linear query where no more than a page is pending, and keeps that page.
         ``touched`` are the originals whose rows were written since :meth:`look_ahead`: for all
-        others its answer holds, and only they are asked for again. ``None``: all are.
+        others its result holds, and only they are queried again. ``None``: all are.
         """
         rows = None if everything or touched is None else self._looked_ahead(touched)
         if rows is None:
@@ -254,10 +255,10 @@ class Look:
         return dict(Counter(row.kind for row in rows))
 
     def look_again(self) -> None:
-        """Forget the first look: the pages to come are asked for anew."""
+        """Forget the first look: the next pages are queried again."""
         self._first = None
 
-    def pages(self, kind: int, everything: bool = False) -> Iterator[list[Original]]:
+    def pages(self, kind: int, everything: bool = False) -> Iterator[list[PendingOriginal]]:
         """Pending originals of one kind in the order of their paths, whole ones in each page.
 
         Rows that are settled while a page is worked on do not disturb the next.
@@ -276,7 +277,7 @@ class Look:
                 return
             last = rows[-1].path
             if len(rows) == PAGE_ROWS and rows[0].path != last:
-                # The last original may have more rows than fitted: leave it to the next page.
+                # The last original may have more rows than fit: leave it to the next page.
                 rows = [row for row in rows if row.path != last]
             after = rows[-1].path
             yield _originals(rows)
@@ -288,8 +289,11 @@ class Look:
         rows = self._first[1]
         return {row.now_bytes for row in rows if row.kind == FRESH and row.now_bytes is not None}
 
-    def _looked_ahead(self, touched: Collection[str]) -> list[Rendition] | None:
-        """The answer of the look ahead, brought up to date; ``None`` if there is none, or half."""
+    def _looked_ahead(self, touched: Collection[str]) -> list[PendingRendition] | None:
+        """The result of the look ahead, brought up to date;
+
+        ``None`` if there is none, or only a part.
+        """
         if self._ahead is None:
             return None
         rows = self._ahead.result()
@@ -305,17 +309,17 @@ class Look:
 
 
 def few_of(paths: Collection[str] | None) -> Collection[str] | None:
-    """``paths`` if they are few enough to ask for one by one; ``None`` stands for all."""
+    """``paths`` if they are few enough to query one by one; ``None`` stands for all."""
     return None if paths is None or len(paths) > NARROW_ROWS else paths
 
 
-def _fetch(con: sa.Connection, query: sa.Select[Any]) -> list[Rendition]:
-    return [Rendition(*row) for row in con.execute(query)]
+def _fetch(con: sa.Connection, query: sa.Select[Any]) -> list[PendingRendition]:
+    return [PendingRendition(*row) for row in con.execute(query)]
 
 
-def _originals(rows: list[Rendition]) -> list[Original]:
+def _originals(rows: list[PendingRendition]) -> list[PendingOriginal]:
     return [
-        Original(path, group[0].now_bytes, group[0].found_ts, group)
+        PendingOriginal(path, group[0].now_bytes, group[0].found_ts, group)
         for path, group in ((path, tuple(g)) for path, g in groupby(rows, key=lambda row: row.path))
     ]
 

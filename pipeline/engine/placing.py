@@ -50,7 +50,7 @@ class Places:
         note_publishing(self._run, self._output_dir, self._announced)
 
     def take(self, made: Made, path: str, owners: dict[str, tuple[str, str]]) -> str:
-        """Rename a finished file to its key, or to one of its own where that is taken."""
+        """Rename a finished file to its key, or to another one where that is taken."""
         key = made.file
         if owners.get(key, (path, made.recipe)) != (path, made.recipe):
             key = set_apart(key, path)

@@ -6,10 +6,10 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """What steps tell while they work."""
+    """What steps report while they work."""
 
     def start(self, what: str, total: int) -> None:
-        """``total`` pieces of ``what`` (as "renditions") lie ahead."""
+        """``total`` pieces of ``what`` (such as "renditions") are to be done."""
 
     def advance(self, count: int) -> None:
         """``count`` more of them are done."""
@@ -19,7 +19,7 @@ class Progress(Protocol):
 
 
 class Silent:
-    """Says nothing: for programs and tests."""
+    """Reports nothing: for programs and tests."""
 
     def start(self, what: str, total: int) -> None:
         pass

@@ -1,7 +1,7 @@
 """Publishing: finished renditions take their place in ``output/``, then their rows are written.
 
-The order is what makes a kill harmless. New file, old file of another name, row, mark: whatever
-is cut off, the pair stays pending, and the next run makes it again.
+The order makes a kill harmless. New file, old file of another name, row, mark: wherever it is
+interrupted, the pair stays pending, and the next run renders it again.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import pandas as pd
 from datapipe.types import IndexDF
 
 from pipeline.blocklist import Blocklist
-from pipeline.database.changes import LinearTransformMeta, forget_deleted, frame
 from pipeline.database.locks import PUBLISH_LOCK
 from pipeline.database.paging import chunks
 from pipeline.database.state import PUBLISHING
+from pipeline.database.tracking import LinearTransformMeta, forget_deleted, frame
 from pipeline.engine.context import Run
-from pipeline.engine.pending import Original, Pending, Rendition, few_of
+from pipeline.engine.pending import Pending, PendingOriginal, PendingRendition, few_of
 from pipeline.engine.placing import Places
 from pipeline.engine.recovery import forget_writing, pairs_of, remember_writing
 from pipeline.engine.report import Report
@@ -32,8 +32,8 @@ from pipeline.imaging import RENDERER_VERSION
 from pipeline.states import State
 from pipeline.workers.tasks import Outcome
 
-# Each batch costs 30 ms of fixed work in pandas. A takedown waits for one batch at most, and has to
-# be done within a second; what a kill loses is at most one batch as well.
+# Each batch costs 30 ms of fixed work in pandas. A takedown waits for one batch at most, and must
+# finish within a second; what a kill loses is at most one batch as well.
 BATCH = 250
 FLUSH_S = 3.0
 FAILURES_SHOWN = 20
@@ -52,9 +52,9 @@ class Publisher:
         report: Report | None = None,
         settled: Callable[[Collection[str]], None] | None = None,
     ) -> None:
-        """``fingerprints`` of the recipes by name, as ``recipes.toml`` stands in this run.
+        """``fingerprints`` of the recipes by name, from ``recipes.toml`` as this run read it.
 
-        ``settled`` is told the paths of each batch, inside the transaction that records it.
+        ``settled`` is called with the paths of each batch, inside the transaction that records it.
         """
         self.run = run
         self.report = report or run.report
@@ -66,11 +66,11 @@ class Publisher:
         self.takedowns = Blocklist(run.database)
         self.reuse = Reuse(pending, fingerprints, self.places)
         # SHA-256 of the batch at hand that must have no renditions, and why.
-        self._barred: dict[str, str] = {}
+        self._blocked: dict[str, str] = {}
         # Processed "as of" this time: a later change of an input stays pending.
         self.page_ts = run.began_ts
         self.mark_unchanged = True
-        self._expected: dict[str, Original] = {}
+        self._expected: dict[str, PendingOriginal] = {}
         self._batch: list[Outcome] = []
         # Pairs of the batch at hand that failed, and that the next run is to try again.
         self._again: list[tuple[str, str]] = []
@@ -90,17 +90,17 @@ class Publisher:
         self.report.pending = self._unsettled
         if self._begun:
             if self._deleted_any and not self._unsettled:
-                # As the questions were: of very many originals they were about all.
+                # Forget only what this run looked at; above NARROW_ROWS that was everything.
                 forget_deleted(self.meta, few_of(self.run.narrowed_to))
-            if not self.run.workers.lost:  # else when what they left is swept
+            if not self.run.workers.lost:  # otherwise when their leftovers are swept
                 forget_writing(self.run)
 
-    def expect(self, original: Original) -> None:
+    def expect(self, original: PendingOriginal) -> None:
         """A task for ``original`` is about to be handed out."""
         self._expected[original.path] = original
 
     def add(self, outcome: Outcome) -> None:
-        """One outcome more; written when enough have come or enough time has passed."""
+        """Add one outcome; written when enough have come or enough time has passed."""
         self._batch.append(outcome)
         if len(self._batch) >= BATCH or time.monotonic() - self._last_flush >= FLUSH_S:
             self.flush()
@@ -119,8 +119,8 @@ class Publisher:
         rows: list[dict[str, Any]] = []
         marks: list[tuple[str, str]] = []
         with self.run.database.lock(PUBLISH_LOCK, wait=True):
-            # Asked with the lock held: a takedown that comes later finds the rows of this batch.
-            self._barred = self.takedowns.barred_among([outcome.sha256 for outcome in batch])
+            # Checked with the lock held: a later takedown finds the rows of this batch.
+            self._blocked = self.takedowns.blocked_among([outcome.sha256 for outcome in batch])
             keys = [made.file for outcome in batch for made in outcome.made]
             owners = pairs_of(keys, self.pending)
             if keys:
@@ -131,7 +131,7 @@ class Publisher:
             finally:
                 self._record(rows, marks)
 
-    def delete(self, gone: Sequence[Rendition]) -> None:
+    def delete(self, gone: Sequence[PendingRendition]) -> None:
         """Delete the files and rows of renditions whose original or recipe is gone.
 
         Raises:
@@ -140,7 +140,7 @@ class Publisher:
         if not gone:
             return
         self._deleted_any = True
-        done: list[Rendition] = []
+        done: list[PendingRendition] = []
         try:
             for rendition in gone:
                 if not self.places.clear(rendition.file):
@@ -169,7 +169,7 @@ class Publisher:
             self._unsettled += len(before)
             return
         _count(self.report, outcome, original, self.run.began_ts, self.mark_unchanged)
-        if outcome.sha256 in self._barred:
+        if outcome.sha256 in self._blocked:
             self._bar(outcome, original, rows, marks)
             return
         for made in outcome.made:
@@ -177,7 +177,7 @@ class Publisher:
             try:
                 file = self.places.take(made, outcome.path, owners)
             except FileNotFoundError:
-                # Somebody cleared the output folder under our hands: the pair stays pending.
+                # Somebody cleared the output folder during the run: the pair stays pending.
                 self._unsettled += 1
                 continue
             except OSError as error:
@@ -211,13 +211,13 @@ class Publisher:
     def _bar(
         self,
         outcome: Outcome,
-        original: Original,
+        original: PendingOriginal,
         rows: list[dict[str, Any]],
         marks: list[tuple[str, str]],
     ) -> None:
         """Record that an original was taken down; what was made of it is removed."""
         self.places.discard(outcome.made)
-        reason = self._barred[outcome.sha256 or ""]
+        reason = self._blocked[outcome.sha256 or ""]
         for old in original.renditions:
             self.places.clear(old.file)
             marks.append((old.path, old.recipe))
@@ -229,7 +229,7 @@ class Publisher:
     def _fail(
         self,
         outcome: Outcome,
-        old: Rendition,
+        old: PendingRendition,
         reason: str,
         rows: list[dict[str, Any]],
         marks: list[tuple[str, str]],
@@ -253,7 +253,7 @@ class Publisher:
         else:
             marks.append((old.path, old.recipe))
 
-    def _row(self, old: Rendition, outcome: Outcome, state: State) -> dict[str, Any]:
+    def _row(self, old: PendingRendition, outcome: Outcome, state: State) -> dict[str, Any]:
         return {
             "path": outcome.path,
             "recipe": old.recipe,
@@ -286,11 +286,15 @@ class Publisher:
                 # Also where it was in step before, as in a run that looks at everything.
                 self.meta.mark_rows_processed_error(_index(again), self.page_ts, "killed")
             self._settled({row["path"] for row in rows})
-            self.run.book.set(PUBLISHING, None)
+            self.run.repository.set(PUBLISHING, None)
 
 
 def _count(
-    report: Report, outcome: Outcome, original: Original, began_ts: float, mark_unchanged: bool
+    report: Report,
+    outcome: Outcome,
+    original: PendingOriginal,
+    began_ts: float,
+    mark_unchanged: bool,
 ) -> None:
     """Correct the counts of the scan, which knows times and not bytes."""
     # A changed recipe, or a rendition that is missing, has it made of the same bytes again.
@@ -307,9 +311,9 @@ def _count(
 
 @contextlib.contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM wait until the files that took their place have their rows.
+    """Delay Ctrl-C and SIGTERM until the files that were published have their rows.
 
-    Else what is done would be made again by the next run.
+    Otherwise the next run would render them again.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread is ever disturbed

@@ -11,8 +11,8 @@ from datapipe.compute import Catalog, ComputeOutput, ComputeStep, PipelineStep
 from datapipe.datatable import DataStore, DataTable
 from datapipe.types import IndexDF
 
-from pipeline.database.changes import frame
 from pipeline.database.tracked import TrackedTable
+from pipeline.database.tracking import frame
 from pipeline.engine.context import Run
 from pipeline.engine.step import Step
 from pipeline.errors import RecipeError
@@ -30,7 +30,7 @@ class RecipeDifference:
 
 
 def compare_recipes(recipes: dict[str, Recipe], table: DataTable) -> RecipeDifference:
-    """What a run would add, change and remove. A comment or another order changes nothing."""
+    """What a run would add, change and remove. Comments and order do not matter."""
     store = table.table_store
     assert isinstance(store, TrackedTable)
     columns = store.data_table.c
@@ -49,7 +49,7 @@ def compare_recipes(recipes: dict[str, Recipe], table: DataTable) -> RecipeDiffe
 class LoadRecipesStep(Step):
     """Brings the table of recipes in step with ``recipes.toml``, or ``only`` some of them.
 
-    Without ``required``, the first recipe stands in where there is none of the names.
+    Without ``required``, the first recipe is used if none of the names exists.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class LoadRecipesStep(Step):
         """Write what is new, changed and gone.
 
         Raises:
-            RecipeError: the file has faults; nothing is written then.
+            RecipeError: the file has problems; nothing is written then.
         """
         recipes = self.wanted(run.recipes)
         difference = compare_recipes(recipes, self.table)
@@ -95,7 +95,7 @@ class LoadRecipesStep(Step):
                 f"PIPELINE_JOB_RECIPES={','.join(self.only)}: {self.settings.recipes_file} has no "
                 f"[{missing[0]}]; it has {', '.join(recipes)}"
             )
-        # Nobody named one: a project whose recipes bear other names has its jobs all the same.
+        # Nobody configured one: a project whose recipes have other names can have jobs, too.
         names = [name for name in self.only if name in recipes] or list(recipes)[:1]
         return {name: recipes[name] for name in names}
 

@@ -1,8 +1,8 @@
-"""What a run that was cut off leaves behind, and how the next one mends it.
+"""What an interrupted run leaves behind, and how the next one repairs it.
 
 Killed (``kill -9``, a crash of Python, Ctrl-C twice): temporary files, empty folders, and files
-that were published without their row. Those are told by the run's own note, written before each
-batch and forgotten with its rows; no time of a file is asked for, for clocks may run ahead.
+that were published without their row. Those are known from the run's own note, written before each
+batch and removed with its rows; file times are not used, because clocks may run ahead.
 
 Temporary files of a dead owner can be nowhere without the note ``INTERRUPTED``, but for those of a
 release before this one: a run sets it before its first file, a publication leaves none, a run that
@@ -27,8 +27,15 @@ from datapipe.meta.sql_meta import SQLTableMeta
 
 from pipeline.database.dialects import VALUES_AT_ONCE
 from pipeline.database.paging import chunks
-from pipeline.database.state import BOOT, GENERATION, INTERRUPTED, PUBLISHING, WRITER, StateBook
-from pipeline.engine.generation import advance, notice_older, tell_folder
+from pipeline.database.state import (
+    BOOT,
+    GENERATION,
+    INTERRUPTED,
+    PUBLISHING,
+    WRITER,
+    StateRepository,
+)
+from pipeline.engine.generation import advance, notice_older, update_folder
 from pipeline.errors import LinkInTheWay
 from pipeline.names import TEMPORARY_PREFIX, key_of, name_of
 from pipeline.states import State
@@ -56,80 +63,86 @@ class HasRenditions(Protocol):
 
 
 def remember_writing(run: Run) -> None:
-    """Note, before the first file is written, that a run is at work, whose, and on which boot."""
+    """Record, before the first file is written, that a run is in progress, whose, and on which
+    boot."""
     boot = boot_id()
-    before = json.loads(run.book.get(BOOT) or "{}")
+    before = json.loads(run.repository.get(BOOT) or "{}")
     with run.database.writing():
         if before.get("id") != boot or run.last_write_ts < run.began_ts - WRITTEN_BACK_S:
-            run.book.set(BOOT, json.dumps({"id": boot, "since": run.began_ts}))
-        if run.book.get(INTERRUPTED) is None:
-            run.book.set(INTERRUPTED, repr(run.began_ts))
-        run.book.set(WRITER, owner())
+            run.repository.set(BOOT, json.dumps({"id": boot, "since": run.began_ts}))
+        if run.repository.get(INTERRUPTED) is None:
+            run.repository.set(INTERRUPTED, repr(run.began_ts))
+        run.repository.set(WRITER, owner())
         advance(run)
-    tell_folder(run)
+    update_folder(run)
 
 
-def forget_writing(run: Run, mended: bool = False) -> None:
-    """Note that all that was begun is done; nothing happens where nothing was begun.
+def forget_writing(run: Run, all_fixed: bool = False) -> None:
+    """Record that everything begun is done; nothing is written where nothing was begun.
 
-    The note of an earlier run stays until a whole run has ``mended`` all it left.
+    The note of an earlier run stays until a whole run has fixed everything (``all_fixed``).
     """
-    since = run.book.get(INTERRUPTED)
-    if since is None or not (mended or since == repr(run.began_ts)):
+    since = run.repository.get(INTERRUPTED)
+    if since is None or not (all_fixed or since == repr(run.began_ts)):
         return
     with run.database.writing():
-        run.book.set(INTERRUPTED, None)
-        run.book.set(PUBLISHING, None)
-        # A copy of the database that was made while the run was at work is older than the folder.
+        run.repository.set(INTERRUPTED, None)
+        run.repository.set(PUBLISHING, None)
+        # A copy of the database that was made while the run was in progress is older than the
+        # folder.
         advance(run)
-    tell_folder(run)
+    update_folder(run)
 
 
 def note_publishing(run: Run, output_dir: Path, keys: Collection[str]) -> None:
     """Note files below ``output_dir`` that are about to take their place, before the first does."""
     below = output_dir.relative_to(run.settings.output_dir).as_posix()
-    run.book.set(PUBLISHING, json.dumps({"below": below, "files": sorted(keys)}))
+    run.repository.set(PUBLISHING, json.dumps({"below": below, "files": sorted(keys)}))
 
 
 def recover(run: Run, renders: Sequence[HasRenditions]) -> bool:
-    """Mend what the run before this one left half done; whether it was cut off."""
-    is_cut_off = run.book.get(INTERRUPTED) is not None
-    is_of_release_before = run.book.get(GENERATION) is None and run.last_write_ts > 0.0
+    """Repair what the run before this one left half done; returns whether it was interrupted."""
+    is_cut_off = run.repository.get(INTERRUPTED) is not None
+    is_of_release_before = run.repository.get(GENERATION) is None and run.last_write_ts > 0.0
     notice_older(run)
     if is_cut_off:
         run.recovering = True
-        remove_unrecorded(run.book, run.settings.output_dir, renders)
+        remove_unrecorded(run.repository, run.settings.output_dir, renders)
     if is_cut_off or is_of_release_before:
         sweep_output(run.settings.output_dir, renders)
-    if is_of_release_before and run.book.get(GENERATION) is None:
+    if is_of_release_before and run.repository.get(GENERATION) is None:
         advance(run)
-        tell_folder(run)
-    boot = json.loads(run.book.get(BOOT) or "{}")
+        update_folder(run)
+    boot = json.loads(run.repository.get(BOOT) or "{}")
     if boot and boot["id"] != boot_id():
         for step in renders:
             _compare_since(float(boot["since"]), step.pending, step.output_dir)
-        run.book.set(BOOT, json.dumps({"id": boot_id(), "since": run.began_ts}))
+        run.repository.set(BOOT, json.dumps({"id": boot_id(), "since": run.began_ts}))
     return is_cut_off
 
 
-def sweep_after_kill(book: StateBook, root: Path, renders: Sequence[HasRenditions]) -> None:
+def sweep_after_kill(
+    repository: StateRepository, root: Path, renders: Sequence[HasRenditions]
+) -> None:
     """Delete temporary files that a killed run left, without the lock of runs: for a takedown.
 
-    Nothing happens while whoever wrote last is alive: it has swept what others left.
+    Nothing happens while the last writer is alive: it has swept what others left.
     """
-    writer = book.get(WRITER)
-    is_swept = book.get(INTERRUPTED) is None and book.get(GENERATION) is not None
+    writer = repository.get(WRITER)
+    is_swept = repository.get(INTERRUPTED) is None and repository.get(GENERATION) is not None
     if not is_swept and (writer is None or not is_alive(writer)):
         sweep_output(root, renders, is_alive)
 
 
-def remove_unrecorded(book: StateBook, root: Path, renders: Sequence[HasRenditions]) -> None:
+def remove_unrecorded(
+    repository: StateRepository, root: Path, renders: Sequence[HasRenditions]
+) -> None:
     """Remove files that were about to be published when a run was killed, and have no row.
 
     Call it with the lock of runs, or of publishing. A file that may have replaced an older
-    rendition stays, and is made again: no row tells which of the two it is.
+    rendition stays, and is rendered again: no row says which of the two it is.
     """
-    noted = json.loads(book.get(PUBLISHING) or "{}")
+    noted = json.loads(repository.get(PUBLISHING) or "{}")
     for step in renders:
         if noted and step.output_dir == root / noted["below"]:
             pairs = pairs_of(noted["files"], step.pending)
@@ -186,7 +199,7 @@ def strays(
             if is_left_behind(entry.name, is_alive):
                 yield key_of(path)
             continue
-        # Files of the run itself, the answers of jobs and people's notes lie at the top.
+        # The top level holds files of the run itself, the results of jobs, and people's notes.
         if "/" not in path:
             continue
         waiting.append(key_of(path))

@@ -27,9 +27,9 @@ from datapipe.run_config import RunConfig
 from datapipe.step.batch_transform import BaseBatchTransformStep
 from datapipe.types import ChangeList, IndexDF
 
-from pipeline.database.changes import BACKLOG, FRESH, GONE, LinearTransformMeta
+from pipeline.database.tracking import BACKLOG, FRESH, GONE, LinearTransformMeta
 from pipeline.engine.context import STOP_POLL_S, Run
-from pipeline.engine.pending import Original, Pending, Rendition
+from pipeline.engine.pending import Pending, PendingOriginal, PendingRendition
 from pipeline.engine.publish import FLUSH_S, Publisher
 from pipeline.engine.report import Report
 from pipeline.engine.step import Step
@@ -37,9 +37,9 @@ from pipeline.errors import LockstepError
 from pipeline.names import name_of
 from pipeline.settings.values import Settings
 from pipeline.transforms.recipes import Recipe, recipe_of
-from pipeline.workers.tasks import Outcome, Task, Wanted
+from pipeline.workers.tasks import Outcome, RenditionWanted, Task
 
-# Reasons of a failure; by the first of them the next run knows what to try once more, by itself.
+# Reasons of a failure; the first one makes the next run retry the original alone.
 KILLED_ONCE = (
     "its worker was killed, also when it was tried by itself (out of memory, or a restart?); the "
     "next run tries it once more"
@@ -88,14 +88,14 @@ class RenderStep(Step, BaseBatchTransformStep):
         return run.report
 
     def settled(self, paths: Collection[str]) -> None:
-        """Told the paths of each batch, inside the transaction that records it."""
+        """Called with the paths of each batch, inside the transaction that records it."""
 
     def process_batch(
         self, ds: DataStore, idx: IndexDF, run_config: RunConfig | None = None
     ) -> ChangeList:
-        """Not for single keys: upstream's ``run-idx`` and ``run-changelist`` come here."""
+        """Not for single keys: upstream's ``run-idx`` and ``run-changelist`` call this."""
         raise LockstepError(
-            f"the step {self.name} works on all that is pending: use `datapipe run`, or "
+            f"the step {self.name} works on everything that is pending: use `datapipe run`, or "
             f"`datapipe step --name={self.name} run`"
         )
 
@@ -167,7 +167,7 @@ class _Rendering:
         if counts.get(FRESH):
             self._render(self.look.pages(FRESH))
         if held:
-            # What has been deleted must not be deleted twice: its file may be a new one by now.
+            # What has been deleted must not be deleted twice: there may be a new file in its place.
             self.look.look_again()
             self._delete(hold=set())
         if counts.get(BACKLOG):
@@ -188,7 +188,7 @@ class _Rendering:
         """Delete what is gone, but for originals of the sizes to ``hold``; how many were held."""
         held = 0
         for page in self.look.pages(GONE):
-            gone: list[Rendition] = []
+            gone: list[PendingRendition] = []
             for original in page:
                 keep = [r for r in original.renditions if r.original_bytes in hold]
                 if keep and self._is_in_the_way(original.path):
@@ -200,9 +200,9 @@ class _Rendering:
         return held
 
     def _is_in_the_way(self, path: str) -> bool:
-        """Whether a folder took the place of a file that is gone, or a file that of its folder.
+        """Whether a folder has replaced a removed file, or a file its folder.
 
-        Its renditions would then stand where those of what is there now have to go.
+        Its renditions would then be in the way of the new ones.
         """
         try:
             os.stat(self.step.originals_dir / name_of(path))
@@ -212,14 +212,15 @@ class _Rendering:
             return True
         return True
 
-    def _render(self, pages: Iterable[list[Original]]) -> None:
+    def _render(self, pages: Iterable[list[PendingOriginal]]) -> None:
         for page in pages:
             self.publisher.page_ts = self.run.database.clock.now()
-            # After a cut-off run, a file may hold other bytes than its row says: take none of them.
+            # After an interrupted run, a file may hold other bytes than its row says: take none of
+            # them.
             recovering = self.run.recovering
             maybe_known: Set[int] = set() if recovering else self.pending.sizes_known(page)
-            # What was taken down is told by its hash, and not even decoded.
-            maybe_known = maybe_known | self.publisher.takedowns.barred_sizes()
+            # Originals that were taken down are recognized by their hash, and not even decoded.
+            maybe_known = maybe_known | self.publisher.takedowns.blocked_sizes()
             plain: list[Task] = []
             to_compare: list[Task] = []
             for original in page:
@@ -232,7 +233,7 @@ class _Rendering:
                 self._reuse_or_render(to_compare)
             self.publisher.flush()
 
-    def _task(self, original: Original) -> Task:
+    def _task(self, original: PendingOriginal) -> Task:
         wanted = []
         for rendition in original.renditions:
             recipe = self.recipes[rendition.recipe]
@@ -240,7 +241,7 @@ class _Rendering:
                 rendition.fingerprint == self.fingerprints[recipe.name] and not self.run.recovering
             )
             wanted.append(
-                Wanted(
+                RenditionWanted(
                     recipe,
                     rendition.sha256 if same else None,
                     rendition.file,
@@ -282,9 +283,9 @@ class _Rendering:
             yield self._alone(task)
 
     def _alone(self, task: Task) -> Outcome:
-        """Work a task whose worker was killed, with no other one that could be the cause.
+        """Run a task whose worker was killed, alone, so that no other task can be the cause.
 
-        Killed again, it has failed; the next run tries it once more, and then it stays failed.
+        Killed again, it has failed; the next run retries it once, and then it stays failed.
         """
         workers = self.run.workers
         workers.submit(task)
@@ -309,13 +310,13 @@ class _Rendering:
         waiting: list[Outcome] = []
         for outcome in self._through_workers([task._replace(hash_only=True) for task in tasks]):
             complete = len(outcome.unchanged) == len(by_path[outcome.path].wanted)
-            is_barred = bool(self.publisher.takedowns.barred_among([outcome.sha256]))
-            if outcome.sha256 is None or outcome.unsettled or complete or is_barred:
+            is_blocked = bool(self.publisher.takedowns.blocked_among([outcome.sha256]))
+            if outcome.sha256 is None or outcome.unsettled or complete or is_blocked:
                 self.publisher.add(outcome)
             else:
                 waiting.append(outcome)
-        # A second round for twins of what the first has made. Where that failed, they fail alike,
-        # and there is nothing to wait for.
+        # A second round for duplicates of what the first has made. Where that failed, they fail the
+        # same way, and there is nothing to wait for.
         for is_last in (False, True):
             waiting.sort(key=lambda outcome: outcome.sha256 or "")
             known = self.publisher.reuse.known_content([outcome.sha256 for outcome in waiting])
@@ -323,12 +324,12 @@ class _Rendering:
             rest: list[Outcome] = []
             for digest, same in groupby(waiting, key=lambda outcome: outcome.sha256):
                 unlike = [
-                    twin
-                    for twin in same
-                    if digest not in known or not self._reuse(twin, by_path[twin.path])
+                    duplicate
+                    for duplicate in same
+                    if digest not in known or not self._reuse(duplicate, by_path[duplicate.path])
                 ]
                 now = unlike if is_last else unlike[:1]
-                first_of_each.extend(by_path[twin.path] for twin in now)
+                first_of_each.extend(by_path[duplicate.path] for duplicate in now)
                 rest.extend(unlike[len(now) :])
             for outcome in self._through_workers(first_of_each):
                 self.publisher.add(outcome)

@@ -7,14 +7,14 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.text import listed, printable
+from pipeline.text import counts_in_words, printable
 
 JOBS_SHOWN = 20
 
 
 @dataclass
 class JobCounts:
-    """What a run did for jobs. ``failed_images`` are those that no run has told of before."""
+    """What a run did for jobs. ``failed_images`` are those that no run has reported before."""
 
     received: int = 0
     completed: int = 0
@@ -23,7 +23,7 @@ class JobCounts:
     failed: int = 0
     deleted: int = 0
     active: int = 0
-    asked: int = 0
+    requested: int = 0
     fetched: int = 0
     not_modified: int = 0
     failed_images: int = 0
@@ -38,7 +38,7 @@ class JobCounts:
         self.rendered, self.reused = report.rendered, report.reused
         self.removed = report.deleted
 
-    def tell(self, line: str) -> None:
+    def add_line(self, line: str) -> None:
         """Remember a job that ended badly."""
         if len(self.ends) < JOBS_SHOWN:
             self.ends.append(line)
@@ -64,7 +64,7 @@ class JobCounts:
             "deleted": self.deleted,
             "active": self.active,
             "images": {
-                "asked": self.asked,
+                "asked": self.requested,
                 "fetched": self.fetched,
                 "not_modified": self.not_modified,
                 "failed": self.failed_images,
@@ -80,7 +80,7 @@ class JobCounts:
         """The lines of the summary; none where there was nothing to do."""
         if not self.any:
             return []
-        jobs = listed(
+        jobs = counts_in_words(
             [
                 (self.received, "received"),
                 (self.completed, "completed"),
@@ -91,7 +91,7 @@ class JobCounts:
                 (self.active, "still to do"),
             ]
         )
-        images = listed(
+        images = counts_in_words(
             [
                 (self.fetched, "fetched"),
                 (self.not_modified, "not modified"),
@@ -127,7 +127,7 @@ class Report:
     dry_run: bool = False
     # Some changed paths were looked at, and not the whole folder: nothing is known of the rest.
     partial: bool = False
-    # CSVs that such a look came upon, and left to a look at the whole folder.
+    # CSVs that such a look found, and left to a scan of the whole folder.
     csvs_left: int = 0
     passed: Counter[str] = field(default_factory=Counter)
     failures: list[tuple[str, str]] = field(default_factory=list)
@@ -135,12 +135,12 @@ class Report:
     more_failures: bool = False
     warnings: list[str] = field(default_factory=list)
     jobs: JobCounts = field(default_factory=JobCounts)
-    # They tell webhooks after the run. Who ends the process joins them first: see `join`.
+    # They deliver webhooks after the run. Before the process ends, `join` them.
     threads: list[threading.Thread] = field(default_factory=list)
 
     @property
     def is_bad(self) -> bool:
-        """Whether something failed in this run that no run has told of before."""
+        """Whether something failed in this run that no run has reported before."""
         return not self.dry_run and bool(self.failed or self.jobs.bad)
 
     @property
@@ -149,13 +149,13 @@ class Report:
         return self.new + self.changed + self.unchanged
 
     def join(self) -> None:
-        """Wait until all that want to know of the run have been told; each has its deadline."""
+        """Wait until all webhooks of the run are delivered; each has a deadline."""
         for thread in self.threads:
             thread.join()
 
     @property
     def did_anything(self) -> bool:
-        """Whether an original or a rendition is another one than before, or failed."""
+        """Whether an original or a rendition changed, or failed."""
         originals = self.new + self.changed + self.removed
         made = self.rendered + self.reused + self.deleted + self.taken_down + self.failed
         return bool(originals + made)
@@ -187,11 +187,11 @@ class Report:
     def as_text(self) -> str:
         """The summary that a person reads at the end of a run."""
         would = "would be " if self.dry_run else ""
-        originals = listed(
+        originals = counts_in_words(
             [(self.new, "new"), (self.changed, "changed"), (self.removed, "removed")],
             rest=(self.unchanged, "unchanged"),
         )
-        renditions = listed(
+        renditions = counts_in_words(
             [
                 (self.rendered, f"{would}rendered"),
                 (self.reused, f"{would}reused"),
@@ -206,7 +206,9 @@ class Report:
         lines = [f"originals   {originals}", f"renditions  {renditions}"]
         lines += self.jobs.as_lines()
         if self.passed:
-            ignored = listed([(count, reason) for reason, count in self.passed.most_common()])
+            ignored = counts_in_words(
+                [(count, reason) for reason, count in self.passed.most_common()]
+            )
             lines.append(f"ignored     {ignored}")
         for path, reason in self.failures:
             lines.append(f"failed      {printable(path)}: {reason}")

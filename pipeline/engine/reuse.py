@@ -24,7 +24,7 @@ class Reuse:
     """Finds renditions of the same bytes, and stages them for another original."""
 
     def __init__(self, pending: Pending, fingerprints: Mapping[str, str], places: Places) -> None:
-        """``fingerprints`` of the recipes by name, as ``recipes.toml`` stands in this run."""
+        """``fingerprints`` of the recipes by name, from ``recipes.toml`` as this run read it."""
         self.pending = pending
         self.fingerprints = fingerprints
         self.places = places

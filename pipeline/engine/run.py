@@ -35,7 +35,7 @@ class Plan:
 
     ``renders`` are all steps that make renditions; ``own`` is the one of the originals below the
     input folder, whose renditions a report counts. ``before`` is called at the start of every run,
-    ``recovered`` when what an earlier run left has been mended. ``checks`` compare what else lies
+    ``recovered`` when what an earlier run left has been fixed. ``checks`` compare what else lies
     in the output folder.
     """
 
@@ -84,12 +84,13 @@ def run_once(
                         step.look_ahead(run)
                 run_steps(plan.store, list(plan.steps if steps is None else steps), run_config=run)
             except StoppedError:
-                # A stop is to take no second: a walk through all of the output folder would.
+                # Stopping must take less than a second, which walking the whole output folder would
+                # not.
                 for task in run.workers.close():
                     clear_temporary_of(task)
                 raise
             except BaseException:
-                # No worker may write after we have cleared up.
+                # No worker may write after the cleanup.
                 run.workers.close()
                 with contextlib.suppress(sa.exc.SQLAlchemyError):  # the next run sweeps as well
                     sweep_output(root, plan.renders)
@@ -97,7 +98,7 @@ def run_once(
             if run.workers.lost:
                 sweep_output(root, plan.renders)
             report = run.report
-            forget_writing(run, mended=steps is None)
+            forget_writing(run, all_fixed=steps is None)
             if steps is None:
                 report.warnings += warn_of_gone(run, plan.renders) + _compare_if_older(plan, run)
             _count(plan, run)
@@ -108,11 +109,11 @@ def run_once(
     except sa.exc.SQLAlchemyError as error:
         raise database.explain(error) from error
     except BaseException as error:
-        # Whoever looks later is to see why nothing came; the error itself is what counts.
+        # Recorded for whoever looks later; the error itself matters more.
         with contextlib.suppress(sa.exc.SQLAlchemyError):
             remember_stop(database, error, time.monotonic() - began)
         raise
-    # The lock is given back: what is left is for others, who may be slow.
+    # The lock is released: what is left depends on others, who may be slow.
     report.threads += [start() for start in run.afterwards]
     report.seconds = time.monotonic() - began
     return report
@@ -124,7 +125,7 @@ def _count(plan: Plan, run: Run) -> None:
     report.jobs.count_renditions(run.job_report)
     report.partial = run.narrowed_to is not None
     if report.partial:
-        report.csvs_left = len(run.passed.aside)
+        report.csvs_left = len(run.passed.deferred)
     else:
         states = count_states(plan.own.pending)
         report.in_step = states.get(State.OK, 0)
@@ -133,15 +134,15 @@ def _count(plan: Plan, run: Run) -> None:
 
 def _compare_if_older(plan: Plan, run: Run) -> list[str]:
     """Compare rows with files once, if the database was older than the output folder, or new."""
-    if run.book.get(UNVERIFIED) != json.dumps(None):
+    if run.repository.get(UNVERIFIED) != json.dumps(None):
         return []
-    # The lock is held and no worker writes: no owner of a temporary file is at work.
+    # The lock is held and no worker writes: no owner of a temporary file is alive.
     root = plan.settings.output_dir
     found, _ = compare(
         root, plan.renders, plan.checks, lambda owner: False, check_stop=run.check_stop
     )
     if not found.count:
-        run.book.set(UNVERIFIED, None)
+        run.repository.set(UNVERIFIED, None)
         return []
-    run.book.set(UNVERIFIED, json.dumps(found.counts))
+    run.repository.set(UNVERIFIED, json.dumps(found.counts))
     return [f"{root}: the database is new, or older than this folder: {found.as_text()}"]

@@ -1,7 +1,7 @@
 """The scan: the folder of originals against the table of originals, both walked in one order.
 
 Only differences are written. A file whose size, times or inode changed gets a new row; whether
-its content changed is for the render step to say, which reads the file anyway.
+its content changed is decided by the render step, which reads the file anyway.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from datapipe.datatable import DataStore, DataTable
 from datapipe.types import IndexDF
 
 from pipeline.blocklist import Blocklist
-from pipeline.database.changes import frame
 from pipeline.database.tracked import TrackedTable
+from pipeline.database.tracking import frame
 from pipeline.engine.context import Run
 from pipeline.engine.difference import Difference
 from pipeline.engine.step import Step
@@ -34,7 +34,7 @@ from pipeline.engine.unmounted import (
 )
 from pipeline.names import name_of
 from pipeline.settings.values import Settings
-from pipeline.storage.walking import Found, Passed, Row, look_at, walk, why_passed
+from pipeline.storage.walking import FoundFile, Passed, Row, look_at, walk, why_passed
 
 # Rows written at once: 2,000 x 5 values stay below SQLite's 32,766 variables in upstream's reads.
 CHUNK_ROWS = 2_000
@@ -42,14 +42,14 @@ CHUNK_ROWS = 2_000
 PAGE_ROWS = 20_000
 
 
-def compare(
+def compare_folder(
     folder: Path,
     suffixes: frozenset[str],
     table: DataTable,
     difference: Difference,
     allow_missing: bool = False,
     check_stop: Callable[[], None] = lambda: None,
-) -> Iterator[Found]:
+) -> Iterator[FoundFile]:
     """Every new or changed original, in the order of keys; counts go to ``difference``.
 
     Raises:
@@ -58,7 +58,7 @@ def compare(
     stored = _Stored(table)
     for files in _walk_or_refuse(folder, suffixes, difference.passed, allow_missing):
         check_stop()
-        # Almost always a whole folder is as it was: one comparison of two lists tells.
+        # Almost always a whole folder is unchanged: one comparison of two lists shows it.
         if stored.skip_equal(files):
             difference.unchanged += len(files)
             continue
@@ -73,11 +73,11 @@ def compare(
                 difference.new += 1
             else:
                 difference.changed += 1
-            yield Found(*file)
+            yield FoundFile(*file)
     for path in stored.before(None):
         _gone(path, difference)
     difference.is_empty = not (
-        difference.new or difference.changed or difference.unchanged or difference.passed.aside
+        difference.new or difference.changed or difference.unchanged or difference.passed.deferred
     )
 
 
@@ -98,12 +98,12 @@ def compare_some(
     suffixes: frozenset[str],
     table: DataTable,
     difference: Difference,
-) -> Iterator[Found]:
-    """As :func:`compare`, but of some files and folders alone, each with all that is below it."""
+) -> Iterator[FoundFile]:
+    """Like :func:`compare`, but only for some files and folders, each with all that is below it."""
     for key in sorted(keys):
         parents = [key[:end] for end, c in enumerate(key) if c == "/"]
         if any(parent in keys for parent in parents):
-            continue  # looked at with its folder
+            continue  # done with its folder
         stored = _stored_below(table, key)
         for files in _files_at(folder, key, suffixes, difference.passed):
             for file in files:
@@ -115,11 +115,11 @@ def compare_some(
                     difference.new += 1
                 else:
                     difference.changed += 1
-                yield Found(*file)
+                yield FoundFile(*file)
         for path in sorted(stored):
             _gone(path, difference)
     if len(difference.removed) >= REMOVED_AT_LEAST:
-        # Whether these are too many is told by the number of all.
+        # Whether these are too many depends on the number of all.
         difference.unchanged = _count(table) - difference.changed - len(difference.removed)
     if difference.removed and _count(table, len(difference.removed) + 1) == len(difference.removed):
         difference.is_empty = not _holds_any(folder, suffixes, difference.passed)
@@ -128,7 +128,7 @@ def compare_some(
 def _files_at(
     folder: Path, key: str, suffixes: frozenset[str], passed: Passed
 ) -> Iterator[list[Row]]:
-    """The originals that a key stands for: one file, or all below a folder, or none."""
+    """The originals that a key refers to: one file, or all below a folder, or none."""
     here = folder / name_of(key)
     try:
         status = os.stat(here)
@@ -143,7 +143,7 @@ def _files_at(
         return
     except OSError:
         # Not seen, but not known to be gone either; `covers` compares with the folder's `/`.
-        passed.reasons["file that cannot be looked at"] += 1
+        passed.reasons["file that cannot be examined"] += 1
         passed.unreadable.append(key)
 
 
@@ -172,8 +172,8 @@ def _count(table: DataTable, at_most: int | None = None) -> int:
 
 def _holds_any(folder: Path, suffixes: frozenset[str], passed: Passed) -> bool:
     """Whether there is any original or CSV, known or not."""
-    looked = Passed(aside_suffixes=passed.aside_suffixes)
-    return any(walk(folder, suffixes, looked)) or bool(looked.aside)
+    looked = Passed(deferred_suffixes=passed.deferred_suffixes)
+    return any(walk(folder, suffixes, looked)) or bool(looked.deferred)
 
 
 class _Stored:
@@ -222,7 +222,7 @@ class _Stored:
         return self._page[self._next - 1]
 
     def _turn_page(self) -> None:
-        """Read the next page behind what is left of this one."""
+        """Append the next page to what is left of this one."""
         columns = self._columns
         query = (
             sa.select(
@@ -269,13 +269,15 @@ class ScanStep(Step):
         """
         folder = self.settings.input_dir
         difference = Difference(passed=run.passed)
-        waiting: list[Found] = []
+        waiting: list[FoundFile] = []
         options = run.options
         allowed = options.allow_removed
-        run.input = input_folder = InputFolder(folder, run.book, allowed)
+        run.input = input_folder = InputFolder(folder, run.repository, allowed)
         identity = options.identity or input_folder.identity
         if options.only is None:
-            found = compare(folder, self.suffixes, self.table, difference, allowed, run.check_stop)
+            found = compare_folder(
+                folder, self.suffixes, self.table, difference, allowed, run.check_stop
+            )
         else:
             found = compare_some(folder, options.only, self.suffixes, self.table, difference)
             run.narrowed_to = []
@@ -316,10 +318,10 @@ class ScanStep(Step):
                 "its originals are kept as they are"
             )
 
-    def _store(self, waiting: list[Found], run: Run) -> None:
+    def _store(self, waiting: list[FoundFile], run: Run) -> None:
         if waiting:
             run.touch(self.table.name, (file.path for file in waiting))
-            rows = frame([file._asdict() for file in waiting], Found._fields)
+            rows = frame([file._asdict() for file in waiting], FoundFile._fields)
             with run.database.writing() as write:
                 self.table.store_chunk(rows, now=write.now)
             waiting.clear()

@@ -1,4 +1,5 @@
-"""A step of Lockstep: it works inside a run, and mends what a run that was cut off left of it."""
+"""A step of Lockstep: it works inside a run, and fixes what a run that was interrupted left of
+it."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from datapipe.datatable import DataStore
 from datapipe.executor import Executor
 from datapipe.run_config import RunConfig
 
-from pipeline.database.changes import database_of
+from pipeline.database.tracking import database_of
 from pipeline.engine.context import Run, run_of
 from pipeline.settings.values import Settings
 
@@ -51,4 +52,4 @@ class Step(ComputeStep):
         """Begin to ask what is pending, beside the steps before this one; by default nothing."""
 
     def recover(self, run: Run) -> None:
-        """Mend what a run that was cut off left of this step; by default nothing."""
+        """Mend what a run that was interrupted left of this step; by default nothing."""

@@ -1,7 +1,7 @@
-"""Telling an unmounted disk from intent: what is gone with its disk is not deleted.
+"""Telling an unmounted disk from an intended removal: what is gone with its disk is not deleted.
 
-An unmounted disk leaves an empty folder behind, or what lay below its mount point before. Either is
-another folder than the one remembered: another device, or another inode on it.
+An unmounted disk leaves an empty folder behind, or what was below its mount point before. Either is
+a different folder from the one remembered: another device, or another inode on it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.database.state import INPUT, StateBook
+from pipeline.database.state import INPUT, StateRepository
 from pipeline.errors import TooManyRemovedError
 from pipeline.names import name_of
 from pipeline.storage.mounts import mount_points
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pipeline.blocklist import Blocklist
     from pipeline.engine.difference import Difference
 
-# Below this many a share says little: two of three photos may well be meant to go.
+# Below this many a percentage says little: removing two of three photos may well be intended.
 REMOVED_AT_LEAST = 100
 
 Identity = tuple[int, int]
@@ -36,11 +36,13 @@ class InputFolder:
         TooManyRemovedError: it is not there, and ``allow_missing`` is false.
     """
 
-    def __init__(self, folder: Path, book: StateBook, allow_missing: bool = False) -> None:
+    def __init__(
+        self, folder: Path, repository: StateRepository, allow_missing: bool = False
+    ) -> None:
         self.folder = folder
-        self._book = book
+        self._repository = repository
         self._allow_missing = allow_missing
-        remembered = json.loads(book.get(INPUT) or "{}")
+        remembered = json.loads(repository.get(INPUT) or "{}")
         self._remembered = {key: tuple(value) for key, value in remembered.items()}
         self._before = self._after = self._look()
 
@@ -61,7 +63,7 @@ class InputFolder:
 
     @property
     def moved(self) -> list[str]:
-        """What is not what it was in the run before; nothing is known before the first run."""
+        """What differs from the run before; nothing is known before the first run."""
         last = self._remembered
         if not last:
             return []
@@ -70,8 +72,8 @@ class InputFolder:
         return sorted(key for key in keys if any(look.get(key) != last.get(key) for look in looks))
 
     def remember(self) -> None:
-        """Have the next run expect what this one saw; nothing is written where that is the same."""
-        self._book.set(INPUT, json.dumps(self._after, sort_keys=True))
+        """Make the next run expect what this one saw; nothing is written if that is unchanged."""
+        self._repository.set(INPUT, json.dumps(self._after, sort_keys=True))
 
     def _look(self, noticed: Iterable[str] = ()) -> dict[str, Identity]:
         seen = {"": folder_identity(self.folder, self._allow_missing)}
@@ -79,13 +81,13 @@ class InputFolder:
             try:
                 status = os.stat(self.folder / name_of(key))
             except OSError:
-                continue  # a disk that does not answer is as good as gone
+                continue  # a disk that does not respond counts as gone
             seen[key] = (status.st_dev, status.st_ino)
         return seen
 
 
 def folder_identity(folder: Path, allow_missing: bool = False) -> Identity:
-    """Device and inode, which tell a folder from the mount point that a disk leaves behind.
+    """Device and inode, which distinguish a folder from the mount point that a disk leaves behind.
 
     Raises:
         TooManyRemovedError: it is not there, and that is not allowed.
@@ -100,10 +102,10 @@ def folder_identity(folder: Path, allow_missing: bool = False) -> Identity:
 
 
 def not_there(folder: Path, reason: str | None) -> TooManyRemovedError:
-    """The error of an input folder that cannot be looked at."""
+    """The error for an input folder that cannot be examined."""
     return TooManyRemovedError(
         f"{folder}: the input folder cannot be read ({reason}); nothing was deleted. "
-        "Mount it, make it, or name another in PIPELINE_INPUT; if it is meant to be gone, "
+        "Mount it, create it, or name another in PIPELINE_INPUT; if it is gone on purpose, "
         "run again with --allow-removed"
     )
 
@@ -111,9 +113,10 @@ def not_there(folder: Path, reason: str | None) -> TooManyRemovedError:
 def refuse_too_many(
     difference: Difference, max_percent: float, input_folder: InputFolder, takedowns: Blocklist
 ) -> None:
-    """Raise where so much is gone, or in such a way, that a missing disk is likelier than intent.
+    """Raise where so much is gone, or in such a way, that a missing disk is more likely than
+    intent.
 
-    What takedowns took out is meant to be gone, and does not count.
+    What takedowns removed is gone on purpose, and does not count.
 
     Raises:
         TooManyRemovedError: at least 100 originals are gone, and more than ``max_percent`` of all;
@@ -174,5 +177,5 @@ def _csvs(sources: Sequence[str], images: int) -> str:
 def _refusal(place: Path, what: str) -> TooManyRemovedError:
     return TooManyRemovedError(
         f"{place}: {what}; nothing was deleted. If a disk is not mounted, mount it and run again; "
-        "if they are meant to be gone, run again with --allow-removed"
+        "if they are gone on purpose, run again with --allow-removed"
     )

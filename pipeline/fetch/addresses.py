@@ -2,7 +2,7 @@
 
 A URL comes from a stranger's CSV. Whatever name it uses, the address it leads to decides: none of
 this machine, of the network around it, or of a cloud's metadata service may be reached.
-``ipaddress.is_global`` is not asked, since it calls several of these ranges global (such as
+``ipaddress.is_global`` is not used, since it calls several of these ranges global (such as
 168.63.129.16, 192.88.99.0/24, 64:ff9b::/96, 3fff::/20 and 5f00::/16 in some releases of Python).
 
 Sources: the IANA special-purpose address registries, https://www.iana.org/assignments/
@@ -74,18 +74,18 @@ _HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?")
 
 
 def parse_address(text: str) -> Address:
-    """The address that ``text`` spells; the zone of an IPv6 address (``%eth0``) is left away.
+    """The address that ``text`` spells; the zone of an IPv6 address (``%eth0``) is dropped.
 
     Raises:
-        ValueError: it is no address in canonical spelling.
+        ValueError: it is not an address in canonical form.
     """
     return ipaddress.ip_address(text.partition("%")[0])
 
 
 def refusal(address: Address) -> str | None:
-    """Why the address may not be fetched from, as ``10.0.0.0/8, private``; None for a public one.
+    """Why the address may not be fetched from, for example ``10.0.0.0/8, private``; None if public.
 
-    An IPv6 address that wraps an IPv4 address is judged by that as well.
+    An IPv6 address that embeds an IPv4 address is validated by that as well.
     """
     if isinstance(address, ipaddress.IPv4Address):
         for network_v4, why in _REFUSED_V4:
@@ -119,7 +119,8 @@ class AllowList:
 
     @classmethod
     def parse(cls, text: str | Iterable[str]) -> AllowList:
-        """Read ``PIPELINE_FETCH_ALLOW``: hosts, addresses and networks, parted by commas or blanks.
+        """Read ``PIPELINE_FETCH_ALLOW``: hosts, addresses and networks, separated by commas or
+        spaces.
 
         Raises:
             ValueError: an entry is none of these; the text says which and what to write.
@@ -135,8 +136,8 @@ class AllowList:
                 host = bare.lower().rstrip(".")
                 if "/" in bare or ":" in bare or not _HOST.fullmatch(host):
                     raise ValueError(
-                        f"{entry!r} is neither a host, as images.example, nor a network, "
-                        "as 10.1.0.0/16 (with no bits set after the prefix)"
+                        f"{entry!r} is neither a host, such as images.example, nor a network, "
+                        "such as 10.1.0.0/16 (with no bits set after the prefix)"
                     ) from None
                 hosts.add(host)
         return cls(frozenset(hosts), tuple(networks))
@@ -152,7 +153,7 @@ class AllowList:
         return any(address in network for network in self.networks)
 
 
-def judge(host: str, address: Address, allow: AllowList) -> str | None:
+def validate(host: str, address: Address, allow: AllowList) -> str | None:
     """Why a connection to ``address`` for ``host`` is refused; None where it may be made."""
     why = refusal(address)
     return why if why is None or not allow.allows(host, address) else None

@@ -1,6 +1,6 @@
 """One attempt to fetch one URL: follow its redirects, read its body, keep its bytes.
 
-Every end but success is an exception of this module; ``fetch`` makes results of them.
+Every outcome but success is an exception of this module; ``fetch`` makes results of them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from pipeline.text import shortened
 T = TypeVar("T")
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
-# A body of an answer that nobody wants is read up to here, so that its connection stays usable.
+# The body of an unwanted response is read up to this size, so that its connection stays usable.
 DRAIN_BYTES = 16 * 1024
 DRAIN_S = 1.0
 # Collected in memory before a thread hashes and writes it: most images are one call.
@@ -41,7 +41,7 @@ WRITE_BYTES = 1024 * 1024
 # A body in pieces of one byte costs a thousand times the processor of one in ordinary pieces. After
 # the first ten thousand, pieces must be this large in the mean; TLS and HTTP/2 cut at 1 KB or more.
 FREE_PIECES, MEAN_PIECE_BYTES = 10_000, 256
-# Kept of a header that is stored. Longer ones, and those that are no plain text, are left away.
+# Longest header value that is stored. Longer ones, and those that are not plain text, are dropped.
 MAX_HEADER_CHARACTERS = 512
 
 
@@ -56,7 +56,7 @@ class Ended(FetchError):
 class Again(FetchError):
     """The attempt failed in a way that another may not.
 
-    ``retry_after_s`` is what the server asked for; ``connection`` says that nothing answered.
+    ``retry_after_s`` is what the server requested; ``connection`` means that nothing responded.
     """
 
     def __init__(
@@ -71,8 +71,8 @@ class Again(FetchError):
 
 
 class Moved(FetchError):
-    """A redirect leads to ``url``, at another host: whoever waits for a place there does not do it
-    in the place of another URL."""
+    """A redirect leads to ``url``, at another host: waiting for a place there must not occupy the
+    place of another URL."""
 
     def __init__(self, url: httpx.URL) -> None:
         super().__init__(f"redirect to {shortened(str(url))}")
@@ -81,7 +81,7 @@ class Moved(FetchError):
 
 @dataclass
 class Trace:
-    """What is known of an attempt so far, however it ends, and over all the hosts that it asks."""
+    """What is known of an attempt so far, however it ends, over all the hosts it involves."""
 
     final_url: str = ""
     http_code: int | None = None
@@ -108,9 +108,9 @@ class Attempts:
         self._files = files
 
     async def make(self, request: FetchRequest, url: httpx.URL, trace: Trace) -> Fetched:
-        """One attempt, or what ``trace`` leaves of it: its redirects included, in the time for one.
+        """One attempt, or the rest of one after ``trace``: redirects included, in the time for one.
 
-        What is returned knows the answer; the caller counts attempts and time.
+        The result describes the response; the caller counts attempts and time.
 
         Raises:
             Moved: to be continued at another host, with the same ``trace``.
@@ -134,7 +134,7 @@ class Attempts:
             except DecodingFailed as error:
                 raise Ended(FetchStatus.FAILED, str(error)) from error
             except httpx.TransportError as error:
-                raise self._network_fault(error) from error
+                raise self._network_problem(error) from error
             except Exception as error:
                 # Whatever a server can make a library raise costs this URL, not the run.
                 reason = f"cannot be fetched ({type(error).__name__}: {shortened(str(error))})"
@@ -150,7 +150,7 @@ class Attempts:
     ) -> Fetched:
         while True:
             trace.final_url, trace.http_code = str(url), None
-            response = await self._transport.handle_async_request(self._asked(request, url))
+            response = await self._transport.handle_async_request(self._conditional(request, url))
             trace.http_code = response.status_code
             try:
                 if response.status_code not in REDIRECTS:
@@ -167,7 +167,7 @@ class Attempts:
                 raise Moved(following)
             url = following
 
-    def _asked(self, request: FetchRequest, url: httpx.URL) -> httpx.Request:
+    def _conditional(self, request: FetchRequest, url: httpx.URL) -> httpx.Request:
         limits = self._limits
         headers = [
             ("Host", url.netloc.decode("ascii")),
@@ -175,7 +175,7 @@ class Attempts:
             ("Accept", "image/*, */*;q=0.1"),
             ("Accept-Encoding", "identity"),
         ]
-        # A server may have sent anything; what cannot be a header is not sent back.
+        # A server may have sent anything; what is not a valid header is not sent back.
         for name, value in (
             ("If-None-Match", request.etag),
             ("If-Modified-Since", request.last_modified),
@@ -193,7 +193,7 @@ class Attempts:
             joined = str(url.join(location))
         except Exception:
             where = shortened(location)
-            raise Ended(FetchStatus.FAILED, f"a redirect to {where}, no URL") from None
+            raise Ended(FetchStatus.FAILED, f"a redirect to {where}, which is not a URL") from None
         try:
             following = checked_url(joined, self._limits.ports)
         except UrlRefused as error:
@@ -272,7 +272,7 @@ class Attempts:
                             raise too_large
                         if not sniffed and size_bytes >= HEAD_BYTES:
                             sniffed = True
-                            self._judge(held)
+                            self._validate(held)
                         if len(held) >= WRITE_BYTES:
                             watch.pause()
                             await self._in_thread(writer.write, bytes(held))
@@ -280,7 +280,7 @@ class Attempts:
                             held.clear()
             decoder.finish()
             if not sniffed:
-                self._judge(held)
+                self._validate(held)
             watch.pause()
             kept = await self._in_thread(writer.keep, bytes(held))
             assert kept is not None, "nobody discards a writer but this function"
@@ -288,10 +288,10 @@ class Attempts:
         finally:
             writer.discard()
 
-    def _judge(self, held: bytearray) -> None:
-        fault = self._sniff(bytes(held[:HEAD_BYTES]))
-        if fault is not None:
-            raise Ended(FetchStatus.REFUSED, fault)
+    def _validate(self, held: bytearray) -> None:
+        problem = self._sniff(bytes(held[:HEAD_BYTES]))
+        if problem is not None:
+            raise Ended(FetchStatus.REFUSED, problem)
 
     async def _in_thread(self, call: Callable[[bytes], T], data: bytes) -> T:
         try:
@@ -299,10 +299,10 @@ class Attempts:
         except OSError as error:
             raise OutputError(
                 f"{self._folder}: a fetched image cannot be written ({error.strerror or error}); "
-                "free space or change the rights, and run again"
+                "free space or change the permissions, and run again"
             ) from error
 
-    def _network_fault(self, error: httpx.TransportError) -> Ended | Again:
+    def _network_problem(self, error: httpx.TransportError) -> Ended | Again:
         limits = self._limits
         if isinstance(error, httpx.ConnectTimeout):
             reason = f"no connection within {limits.connect_timeout_s:g} s"
@@ -314,8 +314,8 @@ class Attempts:
                 return Ended(FetchStatus.FAILED, str(error))
             return Again(shortened(str(error)) or "no connection", connection=True)
         if isinstance(error, (httpx.LocalProtocolError, httpx.UnsupportedProtocol)):
-            return Ended(FetchStatus.FAILED, f"cannot be asked for: {shortened(str(error))}")
-        return Again(shortened(str(error)) or "the connection broke")
+            return Ended(FetchStatus.FAILED, f"cannot be requested: {shortened(str(error))}")
+        return Again(shortened(str(error)) or "the connection was lost")
 
 
 def in_words(code: int) -> str:

@@ -1,4 +1,4 @@
-"""The fetch: many URLs in, one result each out, whatever the internet does.
+"""Fetching: many URLs in, one result for each out, whatever the internet does.
 
 ::
 
@@ -26,15 +26,15 @@ import httpx
 from pipeline.fetch.attempt import Again, Attempts, Ended, Moved, Trace
 from pipeline.fetch.resolver import Resolver, system_resolver
 from pipeline.fetch.schedule import Schedule
-from pipeline.fetch.transport import JudgedTransport
+from pipeline.fetch.transport import ValidatedTransport
 from pipeline.fetch.types import Fetched, FetchLimits, FetchRequest, FetchStatus
 from pipeline.fetch.urls import UrlRefused, checked_url, host_of
-from pipeline.imaging.sniff import Sniff, image_fault
+from pipeline.imaging.sniff import Sniff, image_problem
 
 # Threads that hash and write. Both release Python's lock, and two keep a disk busy.
 FILE_THREADS = 2
-# Threads that resolve names; a slow name server holds one for as long as it likes, also when
-# nobody waits any more. They are made as needed; with few, one CSV of slow names stops the others.
+# Threads that resolve names; a slow name server holds one for as long as it likes, even if nothing
+# waits for it any more. They are made as needed; with few, one CSV of slow names stops the others.
 NAME_THREADS = 128
 
 
@@ -43,11 +43,11 @@ async def fetch_all(
     limits: FetchLimits,
     folder: Path,
     *,
-    sniff: Sniff = image_fault,
+    sniff: Sniff = image_problem,
     resolve: Resolver | None = None,
     ssl_context: ssl.SSLContext | None = None,
 ) -> AsyncGenerator[Fetched, None]:
-    """Fetch every URL into ``folder`` and yield how each ended, in the order of their ends.
+    """Fetch every URL into ``folder`` and yield how each ended, in the order in which they end.
 
     A URL that comes again within one call is left out: one result per distinct URL. ``requests``
     is read as places come free, no further ahead than ``limits.pending`` of the results that the
@@ -61,7 +61,7 @@ async def fetch_all(
     folder.mkdir(parents=True, exist_ok=True)
     names = ThreadPoolExecutor(NAME_THREADS, "resolve")
     files = ThreadPoolExecutor(FILE_THREADS, "store")
-    transport = JudgedTransport(
+    transport = ValidatedTransport(
         resolve or system_resolver(names),
         limits.allow,
         ssl_context=ssl_context,
@@ -89,7 +89,7 @@ async def fetch_all(
 
 @dataclass
 class _Job:
-    """One URL on its way. ``moved_to`` is where the attempt under way goes on, at another host."""
+    """One URL in progress. ``moved_to`` is where the current attempt continues, at another host."""
 
     request: FetchRequest
     url: httpx.URL
@@ -104,7 +104,7 @@ class _Manners:
     """How a host behaved in this call."""
 
     waited_s: float = 0.0
-    faults_in_a_row: int = 0
+    failures_in_a_row: int = 0
 
 
 class _Call:
@@ -125,7 +125,7 @@ class _Call:
         self._timers: set[asyncio.TimerHandle] = set()
 
     async def results(self) -> AsyncIterator[Fetched]:
-        """What :meth:`work` finished, until nothing is under way; a place comes free with each."""
+        """What :meth:`work` finished, until nothing is in progress; each frees a place."""
         while (result := await self._results.get()) is not None:
             if isinstance(result, BaseException):
                 raise result
@@ -157,11 +157,11 @@ class _Call:
         while True:
             host, job = await self._schedule.take()
             manners = self._manners.get(host)
-            if manners and manners.faults_in_a_row >= self._limits.host_faults_max:
+            if manners and manners.failures_in_a_row >= self._limits.host_faults_max:
                 self._schedule.leave(host)
-                reason = f"not asked: {host} gave no connection {manners.faults_in_a_row} times"
+                reason = f"not requested: {host} was unreachable {manners.failures_in_a_row} times"
                 self._finish(job, _ended(job, FetchStatus.FAILED, reason))
-                # A million of these in a row must leave the event loop a chance.
+                # A million of these in a row must not block the event loop.
                 await asyncio.sleep(0)
                 continue
             await self._attempt(job, host)
@@ -208,7 +208,7 @@ class _Call:
     def _it_answered(self, host: str) -> None:
         # Only hosts that failed are remembered: a CSV may name a million.
         if manners := self._manners.get(host):
-            manners.faults_in_a_row = 0
+            manners.failures_in_a_row = 0
 
     def _retry_or_end(self, job: _Job, failed_host: str, again: Again) -> None:
         limits = self._limits
@@ -218,12 +218,12 @@ class _Call:
         waits = again.retry_after_s is not None
         patient = not waits or manners.waited_s < limits.host_wait_max_s
         if job.attempts > limits.retries or not patient:
-            manners.faults_in_a_row = manners.faults_in_a_row + 1 if again.connection else 0
+            manners.failures_in_a_row = manners.failures_in_a_row + 1 if again.connection else 0
             self._finish(job, _ended(job, FetchStatus.FAILED, str(again)))
         elif again.retry_after_s is None:
             self._later(limits.backoff_after_s(job.attempts), host, job)
         else:
-            # The server speaks for all of its URLs: go on elsewhere meanwhile.
+            # The server limits all of its URLs: continue with other hosts meanwhile.
             delay_s = min(again.retry_after_s, limits.retry_after_max_s)
             manners.waited_s += self._schedule.pause(failed_host, delay_s)
             if failed_host == host:

@@ -44,7 +44,7 @@ class Watch:
         self._scope.deadline = min(self._ends_at, self._slow_at, self._stalled_at)
 
     def pause(self) -> None:
-        """What takes time now is not the server's fault: our own disk."""
+        """Stop the clock: our own disk takes time now, not the server."""
         self._scope.deadline = math.inf
 
     def reason(self) -> str:

@@ -1,6 +1,6 @@
-"""Undo ``Content-Encoding`` within a limit of bytes.
+"""Decode ``Content-Encoding`` within a limit of bytes.
 
-We ask for ``identity``, but some servers compress all the same. httpx's own decoders give out
+We request ``identity``, but some servers compress anyway. httpx's own decoders give out
 whatever a chunk expands to: 64 KB of a "gzip bomb" become 64 MB at once, times 32 fetches.
 """
 
@@ -16,11 +16,11 @@ PIECE_BYTES = 256 * 1024
 
 
 class DecodingFailed(FetchError):
-    """The body is in an encoding that we do not undo, or damaged."""
+    """The body has an encoding that we do not decode, or is damaged."""
 
 
 class Decoder(Protocol):
-    """Bytes as they came in, bytes as they were meant out, in pieces of at most 256 KB."""
+    """Encoded bytes in, decoded bytes out, in pieces of at most 256 KB."""
 
     def pieces(self, data: bytes) -> Iterator[bytes]:
         """The pieces that ``data`` completes."""
@@ -30,7 +30,7 @@ class Decoder(Protocol):
 
 
 class Identity:
-    """Nothing to undo."""
+    """Nothing to decode."""
 
     def pieces(self, data: bytes) -> Iterator[bytes]:
         yield data
@@ -95,4 +95,4 @@ def decoder_for(content_encoding: str) -> Decoder:
         return Inflate(gzip=True)
     if wanted == ["deflate"]:
         return Inflate(gzip=False)
-    raise DecodingFailed(f"sent as {', '.join(wanted)[:60]}, which was not asked for")
+    raise DecodingFailed(f"sent as {', '.join(wanted)[:60]}, which was not requested")

@@ -1,8 +1,8 @@
-"""Tell another system that a job ended: its JSON, signed, by POST.
+"""Notify another system that a job ended: its JSON, signed, by POST.
 
 The receiver checks ``X-Lockstep-Signature``: ``sha256=`` and the HMAC-SHA256, in hexadecimal, of
 the body's bytes under the shared secret. ``X-Lockstep-Delivery`` is the same in every attempt of
-one delivery, for a receiver may see it twice: an answer that was lost is no answer.
+one delivery, because a receiver may get it twice: a lost response counts as none.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import anyio
 import httpx
 
 from pipeline.fetch.resolver import AddressRefused, Resolver, system_resolver
-from pipeline.fetch.transport import JudgedTransport
+from pipeline.fetch.transport import ValidatedTransport
 from pipeline.fetch.types import FetchLimits
 from pipeline.fetch.urls import UrlRefused, checked_url
 from pipeline.text import shortened
@@ -35,7 +35,7 @@ DELIVERY_HEADER = "X-Lockstep-Delivery"
 
 @dataclass(frozen=True)
 class Delivery:
-    """How a delivery ended; ``reason`` is empty where it was taken."""
+    """How a delivery ended; ``reason`` is empty if it was accepted."""
 
     delivered: bool
     http_code: int | None = None
@@ -62,9 +62,10 @@ def deliver(
     """POST the job's JSON to ``url``; at most ``deadline_s`` seconds, retries included.
 
     To be called in a thread of its own, with no event loop in it. The rules for URLs and addresses
-    are the fetch's. An answer of 2xx is a success; redirects are not followed, for a POST must not
-    be sent to where nobody meant it. Connection faults, time-outs, 429 and 5xx are retried with
-    backoff. Without a ``secret`` there is no signature. Never raises for what the other side does.
+    are the fetch's. A 2xx response is a success; redirects are not followed, because a POST must
+    not go where nobody intended. Connection errors, time-outs, 429 and 5xx are retried with
+    backoff. Without a ``secret`` there is no signature. Never raises for anything the receiver
+    does.
     """
     started = time.perf_counter()
     names = ThreadPoolExecutor(1, "webhook")
@@ -101,14 +102,14 @@ async def _deliver(
     }
     if secret:
         headers[SIGNATURE_HEADER] = signature(body, secret)
-    transport = JudgedTransport(
+    transport = ValidatedTransport(
         resolve, limits.allow, ssl_context, http2=limits.http2, proxy_url=limits.proxy_url
     )
     last = Delivery(False, reason="not sent")
     try:
         with anyio.move_on_after(deadline_s):
             for attempt in range(1, limits.retries + 2):
-                last = Delivery(False, None, f"no answer within {deadline_s:g} s", attempt)
+                last = Delivery(False, None, f"no response within {deadline_s:g} s", attempt)
                 last, again = await _post(transport, target, body, headers, limits, attempt)
                 if not again or attempt > limits.retries:
                     break
@@ -119,7 +120,7 @@ async def _deliver(
 
 
 async def _post(
-    transport: JudgedTransport,
+    transport: ValidatedTransport,
     target: httpx.URL,
     body: bytes,
     headers: Mapping[str, str],
@@ -138,7 +139,7 @@ async def _post(
         reason = shortened(str(error)) or type(error).__name__
         return Delivery(False, None, reason, attempt), True
     except Exception as error:
-        # Whatever a receiver can make a library raise must not end the run that tells it.
+        # Whatever a receiver can make a library raise must not end the run.
         reason = f"cannot be delivered ({type(error).__name__}: {shortened(str(error))})"
         return Delivery(False, None, reason, attempt), False
     with anyio.CancelScope(shield=True), contextlib.suppress(Exception):
@@ -146,6 +147,6 @@ async def _post(
     code = response.status_code
     if 200 <= code < 300:
         return Delivery(True, code, "", attempt), False
-    return Delivery(False, code, f"the receiver answered {code}", attempt), (
+    return Delivery(False, code, f"the receiver responded with {code}", attempt), (
         code == 429 or code >= 500
     )

@@ -1,10 +1,10 @@
-"""Connections to judged addresses only: the network backend that httpcore gets from us.
+"""Connections to validated addresses only: the network backend that we give httpcore.
 
 httpcore's own backend takes a host name and connects to whatever it resolves to. This one resolves,
-judges every address, and connects to an address that was judged. It stands on asyncio's transports
-directly, because httpcore's own streams do not tell of bytes that they hold already: those that a
-server sends behind its answer would be taken for the answer to the next URL. They also take 7 %
-more processor time for an image of 100 KB.
+validates every address, and connects to a validated one. It uses asyncio's transports directly,
+because httpcore's own streams do not reveal bytes that they have buffered: those that a server
+sends after its response would be taken for the response to the next URL. They also take 7 % more
+processor time for an image of 100 KB.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ import anyio
 import httpcore
 
 from pipeline.fetch.addresses import AllowList
-from pipeline.fetch.resolver import Resolver, judged_addresses
+from pipeline.fetch.resolver import Resolver, validated_addresses
 
-# Read ahead of the consumer no further: this, times the connections, is memory.
+# Read no further ahead of the consumer: this, times the connections, is memory.
 HIGH_WATER_BYTES = 256 * 1024
 # What may come in without a response or a piece of its body coming of it. No protocol ends interim
 # answers, pings and settings. An HTTP/2 connection is given a window of 16 MB, and bodies of other
@@ -32,7 +32,7 @@ MAX_IDLE_TALK_HTTP2_BYTES = 32 * 1024 * 1024
 
 
 class _Wire(asyncio.Protocol):
-    """Received bytes, and one reader who may wait for them."""
+    """Received bytes, and one reader that may wait for them."""
 
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
@@ -81,7 +81,7 @@ class _Wire(asyncio.Protocol):
 
         Raises:
             TimeoutError: nothing came for ``timeout_s`` seconds.
-            OSError: the connection broke.
+            OSError: the connection was lost.
         """
         if not self.chunks and not self.ended:
             self._readable = asyncio.get_running_loop().create_future()
@@ -139,7 +139,7 @@ class Stream(httpcore.AsyncNetworkStream):
         self._max_idle_talk_bytes = MAX_IDLE_TALK_BYTES
 
     def came_to_something(self) -> None:
-        """A response, or a piece of its body, came of what was read."""
+        """What was read yielded a response, or a piece of its body."""
         self._idle_talk_bytes = 0
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
@@ -153,7 +153,7 @@ class Stream(httpcore.AsyncNetworkStream):
         self._idle_talk_bytes += len(data)
         if self._idle_talk_bytes > self._max_idle_talk_bytes:
             raise httpcore.RemoteProtocolError(
-                f"{self._max_idle_talk_bytes:,} bytes, and no answer among them"
+                f"{self._max_idle_talk_bytes:,} bytes, and no response among them"
             )
         return data
 
@@ -171,7 +171,7 @@ class Stream(httpcore.AsyncNetworkStream):
             raise httpcore.WriteTimeout(str(error)) from error
 
     async def aclose(self) -> None:
-        """Close at once: there is nothing that would be worth waiting for."""
+        """Close at once: there is nothing worth waiting for."""
         if self._wire.transport is not None:
             self._wire.transport.abort()
 
@@ -181,7 +181,7 @@ class Stream(httpcore.AsyncNetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """Speak TLS from here on; the certificate must be valid for ``server_hostname``.
+        """Switch to TLS; the certificate must be valid for ``server_hostname``.
 
         Raises:
             httpcore.ConnectError: the certificate or the handshake failed.
@@ -190,8 +190,8 @@ class Stream(httpcore.AsyncNetworkStream):
         wire = self._wire
         assert wire.transport is not None
         if wire.chunks:
-            # Whoever sits in between could send an answer in plain text before the handshake, and
-            # it would be read as if it had come under TLS.
+            # A man in the middle could send a plain-text response before the handshake, and it
+            # would be read as if it had come over TLS.
             wire.transport.abort()
             raise httpcore.ConnectError("bytes came before the TLS handshake")
         try:
@@ -216,7 +216,8 @@ class Stream(httpcore.AsyncNetworkStream):
         return self
 
     def get_extra_info(self, info: str) -> Any:
-        """What httpcore asks of a connection: its TLS, its ends, and whether it was dropped."""
+        """What httpcore queries about a connection: its TLS, its ends, and whether it was
+        dropped."""
         wire = self._wire
         if info == "is_readable":
             return bool(wire.chunks) or wire.ended or wire.transport is None
@@ -226,8 +227,8 @@ class Stream(httpcore.AsyncNetworkStream):
         return wire.transport.get_extra_info(names[info])
 
 
-class JudgedBackend(httpcore.AsyncNetworkBackend):
-    """Resolves a name once, judges every address, connects to one of those.
+class ValidatedBackend(httpcore.AsyncNetworkBackend):
+    """Resolves a name once, validates every address, connects to one of them.
 
     Raises :class:`~pipeline.fetch.resolver.AddressRefused` where one of them is not public.
     """
@@ -248,14 +249,14 @@ class JudgedBackend(httpcore.AsyncNetworkBackend):
         deadline = None if timeout is None else time.monotonic() + timeout
         try:
             with anyio.fail_after(timeout):
-                addresses = await judged_addresses(host, self._resolve, self._allow)
+                addresses = await validated_addresses(host, self._resolve, self._allow)
         except TimeoutError as error:
             raise httpcore.ConnectTimeout(f"{host} did not resolve in time") from error
         except (OSError, UnicodeError) as error:
             raise httpcore.ConnectError(f"{host} does not resolve: {_words(error)}") from error
         failure: Exception = httpcore.ConnectError(f"{host} has no address")
         for left, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
-            # What is left of the time is shared, so that one dead address leaves some to the next.
+            # The remaining time is shared, so that one dead address leaves some to the next.
             share_s = None if deadline is None else max(0.0, deadline - time.monotonic()) / left
             try:
                 return await _connect(address, port, share_s)
@@ -266,7 +267,7 @@ class JudgedBackend(httpcore.AsyncNetworkBackend):
     async def connect_unix_socket(
         self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
     ) -> httpcore.AsyncNetworkStream:
-        """Never: a local socket is no public address."""
+        """Always refuses: a local socket is not a public address."""
         raise httpcore.ConnectError("local sockets are not fetched from")
 
     async def sleep(self, seconds: float) -> None:

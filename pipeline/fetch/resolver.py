@@ -1,8 +1,7 @@
 """From a host name to the addresses that a connection may use.
 
-The name is asked for once; every address of the answer is judged, and the caller connects to one
-of exactly these. A name server that answers otherwise a moment later ("DNS rebinding") changes
-nothing.
+The name is resolved once; every address is validated, and the caller connects to one of exactly
+these. A name server that responds differently a moment later ("DNS rebinding") changes nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 
 from pipeline.errors import FetchError
-from pipeline.fetch.addresses import AllowList, judge, parse_address
+from pipeline.fetch.addresses import AllowList, parse_address, validate
 from pipeline.fetch.urls import literal_address
 
 # From a host name to its addresses, in the order of preference. Raises OSError if there are none.
@@ -26,14 +25,14 @@ MAX_ADDRESSES_TRIED = 4
 class AddressRefused(FetchError):
     """The host is at an address that is not public; nothing was sent to it.
 
-    The text for people leaves the address out: who can submit a CSV must not learn from it what
-    the names of an inner network resolve to. ``detail`` is for logs.
+    The message for people omits the address: somebody who submits a CSV must not learn what the
+    names of an internal network resolve to. ``detail`` is for logs.
     """
 
     def __init__(self, host: str, detail: str) -> None:
         super().__init__(
             f"{host} is not at a public address; PIPELINE_FETCH_ALLOW lists hosts and networks "
-            "that are allowed all the same"
+            "that are allowed anyway"
         )
         self.detail = detail
 
@@ -50,12 +49,12 @@ def system_resolver(executor: Executor | None = None) -> Resolver:
     return resolve
 
 
-async def judged_addresses(host: str, resolve: Resolver, allow: AllowList) -> list[str]:
+async def validated_addresses(host: str, resolve: Resolver, allow: AllowList) -> list[str]:
     """The addresses of ``host``, each of them public or allowed; no more than four.
 
     Raises:
         AddressRefused: at least one address is neither, so none may be used: a name that mixes
-            public and private addresses is how checks of only the first one are passed by.
+            public and private addresses is how checks of only the first one are bypassed.
         OSError: the name has no address.
     """
     literal = literal_address(host)
@@ -65,7 +64,7 @@ async def judged_addresses(host: str, resolve: Resolver, allow: AllowList) -> li
         raise OSError(f"{host} has no address")
     for text in addresses:
         try:
-            why = judge(host, parse_address(text), allow)
+            why = validate(host, parse_address(text), allow)
         except ValueError:
             why = "not an address"
         if why is not None:

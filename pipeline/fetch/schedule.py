@@ -1,4 +1,5 @@
-"""Whose turn it is: so many fetches of a host at once, so many a second, and no host in the way.
+"""Scheduling: limits of fetches at once and per second for each host, so that no host blocks
+others.
 
 Hosts take turns. Ten thousand URLs of one slow host at the head of a CSV keep six places busy, not
 all of them. Knows nothing of HTTP.
@@ -38,7 +39,7 @@ class Schedule(Generic[T]):
         self._loop = asyncio.get_running_loop()
 
     def put(self, host: str, item: T, first: bool = False) -> None:
-        """Queue ``item``; with ``first`` before what waits already."""
+        """Queue ``item``; with ``first``, ahead of what is waiting."""
         state = self._host(host)
         if first:
             state.queue.appendleft(item)
@@ -47,7 +48,7 @@ class Schedule(Generic[T]):
         self._look(host)
 
     async def take(self) -> tuple[str, T]:
-        """Wait for an item whose turn it is; its host's place is taken until :meth:`leave`."""
+        """Wait for an item that may start; it occupies a place at its host until :meth:`leave`."""
         while not self._ready:
             taker: asyncio.Future[None] = self._loop.create_future()
             self._takers.append(taker)
@@ -57,7 +58,7 @@ class Schedule(Generic[T]):
                 if taker in self._takers:
                     self._takers.remove(taker)
                 else:
-                    self._wake_taker()  # the turn was ours: somebody else must have it
+                    self._wake_taker()  # pass our turn on
                 raise
         host = next(iter(self._ready))
         del self._ready[host]
@@ -68,12 +69,12 @@ class Schedule(Generic[T]):
         return host, item
 
     def leave(self, host: str) -> None:
-        """Give the place at ``host`` back."""
+        """Release the place at ``host``."""
         self._hosts[host].running -= 1
         self._look(host)
 
     def pause(self, host: str, seconds: float) -> float:
-        """Start nothing at ``host`` for ``seconds``; a pause that is longer already stays.
+        """Start nothing at ``host`` for ``seconds``; a longer pause stays.
 
         Returns the seconds by which this made the pause longer.
         """
@@ -101,7 +102,7 @@ class Schedule(Generic[T]):
             state.next_at = max(state.next_at, self._loop.time() + self._interval_s)
 
     def _look(self, host: str) -> None:
-        """See what the host may start now, or when to look again."""
+        """Check what the host may start now, or when to check again."""
         state = self._hosts[host]
         waits = self._loop.time() < state.next_at
         if state.queue and state.running < self._per_host and not waits:

@@ -1,6 +1,6 @@
-"""httpx over connections to judged addresses, kept open and used again.
+"""httpx over connections to validated addresses, kept open and reused.
 
-Beside the checks there is a reason of speed. httpx's pool compares every connection with every
+Besides the checks, there is a reason of speed. httpx's pool compares every connection with every
 other at every request: with 32 open connections it moves 240 images of 100 KB a second on a core
 that moves 770 with 6. Here a request looks at the idle connections of its own host only; how many
 may be open is the scheduler's business (``schedule``), and a cap on idle ones.
@@ -19,13 +19,14 @@ import httpx
 from h2.exceptions import ProtocolError
 
 from pipeline.fetch.addresses import AllowList
-from pipeline.fetch.network import JudgedBackend, Stream
-from pipeline.fetch.resolver import Resolver, judged_addresses
+from pipeline.fetch.network import Stream, ValidatedBackend
+from pipeline.fetch.resolver import Resolver, validated_addresses
 
 KEEP_ALIVE_S = 15.0
 MAX_IDLE_CONNECTIONS = 64
 # For one request. A few are ordinary: one that was hoped to speak HTTP/2 and does not, kept ones
-# that the server has closed. A server that says goodbye on each would be asked for ever.
+# that the server has closed. Without a limit, a server that says goodbye on each would be retried
+# forever.
 MAX_CONNECTIONS_TRIED = 100
 
 # From httpcore's errors to httpx's, which go by the same names.
@@ -47,7 +48,7 @@ Connection = httpcore.AsyncHTTPConnection
 _Key = tuple[bytes, bytes, int]  # scheme, host, port
 
 
-class JudgedTransport(httpx.AsyncBaseTransport):
+class ValidatedTransport(httpx.AsyncBaseTransport):
     """A transport for httpx that reaches public (and allowed) addresses only.
 
     It has no cookies, credentials or redirects, and knows no proxy but ``proxy_url``.
@@ -63,14 +64,15 @@ class JudgedTransport(httpx.AsyncBaseTransport):
     ) -> None:
         self._resolve = resolve
         self._allow = allow
-        # trust_env=False: SSL_CERT_FILE and its like must not widen whom a fetch believes.
+        # trust_env=False: SSL_CERT_FILE and its like must not widen what a fetch trusts.
         self._ssl = ssl_context or httpx.create_ssl_context(trust_env=False)
         self._http2 = http2
-        self._backend = JudgedBackend(resolve, allow)
+        self._backend = ValidatedBackend(resolve, allow)
         self._open: dict[_Key, list[Connection]] = {}
         self._idle: OrderedDict[Connection, _Key] = OrderedDict()
         self._retired: set[Connection] = set()
-        # Requests under way. httpcore calls an HTTP/2 connection idle while one waits for its turn.
+        # Requests in progress. httpcore calls an HTTP/2 connection idle while one waits for its
+        # turn.
         self._users: Counter[Connection] = Counter()
         self._proxy = (
             httpcore.AsyncHTTPProxy(
@@ -107,7 +109,7 @@ class JudgedTransport(httpx.AsyncBaseTransport):
         if not 100 <= response.status <= 999:
             # Over HTTP/2 it may have a thousand digits, which no database takes.
             await stream.aclose()
-            raise httpx.RemoteProtocolError("the answer has no HTTP status")
+            raise httpx.RemoteProtocolError("the response has no HTTP status")
         return httpx.Response(
             response.status,
             headers=response.headers,
@@ -139,7 +141,7 @@ class JudgedTransport(httpx.AsyncBaseTransport):
                 response = await connection.handle_async_request(request)
                 return response, _Body(response, (self, connection, key))
             except httpcore.ConnectionNotAvailable:
-                # HTTP/2 was hoped for, and it speaks HTTP/1.1; or it said goodbye.
+                # HTTP/2 was hoped for, and the server speaks HTTP/1.1; or it sent GOAWAY.
                 await self._released(connection, key, whole=True)
             except _STALE:
                 # The server closed a kept connection just as we used it: its right (RFC 9112,
@@ -160,7 +162,7 @@ class JudgedTransport(httpx.AsyncBaseTransport):
         # the proxy can resolve is left to it.
         assert self._proxy is not None
         with contextlib.suppress(OSError):
-            await judged_addresses(request.url.host.decode(), self._resolve, self._allow)
+            await validated_addresses(request.url.host.decode(), self._resolve, self._allow)
         response = await self._proxy.handle_async_request(request)
         return response, _Body(response)
 
@@ -216,7 +218,7 @@ class JudgedTransport(httpx.AsyncBaseTransport):
             self._forget(connection, key)
             self._retired.add(connection)
         elif connection.is_idle() and _left_over(connection):
-            # Bytes behind the end of the answer would be taken for the answer of the next URL.
+            # Bytes after the end of the response would be taken for the response to the next URL.
             self._forget(connection, key)
             self._retired.add(connection)
         if connection in self._retired and connection not in self._users:
@@ -236,7 +238,7 @@ class _Body(httpx.AsyncByteStream):
     def __init__(
         self,
         response: httpcore.Response,
-        back: tuple[JudgedTransport, Connection, _Key] | None = None,
+        back: tuple[ValidatedTransport, Connection, _Key] | None = None,
     ) -> None:
         self._response = response
         self._back = back
@@ -278,7 +280,7 @@ def _left_over(connection: Connection) -> bool:
 def mapped(error: Exception) -> Exception:
     """httpx's error for one of httpcore's or h2's; any other error is returned as it is."""
     if isinstance(error, ProtocolError):
-        # httpcore lets these through while a body is read: a rule was broken, or goodbye said.
-        return httpx.RemoteProtocolError(str(error) or "the connection broke a rule of HTTP/2")
+        # httpcore lets these through while a body is read: a protocol violation, or GOAWAY.
+        return httpx.RemoteProtocolError(str(error) or "the connection violated HTTP/2")
     kind = _ERRORS.get(type(error))
     return error if kind is None else kind(str(error))

@@ -17,9 +17,10 @@ class FetchStatus(str, enum.Enum):
 
     FETCHED = "fetched"
     NOT_MODIFIED = "not_modified"
-    # Our rules say no, before or after asking: address, URL, size, content. Asking again is idle.
+    # Refused by our rules, before or after the request: address, URL, size, content. Retrying
+    # cannot help.
     REFUSED = "refused"
-    # The network or the server said no. Another day it may work.
+    # Refused by the network or the server. It may work another day.
     FAILED = "failed"
 
 
@@ -31,7 +32,7 @@ class FetchLimits:
     ``total_timeout_s`` counts for each attempt, redirects included. ``retries`` come on top of the
     first attempt. ``retry_after_max_s`` caps one wait that a server asks for, ``host_wait_max_s``
     all the waits of one host: then 429 and 503 are final there. After ``host_faults_max`` URLs in
-    a row that ended with connection faults a host counts as down for the rest of the call.
+    a row that ended with connection problems a host counts as down for the rest of the call.
     """
 
     max_bytes: int = 50_000_000
@@ -50,12 +51,12 @@ class FetchLimits:
     retry_after_max_s: float = 120.0
     host_wait_max_s: float = 600.0
     host_faults_max: int = 20
-    # URLs that wait for their turn. More of them find more hosts to go on with beside a slow one.
+    # URLs that wait. More of them offer more hosts to continue with beside a slow one.
     pending: int = 1_000
     ports: frozenset[int] = DEFAULT_PORTS
     allow: AllowList = field(default_factory=AllowList)
     http2: bool = True
-    # Its password is not for a log.
+    # Its password must not be logged.
     proxy_url: str | None = field(default=None, repr=False)
     user_agent: str = "Lockstep"
 
@@ -75,7 +76,7 @@ class FetchLimits:
 
 @dataclass(frozen=True)
 class FetchRequest:
-    """One URL; with ``etag`` or ``last_modified`` of the last time it is asked conditionally."""
+    """One URL; with ``etag`` or ``last_modified`` of the last time, a conditional request."""
 
     url: str
     etag: str | None = None
@@ -88,7 +89,7 @@ class Fetched:
 
     ``url`` is the request's, to the letter; ``final_url`` the one that answered last. ``reason`` is
     empty for ``fetched`` and ``not_modified``. ``bytes`` is the size of the image, or what was
-    received of it. ``duration_ms`` is the time at work, without the waits between attempts.
+    received of it. ``duration_ms`` is the time spent, without the waits between attempts.
     ``sha256`` and ``path`` are set for ``fetched`` only. ``content_type`` is what the server says.
     """
 

@@ -1,7 +1,7 @@
-"""URLs: those of one cell of a CSV, and which may be asked for at all.
+"""URLs: those of one cell of a CSV, and which may be requested at all.
 
 One parser (``httpx.URL``) decides what a URL means, here and where the connection is made: two
-parsers that disagree about the host are how checks of this kind are passed by.
+parsers that disagree about the host are how checks of this kind are bypassed.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from pipeline.text import shortened
 
 MAX_URL_CHARACTERS = 2_048
 
-# One character, and what lies before and after it is stripped: a pattern of runs ("[,\s]+") looks
-# at each run anew from each of its characters, and a cell of a million blanks takes hours.
+# One character, and what lies before and after it is stripped: a pattern of runs ("[,\s]+") scans
+# each run again from each of its characters, and a cell of a million blanks takes hours.
 _SEPARATOR = re.compile(r"[,\s](?=https?://)", re.IGNORECASE)
 _BLANKS_AND_COMMA = (
     ", \t\n\r\v\f\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007"
@@ -37,32 +37,32 @@ _NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\.?", re.ASCII)
 
 
 class UrlRefused(FetchError):
-    """The URL itself is against the rules; nothing was asked of anybody."""
+    """The URL itself is against the rules; nothing was sent."""
 
 
 def split_cell(cell: str) -> list[str]:
     """The URLs of a cell, in order.
 
-    They are parted by commas, blanks and line breaks, but only before ``http://`` or ``https://``:
-    a comma inside a URL belongs to it. Leading and trailing separators mean nothing.
+    They are separated by commas, spaces and line breaks, but only before ``http://`` or
+    ``https://``: a comma inside a URL belongs to it. Leading and trailing separators mean nothing.
     """
     pieces = (piece.strip(_BLANKS_AND_COMMA) for piece in _SEPARATOR.split(cell))
     return [piece for piece in pieces if piece]
 
 
-def url_fault(url: str) -> str | None:
-    """What is wrong with the form of one URL of a CSV, and what to do; None if nothing is.
+def url_problem(url: str) -> str | None:
+    """What is wrong with the form of one URL of a CSV, and what to do; None if it is fine.
 
-    Ports, addresses and lengths are the fetch's business: they may be settings.
+    Ports, addresses and lengths are checked by the fetch: they depend on settings.
     """
     if _PLAIN.fullmatch(url) and len(url) <= MAX_URL_CHARACTERS:
         return None
     other = _OTHER_SCHEME.search(url)
     if not url[:8].lower().startswith(("http://", "https://")):
-        return f"{shortened(url)} is no http or https address; begin it with https://"
+        return f"{shortened(url)} is not an http or https address; begin it with https://"
     if other and other.group(1).lower() not in ("http", "https"):
         return (
-            f"{shortened(url)} holds a {other.group(1)}:// address; "
+            f"{shortened(url)} contains a {other.group(1)}:// address; "
             "only http:// and https:// are fetched"
         )
     try:
@@ -73,7 +73,7 @@ def url_fault(url: str) -> str | None:
 
 
 def checked_url(url: str, ports: frozenset[int] = DEFAULT_PORTS) -> httpx.URL:
-    """The URL, parsed, without its fragment, if it may be asked for.
+    """The URL, parsed, without its fragment, if it may be requested.
 
     Raises:
         UrlRefused: unparsable, longer than 2,048 characters, with userinfo, neither http nor
@@ -81,7 +81,7 @@ def checked_url(url: str, ports: frozenset[int] = DEFAULT_PORTS) -> httpx.URL:
     """
     if len(url) > MAX_URL_CHARACTERS:
         raise UrlRefused(
-            f"the URL has {len(url)} characters; at most {MAX_URL_CHARACTERS} are asked for"
+            f"the URL has {len(url)} characters; at most {MAX_URL_CHARACTERS} are allowed"
         )
     parsed = _parsed(url)
     port = parsed.port or {"http": 80, "https": 443}[parsed.scheme]
@@ -105,24 +105,24 @@ def _parsed(url: str) -> httpx.URL:
     if parsed.scheme not in ("http", "https"):
         raise UrlRefused(f"{parsed.scheme or 'no scheme'}: only http and https are fetched")
     if parsed.userinfo or "@" in re.split("[/?#]", url.partition("://")[2])[0]:
-        raise UrlRefused("a user name or password in the URL; take it out")
+        raise UrlRefused("a user name or password in the URL; remove it")
     if not host:
         raise UrlRefused("no host in the URL")
     if port is not None and not 0 < port < 65_536:
         raise UrlRefused(f"there is no port {port}")
     if ":" in host:
         if "%" in host:
-            raise UrlRefused("an address with a zone; give the address alone")
+            raise UrlRefused("an address with a zone; remove the zone")
     elif not _NAME.fullmatch(host) or len(host) > 254:
-        raise UrlRefused(f"no host can be called {shortened(host)}")
+        raise UrlRefused(f"{shortened(host)} is not a valid host name")
     return parsed.copy_with(fragment=None) if parsed.fragment else parsed
 
 
 def literal_address(host: str) -> Address | None:
-    """The address that the host spells, also as ``127.1``, ``0x7f000001`` or ``2130706433``.
+    """The address that the host denotes, also as ``127.1``, ``0x7f000001`` or ``2130706433``.
 
-    None for a name. The odd spellings are those of ``inet_aton``, which the operating system's own
-    resolver takes as well.
+    None for a name. The odd forms are those of ``inet_aton``, which the operating system's resolver
+    accepts, too.
     """
     bare = host.strip("[]").rstrip(".")
     try:

@@ -19,7 +19,7 @@ from pipeline.transforms.recipes import Recipe
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How an animation runs: milliseconds a frame, and how often in all (0 is for ever)."""
+    """How an animation runs: milliseconds a frame, and how often in all (0 is forever)."""
 
     durations_ms: tuple[float, ...]
     plays: int

@@ -40,7 +40,7 @@ def suffix_for(format: str) -> str:
 
 
 def format_of_suffix(suffix: str) -> str | None:
-    """Return the format that a suffix (with its dot, in any case) stands for; None if none."""
+    """Return the format that a suffix (with its dot, in any case) stands for; None for others."""
     return _FORMAT_OF_SUFFIX.get(suffix.lower())
 
 

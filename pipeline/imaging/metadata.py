@@ -80,7 +80,7 @@ def tags_for(image: Image.Image, metadata: str) -> tuple[Tags, tuple[str, ...]]:
     exif = b""
     try:
         exif = _exif(image, keep_all=metadata == "keep")
-    except Exception:  # broken EXIF raises nearly anything; the picture itself may be sound
+    except Exception:  # broken EXIF raises nearly anything; the picture itself may be fine
         notes.append("the EXIF data is broken and was left out")
     xmp = b""
     if metadata == "copyright":

@@ -32,7 +32,7 @@ class Rendition:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why one recipe could not be made of an original that is itself sound."""
+    """Why one recipe could not be made of an original that is itself fine."""
 
     recipe: str
     reason: str

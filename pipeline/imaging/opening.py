@@ -39,7 +39,7 @@ JPEG_SHRINKS = (8, 4, 2)
 
 @dataclass(frozen=True, slots=True)
 class OpenedOriginal:
-    """An original that is opened, judged sound by its header, and not decoded yet."""
+    """An original that is opened, has a valid header, and is not decoded yet."""
 
     image: Image.Image
     data: bytes
@@ -72,7 +72,8 @@ def open_original(data: bytes, limits: Limits) -> OpenedOriginal:
         _register_heif()
     if format_ == "webp" and len(data) >= 30:
         check_pixels(structure.webp_size(data), 1, limits)
-        with suppress(structure.CutOffError):  # told below, with how much of the picture was there
+        # reported below, with how much of the picture was there
+        with suppress(structure.CutOffError):
             _count_frames(data, format_, limits)
     if format_ == "tiff":
         _count_frames(data, format_, limits)
@@ -80,9 +81,9 @@ def open_original(data: bytes, limits: Limits) -> OpenedOriginal:
         # Pillow's refusal would not say how large the picture is; ours, below, does.
         with pillow_limit(None):
             image = Image.open(io.BytesIO(data), formats=[formats.PILLOW_FORMAT[format_]])
-    except Exception as error:  # a decoder raises nearly anything on bytes anybody may have written
+    except Exception as error:  # a decoder raises nearly anything on untrusted bytes
         _count_frames(data, format_, limits)
-        raise ImageError(f"not a sound {_name(format_)}: {_words(error)}") from error
+        raise ImageError(f"not a valid {_name(format_)}: {_words(error)}") from error
     check_pixels(image.size, 1, limits)
     try:
         frames = _count_frames(data, format_, limits)
@@ -91,9 +92,9 @@ def open_original(data: bytes, limits: Limits) -> OpenedOriginal:
     check_pixels(image.size, frames, limits)
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         _check_strips(image, data)
-        _mend_plain_ycbcr(image)
+        _fix_plain_ycbcr(image)
     if format_ == "png" and "exif" not in image.info:
-        # It may stand behind the pixels, and Pillow reads them to get there.
+        # It may come after the pixels, and Pillow reads them to get there.
         decode(OpenedOriginal(image, data, format_, frames, 1), 1)
     return OpenedOriginal(image, data, format_, frames, stored_orientation(image))
 
@@ -185,7 +186,7 @@ def _check_strips(image: TiffImagePlugin.TiffImageFile, data: bytes) -> None:
             raise structure.cut_off(len(data), max(ends))
 
 
-def _mend_plain_ycbcr(image: TiffImagePlugin.TiffImageFile) -> None:
+def _fix_plain_ycbcr(image: TiffImagePlugin.TiffImageFile) -> None:
     """Read uncompressed YCbCr as the three bytes a pixel that it is; Pillow 11 reads four."""
     if image.tag_v2.get(262) == 6 and all(tile.codec_name == "raw" for tile in image.tile):
         image._mode = "YCbCr"

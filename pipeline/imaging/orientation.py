@@ -27,7 +27,7 @@ def stored_orientation(image: Image.Image) -> int:
         return 1  # Pillow turns a TIFF upright while it loads, and says the upright size before
     try:
         value = image.getexif().get(ORIENTATION_TAG, 1)
-    except Exception:  # broken EXIF raises nearly anything; the picture itself may be sound
+    except Exception:  # broken EXIF raises nearly anything; the picture itself may be fine
         return 1
     return value if value in _TRANSPOSITIONS else 1
 

@@ -117,7 +117,7 @@ def _choose_part(draft: Draft) -> None:
         return
     picture, layout, position = draft.picture, draft.layout, draft.recipe.position
     if position == "attention" and layout.is_cropped:
-        # As sharp does: what is of interest is judged at the final scale.
+        # Like sharp: what is of interest is decided at the final scale.
         scaled = resize(picture.image, picture.edges, layout.scaled)
         draft.offset = attention_offset(scaled, layout.size)
     else:
@@ -184,12 +184,12 @@ FILE_STEPS: tuple[Callable[[Draft], None], ...] = (
 def render(data: bytes, recipes: Sequence[Recipe], limits: Limits) -> list[Rendition | Failure]:
     """Make one rendition for each recipe, in their order, from the bytes of one original.
 
-    Raises ImageError where the original itself is no good; what only one recipe cannot do is a
+    Raises ImageError where the original itself is broken; what only one recipe cannot do is a
     Failure in its place.
     """
     with pillow_limit(limits.max_pixels), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        # Those are meant for us who call Pillow, not for the owner of a picture.
+        # Those are for programmers who call Pillow, not for the owner of a picture.
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:

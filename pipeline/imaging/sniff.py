@@ -1,4 +1,4 @@
-"""What bytes are, told by the first of them; neither a suffix nor a Content-Type is believed."""
+"""What a file is, by its first bytes; neither a suffix nor a Content-Type is trusted."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from pipeline.errors import ImageError
 
-# As many of a file's first bytes as decide what it is.
+# How many of a file's first bytes decide what it is.
 HEAD_BYTES = 4_096
 
 # From the first bytes of a file to the reason why it is no image; None where it is one.
@@ -55,7 +55,7 @@ _AVIF_BRANDS = frozenset([b"avif", b"avis"])
 _HEIF_BRANDS = frozenset([b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"])
 # Sizes of the header that follows the 14 bytes of a BMP's own; "BM" alone begins a text as well.
 _BMP_HEADERS_BYTES = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
-# No part of it can match one text in two ways: a hostile head must not take for ever.
+# No part of it can match one text in two ways: a hostile head must not take forever.
 _DRAWING = re.compile(
     rb"(?:<\?xml[^>]*>|<!--(?:(?!-->).)*-->|<!doctype\s+svg[^\[>]*(?:\[[^\]]*\]\s*)?>|\s)*"
     rb"<(?:svg:)?svg\b",
@@ -66,7 +66,7 @@ _NO_TEXT = re.compile(rb"[\0-\x08\x0e-\x1a\x1c-\x1f]")
 
 
 def content_of(data: bytes) -> Content:
-    """Tell what a file is by its first bytes."""
+    """Detect what a file is by its first bytes."""
     head = data[:HEAD_BYTES]
     # Before the list: a box of brands that is 256 bytes long begins as a Windows icon does.
     if head[4:8] == b"ftyp":
@@ -84,7 +84,7 @@ def content_of(data: bytes) -> Content:
 
 
 def sniff(data: bytes) -> str:
-    """Tell an original's format by its first bytes; the file's name is not asked.
+    """Detect an original's format by its first bytes; its name is not used.
 
     Raises ImageError with what the content is instead.
     """
@@ -96,7 +96,7 @@ def sniff(data: bytes) -> str:
     return content.format
 
 
-def image_fault(head: bytes) -> str | None:
+def image_problem(head: bytes) -> str | None:
     """Why a fetched file that begins with ``head`` is not kept; None where it is an image.
 
     An image in a format that is not rendered, such as an icon, passes here; ``sniff`` refuses it.

@@ -1,15 +1,14 @@
-"""Jobs: a CSV's life, from its scan to its result CSV and webhook.
+"""Jobs: the life of a CSV, from its scan to its result CSV and webhook.
 
-``acts``       submit a CSV, work on a job now, delete it, fetch its images again
+``acts``       submit a CSV, run a job now, delete it, fetch its images again
 ``answering``  the result CSV
 ``context``    what the parts of this room work with, by name
-``copies``     copies of CSVs in the state folder: what a living process is at work on, and what
-               is left over
-``fetching``   the URLs that are waiting are requested
+``copies``     copies of CSVs in the state folder: those in use, and leftovers
+``fetching``   request the URLs that are waiting
 ``foresight``  what the next run would do
-``images``     fetched bytes as originals of jobs; what nobody needs is removed
+``images``     fetched bytes as originals of jobs; unused ones are removed
 ``names``      references of jobs and file names of job images
-``outcomes``   what became of each image
+``outcomes``   the outcome of each image
 ``questions``  one job, all of them, what failed, the result CSV, the renditions
 ``reading``    a CSV is copied, checked, and compared with its rows
 ``recording``  how each fetch ended: journal, then table

@@ -1,4 +1,4 @@
-"""Changes that people ask for: working a job now, deleting it, asking for its images again."""
+"""Changes that people request: running a job now, deleting it, fetching its images again."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ _WITH_IMAGES = ENDED | {JobState.FETCHING, JobState.RENDERING, JobState.WRITING}
 
 
 def work_job(jobs: Jobs, reference: str, progress: Progress | None = None) -> dict[str, Any]:
-    """Work one job to its end in this process; the job as :func:`~.questions.job` tells it.
+    """Run one job to its end in this process; returns what :func:`~.questions.job` does.
 
-    Waits where another run is at work, which may end the job itself.
+    Waits for a run in progress, which may finish the job itself.
 
     Raises:
-        LockstepError: whatever stops a run; the next run goes on.
+        LockstepError: whatever stops a run; the next run continues.
     """
     options = RunOptions(job=reference, wait=True)
-    # A second round where stored images were found to be lost, or a CSV changed while it was read.
+    # A second round if stored images turned out to be lost, or a CSV changed while it was read.
     for _ in range(2):
         jobs.run(options, progress).join()
         if found(jobs, reference).state not in ACTIVE:
@@ -45,23 +45,23 @@ def work_job(jobs: Jobs, reference: str, progress: Progress | None = None) -> di
 
 
 def delete_job(jobs: Jobs, reference: str) -> bool:
-    """Delete a job: its rows, fetched images, renditions and answer; whether all is gone by now.
+    """Delete a job: its rows, fetched images, renditions and result; returns whether all is gone.
 
-    It is ``deleted`` at once. While a run is at work, that run stops fetching for it, and the next
-    one removes what is left. A CSV below ``input/`` stays; changed or dropped in again it makes
-    another job. Deleting twice does no harm.
+    It is ``deleted`` at once. A run in progress stops fetching for it, and the next one removes
+    what is left. A CSV below ``input/`` stays; changed or dropped in again, it becomes another job.
+    Deleting twice is harmless.
 
     Raises:
         JobNotFoundError
         LockstepError: whatever stops a run; the job is ``deleted``, and the next run removes.
     """
-    job, book = found(jobs, reference), jobs.book
+    job, repository = found(jobs, reference), jobs.repository
     values: dict[str, Any] = {} if job.ended_ts else {"ended_ts": time.time()}
     if not job.was_submitted and job.inode is None:
-        # Not read yet. It must not be taken for a new one by the next scan.
+        # Not read yet. The next scan must not take it for a new one.
         seen = look_at(jobs.settings.input_dir, job.source)
         values |= {k: v for k, v in seen._asdict().items() if k != "path"} if seen else {}
-    book.move(reference, NOT_DELETED, JobState.DELETED, reason=None, **values)
+    repository.move(reference, NOT_DELETED, JobState.DELETED, reason=None, **values)
     try:
         jobs.run(RunOptions(job=reference), None)
     except LockedError:
@@ -70,43 +70,47 @@ def delete_job(jobs: Jobs, reference: str) -> bool:
 
 
 def refresh_job(jobs: Jobs, reference: str) -> int:
-    """Have the next run ask for the images of a job again; how many URLs.
+    """Make the next run fetch the images of a job again; returns how many URLs.
 
-    They are asked with ``If-None-Match`` and ``If-Modified-Since``: what has not changed costs no
-    more. Other jobs with the same URLs get what has changed as well.
+    They are requested with ``If-None-Match`` and ``If-Modified-Since``: unchanged images are not
+    downloaded. Other jobs with the same URLs get what has changed as well.
 
     Raises:
         JobNotFoundError
         JobNotReadyError: the job has no images.
     """
-    job, book = found(jobs, reference), jobs.book
-    if not book.move(reference, _WITH_IMAGES, JobState.FETCHING, ask_again=True):
+    job, repository = found(jobs, reference), jobs.repository
+    if not repository.move(reference, _WITH_IMAGES, JobState.FETCHING, ask_again=True):
         raise JobNotReadyError(
-            f"job {reference} is {job.state.value}: it has no images to ask for again"
+            f"job {reference} is {job.state.value}: it has no images to fetch again"
         )
-    theirs = sa.select(book.urls.c.url_key).where(book.urls.c.reference == reference).distinct()
+    theirs = (
+        sa.select(repository.urls.c.url_key)
+        .where(repository.urls.c.reference == reference)
+        .distinct()
+    )
     with jobs.database.reading() as con:
         return con.execute(sa.select(sa.func.count()).select_from(theirs.subquery())).scalar_one()
 
 
 @dataclass(frozen=True)
 class Submitted:
-    """The job that was made of a CSV; the next run works on it."""
+    """The job that was created from a CSV; the next run works on it."""
 
     reference: str
     state: str
 
 
 def submit(jobs: Jobs, source: Path, filename: str, webhook: str | None = None) -> Submitted:
-    """Check the CSV in ``source`` and make a job of it; ``filename`` is what people called it.
+    """Check the CSV in ``source`` and create a job from it; ``filename`` is its name for people.
 
-    ``webhook`` is an address that is told when the job ends, in place of PIPELINE_WEBHOOK_URL.
+    ``webhook`` is an address to notify when the job ends, instead of PIPELINE_WEBHOOK_URL.
 
     Raises:
-        CsvRejectedError: it has faults, all of which are told; nothing is left behind.
+        CsvRejectedError: it has problems, and lists all of them; nothing is left behind.
         CsvError: it cannot be read.
-        SettingsError: ``webhook`` is no address that may be asked, or the state folder cannot be.
-        OutputError: the disk is full, or rights are missing.
+        SettingsError: ``webhook`` may not be requested, or the state folder cannot be created.
+        OutputError: the disk is full, or permissions are missing.
     """
     if webhook:
         try:
@@ -114,7 +118,7 @@ def submit(jobs: Jobs, source: Path, filename: str, webhook: str | None = None) 
         except UrlRefused as error:
             raise SettingsError(f"--webhook {webhook}: {error}") from None
     folders = jobs.folders
-    # The copy is what is checked and kept: whatever becomes of the source meanwhile.
+    # The copy is checked and kept, whatever happens to the source meanwhile.
     with held_copy(made(folders.csvs)) as copy:
         try:
             digest = copy_hashed(source, copy)
@@ -123,10 +127,10 @@ def submit(jobs: Jobs, source: Path, filename: str, webhook: str | None = None) 
                 f"{source}: cannot be read ({error.strerror}); name a CSV of products"
             ) from None
         check = check_csv(copy, csv_limits(jobs.settings))
-        if check.faults:
-            faults = [asdict(fault) for fault in check.faults]
+        if check.problems:
+            faults = [asdict(problem) for problem in check.problems]
             raise CsvRejectedError(filename, faults, check.fault_count)
-        reference = jobs.book.create(
+        reference = jobs.repository.create(
             SUBMITTED,
             key_of(filename).replace("\0", ""),
             lambda reference: copy.replace(folders.csv(reference)),

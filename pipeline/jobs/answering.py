@@ -1,4 +1,4 @@
-"""Answering: a job whose images are settled gets its CSV, and who wants to know is told."""
+"""Answering: a job whose images are settled gets its result CSV, and its webhook is sent."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pipeline.jobs.context import Jobs
 from pipeline.jobs.images import forget_lost
 from pipeline.jobs.outcomes import ImageOutcome, Outcomes
 from pipeline.jobs.store import ACTIVE, ENDED, UNREAD, Job
-from pipeline.jobs.webhooks import telling_of
+from pipeline.jobs.webhooks import webhooks_due
 from pipeline.states import JobState, WebhookState
 from pipeline.storage.folder import file_below
 
@@ -28,49 +28,49 @@ CHUNK_ROWS = 1_000
 
 
 def answer_jobs(jobs: Jobs, run: Run) -> None:
-    """Write the answers that are due, and have webhooks told after the run.
+    """Write the results that are due, and send webhooks after the run.
 
     Raises:
-        OutputError: an answer cannot be written; its job goes on from there at the next run.
+        OutputError: a result cannot be written; the next run continues with it.
     """
-    book = jobs.book
+    repository = jobs.repository
     if run.job_report.pending:
-        # Images whose file could not be read: those of jobs answered long ago as well.
+        # Images whose file could not be read, including those of jobs that ended long ago.
         for reference in _unsettled_references(jobs):
-            book.move(reference, ENDED, JobState.RENDERING)
+            repository.move(reference, ENDED, JobState.RENDERING)
     due = {JobState.RENDERING, JobState.WRITING}
     to_answer = [
         job
-        for job in book.in_states(due | ENDED | {JobState.REJECTED})
-        if job.state in due or (job.answer and job.made_for != jobs.made_for)
+        for job in repository.in_states(due | ENDED | {JobState.REJECTED})
+        if job.state in due or (job.answer and job.made_for != jobs.settings_key)
     ]
     if to_answer:
         remember_writing(run)
     for job in to_answer:
         _Answer(jobs, run, job).work()
-    run.report.jobs.active = len(book.in_states(ACTIVE))
-    if telling := telling_of(book, jobs.settings):
-        run.afterwards.append(telling)
+    run.report.jobs.active = len(repository.in_states(ACTIVE))
+    if sending := webhooks_due(repository, jobs.settings):
+        run.afterwards.append(sending)
 
 
 class _Answer:
-    """The answer of one job."""
+    """The result of one job."""
 
     def __init__(self, jobs: Jobs, run: Run, job: Job) -> None:
         self.jobs, self.run, self.job = jobs, run, job
-        self.book = jobs.book
+        self.repository = jobs.repository
         self.outcomes = Outcomes(jobs, job.reference)
         self.recipes = _recipes(jobs)
-        self.done = self.failed = self.untold = 0
+        self.done = self.failed = self.unreported = 0
 
     def work(self) -> None:
         """Bring the job to its end; nothing happens while images are still to be rendered."""
         job, reference = self.job, self.job.reference
         if self._waits():
             return
-        # The answer of the content before is kept in step; the job stays rejected.
+        # The result of the previous content is kept in step; the job stays rejected.
         is_rejected = job.state is JobState.REJECTED
-        if not is_rejected and not self.book.move(reference, {job.state}, JobState.WRITING):
+        if not is_rejected and not self.repository.move(reference, {job.state}, JobState.WRITING):
             return
         csv = self.jobs.folders.csv(reference)
         output_dir = self.jobs.settings.output_dir
@@ -82,13 +82,13 @@ class _Answer:
             self._lost_csv(str(error))
             return
         if is_rejected:
-            self.book.update(reference, made_for=self.jobs.made_for)
+            self.repository.update(reference, made_for=self.jobs.settings_key)
             return
         self._end(
             JobState.COMPLETED_WITH_ERRORS if self.failed else JobState.COMPLETED,
             reason=None,
             answer=job.answer or job.answer_name,
-            made_for=self.jobs.made_for,
+            made_for=self.jobs.settings_key,
             fetched=job.fetched,
             done=self.done,
             failed=self.failed,
@@ -98,46 +98,46 @@ class _Answer:
         waiting = self.outcomes.pending_paths(self.jobs.unrendered())
         if not waiting:
             return False
-        lost = forget_lost(self.book, self.jobs.folders, self.jobs.images, self.run, waiting)
+        lost = forget_lost(self.repository, self.jobs.folders, self.jobs.images, self.run, waiting)
         if lost:
             self.run.report.warnings.append(
                 f"{self.jobs.folders.originals}: {lost:,} fetched images of job "
-                f"{self.job.reference} are gone from there; the next run brings them back"
+                f"{self.job.reference} are missing there; the next run restores them"
             )
-            self.book.move(self.job.reference, {self.job.state}, JobState.FETCHING)
+            self.repository.move(self.job.reference, {self.job.state}, JobState.FETCHING)
         return True
 
     def _lost_csv(self, why: str) -> None:
-        """The copy of the CSV is gone; one below the input folder is read again."""
+        """The copy of the CSV is gone; a CSV below the input folder is read again."""
         reason = f"the copy of its CSV cannot be read ({why})"
         if self.job.state is JobState.REJECTED:
-            # There is nothing to write the old answer from; the next good content has its own.
-            self.book.update(self.job.reference, made_for=self.jobs.made_for)
+            # There is nothing to write the old result from; the next valid content gets its own.
+            self.repository.update(self.job.reference, made_for=self.jobs.settings_key)
             return
         if self.job.was_submitted:
             self._end(JobState.FAILED, reason=reason)
             return
-        self.book.move(self.job.reference, {JobState.WRITING}, JobState.RECEIVED, **UNREAD)
+        self.repository.move(self.job.reference, {JobState.WRITING}, JobState.RECEIVED, **UNREAD)
         self.run.report.warnings.append(
             f"job {self.job.reference}: {reason}; the next run reads {self.job.source} again"
         )
 
     def _read(self, csv: Path) -> Iterator[CsvRow]:
-        """The rows of the CSV; what became of a thousand of them is asked at once."""
+        """The rows of the CSV; their outcomes are queried a thousand at a time."""
         dialect = detect_dialect(csv)[0]
         for rows in chunks(iter_rows(csv, dialect), CHUNK_ROWS):
             self.run.check_stop()
             self._found = self.outcomes.of_rows([row.number for row in rows])
             yield from rows
-            self.untold += self.outcomes.tell(self._found)
+            self.unreported += self.outcomes.mark_reported(self._found)
 
     def _row(self, row: CsvRow) -> RowAnswer:
         images = self._found.get(row.number, [])
         if [image.url for image in images] != list(row.urls):
-            # Its rows are those of another content: somebody changed the tables by hand.
+            # Its rows belong to other content: somebody changed the tables by hand.
             images = [ImageOutcome(url, reasons=["not fetched"]) for url in row.urls]
         for image in images:
-            # Made by none of them: a recipe came between rendering and answer.
+            # Made by none of them: a recipe was added between rendering and writing.
             if not image.reasons and not set(self.recipes) <= set(image.files):
                 image.reasons.append("not rendered")
         self.failed += sum(bool(image.reasons) for image in images)
@@ -160,17 +160,17 @@ class _Answer:
             values["ended_ts"] = time.time()
             if job.webhook or settings.jobs.webhook_url:
                 values["webhook_state"] = WebhookState.PENDING.value
-        if not self.book.move(job.reference, {JobState.WRITING}, state, **values):
+        if not self.repository.move(job.reference, {JobState.WRITING}, state, **values):
             return
         if rewritten:
             return
         counts = self.run.report.jobs
-        counts.failed_images += self.untold
+        counts.failed_images += self.unreported
         setattr(counts, state.value, getattr(counts, state.value) + 1)
         if state is JobState.FAILED:
-            counts.tell(f"{job.reference} ({job.filename}) failed: {values['reason']}")
+            counts.add_line(f"{job.reference} ({job.filename}) failed: {values['reason']}")
         elif self.failed:
-            counts.tell(
+            counts.add_line(
                 f"{job.reference} ({job.filename}): {self.failed:,} of {job.total:,} images "
                 f"failed, see `datapipe job errors {job.reference}`"
             )

@@ -16,7 +16,7 @@ from pipeline.engine.progress import Progress
 from pipeline.engine.recipe_step import LoadRecipesStep
 from pipeline.engine.render_step import RenderStep
 from pipeline.engine.report import Report
-from pipeline.jobs.store import JobBook, JobFolders
+from pipeline.jobs.store import JobFolders, JobRepository
 from pipeline.settings.values import Settings
 
 # One run of the steps that a job needs; it raises what any run does.
@@ -42,9 +42,9 @@ class Jobs:
     run: RunJobs
 
     @cached_property
-    def book(self) -> JobBook:
+    def repository(self) -> JobRepository:
         """The rows of jobs."""
-        return JobBook(self.database)
+        return JobRepository(self.database)
 
     @property
     def folders(self) -> JobFolders:
@@ -52,8 +52,8 @@ class Jobs:
         return JobFolders(self.settings.state_dir)
 
     @property
-    def made_for(self) -> str:
-        """The settings that the text of an answer depends on."""
+    def settings_key(self) -> str:
+        """The settings that the text of a result depends on."""
         jobs = self.settings.jobs
         return f"{','.join(jobs.recipes)} {jobs.public_url}"
 

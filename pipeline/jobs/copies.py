@@ -1,4 +1,4 @@
-"""Copies of CSVs in the state folder: what a living process is at work on, and what is left over.
+"""Copies of CSVs in the state folder: those in use by a living process, and leftovers.
 
 A copy under a temporary name is locked by the operating system until its job is there, also across
 its renaming. The lock dies with its process, and is seen from other containers and machines, where
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from pipeline.jobs.store import JobBook, JobFolders
+from pipeline.jobs.store import JobFolders, JobRepository
 from pipeline.names import TEMPORARY_PREFIX
 from pipeline.storage.folder import explained
 from pipeline.storage.folder_store import FolderStore
@@ -24,10 +24,10 @@ from pipeline.storage.folder_store import FolderStore
 
 @contextlib.contextmanager
 def held_copy(folder: Path) -> Iterator[Path]:
-    """A new empty file that no run clears while the block lasts; at its end it is gone.
+    """A new empty file that no run deletes while the block lasts; afterwards it is gone.
 
     Raises:
-        OutputError: the disk is full, or rights are missing.
+        OutputError: the disk is full, or permissions are missing.
     """
     copy = folder / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}.csv"
     try:
@@ -49,11 +49,11 @@ def _held(copy: Path) -> int:
             fcntl.flock(handle, fcntl.LOCK_EX)
         if copy.exists():
             return handle
-        # A run cleared it away between the two calls.
+        # A run deleted it between the two calls.
         os.close(handle)
 
 
-def clear_copies(book: JobBook, folders: JobFolders) -> int:
+def clear_copies(repository: JobRepository, folders: JobFolders) -> int:
     """Delete what killed submissions left: temporary files, and copies without a job; how many.
 
     Call it with the lock of the run held, while no CSV is read.
@@ -65,21 +65,21 @@ def clear_copies(book: JobBook, folders: JobFolders) -> int:
         names = os.listdir(folders.csvs)
     except FileNotFoundError:
         return 0
-    known = _names_of_jobs(book)
+    known = _names_of_jobs(repository)
     return sum(
-        _clear(book, folders, name)
+        _clear(repository, folders, name)
         for name in sorted(set(names) - known)
         if name.startswith(TEMPORARY_PREFIX) or name.endswith(".csv")
     )
 
 
-def _names_of_jobs(book: JobBook) -> set[str]:
-    kept = sa.select(book.jobs.c.reference).where(book.jobs.c.cleared.is_(sa.false()))
-    with book.database.reading() as con:
+def _names_of_jobs(repository: JobRepository) -> set[str]:
+    kept = sa.select(repository.jobs.c.reference).where(repository.jobs.c.cleared.is_(sa.false()))
+    with repository.database.reading() as con:
         return {f"{reference}.csv" for reference in con.execute(kept).scalars()}
 
 
-def _clear(book: JobBook, folders: JobFolders, name: str) -> bool:
+def _clear(repository: JobRepository, folders: JobFolders, name: str) -> bool:
     copy = folders.csvs / name
     try:
         handle = os.open(copy, os.O_RDWR)
@@ -90,8 +90,8 @@ def _clear(book: JobBook, folders: JobFolders, name: str) -> bool:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             return False  # a living process holds it
-        # Asked again under the lock: until then its job may have come.
-        job = book.get(name.removesuffix(".csv"))
+        # Checked again under the lock: its job may have been created meanwhile.
+        job = repository.get(name.removesuffix(".csv"))
         return (job is None or job.cleared) and FolderStore(folders.csvs).remove(name)
     finally:
         os.close(handle)

@@ -1,7 +1,7 @@
-"""Fetching: the URLs that wait are asked, all jobs' together, and how each ended is a row.
+"""Fetching: the waiting URLs of all jobs are requested together, and how each ended is a row.
 
 A fetch that ended goes to the journal at once, and from there to the table in batches
-(``pipeline.jobs.recording``): a run that is killed asks for nothing twice.
+(``pipeline.jobs.recording``): a run that is killed fetches nothing twice.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from pipeline.engine.recovery import remember_writing
 from pipeline.fetch.client import fetch_all
 from pipeline.fetch.types import Fetched, FetchLimits, FetchRequest
 from pipeline.jobs.context import Jobs
-from pipeline.jobs.images import bring_in_step, collect_garbage, image_counts, sweep
+from pipeline.jobs.images import bring_in_step, collect_garbage, image_counts, sweep_state
 from pipeline.jobs.recording import FLUSH_S, Recorder
-from pipeline.jobs.store import JobBook, JobFolders
+from pipeline.jobs.store import JobFolders, JobRepository
 from pipeline.states import JobState, UrlState
 from pipeline.storage.blobs import blob_path, remove_leftovers
 from pipeline.storage.folder import made
 
 PAGE_ROWS = 1_000
-# A job may be deleted while its images are fetched; how often that is looked for.
+# How often to check whether a job was deleted while its images are fetched.
 LOOK_EVERY_S = 1.0
 
 
@@ -37,15 +37,15 @@ def fetch_images(jobs: Jobs, run: Run) -> None:
     """Ask for what waits, and bring the images of the jobs in jobs.
 
     Raises:
-        OutputError: the disk is full, or rights are missing.
+        OutputError: the disk is full, or permissions are missing.
     """
     remember_writing(run)
-    book, folders = jobs.book, jobs.folders
+    repository, folders = jobs.repository, jobs.folders
     remove_leftovers(made(folders.fetched))
-    _refresh(book, run.options.job)
-    with contextlib.closing(Recorder(book, folders, run)) as recorder:
+    _refresh(repository, run.options.job)
+    with contextlib.closing(Recorder(repository, folders, run)) as recorder:
         recorder.replay()
-        # A second round where stored files were found to be lost.
+        # A second round if stored files turned out to be lost.
         for _ in range(2):
             while _ask(jobs, run, recorder):
                 pass
@@ -54,26 +54,26 @@ def fetch_images(jobs: Jobs, run: Run) -> None:
 
 
 def recover_fetches(jobs: Jobs, run: Run) -> None:
-    """After a run that was cut off: record what it fetched, and remove what no row knows."""
-    book, folders = jobs.book, jobs.folders
+    """After an interrupted run: record what it fetched, and remove files without a row."""
+    repository, folders = jobs.repository, jobs.folders
     if folders.fetched.is_dir():
-        with contextlib.closing(Recorder(book, folders, run)) as recorder:
+        with contextlib.closing(Recorder(repository, folders, run)) as recorder:
             recorder.replay()
-    collect_garbage(book, folders)
-    sweep(book, folders, jobs.images)
+    collect_garbage(repository, folders)
+    sweep_state(repository, folders, jobs.images)
 
 
-def _refresh(book: JobBook, only: str | None) -> None:
-    """Have all URLs of those jobs wait for which somebody asked to ask again.
+def _refresh(repository: JobRepository, only: str | None) -> None:
+    """Make all URLs of the jobs wait for which a refresh was requested.
 
-    Done here and not by who asked for it: no process but the run writes to ``fetches``.
+    Done here, not by the process that requested it: only the run writes to ``fetches``.
     """
-    jobs, urls, fetches = book.jobs, book.urls, book.fetches
-    for job in book.in_states({JobState.FETCHING}, only):
+    jobs, urls, fetches = repository.jobs, repository.urls, repository.fetches
+    for job in repository.in_states({JobState.FETCHING}, only):
         if not job.ask_again:
             continue
         theirs = sa.select(urls.c.url_key).where(urls.c.reference == job.reference)
-        with book.database.writing() as con:
+        with repository.database.writing() as con:
             con.execute(
                 sa.update(fetches)
                 .where(fetches.c.url_key.in_(theirs))
@@ -85,20 +85,20 @@ def _refresh(book: JobBook, only: str | None) -> None:
 
 
 def _settle(jobs: Jobs, run: Run) -> int:
-    """Bring the jobs on of which no URL waits; how many stored files were found to be lost."""
-    book, table = jobs.book, jobs.book.jobs
+    """Move the jobs on that have no waiting URLs; returns how many stored files were lost."""
+    repository, table = jobs.repository, jobs.repository.jobs
     lost_any = 0
-    for job in book.in_states({JobState.FETCHING}):
-        with book.database.reading() as con:
-            if con.execute(sa.select(book.waits_for_urls(job.reference))).scalar_one():
+    for job in repository.in_states({JobState.FETCHING}):
+        with repository.database.reading() as con:
+            if con.execute(sa.select(repository.waits_for_urls(job.reference))).scalar_one():
                 continue
-        lost = bring_in_step(book, jobs.folders, jobs.images, run, job.reference)
+        lost = bring_in_step(repository, jobs.folders, jobs.images, run, job.reference)
         lost_any += lost
         if lost:
             continue
-        # Somebody may have asked for a refresh just now: then it stays as it is.
-        counts = image_counts(book, job.reference)
-        with book.database.writing() as con:
+        # A refresh may have been requested just now: then it stays as it is.
+        counts = image_counts(repository, job.reference)
+        with repository.database.writing() as con:
             con.execute(
                 sa.update(table)
                 .where(
@@ -112,20 +112,23 @@ def _settle(jobs: Jobs, run: Run) -> int:
 
 
 def _ask(jobs: Jobs, run: Run, recorder: Recorder) -> bool:
-    """Ask for all that waits; whether a job was deleted meanwhile, so that others are left."""
-    book, only = jobs.book, run.options.job
-    waiting = _waiting(book, only)
+    """Fetch all that waits; returns whether a job was deleted meanwhile, so that others are
+    left."""
+    repository, only = jobs.repository, run.options.job
+    waiting = _waiting(repository, only)
     count = sa.select(sa.func.count()).select_from(waiting.subquery())
-    with book.database.reading() as con:
+    with repository.database.reading() as con:
         total = con.execute(count).scalar_one()
     if not total:
         return False
     run.progress.start("images", total)
-    requests = _requests(book, jobs.folders, waiting)
+    requests = _requests(repository, jobs.folders, waiting)
     limits = jobs.settings.fetch
     try:
         folder = jobs.folders.fetched
-        return asyncio.run(_fetch(requests, limits, folder, recorder, book, only, run.check_stop))
+        return asyncio.run(
+            _fetch(requests, limits, folder, recorder, repository, only, run.check_stop)
+        )
     finally:
         run.progress.stop()
 
@@ -135,13 +138,13 @@ async def _fetch(
     limits: FetchLimits,
     folder: Path,
     recorder: Recorder,
-    book: JobBook,
+    repository: JobRepository,
     only: str | None,
     check_stop: Callable[[], None],
 ) -> bool:
-    """Fetch until nothing is left, or one of the jobs is no longer to be fetched: then True."""
+    """Fetch until nothing is left, or until one of the jobs is deleted: then True."""
     states = {JobState.FETCHING}
-    at_first = {job.reference for job in book.in_states(states, only)}
+    at_first = {job.reference for job in repository.in_states(states, only)}
     looked = time.monotonic()
     try:
         async with (
@@ -154,7 +157,7 @@ async def _fetch(
                 else:
                     recorder.add(fetched)
                 if time.monotonic() - looked >= LOOK_EVERY_S:
-                    if at_first - {job.reference for job in book.in_states(states, only)}:
+                    if at_first - {job.reference for job in repository.in_states(states, only)}:
                         return True
                     looked = time.monotonic()
     finally:
@@ -168,7 +171,7 @@ async def _or_none(
     """``results``, and None whenever ``every_s`` seconds pass without one.
 
     Raises:
-        StoppedError: the run was asked to stop.
+        StoppedError: the run was told to stop.
     """
     coming = asyncio.ensure_future(anext(results))
     waited_s = 0.0
@@ -195,9 +198,9 @@ async def _or_none(
             await asyncio.wait({coming})
 
 
-def _waiting(book: JobBook, only: str | None) -> sa.Select[Any]:
-    """URLs that wait, of jobs that are to be fetched."""
-    urls, fetches, jobs = book.urls, book.fetches, book.jobs
+def _waiting(repository: JobRepository, only: str | None) -> sa.Select[Any]:
+    """Waiting URLs of jobs that are to be fetched."""
+    urls, fetches, jobs = repository.urls, repository.fetches, repository.jobs
     wanted_by = sa.exists().where(
         urls.c.url_key == fetches.c.url_key,
         jobs.c.reference == urls.c.reference,
@@ -211,9 +214,9 @@ def _waiting(book: JobBook, only: str | None) -> sa.Select[Any]:
 
 
 def _requests(
-    book: JobBook, folders: JobFolders, waiting: sa.Select[Any]
+    repository: JobRepository, folders: JobFolders, waiting: sa.Select[Any]
 ) -> Iterator[FetchRequest]:
-    for rows in pages(book.database, waiting, (book.fetches.c.place,), PAGE_ROWS):
+    for rows in pages(repository.database, waiting, (repository.fetches.c.place,), PAGE_ROWS):
         for row in rows:
             if row.sha256 and blob_path(folders.fetched, row.sha256).exists():
                 yield FetchRequest(row.url, row.etag, row.last_modified)

@@ -1,4 +1,4 @@
-"""What a run would do with jobs: the part of ``run --dry-run`` and ``explain`` that is theirs."""
+"""What a run would do with jobs: their part of ``run --dry-run`` and ``explain``."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Collection
 import sqlalchemy as sa
 
 from pipeline.csvs.reading import check_csv, iter_rows
-from pipeline.database.changes import GONE
 from pipeline.database.paging import chunks
 from pipeline.database.tracked import data_of
+from pipeline.database.tracking import GONE
 from pipeline.engine.recipe_step import compare_recipes
 from pipeline.engine.report import JobCounts
 from pipeline.jobs.context import Jobs
 from pipeline.jobs.reading import csv_limits
 from pipeline.jobs.scanning import compare_csvs, refuse_unmounted
-from pipeline.jobs.store import ACTIVE, Job, JobBook, url_key
+from pipeline.jobs.store import ACTIVE, Job, JobRepository, url_key
 from pipeline.states import JobState, UrlState
 from pipeline.storage.folder import file_below
-from pipeline.storage.walking import CSV_SUFFIXES, Found, Passed, look_at, why_passed
+from pipeline.storage.walking import CSV_SUFFIXES, FoundFile, Passed, look_at, why_passed
 from pipeline.transforms.recipes import Recipe
 
 CHUNK_ROWS = 1_000
@@ -33,76 +33,76 @@ def preview_jobs(
 ) -> JobCounts:
     """What the next run would do for jobs. New and changed CSVs are read and checked.
 
-    ``asked`` counts URLs that nobody has asked for yet, and those that wait. ``there`` is the
-    number of originals in the folder, ``recipes`` are those of ``recipes.toml``, ``moved`` is what
-    of the folder is another one now; ``None`` allows all of it to be gone.
+    ``requested`` counts URLs that were never requested, and those that wait. ``there`` is the
+    number of originals in the folder, ``recipes`` are those of ``recipes.toml``, ``moved`` is which
+    folders have been replaced; ``None`` allows all of it to be gone.
 
     Raises:
         TooManyRemovedError: see :func:`pipeline.jobs.scanning.refuse_unmounted`.
     """
-    book, counts = jobs.book, JobCounts()
-    difference = compare_csvs(book, passed, jobs.settings)
+    repository, counts = jobs.repository, JobCounts()
+    difference = compare_csvs(repository, passed, jobs.settings)
     if moved is not None:
         refuse_unmounted(difference.gone, there, passed, jobs.settings, moved)
     sources = [found.path for found in difference.new]
     sources += [job.source for job in difference.changed]
     counts.received = len(sources)
-    gone = {job.reference for job in (*difference.gone, *book.to_clear())}
+    gone = {job.reference for job in (*difference.gone, *repository.to_clear())}
     counts.deleted = len(gone)
-    counts.active = len({job.reference for job in book.in_states(ACTIVE)} - gone)
-    counts.asked = _waiting(book)
+    counts.active = len({job.reference for job in repository.in_states(ACTIVE)} - gone)
+    counts.requested = _waiting(repository)
     for source in sources:
         new_urls = _new_urls(jobs, source)
         counts.rejected += new_urls is None
-        counts.asked += new_urls or 0
+        counts.requested += new_urls or 0
     _count_renditions(jobs, recipes, counts, gone)
     return counts
 
 
 def explain_csv(jobs: Jobs, path: str) -> tuple[bool, bool, str]:
-    """Whether a CSV below ``input/`` is known, whether it is there, and what would become of it."""
+    """Whether a CSV below ``input/`` is known, whether it is there, and what would happen to it."""
     there = look_at(jobs.settings.input_dir, path)
-    made = [job for job in jobs.book.dropped() if job.source == path]
+    made = [job for job in jobs.repository.dropped() if job.source == path]
     job = made[-1] if made else None
     passed = why_passed(jobs.settings.input_dir, path, CSV_SUFFIXES) if there else None
     if passed is not None:
-        return job is not None, True, f"passed over: {passed}"
+        return job is not None, True, f"skipped: {passed}"
     return job is not None, there is not None, _verdict(jobs, job, there)
 
 
-def _verdict(jobs: Jobs, job: Job | None, there: Found | None) -> str:
+def _verdict(jobs: Jobs, job: Job | None, there: FoundFile | None) -> str:
     if job is None or (job.state is JobState.DELETED and job.inode is None):
-        return "a new CSV: the next run makes a job of it" if there else "there is no such CSV"
-    told = f"job {job.reference} is {job.state.value}"
+        return "a new CSV: the next run creates a job from it" if there else "there is no such CSV"
+    prefix = f"job {job.reference} is {job.state.value}"
     if there is None:
         ends = "" if job.state is JobState.DELETED else "; the next run deletes it"
-        return f"{told}, and its CSV is gone{ends}"
-    difference = compare_csvs(jobs.book, Passed(aside=[there]), jobs.settings)
+        return f"{prefix}, and its CSV is gone{ends}"
+    difference = compare_csvs(jobs.repository, Passed(deferred=[there]), jobs.settings)
     if difference.changed:
-        return f"{told}; its CSV changed, and the next run reads it again"
+        return f"{prefix}; its CSV changed, and the next run reads it again"
     if difference.new:
-        return f"{told}; its CSV changed since, and the next run makes a new job of it"
+        return f"{prefix}; its CSV changed since, and the next run creates a new job from it"
     if difference.touched:
-        return f"{told}; its CSV was touched, and has the content that it had"
+        return f"{prefix}; its CSV was touched, but its content is unchanged"
     if job.state in ACTIVE:
-        return f"{told}; the next run goes on with it"
-    return f"{told}, and its CSV is unchanged since the last run"
+        return f"{prefix}; the next run continues it"
+    return f"{prefix}, and its CSV is unchanged since the last run"
 
 
-def _waiting(book: JobBook) -> int:
-    fetches = book.fetches
+def _waiting(repository: JobRepository) -> int:
+    fetches = repository.fetches
     query = sa.select(sa.func.count()).where(fetches.c.state == UrlState.WAITING.value)
-    with book.database.reading() as con:
+    with repository.database.reading() as con:
         return con.execute(query).scalar_one()
 
 
 def _new_urls(jobs: Jobs, source: str) -> int | None:
-    """How many URLs of a CSV are not known yet; None where it has faults."""
+    """How many URLs of a CSV are not known yet; None if it has problems."""
     file = file_below(jobs.settings.input_dir, source)
-    column, count = jobs.book.fetches.c.url_key, 0
+    column, count = jobs.repository.fetches.c.url_key, 0
     try:
         check = check_csv(file, csv_limits(jobs.settings))
-        if check.faults or check.dialect is None:
+        if check.problems or check.dialect is None:
             return None
         for rows in chunks(iter_rows(file, check.dialect), CHUNK_ROWS):
             for keys in chunks({url_key(url) for row in rows for url in row.urls}, CHUNK_ROWS):

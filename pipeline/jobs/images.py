@@ -2,7 +2,7 @@
 
 What should be there is a join of ``csv_urls`` and ``fetches``; the difference to
 ``fetched_images`` is written, file first, row second. The file is a hard link to the stored bytes,
-where the file system can.
+if the file system supports it.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import sqlalchemy as sa
 from datapipe.datatable import DataTable
 from datapipe.types import IndexDF
 
-from pipeline.database.changes import frame
 from pipeline.database.dialects import VALUES_AT_ONCE
 from pipeline.database.paging import chunks, known_among, pages
 from pipeline.database.tracked import data_of
+from pipeline.database.tracking import frame
 from pipeline.engine.context import Run
-from pipeline.jobs.store import JobBook, JobFolders
+from pipeline.jobs.store import JobFolders, JobRepository
 from pipeline.names import TEMPORARY_PREFIX, key_of
 from pipeline.states import UrlState
 from pipeline.storage.blobs import blob_key, blob_path
@@ -32,9 +32,9 @@ from pipeline.storage.owners import owner
 CHUNK = 1_000
 
 
-def image_counts(book: JobBook, reference: str) -> dict[str, int]:
-    """How many images of a job are fetched, and how many failed; the done ones start at 0."""
-    urls, fetches = book.urls, book.fetches
+def image_counts(repository: JobRepository, reference: str) -> dict[str, int]:
+    """How many images of a job are fetched, and how many failed; done starts at 0."""
+    urls, fetches = repository.urls, repository.fetches
     waits = fetches.c.state == UrlState.WAITING.value
     there = sa.case((sa.and_(fetches.c.sha256.is_not(None), ~waits), 1), else_=0)
     failed = sa.case((sa.and_(fetches.c.sha256.is_(None), ~waits), 1), else_=0)
@@ -44,30 +44,30 @@ def image_counts(book: JobBook, reference: str) -> dict[str, int]:
         .join(fetches, fetches.c.url_key == urls.c.url_key)
         .where(urls.c.reference == reference)
     )
-    with book.database.reading() as con:
+    with repository.database.reading() as con:
         found = con.execute(query).one()
     return {"fetched": int(found[0]), "failed": int(found[1]), "done": 0}
 
 
 def bring_in_step(
-    book: JobBook, folders: JobFolders, images: DataTable, run: Run, reference: str
+    repository: JobRepository, folders: JobFolders, images: DataTable, run: Run, reference: str
 ) -> int:
     """Bring the images of one job in step with what was fetched; how many stored files are lost.
 
-    Those wait to be asked for again.
+    Those wait to be fetched again.
 
     Raises:
         OutputError: a file cannot be written or deleted.
     """
     lost, store = 0, FolderStore(folders.originals)
-    for page in _to_add(book, data_of(images), reference):
+    for page in _to_add(repository, data_of(images), reference):
         run.check_stop()
         rows: list[dict[str, Any]] = []
         missing: list[str] = []
         for row in page:
             stored = blob_path(folders.fetched, row["sha256"])
             key = row.pop("url_key")
-            # Gone; or short, for a power cut may tear what was not written back yet.
+            # Gone; or short, because a power cut may truncate what was not written back yet.
             if not has_size(stored, row["size_bytes"]):
                 missing.append(key)
                 continue
@@ -78,21 +78,21 @@ def bring_in_step(
             if rows:
                 images.store_chunk(frame(rows, list(rows[0])), now=write.now)
             if missing:
-                _ask_again(book, missing)
+                _ask_again(repository, missing)
         lost += len(missing)
-    for paths in _to_remove(book, data_of(images), reference):
+    for paths in _to_remove(repository, data_of(images), reference):
         _delete(folders, images, run, paths)
     return lost
 
 
 def clear_images(
-    book: JobBook, folders: JobFolders, images: DataTable, run: Run, reference: str
+    repository: JobRepository, folders: JobFolders, images: DataTable, run: Run, reference: str
 ) -> None:
     """Delete all images of a job; the render step then deletes their renditions."""
     table = data_of(images)
     query = sa.select(table.c.path).where(table.c.reference == reference).limit(CHUNK)
     while True:
-        with book.database.reading() as con:
+        with repository.database.reading() as con:
             paths = list(con.execute(query).scalars())
         if not paths:
             return
@@ -100,11 +100,15 @@ def clear_images(
 
 
 def forget_lost(
-    book: JobBook, folders: JobFolders, images: DataTable, run: Run, paths: Sequence[str]
+    repository: JobRepository,
+    folders: JobFolders,
+    images: DataTable,
+    run: Run,
+    paths: Sequence[str],
 ) -> int:
     """Forget those images whose file is gone from the state folder; how many.
 
-    The next run brings their job in step: from the stored bytes, or by asking again.
+    The next run brings their job in step: from the stored bytes, or by fetching again.
     """
     lost = [path for path in paths if not file_below(folders.originals, path).exists()]
     for chunk in chunks(lost):
@@ -112,56 +116,65 @@ def forget_lost(
     return len(lost)
 
 
-def collect_garbage(book: JobBook, folders: JobFolders) -> None:
-    """Forget URLs that no row names, and delete stored files that no URL has."""
-    urls, fetches = book.urls, book.fetches
+def collect_garbage(repository: JobRepository, folders: JobFolders) -> None:
+    """Forget URLs without a row, and delete stored files without a URL."""
+    urls, fetches = repository.urls, repository.fetches
     named = sa.exists().where(urls.c.url_key == fetches.c.url_key)
     query = sa.select(fetches.c.url_key, fetches.c.sha256).where(~named).limit(VALUES_AT_ONCE)
     while True:
-        with book.database.writing() as con:
+        with repository.database.writing() as con:
             unused = con.execute(query).all()
             keys = [row.url_key for row in unused]
             con.execute(sa.delete(fetches).where(fetches.c.url_key.in_(keys)))
         if not unused:
             return
-        drop_stored(book, folders, {row.sha256 for row in unused if row.sha256})
+        drop_stored(repository, folders, {row.sha256 for row in unused if row.sha256})
 
 
-def drop_stored(book: JobBook, folders: JobFolders, digests: Collection[str]) -> None:
-    """Delete those of the stored files that no URL has any more."""
-    column = book.fetches.c.sha256
+def drop_stored(repository: JobRepository, folders: JobFolders, digests: Collection[str]) -> None:
+    """Delete those of the stored files that have no URL any more."""
+    column = repository.fetches.c.sha256
     for chunk in chunks(sorted(digests)):
-        used = known_among(book.database, column, chunk)
+        used = known_among(repository.database, column, chunk)
         for digest in chunk:
             if digest not in used:
                 FolderStore(folders.fetched).remove(blob_key(digest))
 
 
-def sweep(book: JobBook, folders: JobFolders, images: DataTable) -> None:
-    """After a run that was cut off: remove files of the state folder that no row knows.
+def sweep_state(repository: JobRepository, folders: JobFolders, images: DataTable) -> None:
+    """After an interrupted run: remove files of the state folder that have no row.
 
-    Call it when what the run before has fetched is recorded.
+    Call it after what the run before has fetched is recorded.
     """
     for root in (folders.originals, folders.fetched):
         if root.is_dir():
             FolderStore(root).sweep()
-    _sweep(book, folders.originals, data_of(images).c.path, key_of)
-    _sweep(book, folders.fetched, book.fetches.c.sha256, lambda path: path.rpartition("/")[2])
+    _sweep(repository, folders.originals, data_of(images).c.path, key_of)
+    _sweep(
+        repository,
+        folders.fetched,
+        repository.fetches.c.sha256,
+        lambda path: path.rpartition("/")[2],
+    )
 
 
-def _sweep(book: JobBook, root: Path, column: sa.Column[Any], key: Callable[[str], str]) -> None:
+def _sweep(
+    repository: JobRepository, root: Path, column: sa.Column[Any], key: Callable[[str], str]
+) -> None:
     paths = {
         key(path): path
         for path, entry in files_below(root)
         if "/" in path and not entry.name.startswith(TEMPORARY_PREFIX)
     }
     for chunk in chunks(sorted(paths)):
-        for unknown in set(chunk) - known_among(book.database, column, chunk):
+        for unknown in set(chunk) - known_among(repository.database, column, chunk):
             FolderStore(root).remove(key_of(paths[unknown]))
 
 
-def _to_add(book: JobBook, images: sa.Table, reference: str) -> Iterator[list[dict[str, Any]]]:
-    urls, fetches = book.urls, book.fetches
+def _to_add(
+    repository: JobRepository, images: sa.Table, reference: str
+) -> Iterator[list[dict[str, Any]]]:
+    urls, fetches = repository.urls, repository.fetches
     path = urls.c.stem + fetches.c.suffix
     query = (
         sa.select(
@@ -182,12 +195,12 @@ def _to_add(book: JobBook, images: sa.Table, reference: str) -> Iterator[list[di
             sa.or_(images.c.path.is_(None), images.c.sha256 != fetches.c.sha256),
         )
     )
-    for rows in pages(book.database, query, (urls.c.number, urls.c.sequence), CHUNK):
+    for rows in pages(repository.database, query, (urls.c.number, urls.c.sequence), CHUNK):
         yield [dict(row._mapping) for row in rows]
 
 
-def _to_remove(book: JobBook, images: sa.Table, reference: str) -> Iterator[list[str]]:
-    urls, fetches = book.urls, book.fetches
+def _to_remove(repository: JobRepository, images: sa.Table, reference: str) -> Iterator[list[str]]:
+    urls, fetches = repository.urls, repository.fetches
     query = (
         sa.select(images.c.path)
         .outerjoin(
@@ -209,7 +222,7 @@ def _to_remove(book: JobBook, images: sa.Table, reference: str) -> Iterator[list
         .limit(CHUNK)
     )
     while True:
-        with book.database.reading() as con:
+        with repository.database.reading() as con:
             paths = list(con.execute(query).scalars())
         if not paths:
             return
@@ -225,10 +238,10 @@ def _delete(folders: JobFolders, images: DataTable, run: Run, paths: Sequence[st
         images.delete_by_idx(idx, now=write.now)
 
 
-def _ask_again(book: JobBook, url_keys: Sequence[str]) -> None:
-    fetches = book.fetches
+def _ask_again(repository: JobRepository, url_keys: Sequence[str]) -> None:
+    fetches = repository.fetches
     nothing = dict.fromkeys(("sha256", "size_bytes", "suffix", "etag", "last_modified"))
-    with book.database.writing() as con:
+    with repository.database.writing() as con:
         con.execute(
             sa.update(fetches)
             .where(fetches.c.url_key.in_(url_keys))

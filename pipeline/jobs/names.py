@@ -1,8 +1,8 @@
 """Names of jobs, and of the images that they make.
 
 A name is made of what a stranger wrote into a cell, and becomes a file. So it is restricted to what
-every file system, shell, URL and archive takes alike, and a name that had to be changed carries a
-hash of what it was.
+every file system, shell, URL and archive accepts, and a name that had to be changed ends in a hash
+of the original text.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ MAX_NAME_BYTES = 200
 MAX_NUMBER_BYTES = 60
 # 64 bits: two of a million cut names share theirs once in 37 million jobs.
 HASH_DIGITS = 16
-# A hash ends a part and is set off by this; what people wrote never holds it.
+# A hash ends a part and is separated by this, which user text never contains.
 HASH_MARK = "~"
 
 _UNSAFE = re.compile(r"[^\w-]+")
 _PLAIN = re.compile(r"\w(?:[\w-]*\w)?", re.ASCII)
-# No "_", which parts the number from the product; no small letters, so that a1 and A1 stay two
+# No "_", which separates the number from the product; no small letters, so that a1 and A1 stay two
 # files where the file system ignores case.
 _PLAIN_NUMBER = re.compile(r"[A-Z0-9](?:[A-Z0-9-]*[A-Z0-9])?")
 
@@ -30,9 +30,9 @@ _PLAIN_NUMBER = re.compile(r"[A-Z0-9](?:[A-Z0-9-]*[A-Z0-9])?")
 def reference(now: datetime, running: int) -> str:
     """The number of a job: the time to the second, and the running number within that second.
 
-    As ``202502230413203`` for the job 3 of 04:13:20 on 2025-02-23. Whoever counts sees to it that
-    a ``running`` number is given once a second; two references of different seconds differ in their
-    first 14 digits.
+    For example ``202502230413203`` for job 3 of 04:13:20 on 2025-02-23. The caller makes sure that
+    a ``running`` number is used once per second; two references of different seconds differ in
+    their first 14 digits.
 
     Raises:
         ValueError: ``running`` is below 0, or the year has not four digits.
@@ -47,11 +47,11 @@ def reference(now: datetime, running: int) -> str:
 def image_name(reference: str, number: str, product: str, sequence: int, suffix: str) -> str:
     """The file name of one image of a job: ``202502230413203_1_SKU1_0.jpg``.
 
-    ``sequence`` counts the images of a row from 0; ``suffix`` is as ``.jpg``. Letters and digits of
-    any script and ``-`` stay, in a product ``_`` as well. All else (separators, dots, blanks,
-    emoji, controls) becomes ``-``, and a part that was changed or cut ends in a hash of what it
-    was. So two images of a job share no name if their S. No. or sequence differs, not even where
-    the file system ignores case or the forms of Unicode. A name is at most 200 bytes long. It
+    ``sequence`` counts the images of a row from 0; ``suffix`` is for example ``.jpg``. Letters and
+    digits of any script and ``-`` stay, in a product ``_`` as well. All else (separators, dots,
+    blanks, emoji, controls) becomes ``-``, and a part that was changed or cut ends in a hash of
+    what it was. So two images of a job share no name if their S. No. or sequence differs, not even
+    where the file system ignores case or the forms of Unicode. A name is at most 200 bytes long. It
     begins with the reference, so that no device name of Windows can come of it.
     """
     head = f"{reference}_{_part(number, MAX_NUMBER_BYTES, _PLAIN_NUMBER)}_"

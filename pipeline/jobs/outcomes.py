@@ -1,4 +1,4 @@
-"""What became of each image of a job: fetched or not, and the files that the recipes made of it."""
+"""The outcome of each image of a job: fetched or not, and the files that the recipes made of it."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ PAGE_ROWS = 5_000
 @dataclass
 class ImageOutcome:
     """One URL of a row. ``files`` are keys below ``output/``, by recipe; ``reasons`` why one is
-    missing. An image with a reason has failed; ``told``: a run has said so."""
+    missing. An image with a reason has failed; ``reported``: a run has said so."""
 
     url: str
-    told: bool = False
+    reported: bool = False
     files: dict[str, str] = field(default_factory=dict)
     reasons: list[str] = field(default_factory=list)
 
@@ -44,7 +44,7 @@ class Outcomes:
     """Reads the outcomes of one job."""
 
     def __init__(self, jobs: Jobs, reference: str) -> None:
-        self._book = jobs.book
+        self._repository = jobs.repository
         self._reference = reference
         self._images = data_of(jobs.images)
         self._renditions = data_of(jobs.renditions)
@@ -52,7 +52,7 @@ class Outcomes:
 
     def of_rows(self, numbers: Sequence[str]) -> dict[str, list[ImageOutcome]]:
         """The images of some rows, by S. No., in the order of their URLs."""
-        urls, fetches = self._book.urls, self._book.fetches
+        urls, fetches = self._repository.urls, self._repository.fetches
         images, renditions = self._images, self._renditions
         query = (
             sa.select(
@@ -75,7 +75,7 @@ class Outcomes:
             .order_by(urls.c.number, urls.c.sequence, renditions.c.recipe)
         )
         found: dict[str, dict[int, ImageOutcome]] = {}
-        with self._book.database.reading() as con:
+        with self._repository.database.reading() as con:
             for row in con.execute(query):
                 of_row = found.setdefault(row.number, {})
                 image = of_row.setdefault(row.sequence, ImageOutcome(row.url, row.told))
@@ -91,7 +91,11 @@ class Outcomes:
 
         Only what is known by now: an image that waits has not failed.
         """
-        urls, fetches, renditions = self._book.urls, self._book.fetches, self._renditions
+        urls, fetches, renditions = (
+            self._repository.urls,
+            self._repository.fetches,
+            self._renditions,
+        )
         length = sa.func.length(urls.c.number).label("length")
         not_made = sa.and_(
             renditions.c.path == urls.c.stem + fetches.c.suffix,
@@ -128,22 +132,22 @@ class Outcomes:
             )
         )
         keys = (length, urls.c.number, urls.c.sequence)
-        for rows in pages(self._book.database, query, keys, PAGE_ROWS, first=limit):
+        for rows in pages(self._repository.database, query, keys, PAGE_ROWS, first=limit):
             for row in rows:
                 yield FailedImage(row.number, row.name, row.sequence, row.url, row.reason or "")
 
-    def tell(self, found: dict[str, list[ImageOutcome]]) -> int:
-        """Note which of these images have failed; how many nobody had been told of."""
-        urls = self._book.urls
+    def mark_reported(self, found: dict[str, list[ImageOutcome]]) -> int:
+        """Record which of these images have failed; returns how many were not reported before."""
+        urls = self._repository.urls
         moved: dict[bool, list[tuple[str, int]]] = {True: [], False: []}
         for number, images in found.items():
             for sequence, image in enumerate(images):
                 failed = bool(image.reasons)
-                if image.told != failed:
+                if image.reported != failed:
                     moved[failed].append((number, sequence))
         for failed, places in moved.items():
             for chunk in chunks(places, PAGE_ROWS):
-                with self._book.database.writing() as con:
+                with self._repository.database.writing() as con:
                     con.execute(
                         sa.update(urls)
                         .where(
@@ -155,7 +159,7 @@ class Outcomes:
         return len(moved[True])
 
     def failed_numbers(self, numbers: Sequence[str]) -> set[str]:
-        """Those of some rows of which an image failed."""
+        """Those rows that have a failed image."""
         found = self.of_rows(numbers)
         return {
             number for number, images in found.items() if any(image.reasons for image in images)
@@ -166,7 +170,7 @@ class Outcomes:
         path = changed.c.path
         # "0" follows "/": all below the folder of the job.
         below = sa.and_(path > f"{self._reference}/", path < f"{self._reference}0")
-        with self._book.database.reading() as con:
+        with self._repository.database.reading() as con:
             return list(con.execute(sa.select(path).where(below).distinct()).scalars())
 
 

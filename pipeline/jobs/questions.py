@@ -1,4 +1,4 @@
-"""Questions about jobs, for the commands and the page. They read, and never write."""
+"""Queries about jobs, for the commands and the page. They only read."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ PAGE_ROWS = 5_000
 
 
 def job(jobs: Jobs, reference: str) -> dict[str, Any]:
-    """One job, as ``datapipe job status --json`` prints it and a webhook is sent it.
+    """One job, as ``datapipe job status --json`` prints it and a webhook gets it.
 
-    ``answer`` is the key of the answered CSV below ``output/``, ``answer_url`` its address;
-    ``errors`` are the first hundred faults of a CSV that was rejected. Times are ISO 8601.
+    ``answer`` is the key of the result CSV below ``output/``, ``answer_url`` its address;
+    ``errors`` are the first hundred problems of a CSV that was rejected. Times are ISO 8601.
 
     Raises:
         JobNotFoundError
@@ -48,7 +48,7 @@ def jobs(jobs: Jobs, limit: int = 50, before: str | None = None) -> list[dict[st
         JobNotFoundError: ``before`` is no job.
     """
     last = None if before is None else found(jobs, before)
-    return [as_json(job, jobs.settings) for job in jobs.book.newest(limit, last)]
+    return [as_json(job, jobs.settings) for job in jobs.repository.newest(limit, last)]
 
 
 def failures(
@@ -64,7 +64,7 @@ def failures(
 
 
 def answer_path(jobs: Jobs, reference: str) -> Path:
-    """The file of the answered CSV, or of the faults of one that was rejected.
+    """The file of the result CSV, or of the problems of one that was rejected.
 
     Raises:
         JobNotFoundError
@@ -73,15 +73,15 @@ def answer_path(jobs: Jobs, reference: str) -> Path:
     job = found(jobs, reference)
     names = [job.answer] if job.answer else []
     if job.state is JobState.REJECTED:
-        names.append(job.faults_name)
+        names.append(job.problems_name)
     for name in names:
         file = file_below(jobs.settings.output_dir, name)
         if job.state is not JobState.DELETED and file.is_file():
             return file
     raise JobNotReadyError(
-        f"job {reference} has no answer: it is {job.state.value}; "
+        f"job {reference} has no result: it is {job.state.value}; "
         + (
-            "`datapipe verify --fix` writes it anew"
+            "`datapipe verify --fix` writes it again"
             if names and job.state is not JobState.DELETED
             else "`datapipe job status` says more"
         )
@@ -89,9 +89,9 @@ def answer_path(jobs: Jobs, reference: str) -> Path:
 
 
 def failed_rows(jobs: Jobs, reference: str, target: BinaryIO) -> int:
-    """Write the rows with a failed image in the form of the CSV that came; how many.
+    """Write the rows with a failed image in the format of the submitted CSV; returns how many.
 
-    Mended, it can be submitted again.
+    Once fixed, it can be submitted again.
 
     Raises:
         JobNotFoundError
@@ -114,7 +114,7 @@ def failed_rows(jobs: Jobs, reference: str, target: BinaryIO) -> int:
         try:
             return write_failed_rows(text, dialect, failed())
         finally:
-            # Flushes, and leaves the caller's file open.
+            # Flush, and leave the caller's file open.
             text.detach()
     except (CsvError, OSError) as error:
         raise JobNotReadyError(
@@ -152,7 +152,7 @@ def found(jobs: Jobs, reference: str) -> Job:
     Raises:
         JobNotFoundError
     """
-    job = jobs.book.get(reference)
+    job = jobs.repository.get(reference)
     if job is None:
         raise JobNotFoundError(reference)
     return job

@@ -1,7 +1,7 @@
 """Reading: a job's CSV is copied, checked whole, and its rows brought in step with the table.
 
-Only rows that differ are written, and only their URLs are asked for. Everything may be cut off and
-done again: a job stays in ``checking`` until its last row is stored.
+Only rows that differ are written, and only their URLs are fetched. Everything may be interrupted
+and repeated: a job stays in ``checking`` until its last row is stored.
 """
 
 from __future__ import annotations
@@ -25,28 +25,28 @@ from datapipe.types import IndexDF
 
 from pipeline.csvs.dialect import CsvDialect, CsvProblem, detect_dialect
 from pipeline.csvs.reading import CsvCheck, CsvLimits, CsvRow, check_csv, iter_rows
-from pipeline.csvs.writing import write_faults
-from pipeline.database.changes import frame
+from pipeline.csvs.writing import write_problems
 from pipeline.database.dialects import VALUES_AT_ONCE
 from pipeline.database.paging import chunks, pages
 from pipeline.database.tracked import data_of, meta_of
+from pipeline.database.tracking import frame
 from pipeline.engine.context import Run
 from pipeline.engine.recovery import remember_writing
 from pipeline.errors import CsvError
 from pipeline.jobs.context import Jobs
 from pipeline.jobs.images import clear_images, collect_garbage, image_counts
 from pipeline.jobs.names import image_name
-from pipeline.jobs.store import Job, JobBook, url_key
+from pipeline.jobs.store import Job, JobRepository, url_key
 from pipeline.settings.values import Settings
 from pipeline.states import JobState, UrlState, WebhookState
 from pipeline.storage.folder import explained, file_below, made, tick_ns
 from pipeline.storage.folder_store import FolderStore
-from pipeline.storage.walking import Found, look_at
+from pipeline.storage.walking import FoundFile, look_at
 
 CHUNK_ROWS = 1_000
 COPY_BYTES = 1 << 20
-# Faults that are kept with the job; its list of faults in output/ has the first thousand.
-FAULTS_KEPT = 100
+# Problems that are kept with the job; its list of problems in output/ has the first thousand.
+PROBLEMS_KEPT = 100
 READING = frozenset((JobState.RECEIVED, JobState.CHECKING))
 
 
@@ -60,7 +60,7 @@ def read_csvs(jobs: Jobs, run: Run, to_read: Sequence[Job], deleted: Sequence[Jo
     """Clear what is left of deleted jobs, then read the CSVs of ``to_read``.
 
     Raises:
-        OutputError: the disk is full, or rights are missing.
+        OutputError: the disk is full, or permissions are missing.
     """
     remember_writing(run)
     removed = bool(deleted)
@@ -69,7 +69,7 @@ def read_csvs(jobs: Jobs, run: Run, to_read: Sequence[Job], deleted: Sequence[Jo
     for job in to_read:
         removed |= _Reading(jobs, run, job).work()
     if removed:
-        collect_garbage(jobs.book, jobs.folders)
+        collect_garbage(jobs.repository, jobs.folders)
 
 
 class _Reading:
@@ -77,12 +77,12 @@ class _Reading:
 
     def __init__(self, jobs: Jobs, run: Run, job: Job) -> None:
         self.jobs, self.run, self.job = jobs, run, job
-        self.book, self.folders, self.settings = jobs.book, jobs.folders, jobs.settings
+        self.repository, self.folders, self.settings = jobs.repository, jobs.folders, jobs.settings
 
     def work(self) -> bool:
         """Bring the job to ``fetching``, or to ``rejected``; whether URLs lost a row."""
         job = self.job
-        if not self.book.move(
+        if not self.repository.move(
             job.reference, READING, JobState.CHECKING, started_ts=time.time(), reason=None
         ):
             return False
@@ -95,7 +95,7 @@ class _Reading:
             return False
 
     def _take_in(self, csv: Path) -> CsvDialect | None:
-        """Copy a dropped CSV and check the copy; None where there is nothing to store."""
+        """Copy a dropped CSV and check the copy; None if there is nothing to store."""
         job, folder = self.job, self.settings.input_dir
         source = file_below(folder, job.source)
         made(csv.parent)
@@ -103,52 +103,54 @@ class _Reading:
         try:
             before = look_at(folder, job.source)
             if before is None:
-                self.book.move(job.reference, {JobState.CHECKING}, JobState.RECEIVED)
+                self.repository.move(job.reference, {JobState.CHECKING}, JobState.RECEIVED)
                 return None
             _let_a_tick_pass(before)
             seen = {k: v for k, v in before._asdict().items() if k != "path"}
             try:
                 seen["csv_sha256"] = copy_hashed(source, copy)
             except OSError as error:
-                reason = f"{source} cannot be read ({error.strerror}); change its rights"
+                reason = f"{source} cannot be read ({error.strerror}); change its permissions"
                 self._end(JobState.FAILED, reason=reason, **seen)
                 return None
             if before != look_at(folder, job.source):
                 self.run.report.warnings.append(
                     f"{source}: changed while it was read; the next run reads it again"
                 )
-                self.book.move(job.reference, {JobState.CHECKING}, JobState.RECEIVED)
+                self.repository.move(job.reference, {JobState.CHECKING}, JobState.RECEIVED)
                 return None
             check = check_csv(copy, csv_limits(self.settings))
-            if check.faults or check.dialect is None:
+            if check.problems or check.dialect is None:
                 self._reject(check, seen)
                 return None
             os.replace(copy, csv)
-            FolderStore(self.settings.output_dir).remove(job.faults_name)
-            self.book.update(job.reference, **seen, faults=None)
+            FolderStore(self.settings.output_dir).remove(job.problems_name)
+            self.repository.update(job.reference, **seen, faults=None)
             return check.dialect
         finally:
             copy.unlink(missing_ok=True)
 
     def _reject(self, check: CsvCheck, seen: dict[str, Any]) -> None:
-        # The images and the answer of an earlier content stay: a slip in a feed says nothing of
+        # The images and the result of earlier content stay: an error in a feed says nothing about
         # the products in it.
-        target = file_below(self.settings.output_dir, self.job.faults_name)
-        write_faults(target, check.faults, check.fault_count)
-        count = "a fault" if check.fault_count == 1 else f"{check.fault_count:,} faults"
-        reason = f"its CSV has {count}: see {self.job.faults_name} in the output folder"
-        self._end(JobState.REJECTED, reason=reason, faults=_as_json(check.faults), **seen)
+        target = file_below(self.settings.output_dir, self.job.problems_name)
+        write_problems(target, check.problems, check.fault_count)
+        count = "a problem" if check.fault_count == 1 else f"{check.fault_count:,} problems"
+        reason = f"its CSV has {count}: see {self.job.problems_name} in the output folder"
+        self._end(JobState.REJECTED, reason=reason, faults=_as_json(check.problems), **seen)
 
     def _end(self, state: JobState, **values: Any) -> None:
         if self.job.webhook or self.settings.jobs.webhook_url:
             values["webhook_state"] = WebhookState.PENDING.value
-        if self.book.move(
+        if self.repository.move(
             self.job.reference, {JobState.CHECKING}, state, ended_ts=time.time(), **values
         ):
             counts = self.run.report.jobs
             counts.rejected += state is JobState.REJECTED
             counts.failed += state is JobState.FAILED
-            counts.tell(f"{self.job.reference} ({self.job.filename}) {state}: {values['reason']}")
+            counts.add_line(
+                f"{self.job.reference} ({self.job.filename}) {state}: {values['reason']}"
+            )
 
     def _store(self, csv: Path, dialect: CsvDialect) -> bool:
         reference = self.job.reference
@@ -161,13 +163,13 @@ class _Reading:
             seen.extend(hash(row.number) for row in rows)
             images += sum(len(row.urls) for row in rows)
         removed_any = self._remove_others(seen)
-        self.book.move(
+        self.repository.move(
             reference,
             {JobState.CHECKING},
             JobState.FETCHING,
             rows=len(seen),
             total=images,
-            **image_counts(self.book, reference),
+            **image_counts(self.repository, reference),
         )
         return changed_any or removed_any
 
@@ -194,18 +196,18 @@ class _Reading:
         ]
         with self.run.database.writing() as write:
             self.jobs.rows.store_chunk(frame(values, list(values[0])), now=write.now)
-            _store_urls(self.book, reference, differing)
+            _store_urls(self.repository, reference, differing)
         return bool(stored)
 
     def _remove_others(self, seen: array[int]) -> bool:
-        """Remove rows that the CSV has no longer; numbers are told by their 64-bit hashes."""
+        """Remove rows that are no longer in the CSV; numbers are compared by 64-bit hashes."""
         reference, rows = self.job.reference, data_of(self.jobs.rows)
         count = sa.select(sa.func.count()).where(rows.c.reference == reference)
         with self.run.database.reading() as con:
             if con.execute(count).scalar_one() == len(seen):
                 return False
         known = np.sort(np.frombuffer(seen, dtype=np.int64))
-        for page in _numbers(self.book, reference):
+        for page in _numbers(self.repository, reference):
             hashes = np.fromiter((hash(number) for number in page), np.int64, len(page))
             at = np.searchsorted(known, hashes).clip(max=len(known) - 1)
             there = known[at] == hashes
@@ -215,13 +217,13 @@ class _Reading:
 
 
 def _as_json(faults: Iterable[CsvProblem]) -> str:
-    first = itertools.islice(faults, FAULTS_KEPT)
-    return json.dumps([asdict(fault) for fault in first], ensure_ascii=False)
+    first = itertools.islice(faults, PROBLEMS_KEPT)
+    return json.dumps([asdict(problem) for problem in first], ensure_ascii=False)
 
 
-def _store_urls(book: JobBook, reference: str, rows: Sequence[CsvRow]) -> None:
-    """Write the URLs of new and changed rows, and have those asked for that are not there."""
-    urls, fetches = book.urls, book.fetches
+def _store_urls(repository: JobRepository, reference: str, rows: Sequence[CsvRow]) -> None:
+    """Write the URLs of new and changed rows, and queue those that are missing."""
+    urls, fetches = repository.urls, repository.fetches
     wanted: list[dict[str, Any]] = []
     distinct: dict[str, str] = {}
     for row in rows:
@@ -238,7 +240,7 @@ def _store_urls(book: JobBook, reference: str, rows: Sequence[CsvRow]) -> None:
                     "stem": f"{reference}/{name}",
                 }
             )
-    with book.database.writing() as con:
+    with repository.database.writing() as con:
         con.execute(
             sa.delete(urls).where(
                 urls.c.reference == reference, urls.c.number.in_([row.number for row in rows])
@@ -246,7 +248,7 @@ def _store_urls(book: JobBook, reference: str, rows: Sequence[CsvRow]) -> None:
         )
         if wanted:
             con.execute(sa.insert(urls), wanted)
-        # One that failed for another row, or another day, is asked again for this one.
+        # One that failed for another row, or on another day, is fetched again for this one.
         for keys in chunks(distinct, VALUES_AT_ONCE):
             con.execute(
                 sa.update(fetches)
@@ -256,7 +258,7 @@ def _store_urls(book: JobBook, reference: str, rows: Sequence[CsvRow]) -> None:
                 )
                 .values(state=UrlState.WAITING.value)
             )
-        insert = book.database.insert(fetches)
+        insert = repository.database.insert(fetches)
         con.execute(
             insert.on_conflict_do_nothing(index_elements=["url_key"]),
             [
@@ -272,45 +274,45 @@ def _store_urls(book: JobBook, reference: str, rows: Sequence[CsvRow]) -> None:
 
 
 def _clear(jobs: Jobs, run: Run, job: Job) -> None:
-    """Remove rows, files and the answer of a deleted job; its row stays."""
+    """Remove rows, files and the result of a deleted job; its own row stays."""
     output_dir, reference = jobs.settings.output_dir, job.reference
-    for key in (job.answer or job.answer_name, job.faults_name):
+    for key in (job.answer or job.answer_name, job.problems_name):
         FolderStore(output_dir).remove(key)
-    for page in _numbers(jobs.book, reference):
+    for page in _numbers(jobs.repository, reference):
         _forget_rows(jobs, run, reference, page)
-    clear_images(jobs.book, jobs.folders, jobs.images, run, reference)
+    clear_images(jobs.repository, jobs.folders, jobs.images, run, reference)
     FolderStore(jobs.folders.csvs).remove(jobs.folders.csv(reference).name)
-    jobs.book.update(reference, cleared=True, answer=None, fetched=0, done=0, failed=0)
+    jobs.repository.update(reference, cleared=True, answer=None, fetched=0, done=0, failed=0)
     run.report.jobs.deleted += 1
 
 
 def _forget_rows(jobs: Jobs, run: Run, reference: str, numbers: Sequence[str]) -> None:
     if not numbers:
         return
-    urls, meta = jobs.book.urls, meta_of(jobs.rows)
+    urls, meta = jobs.repository.urls, meta_of(jobs.rows)
     idx = IndexDF(pd.DataFrame({"number": list(numbers), "reference": reference}))
     with run.database.writing() as write:
         jobs.rows.delete_by_idx(idx, now=write.now)
         for table in (urls, meta):
-            # No step reads what datapipe remembers of rows that are gone.
+            # No step reads datapipe's meta rows of rows that are gone.
             write.execute(
                 sa.delete(table).where(table.c.reference == reference, table.c.number.in_(numbers))
             )
 
 
-def _let_a_tick_pass(found: Found) -> None:
-    """Read a file that was changed a moment ago no sooner than its next change has other times."""
+def _let_a_tick_pass(found: FoundFile) -> None:
+    """Read a recently changed file only when a further change would alter its times."""
     age_ns = time.time_ns() - found.ctime_ns
     wait_ns = tick_ns(found.ctime_ns) - age_ns
     if age_ns >= 0 and wait_ns > 0:
         time.sleep(wait_ns / 1e9)
 
 
-def _numbers(book: JobBook, reference: str) -> Iterator[list[str]]:
+def _numbers(repository: JobRepository, reference: str) -> Iterator[list[str]]:
     """The numbers of all rows of a job, in order, by way of their URLs: each row has one."""
-    number = book.urls.c.number
-    query = sa.select(number).where(book.urls.c.reference == reference).distinct()
-    for rows in pages(book.database, query, (number,), VALUES_AT_ONCE):
+    number = repository.urls.c.number
+    query = sa.select(number).where(repository.urls.c.reference == reference).distinct()
+    for rows in pages(repository.database, query, (number,), VALUES_AT_ONCE):
         yield [row.number for row in rows]
 
 

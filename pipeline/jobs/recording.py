@@ -22,7 +22,7 @@ from pipeline.fetch.types import Fetched, FetchStatus
 from pipeline.imaging.formats import suffix_for
 from pipeline.imaging.sniff import HEAD_BYTES, sniff
 from pipeline.jobs.images import drop_stored
-from pipeline.jobs.store import ENDED, JobBook, JobFolders, url_key
+from pipeline.jobs.store import ENDED, JobFolders, JobRepository, url_key
 from pipeline.states import JobState, UrlState
 from pipeline.storage.blobs import blob_path
 from pipeline.storage.folder import explained
@@ -30,17 +30,17 @@ from pipeline.storage.folder import explained
 BATCH = 500
 FLUSH_S = 1.0
 JOURNAL = "journal"
-# Asked again, a server that is down or busy says nothing of the image: what is there stays.
+# On a refresh, a server that is down or busy says nothing about the image: what is there stays.
 _PASSING = frozenset((408, 425, 429))
 _JOURNALLED = tuple({field.name for field in fields(Fetched)} - {"path", "content_type"})
 _CONTENT = ("sha256", "size_bytes", "suffix", "etag", "last_modified")
 
 
 class Recorder:
-    """Writes how fetches ended. One at a time: the run that fetches has one."""
+    """Writes how fetches ended. There is one, in the run that fetches."""
 
-    def __init__(self, book: JobBook, folders: JobFolders, run: Run) -> None:
-        self.book = book
+    def __init__(self, repository: JobRepository, folders: JobFolders, run: Run) -> None:
+        self.repository = repository
         self.folders = folders
         self.run = run
         self._path = folders.fetched / JOURNAL
@@ -55,7 +55,7 @@ class Recorder:
             self._path.unlink()
 
     def replay(self) -> None:
-        """Record what a run before this one fetched, and had no time to record."""
+        """Record what an earlier run fetched, but did not record."""
         for line in self._path.read_text("utf-8").splitlines():
             with contextlib.suppress(ValueError):  # the line that was being written
                 self._batch.append(json.loads(line))
@@ -71,7 +71,7 @@ class Recorder:
             raise explained(error, self._path) from error
         self._batch.append(ended)
         counts = self.run.report.jobs
-        counts.asked += 1
+        counts.requested += 1
         counts.fetched += fetched.status is FetchStatus.FETCHED
         counts.not_modified += fetched.status is FetchStatus.NOT_MODIFIED
         self.run.progress.advance(1)
@@ -84,10 +84,10 @@ class Recorder:
         self._last_flush = time.monotonic()
         if not batch:
             return
-        fetches = self.book.fetches
+        fetches = self.repository.fetches
         ended_by_key = {url_key(ended["url"]): ended for ended in batch}
         query = sa.select(fetches).where(fetches.c.url_key.in_(ended_by_key))
-        with self.book.database.reading() as con:
+        with self.repository.database.reading() as con:
             before = {row.url_key: row for row in con.execute(query)}
         after = {key: self._update(ended_by_key[key], row) for key, row in before.items()}
         if after:
@@ -102,15 +102,15 @@ class Recorder:
                 for key, row in after.items()
             ]
             moved = [key for key, row in after.items() if row["sha256"] != before[key].sha256]
-            with self.book.database.writing() as con:
+            with self.repository.database.writing() as con:
                 con.execute(statement, values)
                 self._count(con.con, after)
                 self._disturb(con.con, moved)
         os.ftruncate(self._journal, 0)
         kept = {row["sha256"] for row in after.values()}
-        # The bytes that were replaced; and what came and was no image after all.
+        # The bytes that were replaced, and what turned out not to be an image.
         unused = {row.sha256 for row in before.values()} | {ended["sha256"] for ended in batch}
-        drop_stored(self.book, self.folders, unused - kept - {None})
+        drop_stored(self.repository, self.folders, unused - kept - {None})
 
     def _update(self, ended: dict[str, Any], before: Any) -> dict[str, Any]:
         """The new values of one row of ``fetches``."""
@@ -123,7 +123,7 @@ class Recorder:
             except ImageError as error:
                 state, reason = UrlState.REFUSED, str(error)
             except OSError:
-                # Somebody cleared the state folder under our hands.
+                # Somebody cleared the state folder during the run.
                 state, reason = UrlState.WAITING, None
             else:
                 state, reason = UrlState.FETCHED, None
@@ -154,14 +154,14 @@ class Recorder:
         with open(blob_path(self.folders.fetched, sha256), "rb") as file:
             return suffix_for(sniff(file.read(HEAD_BYTES)))
 
-    def _count(self, con: sa.Connection, asked: Collection[str]) -> None:
-        """For people who watch; the exact counts come when all is fetched."""
-        urls, fetches, jobs = self.book.urls, self.book.fetches, self.book.jobs
+    def _count(self, con: sa.Connection, url_keys: Collection[str]) -> None:
+        """For people who watch; the exact counts follow when all is fetched."""
+        urls, fetches, jobs = self.repository.urls, self.repository.fetches, self.repository.jobs
         there = sa.case((fetches.c.sha256.is_not(None), 1), else_=0)
         query = (
             sa.select(urls.c.reference, sa.func.sum(there), sa.func.count())
             .join(fetches, fetches.c.url_key == urls.c.url_key)
-            .where(urls.c.url_key.in_(asked))
+            .where(urls.c.url_key.in_(url_keys))
             .group_by(urls.c.reference)
         )
         for reference, fetched, count in con.execute(query).all():
@@ -175,8 +175,8 @@ class Recorder:
             )
 
     def _disturb(self, con: sa.Connection, moved: Collection[str]) -> None:
-        """Have other jobs with these URLs, answered long ago, brought in step as well."""
-        urls, jobs = self.book.urls, self.book.jobs
+        """Bring other jobs with these URLs in step as well, even if they ended long ago."""
+        urls, jobs = self.repository.urls, self.repository.jobs
         ended = [state.value for state in (*ENDED, JobState.RENDERING, JobState.WRITING)]
         theirs = sa.select(urls.c.reference).where(urls.c.url_key.in_(moved))
         con.execute(

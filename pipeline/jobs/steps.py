@@ -1,6 +1,6 @@
 """The steps of jobs, as ``app.py`` declares them.
 
-Light on purpose: a run without jobs asks one question in all, one with answered jobs a few of small
+Light on purpose: a run without jobs makes one query in all, one with finished jobs a few on small
 tables, and neither imports the modules that read CSVs or speak HTTP.
 """
 
@@ -20,7 +20,7 @@ from datapipe.compute import (
 )
 from datapipe.datatable import DataStore, DataTable
 
-from pipeline.database.changes import database_of
+from pipeline.database.tracking import database_of
 from pipeline.engine.context import Run
 from pipeline.engine.recipe_step import LoadRecipesStep
 from pipeline.engine.render_step import RenderStep
@@ -29,7 +29,7 @@ from pipeline.engine.step import Step
 from pipeline.jobs.context import Jobs
 from pipeline.jobs.copies import clear_copies
 from pipeline.jobs.scanning import scan_csvs
-from pipeline.jobs.store import ACTIVE, ENDED, JobBook, JobFolders
+from pipeline.jobs.store import ACTIVE, ENDED, JobFolders, JobRepository
 from pipeline.settings.values import Settings
 from pipeline.states import JobState, WebhookState
 from pipeline.transforms.recipes import JOBS_FOLDER
@@ -55,21 +55,21 @@ class JobStep(Step):
             output_dts=[ComputeOutput(dt=table) for table in outputs],
         )
         self.settings = settings
-        self.book = JobBook(database_of(ds))
+        self.repository = JobRepository(database_of(ds))
 
     def is_needed(self, run: Run) -> bool:
-        return has_jobs(self.book, run)
+        return has_jobs(self.repository, run)
 
 
 class LoadJobRecipesStep(LoadRecipesStep):
     """The step of recipes for jobs, which has nothing to do before there is one."""
 
     def is_needed(self, run: Run) -> bool:
-        return has_jobs(JobBook(run.database), run)
+        return has_jobs(JobRepository(run.database), run)
 
 
 class ScanCsvsStep(JobStep):
-    """Makes a job of every CSV below ``input/``, and notices those that changed or went."""
+    """Creates a job from every CSV below ``input/``, and detects changed and removed ones."""
 
     def is_needed(self, run: Run) -> bool:
         return run.options.job is None
@@ -80,11 +80,11 @@ class ScanCsvsStep(JobStep):
         Raises:
             TooManyRemovedError: nothing is deleted then.
         """
-        clear_copies(self.book, self.jobs.folders)
-        if not run.scanned or run.passed.aside or has_jobs(self.book, run):
+        clear_copies(self.repository, self.jobs.folders)
+        if not run.scanned or run.passed.deferred or has_jobs(self.repository, run):
             scan_csvs(self.jobs, run)
             run.has_jobs = None
-        # Only now: what is another folder for the originals is one for the CSVs as well.
+        # Only now: a folder that was replaced for the originals was replaced for the CSVs as well.
         if run.input is not None and run.narrowed_to is None:
             run.input.remember()
 
@@ -94,8 +94,8 @@ class ReadCsvsStep(JobStep):
 
     def work(self, run: Run) -> None:
         wanted = {JobState.RECEIVED, JobState.CHECKING}
-        jobs = self.book.in_states(wanted, run.options.job)
-        deleted = self.book.to_clear()
+        jobs = self.repository.in_states(wanted, run.options.job)
+        deleted = self.repository.to_clear()
         if jobs or deleted:
             # Imported here: a run without a new CSV does not read one, which costs 150 ms.
             from pipeline.jobs.reading import read_csvs
@@ -104,17 +104,17 @@ class ReadCsvsStep(JobStep):
 
 
 class FetchStep(JobStep):
-    """Asks for the URLs that wait, and brings ``fetched_images`` in step with what came."""
+    """Fetches the URLs that wait, and brings ``fetched_images`` in step with the result."""
 
     def work(self, run: Run) -> None:
-        if self.book.in_states({JobState.FETCHING}, run.options.job):
+        if self.repository.in_states({JobState.FETCHING}, run.options.job):
             # Imported here: a run that fetches nothing does not speak HTTP, which costs 200 ms.
             from pipeline.jobs.fetching import fetch_images
 
             fetch_images(self.jobs, run)
 
     def recover(self, run: Run) -> None:
-        """Mend what a run that was cut off left in the state folder."""
+        """Repair what an interrupted run left in the state folder."""
         if self.jobs.folders.state.is_dir():
             # Imported here: most runs recover nothing, and HTTP costs 200 ms.
             from pipeline.jobs.fetching import recover_fetches
@@ -123,7 +123,7 @@ class FetchStep(JobStep):
 
 
 class AnswerStep(JobStep):
-    """Writes the answers of jobs whose images are settled, and tells those who want to know."""
+    """Writes the results of jobs whose images are settled, and sends their webhooks."""
 
     def __init__(
         self,
@@ -142,17 +142,17 @@ class AnswerStep(JobStep):
         self.renditions = renditions
 
     def work(self, run: Run) -> None:
-        jobs = self.book.jobs
+        jobs = self.repository.jobs
         outdated = sa.and_(
             jobs.c.state.in_([state.value for state in (*ENDED, JobState.REJECTED)]),
-            jobs.c.made_for != self.jobs.made_for,
+            jobs.c.made_for != self.jobs.settings_key,
         )
         waits = sa.or_(
             jobs.c.state.in_([state.value for state in ACTIVE]),
             outdated,
             jobs.c.webhook_state == WebhookState.PENDING.value,
         )
-        with self.book.database.reading() as con:
+        with self.repository.database.reading() as con:
             is_due = con.execute(sa.select(jobs.c.reference).where(waits).limit(1)).first()
         if is_due is None and not run.job_report.pending:
             return
@@ -163,11 +163,10 @@ class AnswerStep(JobStep):
 
 
 class RenderJobsStep(RenderStep):
-    """The render step for images of jobs; an answered job whose images change is to be answered
-    anew."""
+    """The render step for images of jobs; a finished job whose images change gets a new result."""
 
     def is_needed(self, run: Run) -> bool:
-        return has_jobs(JobBook(run.database), run)
+        return has_jobs(JobRepository(run.database), run)
 
     def look_ahead(self, run: Run) -> None:
         if self.is_needed(run):
@@ -177,14 +176,15 @@ class RenderJobsStep(RenderStep):
         return run.job_report
 
     def settled(self, paths: Collection[str]) -> None:
-        book = JobBook(self.linear_meta.dbconn)
-        jobs = book.jobs
+        repository = JobRepository(self.linear_meta.dbconn)
+        jobs = repository.jobs
         for reference, count in sorted(Counter(p.partition("/")[0] for p in paths).items()):
-            book.move(reference, ENDED, JobState.RENDERING)
-            # A rejected one keeps the answer of the content before: as if of other settings.
-            book.move(reference, {JobState.REJECTED}, JobState.REJECTED, made_for="")
-            with book.database.writing() as con:
-                # For people who watch; the exact counts come with the answer.
+            repository.move(reference, ENDED, JobState.RENDERING)
+            # A rejected one keeps the result of the previous content: marked as if of other
+            # settings.
+            repository.move(reference, {JobState.REJECTED}, JobState.REJECTED, made_for="")
+            with repository.database.writing() as con:
+                # For people who watch; the exact counts follow with the result.
                 con.execute(
                     sa.update(jobs)
                     .where(
@@ -300,8 +300,8 @@ class Answer(PipelineStep):
         ]
 
 
-def has_jobs(book: JobBook, run: Run) -> bool:
-    """Whether there is any job; asked once a run."""
+def has_jobs(repository: JobRepository, run: Run) -> bool:
+    """Whether there is any job; queried once per run."""
     if run.has_jobs is None:
-        run.has_jobs = book.any()
+        run.has_jobs = repository.any()
     return run.has_jobs

@@ -1,4 +1,4 @@
-"""The rows of jobs: made, moved from state to state, and read. Everything here is plain SQL."""
+"""The rows of jobs: created, moved from state to state, and read. Everything here is plain SQL."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ import sqlalchemy as sa
 
 from pipeline.database.connection import Database
 from pipeline.jobs.names import reference as reference_of
-from pipeline.names import NAME_MAX_BYTES, TEMPORARY_PREFIX, name_of, shortened
+from pipeline.names import NAME_MAX_BYTES, TEMPORARY_PREFIX, name_of, shortened_name
 from pipeline.states import JobState, UrlState
 from pipeline.tables import csv_urls_table, fetches_table, jobs_table
 
-# The source of a job whose CSV was handed in by a command or the page; all others are files.
+# The source of a job whose CSV was submitted by a command or the page; all others are files.
 SUBMITTED = "submitted"
 
-# Ended with an answer.
+# Ended with a result.
 ENDED = frozenset((JobState.COMPLETED, JobState.COMPLETED_WITH_ERRORS))
 ACTIVE = frozenset(
     (
@@ -32,7 +32,7 @@ ACTIVE = frozenset(
         JobState.WRITING,
     )
 )
-# The stat of a dropped CSV that is to be read, or that is gone.
+# The stat of a dropped CSV that is still to be read, or is gone.
 UNREAD: dict[str, None] = dict.fromkeys(("size_bytes", "mtime_ns", "ctime_ns", "inode"))
 NOT_DELETED = frozenset(JobState) - {JobState.DELETED}
 # The time to the second; what follows is the running number.
@@ -74,22 +74,22 @@ class Job:
 
     @property
     def stat(self) -> tuple[int | None, ...]:
-        """What ``stat`` told of a dropped CSV when it was last read; Nones where it was not."""
+        """The ``stat`` of a dropped CSV when it was last read; all None if it never was."""
         return self.size_bytes, self.mtime_ns, self.ctime_ns, self.inode
 
     @property
     def was_submitted(self) -> bool:
-        """Whether the CSV was handed in, not dropped below ``input/``."""
+        """Whether the CSV was submitted, not dropped below ``input/``."""
         return self.source == SUBMITTED
 
     @property
     def answer_name(self) -> str:
-        """The key of the answer below ``output/``."""
+        """The key of the result below ``output/``."""
         return self._name(".csv")
 
     @property
-    def faults_name(self) -> str:
-        """The key of the list of faults below ``output/``."""
+    def problems_name(self) -> str:
+        """The key of the list of problems below ``output/``."""
         return self._name(".errors.csv")
 
     def _name(self, suffix: str) -> str:
@@ -98,12 +98,12 @@ class Job:
         stem = self.source.rpartition("/")[2].rpartition(".")[0]
         tail = f"-{self.reference}{suffix}"
         if len(name_of(stem + tail).encode("utf-8", "surrogateescape")) > NAME_MAX_BYTES:
-            return shortened(stem, tail)
+            return shortened_name(stem, tail)
         return stem + tail
 
 
-class JobBook:
-    """Reads and writes ``jobs``. A move is made only from the states it is allowed from."""
+class JobRepository:
+    """Reads and writes ``jobs``. State changes are made only from the states that allow them."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -127,7 +127,7 @@ class JobBook:
         return self._select(self.jobs.c.source != SUBMITTED)
 
     def newest(self, limit: int, before: Job | None = None) -> list[Job]:
-        """Jobs, the newest first; those made before ``before``."""
+        """Jobs, newest first; only those created before ``before``."""
         order = (self.jobs.c.created_ts, self.jobs.c.reference)
         query = sa.select(self.jobs).order_by(*[column.desc() for column in order]).limit(limit)
         if before is not None:
@@ -137,7 +137,7 @@ class JobBook:
             return [_job(row) for row in con.execute(query).mappings()]
 
     def in_states(self, states: Collection[JobState], only: str | None = None) -> list[Job]:
-        """The jobs in one of ``states``, the oldest first; of those ``only`` that one."""
+        """The jobs in one of ``states``, oldest first; of those ``only`` this one."""
         wanted: sa.ColumnElement[bool] = self.jobs.c.state.in_([state.value for state in states])
         if only is not None:
             wanted = sa.and_(wanted, self.jobs.c.reference == only)
@@ -165,7 +165,7 @@ class JobBook:
         put_csv: Callable[[str], object] | None = None,
         **values: Any,
     ) -> str:
-        """Make a job in the state ``received``; its reference.
+        """Create a job in the state ``received``; returns its reference.
 
         ``put_csv`` is called with the reference before the row can be seen: no run ever finds a
         job without its CSV.
@@ -190,13 +190,13 @@ class JobBook:
                         put_csv(reference)
                 return reference
             except sa.exc.IntegrityError:
-                continue  # somebody else was given this number a moment ago
+                continue  # another process got this number a moment ago
         raise AssertionError(f"no free reference within {TRIES} tries")
 
     def move(
         self, reference: str, before: Collection[JobState], after: JobState, **values: Any
     ) -> bool:
-        """Bring a job to the state ``after``; False where it is in none of ``before`` any more."""
+        """Move a job to the state ``after``; False if it is in none of ``before`` any more."""
         jobs = self.jobs
         with self.database.writing() as con:
             done = con.execute(
@@ -217,7 +217,7 @@ class JobBook:
             )
 
     def waits_for_urls(self, reference: str | sa.Column[str]) -> sa.ColumnElement[bool]:
-        """The condition that a URL of the job is yet to be asked."""
+        """The condition that a URL of the job is still to be fetched."""
         urls, fetches = self.urls, self.fetches
         return sa.exists().where(
             urls.c.reference == reference,
@@ -256,7 +256,7 @@ def _job(row: Any) -> Job:
 
 @dataclass(frozen=True)
 class JobFolders:
-    """The rooms of the state folder."""
+    """Paths inside the state folder."""
 
     state: Path
 
@@ -277,7 +277,7 @@ class JobFolders:
 
     @property
     def incoming(self) -> Path:
-        """The copy of a dropped CSV that the run at work is checking."""
+        """The copy of a dropped CSV that the current run is checking."""
         return self.csvs / f"{TEMPORARY_PREFIX}run.csv"
 
     def csv(self, reference: str) -> Path:

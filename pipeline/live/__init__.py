@@ -1,6 +1,6 @@
 """Keeping in step as files change.
 
-``changes``  what changed, and whether it stands still
+``changes``  what changed, and whether it is still being written
 ``events``   the file system's events as keys of originals
 ``watcher``  the loop: wait, gather, run
 """

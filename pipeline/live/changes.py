@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-# Under constant change nothing is ever quiet: what stands still by itself is looked at by then.
+# Under constant change nothing is ever quiet: files that are complete are looked at by then.
 LATEST_S = 2.0
 # More paths than these cost more, one by one, than a look at the whole folder.
 MANY = 2_000
@@ -13,7 +13,8 @@ MANY = 2_000
 
 @dataclass(frozen=True)
 class Work:
-    """What one run is to look at: some keys, or the whole folder but for files still written."""
+    """What one run is to look at: some keys, or the whole folder except files still being
+    written."""
 
     whole: bool
     only: frozenset[str] = frozenset()
@@ -22,7 +23,7 @@ class Work:
 
 @dataclass
 class Changes:
-    """Gathers changes until they are still. ``now`` is always ``time.monotonic()``."""
+    """Gathers changes until nothing changes any more. ``now`` is always ``time.monotonic()``."""
 
     settle_s: float
     _last: dict[str, float] = field(default_factory=dict)
@@ -53,7 +54,7 @@ class Changes:
         return self._since is None
 
     def take(self, now: float) -> Work:
-        """What stands still; the rest stays for the next time."""
+        """What is complete; the rest stays for the next time."""
         moving = {key: at for key, at in self._last.items() if now - at < self.settle_s}
         still = frozenset(self._last.keys() - moving.keys())
         whole = self._whole_at is not None or len(still) > MANY
@@ -65,7 +66,7 @@ class Changes:
         return Work(whole, still, frozenset(moving))
 
     def put_back(self, work: Work, now: float) -> None:
-        """A run could not look at it: it waits for the next one, as still as it was."""
+        """A run could not look at it: it waits for the next one."""
         long_ago = now - LATEST_S
         for key in work.only:
             self._last.setdefault(key, long_ago)

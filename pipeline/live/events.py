@@ -1,6 +1,6 @@
 """Events of the file system, as keys of what changed below the input folder.
 
-watchfiles stands for inotify, FSEvents, ReadDirectoryChangesW and, where there are none, polling.
+watchfiles uses inotify, FSEvents, ReadDirectoryChangesW or, where there are none, polling.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from watchfiles.main import FileChange
 from pipeline.errors import LockstepError
 from pipeline.names import key_of
 
-# The loop looks this often whether it is to stop; a change is known after at most two steps.
+# The loop checks this often whether it should stop; a change is known after at most two steps.
 STEP_MS = 50
 TICK_MS = 100
 POLL_MS = 1_000
 
-# How watchfiles tells that a name is no UTF-8. It gives no event from then on.
+# How watchfiles reports that a name is not UTF-8. It yields no events from then on.
 _UNDECODABLE = "Unable to decode path"
-# Where such names come one after the other, watching begins anew only this often.
+# If such names come one after the other, watching restarts only this often.
 RENEW_S = 1.0
 
 
 class EventsFailed(LockstepError):
-    """The file system gives no events here; polling does without."""
+    """The file system sends no events here; polling works without them."""
 
 
-def events(folder: Path, stop: threading.Event, poll: bool) -> Iterator[set[str]]:
+def changed_keys(folder: Path, stop: threading.Event, poll: bool) -> Iterator[set[str]]:
     """Keys that changed below ``folder``, again and again; an empty set after a tick without any.
 
-    ``""`` is the folder itself: all of it is to be looked at, for events were lost where a name is
-    no UTF-8. Ends when ``stop`` is set.
+    ``""`` is the folder itself: all of it is to be looked at, because events were lost where a name
+    is not UTF-8. Ends when ``stop`` is set.
 
     Raises:
         EventsFailed: the system cannot watch so many folders, or none at all.

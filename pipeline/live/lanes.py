@@ -1,7 +1,7 @@
 """The worker: one thread that runs the pipeline, when files change or when the page asks for it.
 
-It is a :class:`~pipeline.live.Watcher` unless ``--no-watch`` was given. It shares the lock
-politely: while another process has it, it waits.
+It is a :class:`~pipeline.live.Watcher` unless ``--no-watch`` was given. While another process has
+the lock, it waits.
 """
 
 from __future__ import annotations
@@ -23,19 +23,20 @@ from pipeline.text import iso
 
 log = logging.getLogger("lockstep.web")
 
-# How often it asks for a lock that another process has.
-ASK_AGAIN_S = 0.5
-# A run that an error ended is tried again after this long, and then ever more seldom.
+# How often it tries to get a lock that another process has.
+RETRY_LOCK_S = 0.5
+# A run that an error ended is retried after this long, and then less and less often.
 TRY_AGAIN_S = 5.0
 # A page that shows every single rendition as it comes would do little else.
-TELL_EVERY_S = 0.25
+NOTIFY_EVERY_S = 0.25
 
 
 @dataclass(frozen=True)
 class Doing:
-    """What the worker is at. ``state`` is ``resting``, ``waiting`` (for the lock) or ``running``.
+    """What the worker is doing. ``state`` is ``resting``, ``waiting`` (for the lock) or
+    ``running``.
 
-    ``since_ts`` is Unix time in seconds; ``left_s`` is ``None`` until it can be told.
+    ``since_ts`` is Unix time in seconds; ``left_s`` is ``None`` until it is known.
     """
 
     state: str = "resting"
@@ -58,7 +59,7 @@ class Doing:
 
 
 class Worker:
-    """Runs one run at a time, and knows how far it is."""
+    """Runs one run at a time, and knows its progress."""
 
     def __init__(
         self,
@@ -69,7 +70,7 @@ class Worker:
     ) -> None:
         """``moved`` is called whenever there is something new to show, ``on_run`` after each run;
 
-        both from any thread. With ``watch`` a run starts when files change, else when asked for.
+        both from any thread. With ``watch`` a run starts when files change, otherwise on request.
         """
         self.app = app
         self.moved = moved
@@ -80,26 +81,26 @@ class Worker:
         self.looked_ts = 0.0
         self.last_error: str | None = None
         self.stopping = threading.Event()
-        self._asked = threading.Event()
+        self._requested = threading.Event()
         self._ask_watcher: Callable[[], None] | None = None
         self._thread = threading.Thread(
             target=self._watch if watch else self._work, name="worker", daemon=True
         )
 
     def start(self) -> None:
-        """Begin to work."""
+        """Start working."""
         self._thread.start()
 
     def ask(self) -> None:
-        """Have a run begin as soon as it can be. Asked twice while waiting, it is one run."""
-        self._asked.set()
+        """Start a run as soon as possible. Two requests while waiting are one run."""
+        self._requested.set()
         if self._ask_watcher is not None:
             self._ask_watcher()
 
     def end(self) -> None:
-        """Have the run at work end; what is done is kept."""
+        """Stop the current run; finished work is kept."""
         self.stopping.set()
-        self._asked.set()
+        self._requested.set()
 
     def stop(self, timeout_s: float = 30.0) -> None:
         """End, and wait until the run and its workers are gone."""
@@ -108,7 +109,7 @@ class Worker:
             self._thread.join(timeout_s)
 
     def show(self, doing: Doing) -> None:
-        """Tell what is being done now."""
+        """What is being done now."""
         self.doing = doing
         self.moved()
 
@@ -120,7 +121,8 @@ class Worker:
                 self._ask_watcher = watcher.ask
                 watcher.run(self.stopping, self._ran)
             except BaseException as error:
-                # Nobody would see that this thread has ended: the page would go on as if it worked.
+                # Nobody would notice that this thread has ended: the page would look as if it still
+                # worked.
                 log.exception("the watcher was stopped by an unexpected error; it starts again")
                 self._failed(error)
                 self.stopping.wait(TRY_AGAIN_S)
@@ -129,10 +131,10 @@ class Worker:
         back_off_s = TRY_AGAIN_S
         wait_s: float | None = None
         while True:
-            self._asked.wait(wait_s)
+            self._requested.wait(wait_s)
             if self.stopping.is_set():
                 return
-            self._asked.clear()
+            self._requested.clear()
             began = time.time()
             try:
                 running = Doing("running", since_ts=began)
@@ -142,13 +144,14 @@ class Worker:
                 back_off_s, wait_s = TRY_AGAIN_S, None
             except LockedError:
                 self.show(Doing("waiting", since_ts=began))
-                self.stopping.wait(ASK_AGAIN_S)
-                self._asked.set()
+                self.stopping.wait(RETRY_LOCK_S)
+                self._requested.set()
                 continue
             except StoppedError:
                 return
             except BaseException as error:
-                # As in the watcher: none may end this thread, and the next run may well go through.
+                # As in the watcher: no error may end this thread, and the next run may well
+                # succeed.
                 if not isinstance(error, LockstepError):
                     log.exception("a run was stopped by an unexpected error")
                 self._say(in_one_line(error))
@@ -176,31 +179,31 @@ class Shown:
     """The progress of a run, for the page."""
 
     def __init__(self, worker: Worker, then: Doing | None = None) -> None:
-        """``then`` is what the worker is at when this step of a run is over."""
+        """``then`` is what the worker does when this step of a run is over."""
         self.worker = worker
         self.then = then or Doing()
         self._what, self._done, self._total = "", 0, 0
-        self._began_ts = self._told_ts = 0.0
+        self._began_ts = self._sent_ts = 0.0
 
     def start(self, what: str, total: int) -> None:
-        """``total`` pieces of ``what`` lie ahead."""
+        """``total`` pieces of ``what`` are to be done."""
         self._what, self._done, self._total = what, 0, total
         self._began_ts = time.time()
-        self._tell()
+        self._notify()
 
     def advance(self, count: int) -> None:
         """``count`` more of them are done."""
         self._done += count
-        if time.time() - self._told_ts >= TELL_EVERY_S:
-            self._tell()
+        if time.time() - self._sent_ts >= NOTIFY_EVERY_S:
+            self._notify()
 
     def stop(self) -> None:
         """No more will come."""
         self.worker.show(self.then)
 
-    def _tell(self) -> None:
-        self._told_ts = time.time()
-        taken = self._told_ts - self._began_ts
+    def _notify(self) -> None:
+        self._sent_ts = time.time()
+        taken = self._sent_ts - self._began_ts
         left = taken / self._done * (self._total - self._done) if self._done else None
         self.worker.show(
             Doing("running", self._what, self._done, self._total, self._began_ts, left)

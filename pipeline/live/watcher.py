@@ -1,7 +1,7 @@
-"""The watcher: waits for changes to stand still, and has a run look at just these.
+"""The watcher: waits until changes have settled, and starts a run that looks at just these.
 
-The lock is held while a run works, and given back. The workers stay for a minute, so that the next
-change finds them loaded; without changes none is left, and the loop costs a few stats a second.
+The lock is held only during a run. The workers stay for a minute, so that the next change finds
+them loaded; without changes none is left, and the loop costs a few stats per second.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from pipeline.engine.report import Report
 from pipeline.engine.run import run_once
 from pipeline.errors import LockedError, LockstepError, RecipeError, StoppedError, in_one_line
 from pipeline.live.changes import LATEST_S, Changes, Work
-from pipeline.live.events import POLL_MS, STEP_MS, EventsFailed, events
+from pipeline.live.events import POLL_MS, STEP_MS, EventsFailed, changed_keys
 
 log = logging.getLogger("lockstep.live")
 
-# A run that cannot work is tried again after this long, and then ever more seldom.
+# A run that cannot work is retried after this long, and then less and less often.
 BACK_OFF_S = 5.0
 LOCKED_POLL_S = 0.2
-# Workers that have had nothing to do for so long are sent home: each holds some 60 MB.
+# Workers that have been idle for this long are stopped: each holds about 60 MB.
 IDLE_WORKERS_S = 60.0
 FOLDER_POLL_S = 0.5
 
@@ -41,9 +41,9 @@ OnRun = Callable[[Report], None]
 
 @dataclass(frozen=True)
 class WatchOptions:
-    """``say`` is given what people should know, a line at a time; ``progress`` is for long runs.
+    """``say`` is called with messages for people, a line at a time; ``progress`` is for long runs.
 
-    ``failed`` is given the error of each run that one ended.
+    ``failed`` is called with the error of each run that ended with one.
     """
 
     poll: bool = False
@@ -60,7 +60,7 @@ class Watcher:
         self._options = options or WatchOptions()
         self._settings = app.settings
         self._poll = self._options.poll
-        self._asked = threading.Event()
+        self._requested = threading.Event()
         self._identity: tuple[int, int] | None = None
         self._recipes = self._recipes_stamp()
         self._last_said = ""
@@ -70,13 +70,13 @@ class Watcher:
         self._back_off_s = BACK_OFF_S
 
     def ask(self) -> None:
-        """Have a run look at everything soon, as after a retry; from any thread."""
-        self._asked.set()
+        """Start a run over everything soon, for example after a retry; from any thread."""
+        self._requested.set()
 
     def run(self, stop: threading.Event, on_run: OnRun) -> None:
-        """Work until ``stop`` is set; ``on_run`` is given the report of each run.
+        """Work until ``stop`` is set; ``on_run`` is called with the report of each run.
 
-        Whatever ends a run is said, and the run is tried again later: no error ends the watcher.
+        Errors that end a run are reported, and the run is retried later: no error ends the watcher.
         """
         with contextlib.closing(self._workers):
             while not stop.is_set():
@@ -94,15 +94,15 @@ class Watcher:
                         self._changes.settle_s = self._settle_s()
 
     def _watch(self, stop: threading.Event, on_run: OnRun) -> None:
-        """One stretch of time in which the input folder is there."""
+        """One period during which the input folder is there."""
         # Events are gathered from here on, also while the first run looks at everything.
         self._changes.add([""], time.monotonic() - self._changes.settle_s)
-        for keys in events(self._settings.input_dir, stop, self._poll):
+        for keys in changed_keys(self._settings.input_dir, stop, self._poll):
             now = time.monotonic()
             if self._folder_now() != self._identity:
                 return
             if keys:
-                # The last step brought nothing new, so the last event is as old as that.
+                # The last step yielded nothing new, so the last event is at least that old.
                 self._changes.add(keys, now - STEP_MS / 1000)
             self._look_beyond(now)
             if self._changes.is_due(now) and now >= self._try_at:
@@ -111,14 +111,14 @@ class Watcher:
                 self._workers.close()
 
     def _look_beyond(self, now: float) -> None:
-        """Whatever else calls for a run: recipes, a request, the time."""
+        """Other reasons for a run: recipes, a request, the time."""
         recipes = self._recipes_stamp()
         if recipes != self._recipes:
             self._recipes = recipes
             self._try_at, self._back_off_s = 0.0, BACK_OFF_S
             self._changes.add([""], now)
-        if self._asked.is_set():
-            self._asked.clear()
+        if self._requested.is_set():
+            self._requested.clear()
             self._try_at = 0.0
             self._changes.add([""], now - self._changes.settle_s)
         if self._rescan_at and now >= self._rescan_at and self._changes.is_empty:
@@ -133,7 +133,7 @@ class Watcher:
         except StoppedError:
             return
         except LockedError as error:
-            # Not a fault: whoever has the lock gets all the time it needs.
+            # Not an error: the holder of the lock gets all the time it needs.
             self._put_off(work, LOCKED_POLL_S)
             self._say(f"{error.args[0].partition(';')[0]}; waiting for it to end")
         except KeyboardInterrupt:
@@ -161,14 +161,14 @@ class Watcher:
         self._last_said, self._back_off_s = "", BACK_OFF_S
         self._worked_at = now = time.monotonic()
         if work.whole:
-            # The first change shall not wait for workers to load.
+            # The first change must not wait for workers to load.
             self._workers.warm_up()
             self._rescan_at = now + self._settings.rescan_s
         if report.pending or report.csvs_left:
-            # Something changed under the hands of a worker: no event may tell of it again. Not at
-            # once, for it may go on for a while, and each look is at the whole folder.
+            # A file changed while a worker read it: there may be no further event. Not at once,
+            # because it may go on for a while, and each look is at the whole folder.
             self._rescan_at = now + LATEST_S
-        # A breath between two runs, so that somebody else gets the lock.
+        # A short pause between two runs, so that somebody else gets the lock.
         self._try_at = now + self._changes.settle_s
 
     def _run(self, work: Work, stop: threading.Event) -> Report:
@@ -188,7 +188,7 @@ class Watcher:
 
     def _concerns_jobs(self, keys: frozenset[str]) -> bool:
         """Whether a CSV changed, or a folder with one: jobs need all the steps of a run."""
-        sources = [job.source for job in self._app.jobs.book.dropped()]
+        sources = [job.source for job in self._app.jobs.repository.dropped()]
         return any(key.lower().endswith(".csv") for key in keys) or any(
             parent.as_posix() in keys for source in sources for parent in PurePath(source).parents
         )
@@ -201,7 +201,7 @@ class Watcher:
     # --- the input folder itself ---
 
     def _wait_for_folder(self, stop: threading.Event) -> bool:
-        """Wait until the input folder is there, as it was; false where we are to stop.
+        """Wait until the original input folder is there; false if we are to stop.
 
         A disk that is unmounted leaves an empty folder behind, which is another one.
         """
@@ -217,10 +217,10 @@ class Watcher:
                     self._try_at, self._back_off_s = 0.0, BACK_OFF_S
                 self._identity = now
                 return True
-            what = "is not there" if now is None else "is another one now, and empty"
+            what = "is not there" if now is None else "was replaced by an empty one"
             if what != said:
                 self._options.say(
-                    f"{folder}: the input folder {what}; waiting for it, nothing is deleted"
+                    f"{folder}: the input folder {what}; waiting for it; nothing is deleted"
                 )
                 said = what
             stop.wait(FOLDER_POLL_S)
@@ -246,7 +246,7 @@ class Watcher:
         return max(settle_s, 1.5 * POLL_MS / 1000) if self._poll else settle_s
 
     def _say(self, line: str) -> None:
-        """Say a line, but not again and again while nothing else happens."""
+        """Report a line, but do not repeat it while nothing else happens."""
         if line != self._last_said:
             self._last_said = line
             self._options.say(line)

@@ -1,4 +1,4 @@
-"""Explain: what is known of one original, and what the next run would do with it, and why."""
+"""Explain: what is known about one original, what the next run would do with it, and why."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from pipeline.jobs.foresight import explain_csv
 from pipeline.names import key_below, name_of
 from pipeline.states import State
 from pipeline.storage.folder import has_size, sha256_of
-from pipeline.storage.walking import CSV_SUFFIXES, Found, look_at, why_passed
-from pipeline.takedowns.book import TakedownBook
+from pipeline.storage.walking import CSV_SUFFIXES, FoundFile, look_at, why_passed
+from pipeline.takedowns.repository import TakedownRepository
 from pipeline.text import iso, printable
 from pipeline.transforms.recipes import Recipe, load_recipes
 
@@ -52,11 +52,11 @@ class Story:
     renditions: list[RenditionStory] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
-        """The answer of ``datapipe explain --json``."""
+        """The result of ``datapipe explain --json``."""
         return asdict(self)
 
     def as_text(self) -> str:
-        """The answer for people."""
+        """The result as text for people."""
         lines = [f"{printable(self.path)}: {self.verdict}"]
         if self.sha256:
             lines.append(f"  sha256  {self.sha256}")
@@ -77,11 +77,11 @@ class Story:
 
 @dataclass(frozen=True)
 class _Content:
-    """What the file of an original has now; ``barred`` is why it must have no renditions."""
+    """What the file of an original has now; ``blocked`` is why it must have no renditions."""
 
     is_there: bool
     sha256: str | None
-    barred: str | None
+    blocked: str | None
     cannot_read: str | None
 
 
@@ -89,7 +89,7 @@ def explain(app: Lockstep, typed: str) -> Story:
     """What the tables and the folder say of the original, or CSV, at ``typed``. Reads it once.
 
     Raises:
-        RecipeError: ``recipes.toml`` has faults.
+        RecipeError: ``recipes.toml`` has problems.
     """
     path = key_below(app.settings.input_dir, typed)
     if os.path.splitext(path)[1].lower() in CSV_SUFFIXES:
@@ -116,20 +116,20 @@ def explain(app: Lockstep, typed: str) -> Story:
             digest = sha256_of(app.settings.input_dir / name_of(path))
         except OSError as error:
             cannot_read = f"it cannot be read ({error.strerror})"
-    known = Found(*row) if row is not None else None
+    known = FoundFile(*row) if row is not None else None
     story = Story(
         path,
         known=known is not None or bool(made),
         exists=there is not None,
-        verdict=_verdict(known, now) if passed is None else f"passed over: {passed}",
+        verdict=_verdict(known, now) if passed is None else f"skipped: {passed}",
         sha256=digest,
         fingerprint={}
         if known is None
         else {k: v for k, v in known._asdict().items() if k != "path"},
     )
     by_recipe = {item.recipe: item for item in made}
-    barred = TakedownBook(app.database).barred_among([digest]).get(digest or "")
-    content = _Content(now is not None, digest, barred, cannot_read)
+    blocked = TakedownRepository(app.database).blocked_among([digest]).get(digest or "")
+    content = _Content(now is not None, digest, blocked, cannot_read)
     recipes = load_recipes(app.settings.recipes_file)
     for name in sorted({*by_recipe, *recipes}):
         item = by_recipe.get(name)
@@ -169,8 +169,8 @@ def _rendition_verdict(
     """What the next run would do about one rendition, of which ``item`` is the row, and why."""
     if not content.is_there:
         return "would be deleted: the original is gone" if item else "nothing to do"
-    if content.barred is not None:
-        return f"would not be rendered: {content.barred}"
+    if content.blocked is not None:
+        return f"would not be rendered: {content.blocked}"
     if recipe is None:
         return "would be deleted: the recipe is gone"
     if item is None:
@@ -180,26 +180,26 @@ def _rendition_verdict(
     if content.cannot_read is not None:
         return f"would fail: {content.cannot_read}"
     if item.reason == KILLED_ONCE:
-        return "would be rendered by itself, once more: its worker was killed"
+        return "would be rendered again, alone: its worker was killed"
     if item.sha256 is None or is_unmarked:
-        return "would be rendered: a retry was asked for, or the last run was cut off"
+        return "would be rendered: a retry was requested, or the last run was interrupted"
     if item.sha256 != content.sha256:
         return "would be rendered: the content changed"
     if item.state == State.FAILED.value:
-        return "would not be tried: these very bytes failed before (`datapipe retry`)"
+        return "skipped: this exact file failed before; `datapipe retry` tries it again"
     if not has_size(output_dir / name_of(item.file), item.size_bytes):
-        return "its file is missing or altered: no run looks for that (`datapipe verify`)"
+        return "its file is missing or altered: runs do not check that (`datapipe verify`)"
     if item.renderer != RENDERER_VERSION:
         return "in step; made by an older renderer (`datapipe retry --older`)"
     return "in step"
 
 
-def _verdict(known: Found | None, now: Found | None) -> str:
+def _verdict(known: FoundFile | None, now: FoundFile | None) -> str:
     if now is None:
         return "gone since the last run" if known else "there is no such original"
     if known is None:
-        return "new: the next run finds it"
-    differs = [name for name in Found._fields[1:] if getattr(known, name) != getattr(now, name)]
+        return "new: the next run picks it up"
+    differs = [name for name in FoundFile._fields[1:] if getattr(known, name) != getattr(now, name)]
     if differs:
-        return f"would be looked at: {', '.join(differs)} changed since the last run"
+        return f"would be checked: {', '.join(differs)} changed since the last run"
     return "unchanged since the last run"

@@ -1,9 +1,9 @@
 """The gallery: originals in the order of their keys, a page at a time, with their renditions.
 
-Every question is answered from an index, from the key on where the page before ended: the last
-page of ten million costs what the first does. What no index can answer (a text in the middle of a
-name) is looked for among a bounded number of originals; the page then may be short, or empty, and
-still names where to go on.
+Every query uses an index and starts at the key where the page before ended: the last page of ten
+million costs as much as the first. What no index can answer (a text in the middle of a name) is
+searched among a bounded number of originals; the page may then be short, or empty, and still says
+where to continue.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from pipeline.database.changes import GONE, KIND
+from pipeline.database.tracking import GONE, KIND
 from pipeline.engine.pending import Pending
 from pipeline.states import State
 from pipeline.tables import EXCEPTION
 from pipeline.text import iso
 
-# Originals that one page may look through: 10 ms of SQLite's time.
+# Originals that one page may search: 10 ms of SQLite's time.
 LOOKED_THROUGH = 20_000
 # The same where each costs a look at its renditions.
 CHECKED = 1_000
@@ -29,7 +29,7 @@ CHECKED = 1_000
 AFTER_SLASH = chr(ord("/") + 1)
 FOLDERS_SHOWN = 40
 PENDING = "pending"
-# A rendition of which no row says anything yet.
+# A rendition that has no row yet.
 NOT_YET = {
     "recipe": None,
     "state": PENDING,
@@ -43,11 +43,11 @@ NOT_YET = {
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Filter:
     """Which originals: every field that is not empty narrows them down.
 
-    ``state`` is one of :func:`states`; ``folder`` is a key, as ``shoes/summer``; ``text`` may be
-    anywhere in the key, in capitals or not.
+    ``state`` is one of :func:`states`; ``folder`` is a key, such as ``shoes/summer``; ``text`` may
+    be anywhere in the key, in any case.
     """
 
     state: str = ""
@@ -56,7 +56,7 @@ class Wanted:
 
 
 class Page(NamedTuple):
-    """Originals, and the key to go on ``after``; ``None`` where there are no more."""
+    """Originals, and the key to continue ``after``; ``None`` if there are no more."""
 
     images: list[dict[str, Any]]
     next: str | None
@@ -67,7 +67,7 @@ def states() -> tuple[str, ...]:
     return (*(state.value for state in State), PENDING)
 
 
-def page(pending: Pending, wanted: Wanted, after: str = "", limit: int = 48) -> Page:
+def page(pending: Pending, wanted: Filter, after: str = "", limit: int = 48) -> Page:
     """Up to ``limit`` originals whose keys come after ``after``."""
     with pending.meta.dbconn.reading() as con:
         if wanted.state == PENDING:
@@ -78,23 +78,23 @@ def page(pending: Pending, wanted: Wanted, after: str = "", limit: int = 48) -> 
             paths, rest = _walk(con, pending, wanted, after, limit)
         images = _described(con, pending, paths)
     if wanted.state == State.OK.value:
-        # What waits to be made again is told from what is in step by the rows of this page alone.
+        # Whether a rendition is pending or in step is decided from the rows of this page only.
         images = [image for image in images if image["state"] == State.OK.value]
     return Page(images, rest)
 
 
 def describe(pending: Pending, path: str) -> dict[str, Any] | None:
-    """One original as a page lists it; ``None`` where nothing is known of it."""
+    """One original as a page lists it; ``None`` if it is not known."""
     with pending.meta.dbconn.reading() as con:
         found = _described(con, pending, [path])
     return found[0] if found else None
 
 
 def folders(pending: Pending, folder: str = "") -> list[str]:
-    """Names of the folders in ``folder``, the first forty. Files between them are passed over.
+    """Names of the folders in ``folder``, the first forty. Files between them are skipped.
 
-    Leaps from folder to folder in the index; of thousands of files that lie between two, it looks
-    through a bounded number, and then lists what it has.
+    Jumps from folder to folder in the index; of thousands of files between two, it reads a bounded
+    number, and then lists what it has.
     """
     path = pending.original_table.c.path
     prefix = f"{folder}/" if folder else ""
@@ -120,10 +120,10 @@ def folders(pending: Pending, folder: str = "") -> list[str]:
 
 def times(pending: Pending, path: str) -> list[dict[str, str]]:
     """What happened to one original, as far as the tables remember, the oldest first."""
-    told: list[tuple[float, str]] = []
+    history: list[tuple[float, str]] = []
     tables = (
         (pending.originals.meta, "found in the input folder", "found changed"),
-        (pending.renditions.meta, "{} made first", "{} made last"),
+        (pending.renditions.meta, "{}: first rendered", "{}: last rendered"),
     )
     failed = sa.select(pending.table.c.recipe, pending.table.c.reason, pending.table.c.since).where(
         pending.table.c.path == path, pending.table.c.state == State.FAILED.value
@@ -137,15 +137,15 @@ def times(pending: Pending, path: str) -> list[dict[str, str]]:
                 recipe = getattr(row, "recipe", "")
                 if recipe in not_made:
                     continue
-                told.append((row.create_ts, first.format(recipe)))
+                history.append((row.create_ts, first.format(recipe)))
                 if row.update_ts > row.create_ts:
-                    told.append((row.update_ts, last.format(recipe)))
-    told += [(row.since, f"{row.recipe} failed: {row.reason}") for row in not_made.values()]
-    return [{"at": iso(at), "what": what} for at, what in sorted(told)]
+                    history.append((row.update_ts, last.format(recipe)))
+    history += [(row.since, f"{row.recipe} failed: {row.reason}") for row in not_made.values()]
+    return [{"at": iso(at), "what": what} for at, what in sorted(history)]
 
 
 def _walk(
-    con: sa.Connection, pending: Pending, wanted: Wanted, after: str, limit: int
+    con: sa.Connection, pending: Pending, wanted: Filter, after: str, limit: int
 ) -> tuple[list[str], str | None]:
     """Originals by key, those with an exception left out where all must be ``ok``."""
     path, made = pending.original_table.c.path, pending.table
@@ -170,7 +170,7 @@ def _walk(
 
 
 def _exceptions(
-    con: sa.Connection, pending: Pending, wanted: Wanted, after: str, limit: int
+    con: sa.Connection, pending: Pending, wanted: Filter, after: str, limit: int
 ) -> tuple[list[str], str | None]:
     """Originals one of whose renditions is in a state other than ``ok``."""
     made = pending.table
@@ -203,8 +203,8 @@ def _look_through(
 ) -> tuple[list[str], str | None]:
     """Up to ``limit`` of the sorted ``keys`` after ``after``, and where to go on.
 
-    Where no index tells which are wanted, a bounded number is looked through: few at first, for a
-    common text is found at once, and then ever more.
+    If no index covers the filter, a bounded number is read: few at first, because a common text is
+    found at once, and then more and more.
     """
     if not text and not conditions:
         return _cut(list(con.execute(keys(after).limit(limit + 1)).scalars()), limit)
@@ -231,9 +231,9 @@ def _look_through(
 
 
 def _pending_paths(
-    con: sa.Connection, pending: Pending, wanted: Wanted, after: str, limit: int
+    con: sa.Connection, pending: Pending, wanted: Filter, after: str, limit: int
 ) -> tuple[list[str], str | None]:
-    """Originals that a run has to do with. Costs the linear query where few or none are."""
+    """Originals with pending renditions. Costs the linear query if there are few or none."""
     changed = pending.meta.changed_sql().subquery("changed")
     query = (
         _below(sa.select(changed.c.path), changed.c.path, wanted.folder, after)

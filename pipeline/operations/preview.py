@@ -7,16 +7,16 @@ import time
 import sqlalchemy as sa
 
 from pipeline.app import Lockstep
-from pipeline.database.changes import GONE, KIND
 from pipeline.database.paging import chunks, known_among
-from pipeline.database.state import StateBook
+from pipeline.database.state import StateRepository
+from pipeline.database.tracking import GONE, KIND
 from pipeline.engine.context import RunOptions
 from pipeline.engine.difference import Difference
 from pipeline.engine.history import count_states
 from pipeline.engine.pending import Pending
 from pipeline.engine.recipe_step import compare_recipes
 from pipeline.engine.report import Report
-from pipeline.engine.scan import compare
+from pipeline.engine.scan import compare_folder
 from pipeline.engine.unmounted import InputFolder, refuse_too_many
 from pipeline.jobs.foresight import preview_jobs
 from pipeline.names import name_of
@@ -24,7 +24,7 @@ from pipeline.states import State
 from pipeline.storage.folder import sha256_of
 from pipeline.storage.walking import CSV_SUFFIXES, Passed
 from pipeline.tables import make_tables
-from pipeline.takedowns.book import TakedownBook
+from pipeline.takedowns.repository import TakedownRepository
 from pipeline.takedowns.takeover import has_unknown
 from pipeline.transforms.recipes import load_recipes
 
@@ -37,33 +37,33 @@ def preview(app: Lockstep, options: RunOptions) -> Report:
     """
     began = time.monotonic()
     try:
-        book = StateBook(app.database)
+        repository = StateRepository(app.database)
         make_tables(app.database)
-        report = _preview(app, options, book)
+        report = _preview(app, options, repository)
     except sa.exc.SQLAlchemyError as error:
         raise app.database.explain(error) from error
     report.seconds = time.monotonic() - began
     return report
 
 
-def _preview(app: Lockstep, options: RunOptions, book: StateBook) -> Report:
+def _preview(app: Lockstep, options: RunOptions, repository: StateRepository) -> Report:
     pending, settings = app.render.pending, app.settings
     recipes = load_recipes(settings.recipes_file)
     recipe_changes = compare_recipes(recipes, app.load_recipes.table)
     moved = {*recipe_changes.added, *recipe_changes.changed}
 
-    difference = Difference(passed=Passed(aside_suffixes=CSV_SUFFIXES))
+    difference = Difference(passed=Passed(deferred_suffixes=CSV_SUFFIXES))
     folder = settings.input_dir
-    input_folder = InputFolder(folder, book, options.allow_removed)
-    takedowns = TakedownBook(app.database)
-    barred_sizes = takedowns.barred_sizes()
+    input_folder = InputFolder(folder, repository, options.allow_removed)
+    takedowns = TakedownRepository(app.database)
+    blocked_sizes = takedowns.blocked_sizes()
     found: list[str] = []
     suspects: list[str] = []
-    for file in compare(
+    for file in compare_folder(
         folder, app.scan.suffixes, app.scan.table, difference, options.allow_removed
     ):
         found.append(file.path)
-        if file.size_bytes in barred_sizes:
+        if file.size_bytes in blocked_sizes:
             suspects.append(file.path)
     input_folder.look_again(difference.passed.mounts)
     if not options.allow_removed:
@@ -71,7 +71,7 @@ def _preview(app: Lockstep, options: RunOptions, book: StateBook) -> Report:
     removed = set(difference.removed)
     same = _only_touched(app, found)
     looked_at = set(found) - same
-    barred = _barred(app, takedowns, [path for path in suspects if path in looked_at])
+    blocked = _blocked(app, takedowns, [path for path in suspects if path in looked_at])
 
     waiting = _waiting(pending)
     current = {
@@ -90,9 +90,9 @@ def _preview(app: Lockstep, options: RunOptions, book: StateBook) -> Report:
     report.unchanged = difference.unchanged + len(same)
     report.removed = len(removed)
     report.passed = difference.passed.reasons
-    report.taken_down = len(barred) * len(recipes)
+    report.taken_down = len(blocked) * len(recipes)
     report.rendered = (
-        (len(looked_at) - len(barred)) * len(recipes)
+        (len(looked_at) - len(blocked)) * len(recipes)
         + kept * len(moved)
         + sum(recipe not in moved for _, recipe in current)
     )
@@ -100,7 +100,7 @@ def _preview(app: Lockstep, options: RunOptions, book: StateBook) -> Report:
     states = count_states(pending)
     report.failed_before = states.get(State.FAILED, 0)
     report.in_step = states.get(State.OK, 0)
-    if difference.passed.aside or app.jobs.book.counts():
+    if difference.passed.deferred or app.jobs.repository.counts():
         others = None if options.allow_removed else input_folder.moved
         report.jobs = preview_jobs(app.jobs, recipes, difference.passed, report.there, others)
     return report
@@ -110,13 +110,13 @@ def _warnings(app: Lockstep) -> list[str]:
     if not has_unknown(app.database, app.settings):
         return []
     return [
-        "the database may lack takedowns that are in the journal; a run takes them over, and "
-        "makes no renditions of what is taken down"
+        "the database may lack takedowns that are in the journal; a run adds them, and "
+        "renders nothing that is taken down"
     ]
 
 
 def _only_touched(app: Lockstep, paths: list[str]) -> set[str]:
-    """Those whose bytes are the ones that all their renditions were made of."""
+    """Those whose bytes all their renditions were made of."""
     table = app.render.pending.table
     same: set[str] = set()
     for chunk in chunks(paths):
@@ -136,7 +136,7 @@ def _only_touched(app: Lockstep, paths: list[str]) -> set[str]:
     return same
 
 
-def _barred(app: Lockstep, takedowns: TakedownBook, paths: list[str]) -> list[str]:
+def _blocked(app: Lockstep, takedowns: TakedownRepository, paths: list[str]) -> list[str]:
     """Those whose bytes were taken down."""
     digests: dict[str, str] = {}
     for path in paths:
@@ -144,8 +144,8 @@ def _barred(app: Lockstep, takedowns: TakedownBook, paths: list[str]) -> list[st
             digests[path] = sha256_of(app.settings.input_dir / name_of(path))
         except OSError:
             continue
-    barred = takedowns.barred_among(list(digests.values()))
-    return [path for path, digest in digests.items() if digest in barred]
+    blocked = takedowns.blocked_among(list(digests.values()))
+    return [path for path, digest in digests.items() if digest in blocked]
 
 
 def _waiting(pending: Pending) -> set[tuple[str, str]]:
@@ -156,7 +156,8 @@ def _waiting(pending: Pending) -> set[tuple[str, str]]:
 
 
 def _deleted(pending: Pending, paths: list[str], recipes: list[str]) -> int:
-    """Rows of renditions whose original or recipe goes, also where an earlier run was cut off."""
+    """Rows of renditions whose original or recipe goes, also where an earlier run was
+    interrupted."""
     table = pending.table
     changed = pending.meta.changed_sql().subquery()
     gone: set[tuple[str, str]] = set()

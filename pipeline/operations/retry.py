@@ -1,4 +1,4 @@
-"""Marking failed renditions, and on request those of an older renderer, to be tried again."""
+"""Marking failed renditions, and on request those of an older renderer, for a retry."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from pipeline.states import State
 
 
 def retry(app: Lockstep, paths: Sequence[str] = (), older: bool = False) -> int:
-    """Have the next run try again; how many renditions. Without ``paths``, also those of jobs.
+    """Make the next run try again; returns how many renditions. Without ``paths``, also those of
+    jobs.
 
     Raises:
         LockstepError: a path is no original that Lockstep knows.

@@ -7,10 +7,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from pipeline.database.changes import GONE, KIND
-from pipeline.database.state import UNVERIFIED, StateBook
+from pipeline.database.state import UNVERIFIED, StateRepository
+from pipeline.database.tracking import GONE, KIND
 from pipeline.engine.pending import Pending
-from pipeline.jobs.store import JobBook
+from pipeline.jobs.store import JobRepository
 from pipeline.states import JobState, State
 from pipeline.tables import EXCEPTION
 from pipeline.text import iso
@@ -22,7 +22,7 @@ PATHS_SHOWN = 20
 def status(pending: Pending) -> dict[str, Any]:
     """The counts that ``datapipe status --json`` prints; ``jobs`` by their state.
 
-    ``pending`` is what the tables know to be pending, as after a run that was cut off; what
+    ``pending`` is what the tables know to be pending, as after a run that was interrupted; what
     changed in ``input/`` since is known after the next scan (``datapipe run --dry-run``).
     """
     table, recipes = pending.table, pending.recipe_table
@@ -54,17 +54,17 @@ def status(pending: Pending) -> dict[str, Any]:
         "taken_down": sum(counts["taken_down"] for counts in by_recipe.values()),
         "pending": sum(counts["pending"] for counts in by_recipe.values()),
         "recipes": by_recipe,
-        "jobs": JobBook(pending.meta.dbconn).counts(),
+        "jobs": JobRepository(pending.meta.dbconn).counts(),
         "unverified": _unverified(pending),
     }
 
 
 def _unverified(pending: Pending) -> dict[str, int] | None:
-    """How many files do not agree with the rows of a database that was older than its folder.
+    """How many files differ from the rows of a database that was older than its folder.
 
     Empty until they have been counted; ``None`` where nothing is known to be wrong.
     """
-    noted = StateBook(pending.meta.dbconn).get(UNVERIFIED)
+    noted = StateRepository(pending.meta.dbconn).get(UNVERIFIED)
     return None if noted is None else json.loads(noted) or {}
 
 
@@ -82,7 +82,7 @@ def is_out_of_step(status: dict[str, Any]) -> bool:
 
 
 def errors(pending: Pending) -> list[dict[str, str]]:
-    """Every rendition that cannot be, failed or taken down.
+    """Every rendition that is failed or taken down.
 
     Path, recipe, state, reason, and since when (ISO 8601, local time).
     """

@@ -6,28 +6,28 @@ import sqlalchemy as sa
 
 from pipeline.app import Lockstep
 from pipeline.database.locks import RUN_LOCK
-from pipeline.database.state import UNVERIFIED, StateBook
-from pipeline.engine.compare import Found, compare
+from pipeline.database.state import UNVERIFIED, StateRepository
+from pipeline.engine.compare import Mismatch, compare
 from pipeline.engine.context import RunOptions
 from pipeline.engine.recovery import sweep_output
 from pipeline.engine.run import run_once
 from pipeline.storage.owners import is_alive
 
 
-def verify(app: Lockstep, deep: bool = False, fix: bool = False) -> Found:
+def verify(app: Lockstep, deep: bool = False, fix: bool = False) -> Mismatch:
     """Compare, and with ``fix`` make again what is missing or altered and remove the strays.
 
     Sizes are compared; with ``deep`` every rendition is read and its SHA-256 compared.
 
     Raises:
-        LockedError: ``fix`` while a run is at work.
+        LockedError: ``fix`` during a run.
         OutputError: a stray cannot be deleted, or a rendition cannot be written.
     """
     where = (app.settings.output_dir, app.plan.renders, app.plan.checks)
     try:
         if fix:
             with app.database.lock(RUN_LOCK):
-                # No run is at work, so whoever owns a temporary file will never publish it.
+                # No run is in progress, so no temporary file will ever be published.
                 found, wrong = compare(*where, lambda owner: False, deep, fix)
                 sweep_output(app.settings.output_dir, app.plan.renders)
         else:
@@ -37,8 +37,8 @@ def verify(app: Lockstep, deep: bool = False, fix: bool = False) -> Found:
                 # The render steps alone: a scan would bring in what else has changed.
                 run_once(app.plan, RunOptions(wait=True), steps=app.render_and_answer)
             found.fixed = not compare(*where, is_alive, deep)[0].count
-        if found.mended:
-            StateBook(app.database).set(UNVERIFIED, None)
+        if found.all_fixed:
+            StateRepository(app.database).set(UNVERIFIED, None)
     except sa.exc.SQLAlchemyError as error:
         raise app.database.explain(error) from error
     return found

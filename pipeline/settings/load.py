@@ -1,6 +1,6 @@
 """Environment variables, or ``.env``, to settings: read once at start.
 
-A value that cannot work raises :class:`~pipeline.errors.SettingsError` here, with the variable's
+An invalid value raises :class:`~pipeline.errors.SettingsError` here, with the variable's
 name and the remedy, so that nothing has been touched when a person reads it.
 """
 

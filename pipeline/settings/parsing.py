@@ -1,4 +1,7 @@
-"""Text of a variable to its value. What cannot work is a ``ValueError`` that says what to give."""
+"""Text of a variable to its value.
+
+Invalid values raise a ``ValueError`` that says what is allowed.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-# 16 characters of a random token are 96 bits: nobody tries them all.
+# 16 characters of a random token are 96 bits: too many to try.
 TOKEN_MIN = 16
 _HOST = re.compile(r"[A-Za-z0-9._-]+|\[?[0-9A-Fa-f:]+\]?")
 _SEPARATOR = re.compile(r"[,\s]+")
@@ -56,7 +59,7 @@ def percent(text: str) -> float:
 
 
 def rate(text: str) -> float | None:
-    """Requests a second; ``None`` for 0, which stands for as many as come."""
+    """Requests per second; ``None`` for 0, which means no limit."""
     return number(0, 100_000, "requests a second for one host (0: no limit)", 5)(text) or None
 
 
@@ -89,7 +92,7 @@ def database_url(text: str, cwd: Path) -> str:
 
 
 def processor_count() -> int:
-    """The processors that this process may use."""
+    """How many processors this process may use."""
     # A container or taskset may leave us fewer processors than the machine has.
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

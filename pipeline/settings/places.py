@@ -1,4 +1,4 @@
-"""Folders that must not lie in one another."""
+"""Folders that must not overlap."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def check_folders(settings: Settings) -> None:
 def check_quarantine(settings: Settings) -> None:
     """Refuse a quarantine folder that overlaps with the originals or the renditions.
 
-    The default is not refused before the first takedown: who takes nothing down needs no folder.
+    The default is not refused before the first takedown: without takedowns it is not needed.
 
     Raises:
-        SettingsError: what is kept there would be an original again, or be served.
+        SettingsError: what is kept there would become an original again, or be served.
     """
     kept = Path(os.path.realpath(settings.quarantine_dir))
     for name, folder in (("INPUT", settings.input_dir), ("OUTPUT", settings.output_dir)):
@@ -51,7 +51,7 @@ def check_quarantine(settings: Settings) -> None:
 def refuse_nested(settings: Settings) -> None:
     """Refuse an output or state folder that overlaps with the input folder.
 
-    Renditions inside it would be scanned as originals, and those rendered again, for ever. The
+    Renditions inside it would be scanned as originals, and those rendered again, forever. The
     real paths count: one folder may be a link to the other.
 
     Raises:
@@ -76,7 +76,7 @@ def refuse_nested(settings: Settings) -> None:
 
 def _refuse_state(settings: Settings, source: Path, target: Path) -> None:
     # In output/ its files would be strays, to be removed; in input/ they would be originals, unless
-    # they are hidden there. Around either, clearing it up would clear them up as well.
+    # they are hidden there. Around either, cleaning it up would delete them as well.
     state = Path(os.path.realpath(settings.state_dir))
     below = state.relative_to(source).parts if state.is_relative_to(source) else None
     if (

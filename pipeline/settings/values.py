@@ -20,7 +20,7 @@ class Variable(NamedTuple):
 
     ``default`` is the text that stands for an unset variable, or makes it from the values of the
     fields before; ``None`` keeps the default of the field itself. ``parse`` gets the working
-    folder as well where the value ``is_place``. A secret never stands in a message.
+    folder as well where the value ``is_place``. A secret never appears in a message.
     """
 
     name: str

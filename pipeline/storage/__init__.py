@@ -1,12 +1,11 @@
-"""Storage: where bytes lie, and how files are read, written, moved and removed.
+"""Storage: where bytes are stored, and how files are read, written, moved and removed.
 
 ``base``          what every store can do
 ``blobs``         files named by their SHA-256, each content once
 ``folder_store``  the store that is a folder: files staged beside their target, renamed, and deleted
                   with their empty folders
 ``folder``        files in folders: names of temporary ones, hashes, moving
-``owners``        owners of temporary files: which process made one, told so that no other is taken
-                  for it
+``owners``        owners of temporary files: which process created one, unambiguously
 ``real_folders``  folders opened one after the other, so that no link is followed
 ``walking``       walking a folder in the order of the keys, so that it can be compared with a
                   sorted table

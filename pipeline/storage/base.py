@@ -43,7 +43,7 @@ class Store(Protocol):
         """Write ``data`` for ``key`` where no reader sees it; ``owner`` will publish it.
 
         Raises:
-            OutputError: the disk is full, read-only, or the rights are missing.
+            OutputError: the disk is full or read-only, or permissions are missing.
             OSError: the name itself cannot be; ``LinkInTheWay`` where a link stands on its way.
         """
 

@@ -57,7 +57,7 @@ class BlobWriter:
                 view = view[os.write(self._file, view) :]
 
     def keep(self, last: bytes = b"") -> tuple[str, Path] | None:
-        """Append ``last``, rename, and tell the SHA-256 and the path; None after a discard.
+        """Append ``last``, rename, and return the SHA-256 and the path; None after a discard.
 
         A file that is there already stays, unless its size shows that a power cut tore it.
 
@@ -85,7 +85,7 @@ class BlobWriter:
             self.discard()
 
     def discard(self) -> None:
-        """Close and remove the temporary file; nothing happens where there is none."""
+        """Close and remove the temporary file, if there is one."""
         with self._lock:
             self._closed = True
             if self._file is not None:
@@ -110,7 +110,7 @@ def blob_key(sha256: str) -> str:
 def remove_leftovers(folder: Path) -> int:
     """Remove the temporary files that a killed process left; how many there were.
 
-    Only for a folder in which no fetch is at work. A folder that does not exist has none.
+    Only for a folder into which nothing is being fetched. A folder that does not exist has none.
     """
     count = 0
     if folder.is_dir():

@@ -21,16 +21,16 @@ from pipeline.storage.real_folders import opened
 
 _numbers = itertools.count()
 
-# What is wrong with the disk, not with one file: going on would fail for every original alike.
-_DISK_FAULTS = {
-    errno.ENOSPC: "the disk is full: make room and run again",
-    errno.EDQUOT: "the disk quota is used up: make room and run again",
+# What is wrong with the disk, not with one file: continuing would fail for every original.
+_DISK_PROBLEMS = {
+    errno.ENOSPC: "the disk is full: free some space and run again",
+    errno.EDQUOT: "the disk quota is used up: free some space and run again",
     errno.EFBIG: "the file is over the size limit of this process or file system: raise it and "
     "run again",
     errno.EROFS: "the file system is read-only: mount it for writing and run again",
-    errno.EIO: "the disk reports an error: look after it and run again",
-    errno.EACCES: "no right to write here: change the rights and run again",
-    errno.EPERM: "no right to write here: change the rights and run again",
+    errno.EIO: "the disk reports an error: check the disk and run again",
+    errno.EACCES: "no permission to write here: change the permissions and run again",
+    errno.EPERM: "no permission to write here: change the permissions and run again",
     errno.EMFILE: "too many open files: raise the limit (ulimit -n) and run again",
     errno.ENFILE: "too many open files: raise the limit and run again",
 }
@@ -53,15 +53,15 @@ def is_left_behind(name: str, is_alive: Callable[[str], bool]) -> bool:
 
 
 def explained(error: OSError, target: str | Path) -> Exception:
-    """``OutputError`` for a fault of the disk; any other error as it is."""
-    remedy = _DISK_FAULTS.get(error.errno or 0)
+    """``OutputError`` for a problem of the disk; any other error as it is."""
+    remedy = _DISK_PROBLEMS.get(error.errno or 0)
     if remedy is None:
         return error
     return OutputError(f"{target}: cannot be written ({os.strerror(error.errno or 0)}); {remedy}")
 
 
 def has_size(file: Path, size_bytes: int | None) -> bool:
-    """Whether a file is there, and as many bytes long as it was made."""
+    """Whether a file is there and still has its original size."""
     try:
         return file.stat().st_size == size_bytes
     except OSError:
@@ -123,17 +123,17 @@ def inside(folder: Path, key: str, may_be_link: bool = False) -> str | None:
 
 
 def made(folder: Path) -> Path:
-    """A folder of the state folder, made where it is missing.
+    """A folder of the state folder, created if it is missing.
 
     Raises:
-        SettingsError: it cannot be made.
+        SettingsError: it cannot be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SettingsError(
-            f"PIPELINE_STATE: the folder {str(folder)!r} cannot be made ({error.strerror}); "
-            "name one that can be written"
+            f"PIPELINE_STATE: the folder {str(folder)!r} cannot be created ({error.strerror}); "
+            "name one that is writable"
         ) from None
     return folder
 
@@ -170,7 +170,7 @@ def remove_empty(folder: Path, root: Path) -> None:
 
 
 def make_private(folder: Path) -> None:
-    """Make the quarantine folder, for its owner alone: what is in there was taken down."""
+    """Create the quarantine folder, for its owner only: what is in there was taken down."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
@@ -194,8 +194,8 @@ def _copy_over(source: Path, target: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the names in ``folder`` outlast a loss of power, as far as the system can do it."""
-    # Not every system lets a folder be opened; there the rename is as lasting as it gets.
+    """Make the names in ``folder`` survive a power cut, as far as the system supports it."""
+    # Not every system lets a folder be opened; there the rename is as durable as it gets.
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

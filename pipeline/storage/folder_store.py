@@ -101,8 +101,8 @@ class FolderStore:
         """Write ``data`` to a temporary file in the folder of ``key``.
 
         Raises:
-            OutputError: the disk is full, read-only, or the rights are missing.
-            OSError: the name itself cannot be (a file stands where a folder is needed).
+            OutputError: the disk is full or read-only, or permissions are missing.
+            OSError: the name itself is impossible (a file is where a folder is needed).
             LinkInTheWay: a link stands on its way.
         """
         *folders, _ = _parts(key)
@@ -128,7 +128,7 @@ class FolderStore:
 
         Raises:
             OutputError: see :meth:`stage`.
-            OSError: a folder stands where the file should go.
+            OSError: a folder is in the way.
             LinkInTheWay: a link stands on its way.
         """
         *folders, name = _parts(staged.key)
@@ -176,7 +176,7 @@ class FolderStore:
             raise
         except OSError:
             # No hard links here (FAT, some network mounts), too many of this one, or the folder
-            # has just been taken away, empty: staging makes it anew.
+            # has just been taken away, empty: staging makes it again.
             flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)
             handle = os.open(source.at(name), flags, dir_fd=source.fd)
             with open(handle, "rb", buffering=0) as file:
@@ -228,7 +228,7 @@ class FolderStore:
             count += _sweep_one(self.root, inside, is_alive, folders)
         for inside in reversed(folders[1:]):
             if inside not in kept:
-                # Most are not empty: to try costs less than to look.
+                # Most are not empty: trying costs less than looking.
                 with contextlib.suppress(OSError), opened(self.root, inside[:-1]) as folder:
                     os.rmdir(folder.at(inside[-1]), dir_fd=folder.fd)
         return count

@@ -10,7 +10,7 @@ from pathlib import Path
 from pipeline.names import key_of, name_of
 
 # The kernel's list of what is mounted for this process (Linux, see proc(5)); also bind mounts of
-# the very same device are in it, which no `stat` tells of.
+# the very same device are in it, which `stat` does not show.
 MOUNTS = Path("/proc/self/mountinfo")
 
 _ESCAPED = re.compile(rb"\\([0-7]{3})")
@@ -29,7 +29,7 @@ def mount_points(folder: Path, candidates: Collection[str]) -> list[str]:
     found = set()
     for line in lines:
         place = os.fsdecode(_ESCAPED.sub(_unescaped, line.split(b" ")[4]))
-        # No original lies below a hidden folder: snapshots may come and go there.
+        # There are no originals below a hidden folder: snapshots may come and go there.
         if place.startswith(root) and f"{os.sep}." not in place[len(root) - 1 :]:
             found.add(key_of(place[len(root) :].replace(os.sep, "/")))
     return sorted(found)

@@ -1,4 +1,4 @@
-"""Owners of temporary files: which process made one, told so that no other is taken for it.
+"""Owners of temporary files: which process created one, unambiguously.
 
 An owner is ``<host>.<boot>.<process id>.<start>``. The number of a process is given again to a
 later one, in a container even after each restart; the boot and the time of the start tell them
@@ -24,7 +24,7 @@ def owner() -> str:
 
 
 def act_for(owner: str) -> None:
-    """Write as ``owner`` from now on: a worker for its run, which publishes what it makes."""
+    """Write as ``owner`` from now on: a worker writes for its run, which publishes the files."""
     global _acts_for
     _acts_for = owner
 
@@ -32,7 +32,7 @@ def act_for(owner: str) -> None:
 def is_alive(owner: str) -> bool:
     """Whether the process that is called ``owner`` may still be writing.
 
-    One on another host cannot be seen from here, and may. Names that earlier releases gave are
+    One on another host cannot be checked from here, so it may. Names from earlier releases are
     dead.
     """
     parts = owner.split(".")
@@ -45,7 +45,7 @@ def is_alive(owner: str) -> bool:
 
 
 def boot_id() -> str | None:
-    """What tells one start of this machine from the next; ``None`` where it cannot be known."""
+    """Identifies the current boot of this machine; ``None`` if it is not known."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
     except OSError:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 from pipeline.names import TEMPORARY_PREFIX, key_of, name_of
 from pipeline.storage.mounts import MOUNTS
 
-# What editors, browsers, copy tools and office programs call a file that is not there yet.
+# What editors, browsers, copy tools and office programs call an unfinished file.
 TEMPORARY_SUFFIXES = frozenset(
     (".tmp", ".temp", ".part", ".partial", ".crdownload", ".download", ".swp", ".filepart", ".bak")
 )
@@ -34,8 +34,8 @@ _SIGN_BIT = 1 << 63
 _TYPE_BITS = 0o170000
 
 
-class Found(NamedTuple):
-    """One file: its key and what ``stat`` tells. Times in nanoseconds, size in bytes."""
+class FoundFile(NamedTuple):
+    """One file: its key and its ``stat``. Times in nanoseconds, size in bytes."""
 
     path: str
     size_bytes: int
@@ -46,28 +46,29 @@ class Found(NamedTuple):
 
 @dataclass
 class Passed:
-    """What the walk passed over: a count by reason, and folders that could not be read."""
+    """What the walk skipped: a count by reason, and folders that could not be read."""
 
     reasons: Counter[str] = field(default_factory=Counter)
     unreadable: list[str] = field(default_factory=list)
-    # Files of these suffixes are put aside for another step: the folder is walked once for both.
-    aside_suffixes: frozenset[str] = frozenset()
-    aside: list[Found] = field(default_factory=list)
-    # Mount points; looked for where the system keeps no list of them, for each folder costs a call.
+    # Files with these suffixes are deferred to another step: the folder is walked once for both.
+    deferred_suffixes: frozenset[str] = frozenset()
+    deferred: list[FoundFile] = field(default_factory=list)
+    # Mount points; looked for where the system keeps no list of them, because each folder costs a
+    # call.
     mounts: list[str] = field(default_factory=list)
 
     def covers(self, path: str) -> bool:
-        """Whether ``path`` lies in a folder that could not be read, so that it may still exist."""
+        """Whether ``path`` is in a folder that could not be read, so that it may still exist."""
         return any(path.startswith(folder) for folder in self.unreadable)
 
 
-# A `Found` as a plain tuple, which costs a third: it is made for every file of every run.
+# A `FoundFile` as a plain tuple, which costs a third: it is made for every file of every run.
 Row = tuple[str, int, int, int, int]
 
 
 @dataclass
 class _Level:
-    """A folder that we are inside of: what is left of it."""
+    """A folder that the walk is in, and what is left of it."""
 
     files: list[Row]
     folders: list[tuple[str, os.DirEntry[str]]]
@@ -83,7 +84,7 @@ def walk(
 
     ``below`` is the key of a folder: what is in there alone, with keys from ``root`` on.
 
-    Files come in runs: those of one folder that no sub-folder stands between. Hidden and temporary
+    Files come in runs: those of one folder with no sub-folder in between. Hidden and temporary
     names, other suffixes, links that lead out of ``root`` or nowhere, and anything that is no file
     are counted in ``passed``. A folder that cannot be read is listed there, and the walk goes on.
 
@@ -125,8 +126,8 @@ def walk(
         stack.append(_Level(*listing, real))
 
 
-def look_at(root: Path, path: str) -> Found | None:
-    """What ``stat`` tells of one key below ``root``, or ``None`` where there is no file."""
+def look_at(root: Path, path: str) -> FoundFile | None:
+    """The ``stat`` of one key below ``root``, or ``None`` if there is no file."""
     try:
         status = os.stat(root / name_of(path))
     except (OSError, ValueError):
@@ -136,11 +137,11 @@ def look_at(root: Path, path: str) -> Found | None:
     return _found(path, status)
 
 
-def _found(path: str, status: os.stat_result) -> Found:
+def _found(path: str, status: os.stat_result) -> FoundFile:
     inode = status.st_ino
     if inode >= _SIGN_BIT:
         inode -= 2 * _SIGN_BIT
-    return Found(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns, inode)
+    return FoundFile(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns, inode)
 
 
 _Folders = list[tuple[str, "os.DirEntry[str]"]]
@@ -197,15 +198,15 @@ def _add_unusual(
     reason = None
     try:
         is_folder = item.is_dir()
-        reason = _reason_to_pass(item, is_folder, real_root, suffixes | passed.aside_suffixes)
+        reason = _reason_to_pass(item, is_folder, real_root, suffixes | passed.deferred_suffixes)
         if reason is None and is_folder:
             folders.append((key + "/", item))
         elif reason is None:
             status = item.stat()
             if not stat.S_ISREG(status.st_mode):
                 reason = "not a file"
-            elif os.path.splitext(name)[1].lower() in passed.aside_suffixes:
-                passed.aside.append(_found(key, status))
+            elif os.path.splitext(name)[1].lower() in passed.deferred_suffixes:
+                passed.deferred.append(_found(key, status))
             else:
                 files.append(_found(key, status))
     except OSError as error:
@@ -215,21 +216,21 @@ def _add_unusual(
 
 
 def _note_unseen(error: OSError, key: str, passed: Passed) -> None:
-    """Tell what is gone from what a failing disk, or a lack of rights, does not let us see."""
+    """Distinguish what is gone from what a failing disk or missing permissions hide."""
     if isinstance(error, FileNotFoundError):
         passed.reasons["gone, or a link to nowhere"] += 1
     elif error.errno == errno.ELOOP:
         passed.reasons["link into a loop"] += 1
     else:
-        passed.reasons["file that cannot be looked at"] += 1
+        passed.reasons["file that cannot be examined"] += 1
         passed.unreadable.append(key)
 
 
 def why_passed(root: Path, path: str, suffixes: frozenset[str]) -> str | None:
-    """Why the walk would pass over the file of this key; ``None`` where it is an original."""
+    """Why the walk would skip the file of this key; ``None`` if it is an original."""
     names = name_of(path).split("/")
     if names[0] in ("", ".."):
-        return "outside of the input folder"
+        return "outside the input folder"
     real_root, here = os.path.realpath(root), root
     for name in names:
         here /= name

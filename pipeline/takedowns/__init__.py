@@ -1,20 +1,20 @@
 """Takedowns: originals that must never have renditions again, and the audit of who decided it.
 
-``book``        the rows
-``journal``     the same in a file, which outlives the database
+``repository``  the rows
+``journal``     the same in a file, which survives the loss of the database
 ``takeover``    comparing both
 ``targets``     what a person named
 ``quarantine``  moving originals out of the input folder and back
-``removing``    carrying a takedown out
-``restoring``   putting back what it took
-``acts``        taking down, lifting, and finishing what was cut off
+``removing``    carrying out a takedown
+``restoring``   putting back what it removed
+``acts``        taking down, reinstating, and finishing what was interrupted
 """
 
 from pipeline.takedowns.acts import (
-    Lifted,
+    Reinstated,
     TakenDown,
     finish,
-    lift,
+    reinstate,
     take_down,
     takedowns,
     was_taken_down,
@@ -22,10 +22,10 @@ from pipeline.takedowns.acts import (
 from pipeline.takedowns.takeover import take_over
 
 __all__ = [
-    "Lifted",
+    "Reinstated",
     "TakenDown",
     "finish",
-    "lift",
+    "reinstate",
     "take_down",
     "take_over",
     "takedowns",

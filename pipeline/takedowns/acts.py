@@ -1,13 +1,13 @@
-"""Taking down and lifting: what people ask for, in steps that can be cut off anywhere.
+"""Taking down and reinstating: what people request, in steps that can be interrupted anywhere.
 
-1. The takedown is written into the journal, then its row: from here on its SHA-256 is barred,
-   whatever happens, also to the database.
-2. Renditions go, file first, row second. The publish lock keeps a run at work from publishing
-   some of the same bytes meanwhile; the run lock is not needed.
-3. Originals of the same bytes go into the quarantine, each noted before it is moved.
+1. The takedown is written into the journal, then its row: from here on its SHA-256 is blocked,
+   whatever happens, even to the database.
+2. Renditions go, file first, row second. The publish lock keeps a run in progress from publishing
+the same bytes meanwhile; the run lock is not needed.
+3. Originals of the same bytes go into the quarantine, each recorded before it is moved.
 4. The row says that the takedown is in force.
 
-What is cut off in between is finished by the next run or the next takedown.
+What is interrupted is finished by the next run or the next takedown.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from pipeline.errors import LockstepError, NotFoundError
 from pipeline.names import key_of
 from pipeline.settings.places import check_quarantine
 from pipeline.states import Kind, TakedownState
-from pipeline.takedowns.book import TakedownBook
 from pipeline.takedowns.context import Takedowns
 from pipeline.takedowns.journal import Journal
 from pipeline.takedowns.removing import carry_out, renditions_of
+from pipeline.takedowns.repository import TakedownRepository
 from pipeline.takedowns.restoring import put_back
 from pipeline.takedowns.takeover import take_over
 from pipeline.takedowns.targets import SHA256, resolve
@@ -43,16 +43,16 @@ class TakenDown:
     renditions: int
 
     def as_json(self) -> dict[str, Any]:
-        """The answer of ``datapipe takedown --json``."""
+        """The result of ``datapipe takedown --json``."""
         return asdict(self)
 
 
 @dataclass
-class Lifted:
-    """What a lift put back, as paths below ``input/``.
+class Reinstated:
+    """What was put back, as paths below ``input/``.
 
-    ``set_apart``: from the old path to the new one, where something else is in its place now.
-    ``missing``: kept no more, as after a purge.
+    ``set_apart``: from the old path to the new one, where another file has taken its place.
+    ``missing``: no longer kept, for example after a purge.
     """
 
     sha256: str
@@ -62,7 +62,7 @@ class Lifted:
     missing: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
-        """The answer of ``datapipe takedown lift --json``."""
+        """The result of ``datapipe takedown reinstate --json``."""
         return asdict(self)
 
 
@@ -73,23 +73,23 @@ def take_down(
 
     ``target`` is a path below ``input/`` or a SHA-256. The originals are kept in the quarantine
     folder, or deleted with ``purge``; their renditions are deleted. A SHA-256 that no original has
-    is barred all the same.
+    is blocked as well.
 
     Raises:
         NotFoundError: there is no such original.
-        SettingsError: the quarantine folder lies in the input or output folder.
+        SettingsError: the quarantine folder is inside the input or output folder.
         OutputError: a file cannot be removed, or the journal cannot be written, and then no file
-            was touched; the bytes are barred, and the next run tries again.
+            was touched; the bytes are blocked, and the next run tries again.
     """
     reason, who = _said("reason", reason), _said("name", who)
     check_quarantine(context.settings)
-    book = _writing_book(context)
+    repository = _writing_repository(context)
     try:
         take_over(context.database, context.settings)
         finish(context)
         wanted = resolve(context, target)
         originals = [] if wanted.path is None else [wanted.path]
-        number = book.add(
+        number = repository.add(
             wanted.sha256,
             wanted.size_bytes,
             key_of(target),
@@ -100,8 +100,8 @@ def take_down(
             renditions_of(context, wanted.sha256, originals),
         )
         verified = {} if wanted.found is None else {wanted.found.path: wanted.found}
-        carry_out(context, book, number, verified)
-        files = book.files_of([number])
+        carry_out(context, repository, number, verified)
+        files = repository.files_of([number])
     except sa.exc.SQLAlchemyError as error:
         raise context.database.explain(error) from error
     return TakenDown(
@@ -112,31 +112,32 @@ def take_down(
     )
 
 
-def lift(context: Takedowns, id_or_sha256: str, who: str) -> Lifted:
-    """Put the originals of a takedown back and let their bytes have renditions again.
+def reinstate(context: Takedowns, id_or_sha256: str, who: str) -> Reinstated:
+    """Put the originals of a takedown back and allow renditions of their bytes again.
 
-    Every takedown of the same bytes is lifted: they cannot be barred by half. The next run renders.
+    Every takedown of the same bytes is reinstated: they cannot be half blocked. The next run
+    renders.
 
     Raises:
-        NotFoundError: there is no such takedown, or it is lifted already.
+        NotFoundError: there is no such takedown, or it was already reinstated.
         OutputError: an original cannot be put back, or the journal cannot be written; the bytes
-            stay barred until all of them are.
+            stay blocked until all of them are.
     """
     who = _said("name", who)
-    book = _writing_book(context)
+    repository = _writing_repository(context)
     try:
         take_over(context.database, context.settings)
         finish(context)
-        acts = _acts_to_lift(book, id_or_sha256)
+        acts = _acts_to_reinstate(repository, id_or_sha256)
         folder = context.settings.input_dir
         if not folder.is_dir():
             raise LockstepError(f"{folder}: the input folder is missing; mount it and lift again")
-        lifted = Lifted(acts[0].sha256, [act.id for act in acts])
+        lifted = Reinstated(acts[0].sha256, [act.id for act in acts])
         for act in acts:
-            book.change(act.id, state=TakedownState.LIFTING.value, lifted_by=who)
+            repository.change(act.id, state=TakedownState.LIFTING.value, lifted_by=who)
         for act in acts:
-            put_back(context, book, act.id)
-        for row in book.files_of(lifted.takedowns):
+            put_back(context, repository, act.id)
+        for row in repository.files_of(lifted.takedowns):
             if row.kind == Kind.ORIGINAL.value and row.removed:
                 if row.restored is None:
                     lifted.missing.append(row.path)
@@ -152,53 +153,56 @@ def lift(context: Takedowns, id_or_sha256: str, who: str) -> Lifted:
 def takedowns(
     context: Takedowns, limit: int = 100, before: int | None = None
 ) -> list[dict[str, Any]]:
-    """The audit, the last takedown first; ``before`` is the last ``id`` of the page before."""
-    book = TakedownBook(context.database)
-    acts = book.page(limit, before)
+    """The audit, newest takedown first; ``before`` is the last ``id`` of the page before."""
+    repository = TakedownRepository(context.database)
+    acts = repository.page(limit, before)
     by_number: dict[int, list[Any]] = {act.id: [] for act in acts}
-    for row in book.files_of(by_number):
+    for row in repository.files_of(by_number):
         by_number[row.takedown].append(row)
-    return [_told(act, by_number[act.id]) for act in acts]
+    return [_as_json(act, by_number[act.id]) for act in acts]
 
 
 def was_taken_down(context: Takedowns, file: str) -> bool:
     """Whether the rendition at this key below ``output/`` is gone because it was taken down."""
-    return TakedownBook(context.database).has_removed(Kind.RENDITION, file)
+    return TakedownRepository(context.database).has_removed(Kind.RENDITION, file)
 
 
 def finish(context: Takedowns) -> list[str]:
-    """Finish takedowns and lifts that were cut off; what still cannot be done, as warnings.
+    """Finish interrupted takedowns and reinstatements; returns what still cannot be done, as
+    warnings.
 
     Nothing happens while the input folder is missing: its disk may only not be mounted.
     """
-    book = _writing_book(context)
+    repository = _writing_repository(context)
     warnings: list[str] = []
-    for number in book.unfinished():
+    for number in repository.unfinished():
         if not context.settings.input_dir.is_dir():
             break
-        act = book.act(number)
+        act = repository.act(number)
         try:
             if act is not None and act.state == TakedownState.REMOVING.value:
                 check_quarantine(context.settings)
-                book.complete_journal(number)
-                carry_out(context, book, number, {})
+                repository.complete_journal(number)
+                carry_out(context, repository, number, {})
             elif act is not None and act.state == TakedownState.LIFTING.value:
-                put_back(context, book, number)
+                put_back(context, repository, number)
         except LockstepError as error:
             warnings.append(f"takedown {number} is not finished: {error}")
     return warnings
 
 
-def _writing_book(context: Takedowns) -> TakedownBook:
-    return TakedownBook(context.database, Journal(context.settings.quarantine_dir))
+def _writing_repository(context: Takedowns) -> TakedownRepository:
+    return TakedownRepository(context.database, Journal(context.settings.quarantine_dir))
 
 
-def _acts_to_lift(book: TakedownBook, id_or_sha256: str) -> list[sa.Row[Any]]:
+def _acts_to_reinstate(repository: TakedownRepository, id_or_sha256: str) -> list[sa.Row[Any]]:
     named = id_or_sha256.strip()
     if SHA256.fullmatch(named):
-        acts = book.acts_on(named.lower())
-    elif named.isascii() and named.isdigit() and (act := book.act(int(named[:15]))) is not None:
-        acts = book.acts_on(act.sha256)
+        acts = repository.acts_on(named.lower())
+    elif (
+        named.isascii() and named.isdigit() and (act := repository.act(int(named[:15]))) is not None
+    ):
+        acts = repository.acts_on(act.sha256)
     else:
         acts = []
     if not acts:
@@ -210,12 +214,13 @@ def _acts_to_lift(book: TakedownBook, id_or_sha256: str) -> list[sa.Row[Any]]:
     if not in_force:
         last = acts[-1]
         raise NotFoundError(
-            f"{id_or_sha256}: it was lifted already, by {last.lifted_by} ({iso(last.lifted_ts)})"
+            f"{id_or_sha256}: it was already reinstated, by {last.lifted_by} "
+            f"({iso(last.lifted_ts)})"
         )
     return in_force
 
 
-def _told(act: sa.Row[Any], files: list[sa.Row[Any]]) -> dict[str, Any]:
+def _as_json(act: sa.Row[Any], files: list[sa.Row[Any]]) -> dict[str, Any]:
     originals = [row for row in files if row.kind == Kind.ORIGINAL.value and row.removed]
     return {
         "id": act.id,
@@ -238,7 +243,7 @@ def _told(act: sa.Row[Any], files: list[sa.Row[Any]]) -> dict[str, Any]:
 def _said(what: str, text: str) -> str:
     said = key_of(text.strip().replace("\0", ""))
     if not said:
-        raise LockstepError(f"a takedown needs a {what}: it stands in the audit")
+        raise LockstepError(f"a takedown needs a {what}: it is recorded in the audit")
     if len(said) > TEXT_MAX:
         raise LockstepError(f"the {what} has {len(said):,} characters; {TEXT_MAX:,} are allowed")
     return said

@@ -1,4 +1,5 @@
-"""The journal of takedowns, ``journal.jsonl`` in the quarantine folder: it outlives the database.
+"""The journal of takedowns, ``journal.jsonl`` in the quarantine folder: it survives the loss of the
+database.
 
 Each line is a JSON object about one takedown: all of its columns, or those that changed, and the
 files concerned. A line is on the disk before the database has the same, and before any file is
@@ -24,11 +25,11 @@ from pipeline.storage.folder import explained, make_private, sync_folder
 from pipeline.takedowns.targets import SHA256
 
 NAME = "journal.jsonl"
-# The value in `lockstep_state` that says up to where the database has taken the journal over.
+# The value in `lockstep_state` that says how much of the journal the database has taken over.
 JOURNAL = "takedown_journal"
 
 STATES = [state.value for state in TakedownState]
-# The columns of `takedowns` but for its number, which each database gives anew.
+# The columns of `takedowns` except its number, which each database assigns itself.
 COLUMNS: dict[str, tuple[type, ...]] = {
     "sha256": (str,),
     "size_bytes": (int,),
@@ -45,7 +46,7 @@ FILE_COLUMNS: dict[str, tuple[type, ...]] = {"kept": (str,), "removed": (bool,),
 
 
 def identity(act: Mapping[str, Any]) -> str:
-    """What names a takedown in every database: a hash of what never changes about it."""
+    """Identifies a takedown in every database: a hash of what never changes about it."""
     named = [act["sha256"], float(act["created_ts"]), act["who"], act["target"]]
     return hashlib.sha256(json.dumps(named).encode()).hexdigest()[:32]
 
@@ -65,7 +66,7 @@ class Act:
 
     @property
     def rank(self) -> int:
-        """How far it has come."""
+        """How far it has progressed."""
         return STATES.index(self.columns["state"])
 
     def merge(self, columns: Mapping[str, Any], files: list[dict[str, Any]]) -> None:
@@ -102,7 +103,7 @@ class Journal:
         """What differs as soon as a line was added; ``None`` where there is no journal.
 
         Raises:
-            OutputError: it cannot be looked at.
+            OutputError: it cannot be examined.
         """
         try:
             return _stamp(os.stat(self.file))
@@ -112,7 +113,7 @@ class Journal:
             raise self._unreadable(error) from None
 
     def read(self) -> tuple[dict[str, Act], list[int]]:
-        """The takedowns by identity, the first one first, and the numbers of unreadable lines.
+        """The takedowns by identity, oldest first, and the numbers of unreadable lines.
 
         Raises:
             OutputError: the file cannot be read.
@@ -143,7 +144,7 @@ class Journal:
         the row of the same takedown.
 
         Raises:
-            OutputError: the journal cannot be made or written.
+            OutputError: the journal cannot be created or written.
         """
         try:
             make_private(self.folder)
@@ -161,7 +162,7 @@ class Journal:
     def _unreadable(self, error: OSError) -> OutputError:
         return OutputError(
             f"{self.file}: the journal of takedowns cannot be read ({error.strerror}); change its "
-            "rights or look after its disk and run again: what was taken down could be published "
+            "permissions or check its disk and run again: what was taken down could be published "
             "otherwise"
         )
 
@@ -171,7 +172,7 @@ class Journal:
             return known
         return OutputError(
             f"{self.file}: the journal of takedowns cannot be written ({error.strerror}); name a "
-            "folder that can be written in PIPELINE_QUARANTINE, and run again"
+            "writable folder in PIPELINE_QUARANTINE, and run again"
         )
 
 
@@ -182,7 +183,7 @@ class Held:
         self._journal, self._handle = journal, handle
 
     def stamp(self) -> str:
-        """As :meth:`Journal.stamp`."""
+        """See :meth:`Journal.stamp`."""
         return _stamp(os.fstat(self._handle))
 
     def append(self, *entries: dict[str, Any]) -> None:
@@ -195,7 +196,7 @@ class Held:
         data = "".join(f"{line}\n" for line in lines).encode()
         size = os.fstat(self._handle).st_size
         try:
-            # After a line that was cut off (power, a full disk) a fresh one begins.
+            # After a truncated line (a power cut, a full disk), begin a new one.
             if size and os.pread(self._handle, 1, size - 1) != b"\n":
                 data = b"\n" + data
             view = memoryview(data)
@@ -216,7 +217,7 @@ def _stamp(status: os.stat_result) -> str:
 
 
 def _read_line(line: bytes) -> dict[str, Any] | None:
-    """One line, checked; ``None`` where it was cut off, or is none of ours."""
+    """One line, checked; ``None`` if it is truncated, or not ours."""
     try:
         entry = json.loads(line)
         # No database takes lone surrogates.

@@ -10,14 +10,14 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.names import name_of, shortened
+from pipeline.names import name_of, shortened_name
 from pipeline.storage.folder import digest_of
 
 
 def free_place(folder: Path, key: str, salt: str, is_taken: Callable[[str], bool]) -> str:
-    """``key``, or where something else is there already, a key of its own beside it.
+    """``key``, or another key beside it if that is taken.
 
-    ``salt`` tells two files apart that want the same place.
+    ``salt`` distinguishes two files that need the same place.
     """
     if _is_free(folder, key) and not is_taken(key):
         return key
@@ -25,8 +25,8 @@ def free_place(folder: Path, key: str, salt: str, is_taken: Callable[[str], bool
     stem, suffix = os.path.splitext(name)
     number = 0
     while True:
-        apart = shortened(stem, suffix, of=digest_of(f"{salt}/{number}/{key}"))
-        # A file may stand where the folder has to be.
+        apart = shortened_name(stem, suffix, of=digest_of(f"{salt}/{number}/{key}"))
+        # A file may be where the folder is needed.
         for candidate in (f"{within}/{apart}" if within else apart, apart):
             if _is_free(folder, candidate) and not is_taken(candidate):
                 return candidate

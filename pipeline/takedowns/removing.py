@@ -1,4 +1,4 @@
-"""Carrying a takedown out: renditions go, then originals. Cut off, it can be done again."""
+"""Carrying out a takedown: first renditions go, then originals. It can be repeated."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from pipeline.database.locks import PUBLISH_LOCK
 from pipeline.database.paging import known_among
-from pipeline.database.state import StateBook
+from pipeline.database.state import StateRepository
 from pipeline.engine.recovery import remove_unrecorded, sweep_after_kill
 from pipeline.engine.render_step import RenderStep
 from pipeline.errors import OutputError
@@ -20,56 +20,58 @@ from pipeline.names import name_of
 from pipeline.states import Kind, State, TakedownState
 from pipeline.storage.folder import make_private, move, sha256_of
 from pipeline.storage.folder_store import FolderStore
-from pipeline.storage.walking import Found, look_at, why_passed
-from pipeline.takedowns.book import TakedownBook
+from pipeline.storage.walking import FoundFile, look_at, why_passed
 from pipeline.takedowns.context import Takedowns
 from pipeline.takedowns.quarantine import free_place
+from pipeline.takedowns.repository import TakedownRepository
 
 
 def carry_out(
-    context: Takedowns, book: TakedownBook, number: int, verified: dict[str, Found]
+    context: Takedowns, repository: TakedownRepository, number: int, verified: dict[str, FoundFile]
 ) -> None:
-    """Carry out what the row of a takedown says; harmless where it is done already."""
-    act = book.act(number)
+    """Carry out what the row of a takedown says; harmless if it is already done."""
+    act = repository.act(number)
     assert act is not None
-    state = StateBook(context.database)
+    state = StateRepository(context.database)
     with context.database.lock(PUBLISH_LOCK, wait=True):
-        _remove_renditions(context, book, number, act.sha256)
-        # A killed run may have left the picture under names of which no row tells. With this lock
-        # held, no run is between a file and its row.
+        _remove_renditions(context, repository, number, act.sha256)
+        # A killed run may have left the picture under names without a row. With this lock held, no
+        # run is between a file and its row.
         remove_unrecorded(state, context.settings.output_dir, context.renders)
     sweep_after_kill(state, context.settings.output_dir, context.renders)
     # Hashing takes its time, so it is done while no run has to wait.
-    twins = dict(_twins(context, act.sha256, act.size_bytes, verified))
+    duplicates = dict(_duplicates(context, act.sha256, act.size_bytes, verified))
     with context.database.lock(PUBLISH_LOCK, wait=True):
-        now = book.act(number)
+        now = repository.act(number)
         if now is None or now.state != TakedownState.REMOVING.value:
-            return  # another process has finished it, or lifted it, meanwhile
-        book.add_files(number, Kind.ORIGINAL, twins)
-        _remove_renditions(context, book, number, act.sha256)
-        for row in book.files_of([number]):
+            return  # another process has finished or reinstated it meanwhile
+        repository.add_files(number, Kind.ORIGINAL, duplicates)
+        _remove_renditions(context, repository, number, act.sha256)
+        for row in repository.files_of([number]):
             if row.kind == Kind.ORIGINAL.value and not row.removed:
-                _take_out(context, book, act, row, twins.get(row.path))
-        book.change(number, state=TakedownState.IN_FORCE.value)
+                _take_out(context, repository, act, row, duplicates.get(row.path))
+        repository.change(number, state=TakedownState.IN_FORCE.value)
 
 
-def _remove_renditions(context: Takedowns, book: TakedownBook, number: int, digest: str) -> None:
+def _remove_renditions(
+    context: Takedowns, repository: TakedownRepository, number: int, digest: str
+) -> None:
     """Delete the renditions of these bytes, and of the originals that go: file, then row."""
     root = context.settings.output_dir
-    noted = book.files_of([number])
-    # What is out of the input folder may have given its name to another original since.
+    noted = repository.files_of([number])
+    # The name of a removed original may belong to another one by now.
     named = [row.path for row in noted if row.kind == Kind.ORIGINAL.value and not row.removed]
-    reason = book.barred_among([digest]).get(digest)
+    reason = repository.blocked_among([digest]).get(digest)
     for step in context.renders:
         table, rows = step.pending.table, _rows(context, step, digest, named)
         below = _below(context, step)
         files = [below + row.file for row in rows if row.file is not None]
-        book.add_files(number, Kind.RENDITION, files)
+        repository.add_files(number, Kind.RENDITION, files)
         for row in rows:
             if row.file is not None:
                 FolderStore(root).remove(below + row.file)
-            # One row a transaction: a run at work writes the same rows in an order of its own, and
-            # two transactions of many rows could wait for each other for ever.
+            # One row a transaction: a run in progress writes the same rows in an order of its own,
+            # and two transactions of many rows could deadlock.
             with context.database.writing() as con:
                 con.execute(
                     sa.update(table)
@@ -80,13 +82,13 @@ def _remove_renditions(context: Takedowns, book: TakedownBook, number: int, dige
                             "state": State.TAKEN_DOWN.value,
                             "reason": reason,
                             "since": time.time(),
-                            # Other bytes than those that are barred are to be looked at anew.
+                            # Bytes other than the blocked ones are to be looked at again.
                             "sha256": digest if row.sha256 == digest else None,
                         }
                     )
                 )
             step.settled({row.path})
-    # Those of a database that was lost have no row any more.
+    # Those of a lost database have no row any more.
     gone = [row.path for row in noted if row.kind == Kind.RENDITION.value]
     for key in set(gone).difference(*(_known(context, step, gone) for step in context.renders)):
         FolderStore(root).remove(key)
@@ -133,12 +135,12 @@ def _emptied(step: RenderStep) -> dict[str, None]:
     return {name: None for name in names if name in step.pending.table.c}
 
 
-def _twins(
-    context: Takedowns, digest: str, size_bytes: int | None, verified: dict[str, Found]
-) -> Iterator[tuple[str, Found]]:
-    """Every original that has these bytes now, with what ``stat`` told when it was hashed.
+def _duplicates(
+    context: Takedowns, digest: str, size_bytes: int | None, verified: dict[str, FoundFile]
+) -> Iterator[tuple[str, FoundFile]]:
+    """Every original that has these bytes now, with its ``stat`` from when it was hashed.
 
-    Read are those whose row says so, and those of the same size of which no row says anything.
+    Reads those whose row says so, and those of the same size that have no row.
     """
     table, originals = context.own.pending.table, context.own.pending.original_table
     same = sa.select(table.c.path).where(table.c.sha256 == digest)
@@ -171,38 +173,40 @@ def _is_now(file: Path, digest: str) -> bool:
 
 def _take_out(
     context: Takedowns,
-    book: TakedownBook,
+    repository: TakedownRepository,
     act: sa.Row[Any],
     row: sa.Row[Any],
-    verified: Found | None,
+    verified: FoundFile | None,
 ) -> None:
-    """Move one original into the quarantine, or delete it, if it has the barred bytes still."""
+    """Move one original into the quarantine, or delete it, if it still has the blocked bytes."""
     settings = context.settings
     source = settings.input_dir / name_of(row.path)
     if not os.path.lexists(source):
-        # Where it was noted and is not there, a takedown that was cut off has moved it.
+        # If it is recorded but not there, an interrupted takedown has moved it.
         moved = row.kept is not None and os.path.lexists(
             settings.quarantine_dir / name_of(row.kept)
         )
-        book.change_file(act.id, row.path, removed=moved or act.purge)
+        repository.change_file(act.id, row.path, removed=moved or act.purge)
         return
     if (verified is None or look_at(settings.input_dir, row.path) != verified) and not _is_now(
         source, act.sha256
     ):
-        return  # it is another file by now
+        return  # the file was replaced meanwhile
     try:
         if act.purge:
             source.unlink()
-            book.change_file(act.id, row.path, removed=True)
+            repository.change_file(act.id, row.path, removed=True)
             return
         make_private(settings.quarantine_dir)
-        kept = row.kept or free_place(settings.quarantine_dir, row.path, f"{act.id}", book.is_kept)
-        book.change_file(act.id, row.path, kept=kept)
+        kept = row.kept or free_place(
+            settings.quarantine_dir, row.path, f"{act.id}", repository.is_kept
+        )
+        repository.change_file(act.id, row.path, kept=kept)
         move(source, settings.quarantine_dir / name_of(kept))
-        book.change_file(act.id, row.path, removed=True)
+        repository.change_file(act.id, row.path, removed=True)
     except OSError as error:
         raise OutputError(
-            f"{source}: its bytes are barred and its renditions are gone, but it cannot be taken "
-            f"out of the input folder ({error.strerror}); change the rights, and the next run "
+            f"{source}: its bytes are blocked and its renditions are gone, but it cannot be moved "
+            f"out of the input folder ({error.strerror}); change the permissions, and the next run "
             "tries again"
         ) from None

@@ -1,4 +1,4 @@
-"""Putting back what a takedown took: originals first, then their bytes are free again."""
+"""Putting back what a takedown removed: originals first, then their bytes are allowed again."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from pipeline.errors import OutputError
 from pipeline.names import name_of
 from pipeline.states import Kind, State, TakedownState
 from pipeline.storage.folder import move, remove_empty
-from pipeline.takedowns.book import TakedownBook
 from pipeline.takedowns.context import Takedowns
 from pipeline.takedowns.quarantine import free_place
+from pipeline.takedowns.repository import TakedownRepository
 
 
-def put_back(context: Takedowns, book: TakedownBook, number: int) -> None:
-    """Put the originals of one takedown back, then forget its bytes; harmless if done already."""
+def put_back(context: Takedowns, repository: TakedownRepository, number: int) -> None:
+    """Put the originals of one takedown back, then unblock its bytes; harmless if already done."""
     with context.database.lock(PUBLISH_LOCK, wait=True):
-        act = book.act(number)
+        act = repository.act(number)
         if act is None or act.state != TakedownState.LIFTING.value:
             return
-        for row in book.files_of([number]):
+        for row in repository.files_of([number]):
             if row.kind == Kind.ORIGINAL.value and row.kept is not None:
-                _restore(context, book, number, row)
-        # Rows that say "taken down" become pending. A run at work that has them in hand records
-        # them after us, when it looks at the takedowns again.
+                _restore(context, repository, number, row)
+        # Rows that say "taken down" become pending. A run in progress that is working on them
+        # records them after us, when it checks the takedowns again.
         for step in context.renders:
             table = step.pending.table
             query = sa.select(table.c.path, table.c.recipe).where(
@@ -38,25 +38,28 @@ def put_back(context: Takedowns, book: TakedownBook, number: int) -> None:
             with context.database.reading() as con:
                 pairs = [(row.path, row.recipe) for row in con.execute(query)]
             forget_content(step.pending, pairs)
-        # One that another database lifted keeps the time at which it did.
+        # One that another database reinstated keeps the time at which it did.
         lifted_ts = act.lifted_ts or time.time()
-        book.change(number, state=TakedownState.LIFTED.value, lifted_ts=lifted_ts)
+        repository.change(number, state=TakedownState.LIFTED.value, lifted_ts=lifted_ts)
 
 
-def _restore(context: Takedowns, book: TakedownBook, number: int, row: sa.Row[Any]) -> None:
+def _restore(
+    context: Takedowns, repository: TakedownRepository, number: int, row: sa.Row[Any]
+) -> None:
     settings = context.settings
     source = settings.quarantine_dir / name_of(row.kept)
     if not os.path.lexists(source):
-        return  # put back before we were cut off, or removed by hand
+        return  # put back before an interruption, or removed by hand
     path = free_place(settings.input_dir, row.path, f"{number}", lambda key: False)
     try:
-        # Noted first: where the move is cut off, the file is at one of the two places.
-        book.change_file(number, row.path, restored=path)
+        # Recorded first: if the move is interrupted, the file is at one of the two places.
+        repository.change_file(number, row.path, restored=path)
         move(source, settings.input_dir / name_of(path))
     except OSError as error:
         raise OutputError(
             f"{settings.input_dir / name_of(path)}: the original cannot be put back "
-            f"({error.strerror}); it is kept as {source}. Make room or change the rights, "
-            "and lift again"
+            f"({error.strerror}); it is kept as {source}. Free some space or change the "
+            f"permissions, "
+            "and try again"
         ) from None
     remove_empty(source.parent, settings.quarantine_dir)

@@ -1,4 +1,5 @@
-"""Takedowns in a run: what only the journal knows is taken over, what was cut off is finished."""
+"""Takedowns in a run: what only the journal knows is taken over, what was interrupted is
+finished."""
 
 from __future__ import annotations
 
@@ -10,9 +11,9 @@ from pipeline.takedowns.takeover import take_over
 
 def take_over_in(run: Run) -> None:
     """Before any step asks what is blocked: the database may be older than the journal."""
-    run.report.warnings += take_over(run.database, run.settings, run.book)
+    run.report.warnings += take_over(run.database, run.settings, run.repository)
 
 
 def finish_in(context: Takedowns, run: Run) -> None:
-    """Finish the takedowns that were cut off, after what an earlier run left has been mended."""
+    """Finish the takedowns that were interrupted, after what an earlier run left has been fixed."""
     run.report.warnings += finish(context)

@@ -1,4 +1,4 @@
-"""What a person names: the bytes to take down, and which original was meant."""
+"""What a person names: the bytes to take down, and which original is meant."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ import sqlalchemy as sa
 from pipeline.errors import LockstepError, NotFoundError
 from pipeline.names import key_below, name_of
 from pipeline.storage.folder import sha256_of
-from pipeline.storage.walking import Found, look_at, why_passed
+from pipeline.storage.walking import FoundFile, look_at, why_passed
 from pipeline.takedowns.context import Takedowns
 
 SHA256 = re.compile("[0-9a-fA-F]{64}")
-# A file that changes while it is read is read again; one that never stands still is refused.
+# A file that changes while it is read is read again; one that keeps changing is refused.
 TRIES = 3
 
 
-class Wanted(NamedTuple):
-    """What the target of a takedown is. ``found`` is what ``stat`` told when it was hashed."""
+class Target(NamedTuple):
+    """What the target of a takedown is. ``found`` is its ``stat`` from when it was hashed."""
 
     sha256: str
     size_bytes: int | None
     path: str | None = None
-    found: Found | None = None
+    found: FoundFile | None = None
 
 
-def resolve(context: Takedowns, target: str) -> Wanted:
+def resolve(context: Takedowns, target: str) -> Target:
     """The bytes that ``target``, a path or a SHA-256, stands for.
 
     Raises:
@@ -40,10 +40,10 @@ def resolve(context: Takedowns, target: str) -> Wanted:
     path = _path_of(context, target)
     if path is None:
         named = target.strip().lower()
-        return Wanted(named, _size_of(context, named))
+        return Target(named, _size_of(context, named))
     found, digest = _hashed(context, path)
     if found is not None and digest is not None:
-        return Wanted(digest, found.size_bytes, path, found)
+        return Target(digest, found.size_bytes, path, found)
     table = context.own.pending.table
     query = sa.select(table.c.sha256, table.c.original_bytes).where(
         table.c.path == path, table.c.sha256.is_not(None)
@@ -55,7 +55,7 @@ def resolve(context: Takedowns, target: str) -> Wanted:
             f"{target}: there is no such original below {context.settings.input_dir}; give its "
             "path there, or its SHA-256"
         )
-    return Wanted(row.sha256, row.original_bytes, path)
+    return Target(row.sha256, row.original_bytes, path)
 
 
 def _path_of(context: Takedowns, target: str) -> str | None:
@@ -70,17 +70,18 @@ def _path_of(context: Takedowns, target: str) -> str | None:
     names = [key for key in names if look_at(folder, key) is not None]
     if len(names) > 1:
         raise LockstepError(
-            f"{target}: this is {names[0]} and also {names[1]} below {folder}; give the whole path "
-            "from / on, or the SHA-256"
+            f"{target}: this is {names[0]} and also {names[1]} below {folder}; give the "
+            f"absolute path, "
+            "or the SHA-256"
         )
     if not names and SHA256.fullmatch(target.strip()):
         return None
     key = names[0] if names else typed
     if not _is_below(key):
-        raise NotFoundError(f"{target}: this is outside of the input folder {folder}")
+        raise NotFoundError(f"{target}: this is outside the input folder {folder}")
     passed = why_passed(folder, key, context.suffixes)
     if passed is not None and names:
-        raise NotFoundError(f"{target}: this is no original of Lockstep ({passed})")
+        raise NotFoundError(f"{target}: this is not an original of Lockstep ({passed})")
     return key
 
 
@@ -88,7 +89,7 @@ def _is_below(key: str) -> bool:
     return not key.startswith("/") and ".." not in key.split("/")
 
 
-def _hashed(context: Takedowns, path: str) -> tuple[Found | None, str | None]:
+def _hashed(context: Takedowns, path: str) -> tuple[FoundFile | None, str | None]:
     folder = context.settings.input_dir
     for _ in range(TRIES):
         found = look_at(folder, path)
@@ -100,12 +101,13 @@ def _hashed(context: Takedowns, path: str) -> tuple[Found | None, str | None]:
             return None, None
         except OSError as error:
             raise LockstepError(
-                f"{folder / name_of(path)}: cannot be read ({error.strerror}); change its rights, "
+                f"{folder / name_of(path)}: cannot be read ({error.strerror}); change its "
+                f"permissions, "
                 "or give its SHA-256"
             ) from None
         if look_at(folder, path) == found:
             return found, digest
-    raise LockstepError(f"{path}: it is being written; try again when it is whole")
+    raise LockstepError(f"{path}: it is being written; try again when it is complete")
 
 
 def _size_of(context: Takedowns, digest: str) -> int | None:

@@ -97,9 +97,9 @@ class Recipe:
     @property
     def fingerprint(self) -> str:
         """16 hex characters that change when the bytes of a rendition could; the name is not in."""
-        told = asdict(self)
-        del told["name"]
-        canonical = json.dumps(told, sort_keys=True, separators=(",", ":"))
+        said = asdict(self)
+        del said["name"]
+        canonical = json.dumps(said, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
     @property
@@ -109,42 +109,45 @@ class Recipe:
 
 
 def recipe_of(spec: str) -> Recipe:
-    """The recipe that a row of the table of recipes tells of; keys of another release are left."""
+    """The recipe that a row of the table of recipes describes; keys of other releases are
+    ignored."""
     known = {field.name for field in fields(Recipe)}
-    told: dict[str, Any] = {}
+    said: dict[str, Any] = {}
     for name, value in json.loads(spec).items():
         if name in known:
-            told[name] = tuple(value) if isinstance(value, list) else value  # JSON has no tuples
-    return Recipe(**told)
+            said[name] = tuple(value) if isinstance(value, list) else value  # JSON has no tuples
+    return Recipe(**said)
 
 
 def load_recipes(path: Path) -> dict[str, Recipe]:
     """Read the recipes of a TOML file, in its order.
 
-    Raises RecipeError with every fault of the file at once: file, table, key, and what is allowed.
+    Raises RecipeError with every problem of the file at once: file, table, key, and what is
+    allowed.
     """
     document = _read_toml(path)
-    faults: list[str] = []
+    problems: list[str] = []
     recipes: dict[str, Recipe] = {}
     seen: dict[str, str] = {}
     for name, table in document.items():
         if not isinstance(table, dict):
-            faults.append(f"{name}: stands outside a recipe; put it below a [name] line")
+            problems.append(f"{name}: is outside a recipe; put it below a [name] line")
             continue
-        faults += _name_faults(name)
-        twin = seen.setdefault(name.lower(), name)
-        if twin != name:
-            faults.append(
-                f"[{name}]: would write the same files as [{twin}] where a file system ignores "
+        problems += _name_problems(name)
+        duplicate = seen.setdefault(name.lower(), name)
+        if duplicate != name:
+            problems.append(
+                f"[{name}]: would write the same files as [{duplicate}] where a file "
+                f"system ignores "
                 "case; give it another name"
             )
-        recipe, table_faults = _parse_table(name, table)
-        faults += table_faults
+        recipe, table_problems = _parse_table(name, table)
+        problems += table_problems
         if recipe is not None:
             recipes[name] = recipe
-    if faults:
-        count = "a fault" if len(faults) == 1 else f"{len(faults)} faults"
-        raise RecipeError("\n  ".join([f"{path} has {count}:", *faults]))
+    if problems:
+        count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
+        raise RecipeError("\n  ".join([f"{path} has {count}:", *problems]))
     if not recipes:
         raise RecipeError(f"{path} has no recipe; add one, such as [thumb] with fit = [400, 400]")
     return recipes
@@ -156,7 +159,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
         document: dict[str, Any] = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
     except FileNotFoundError:
         raise RecipeError(
-            f"{path} does not exist; make it, or name another file in PIPELINE_RECIPES"
+            f"{path} does not exist; create it, or name another file in PIPELINE_RECIPES"
         ) from None
     except OSError as error:
         raise RecipeError(f"{path} cannot be read: {error.strerror or error}") from error
@@ -170,14 +173,14 @@ def _read_toml(path: Path) -> dict[str, Any]:
     return document
 
 
-def _name_faults(name: str) -> list[str]:
-    """Say why a name cannot be the name of a folder everywhere; empty where it can."""
+def _name_problems(name: str) -> list[str]:
+    """Why a name cannot be the name of a folder on every system; empty if it can."""
     if len(name) > MAX_NAME_LENGTH:
         return [f"[{name[:20]}...]: the name is longer than {MAX_NAME_LENGTH} characters"]
     if not _NAME.fullmatch(name):
         return [
             f"[{name}]: a recipe names a folder, so only the letters a-z, digits, '-' and '_' are "
-            "allowed, and no '-' in front"
+            "allowed, and no leading '-'"
         ]
     if name.lower() == JOBS_FOLDER:
         return [
@@ -189,40 +192,40 @@ def _name_faults(name: str) -> list[str]:
 
 
 def _parse_table(name: str, table: Mapping[str, Any]) -> tuple[Recipe | None, list[str]]:
-    faults: list[str] = []
+    problems: list[str] = []
     values: dict[str, Any] = {}
     for key, given in table.items():
         if key not in _CHECKS:
-            faults.append(f"[{name}] {key}: {_unknown_key(key)}")
+            problems.append(f"[{name}] {key}: {_unknown_key(key)}")
             continue
         allowed, check = _CHECKS[key]
         try:
             values[key] = check(given)
         except _NotAllowedError:
-            faults.append(f"[{name}] {key} = {_toml(given)}: must be {allowed}")
-    faults += [f"[{name}] {fault}" for fault in _combination_faults(table, values)]
-    return (None, faults) if faults else (Recipe(name=name, **values), [])
+            problems.append(f"[{name}] {key} = {_toml(given)}: must be {allowed}")
+    problems += [f"[{name}] {problem}" for problem in _combination_problems(table, values)]
+    return (None, problems) if problems else (Recipe(name=name, **values), [])
 
 
-def _combination_faults(table: Mapping[str, Any], values: Mapping[str, Any]) -> list[str]:
-    """Judge the keys together; a key with a fault of its own is not blamed a second time."""
-    faults = []
+def _combination_problems(table: Mapping[str, Any], values: Mapping[str, Any]) -> list[str]:
+    """Validate the keys together; a key with a problem of its own is not reported twice."""
+    problems = []
     sizings = [key for key in SIZINGS if key in table]
     choices = "scale, fit, cover, width or height"
     if not sizings:
-        faults.append(f"has no size; give one of {choices}")
+        problems.append(f"has no size; give one of {choices}")
     elif len(sizings) > 1:
-        faults.append(f"has {' and '.join(sizings)}; give only one of {choices}")
+        problems.append(f"has {' and '.join(sizings)}; give only one of {choices}")
     if values.get("scale", 0) > 1 and not values.get("enlarge", False):
-        faults.append(f"scale = {values['scale']:g}: enlarges; give at most 1, or enlarge = true")
+        problems.append(f"scale = {values['scale']:g}: enlarges; give at most 1, or enlarge = true")
     format_ = values.get("format", "keep")
     if "quality" in values and format_ in ("png", "gif"):
-        faults.append(f"quality: {format_} has no quality; leave the key out")
+        problems.append(f"quality: {format_} has no quality; leave the key out")
     if values.get("progressive") and format_ not in ("keep", "jpeg"):
-        faults.append(f"progressive: only jpeg can be progressive, not {format_}; leave it out")
+        problems.append(f"progressive: only jpeg can be progressive, not {format_}; leave it out")
     if "position" in values and "cover" not in table:
-        faults.append("position: only cover crops; leave the key out, or size with cover")
-    return faults
+        problems.append("position: only cover crops; leave the key out, or size with cover")
+    return problems
 
 
 def _unknown_key(key: str) -> str:
@@ -245,7 +248,7 @@ class _NotAllowedError(Exception):
 
 def _whole(lowest: int, highest: int) -> Callable[[object], int]:
     def check(given: object) -> int:
-        # `true` is an int to Python, and would pass for 1.
+        # `true` is an int in Python, and would pass for 1.
         if isinstance(given, bool) or not isinstance(given, int) or not lowest <= given <= highest:
             raise _NotAllowedError
         return given

@@ -1,17 +1,17 @@
-"""The page and its API: the same few functions that the commands call, over HTTP.
+"""The page and its API: the same functions that the commands call, over HTTP.
 
 Nothing here decides anything about images.
 
 ``answers``     JSON and pages, out
-``archive``     a ZIP while it is sent
-``counts``      counting beside the requests
+``archive``     a ZIP that is created while it is sent
+``counts``      counting in the background
 ``documented``  the API described in OpenAPI
 ``metrics``     Prometheus
-``models``      what JSON comes and goes
+``models``      the shapes of JSON, in and out
 ``problems``    errors as problem documents
 ``requests``    JSON and forms, in
 ``routes``      the routes: a file for each page
-``security``    what stands before every request: name, origin, token, size
-``server``      puts it together, and serves
-``service``     what every page has at hand: lane, counts, listeners
+``security``    what checks every request: name, origin, token, size
+``server``      puts everything together, and serves
+``service``     what every page uses: lane, counts, listeners
 """

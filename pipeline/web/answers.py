@@ -1,6 +1,6 @@
 """Answers: one route, and either a page for people or JSON for programs.
 
-A browser says that it takes ``text/html``; whoever does not say so gets JSON.
+A browser accepts ``text/html``; every other client gets JSON.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from starlette.types import Scope
 from pipeline.text import printable
 
 HERE = Path(__file__).parent
-# Below this a compressed page is no smaller on the wire: it is one packet anyway.
+# Smaller pages are one packet on the wire anyway.
 WORTH_PACKING_BYTES = 1_200
 
 
 def wants_json(scope: Scope) -> bool:
-    """Whether the one who asks takes JSON rather than a page."""
+    """Whether the client prefers JSON to a page."""
     headers = Headers(scope=scope)
     return "text/html" not in headers.get("accept", "") and "hx-request" not in headers
 
@@ -36,7 +36,7 @@ def wants_json(scope: Scope) -> bool:
 def answer(
     request: Request, template: str, data: dict[str, Any], status: int = 200, **page: Any
 ) -> Response:
-    """``data`` as JSON, or in ``template`` together with ``page``, which is for people alone."""
+    """``data`` as JSON, or in ``template`` together with ``page``, which is only for people."""
     if wants_json(request.scope):
         return JSONResponse(data, status, headers={"vary": "Accept"})
     return show(request.scope, template, status, **data, **page)
@@ -58,7 +58,8 @@ def show(scope: Scope, template: str, status: int = 200, **values: Any) -> Respo
 
 
 def problem(scope: Scope, status: int, message: str) -> Response:
-    """What went wrong, in public words, with the number under which the log has the rest."""
+    """What went wrong, in public words, with the request number under which the log has the
+    rest."""
     number = scope["state"]["request_id"]
     if wants_json(scope):
         return JSONResponse({"error": message, "request_id": number}, status)
@@ -80,16 +81,16 @@ def problem(scope: Scope, status: int, message: str) -> Response:
 
 HEADINGS = {
     401: "Please log in",
-    403: "Not from there",
-    404: "Nothing here",
-    405: "Not like that",
-    409: "Not now",
+    403: "Wrong origin",
+    404: "Not found",
+    405: "Not allowed",
+    409: "Not possible now",
     410: "Taken down",
     413: "Too large",
     421: "Unknown name",
     422: "Something is missing",
     500: "Something went wrong",
-    503: "Not able to, for now",
+    503: "Temporarily unavailable",
 }
 
 
@@ -100,7 +101,7 @@ def back(to: str, said: str = "") -> Response:
     """Send a browser on to a page, which then says what was done, once."""
     answer = RedirectResponse(to, 303)
     if said:
-        # Not in the address: whoever makes up a link would have the page say whatever he likes.
+        # Not in the address: anybody could make up a link that lets the page say anything.
         answer.set_cookie(SAID, quote(said), max_age=20, httponly=True, samesite="strict")
     return answer
 
@@ -163,7 +164,7 @@ def seconds(value: float | None) -> str:
 
 
 def when(iso: str | None) -> Markup:
-    """A time as an element that says it in short, and in full to whoever asks."""
+    """A time as an element: short, with the full time as its title."""
     if not iso:
         return Markup("never")
     moment = datetime.fromisoformat(iso)
@@ -212,5 +213,6 @@ def assets() -> dict[str, Asset]:
 
 
 def asset(name: str) -> str:
-    """The address of a file of ``static/``; another one for other bytes, so it may be kept."""
+    """The address of a file of ``static/``; it changes with the bytes, so it may be cached
+    forever."""
     return f"/static/{name}?{assets()[name].tag}"

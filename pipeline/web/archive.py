@@ -10,7 +10,7 @@ PIECE_BYTES = 1 << 18
 
 
 class _Sent(io.RawIOBase):
-    """What was written since it was taken last; it cannot be sought, and ``zipfile`` knows that."""
+    """What was written since it was last taken; not seekable, and ``zipfile`` knows that."""
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []

@@ -1,7 +1,7 @@
-"""The counts of Home: asked anew when a table has moved, and never so often that it costs.
+"""The counts of Home: counted again when a table has changed, but never too often.
 
-Counting two million renditions takes seconds. So the page shows the last counts at once, with
-their time, and new ones are counted beside it.
+Counting two million renditions takes seconds. So the page shows the last counts at once, with their
+time, and new ones are counted in the background.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ log = logging.getLogger("lockstep.web")
 
 # Counting may take no more than this part of one processor's time.
 AT_MOST = 0.1
-# What a request waits for: a small project always sees the very latest.
+# How long a request waits: a small project always sees the latest counts.
 AT_ONCE_S = 0.05
-# A request for a retry moves no clock; nothing else that counts is older than this.
+# A retry request does not move the clock; no counts are older than this.
 OLD_S = 5.0
 
 
@@ -39,7 +39,7 @@ class Counts:
         self._clock: str | None = None
         self._cost_s = 0.0
         self._ended = 0.0
-        self._asking = threading.Lock()
+        self._counting = threading.Lock()
 
     def get(self) -> dict[str, Any] | None:
         """What ``datapipe status`` prints, and ``counted``; ``None`` before the first count."""
@@ -54,7 +54,7 @@ class Counts:
         return self._counted
 
     def forget(self) -> None:
-        """What is asked next is to be counted anew: something was changed that no run did."""
+        """Count again on the next request: something changed outside of a run."""
         self._clock = None
 
     def clock(self) -> str | None:
@@ -72,7 +72,7 @@ class Counts:
         )
 
     def _count_beside(self) -> threading.Thread | None:
-        if not self._asking.acquire(blocking=False):
+        if not self._counting.acquire(blocking=False):
             return None
         thread = threading.Thread(target=self._count, name="count", daemon=True)
         thread.start()
@@ -89,6 +89,6 @@ class Counts:
             log.exception("the counts could not be taken")
             return
         finally:
-            self._asking.release()
+            self._counting.release()
         if before is None or {**before, "counted": ""} != {**counted, "counted": ""}:
             self.moved()

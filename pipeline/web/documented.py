@@ -1,4 +1,4 @@
-"""What the reference says of answers: the model of the JSON, a page beside it, and the errors."""
+"""What the reference says about responses: the JSON model, a page beside it, and the errors."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pydantic import BaseModel
 
 from pipeline.web.models import Problem, Unusable
 
-# What the guard may answer in place of any route.
+# What the guard may answer instead of any route.
 ALWAYS = (400, 401, 403, 421, 500, 503)
 WORDS = {
-    303: "Sends a browser on to a page",
-    304: "Not changed since",
-    400: "Not HTTP as it should be",
+    303: "Redirects a browser to a page",
+    304: "Not modified",
+    400: "Malformed HTTP",
     401: "A token is needed",
     403: "The request came from a page of another site",
-    404: "There is no such thing",
+    404: "Not found",
     409: "Not possible now",
     410: "Taken down",
     413: "Too large",
@@ -35,7 +35,7 @@ def page_or(
     """Answers of a route: ``model`` as JSON with ``status``, or a page; and the ``errors``."""
     answers: dict[int | str, dict[str, Any]] = {
         303: {"description": WORDS[303]},
-        status: {"description": "As asked", "content": {"text/html": {}}},
+        status: {"description": "OK", "content": {"text/html": {}}},
     }
     if model is not None:
         answers[status]["model"] = model

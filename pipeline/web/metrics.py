@@ -20,7 +20,7 @@ RUN_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
 
 
 class Metrics:
-    """What is counted while the service works, and what is asked when it is scraped."""
+    """What is counted while the service runs, and what is queried when it is scraped."""
 
     def __init__(
         self,
@@ -35,13 +35,13 @@ class Metrics:
         self.registry = CollectorRegistry(auto_describe=False)
         self.run_seconds = Histogram(
             "lockstep_run_seconds",
-            "Seconds that a run took, of those that this service made",
+            "Seconds that a run of this service took",
             buckets=RUN_BUCKETS_S,
             registry=self.registry,
         )
         self.render_seconds = Histogram(
             "lockstep_render_seconds",
-            "Seconds a run took for each rendition that it made",
+            "Seconds per rendition that a run made",
             buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
             registry=self.registry,
         )
@@ -57,10 +57,12 @@ class Metrics:
         """What the tables say now."""
         counts = self._counts()
         doing = self._doing()
-        queue = GaugeMetricFamily("lockstep_queue", "Renditions that the run at work has left")
+        queue = GaugeMetricFamily("lockstep_queue", "Renditions that the current run has left")
         queue.add_metric([], doing.total - doing.done if doing.state == "running" else 0)
         yield queue
-        running = GaugeMetricFamily("lockstep_running", "Whether this service is at a run")
+        running = GaugeMetricFamily(
+            "lockstep_running", "Whether a run of this service is in progress"
+        )
         running.add_metric([], float(doing.state == "running"))
         yield running
         yield from self._fetches()
@@ -83,13 +85,13 @@ class Metrics:
             yield gauge
 
     def _fetches(self) -> Iterator[Metric]:
-        """Addresses of CSVs by how asking for them ended; ``waiting`` is the queue of fetches."""
+        """URLs of CSVs by how their last fetch ended; ``waiting`` is the queue of fetches."""
         table = fetches_table(self._database.sqla_metadata)
         query = sa.select(table.c.state, sa.func.count()).group_by(table.c.state)
         with self._database.reading() as con:
             counted = dict(con.execute(query).tuples().all())
         fetches = GaugeMetricFamily(
-            "lockstep_fetches", "Addresses of jobs by how asking for them ended", labels=["state"]
+            "lockstep_fetches", "URLs of jobs by how their last fetch ended", labels=["state"]
         )
         for state in UrlState:
             fetches.add_metric([state.value], counted.get(state.value, 0))

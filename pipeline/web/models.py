@@ -15,7 +15,7 @@ ID_MAX = 2**31 - 1
 
 
 class Sent(BaseModel):
-    """What is sent to us. An unknown field is refused, for it was meant for something."""
+    """What is sent to us. An unknown field is refused, because it was meant for something."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -27,7 +27,7 @@ class Problem(BaseModel):
     request_id: str
 
 
-class Fault(BaseModel):
+class ProblemJson(BaseModel):
     """One thing that is wrong with what was sent, and where."""
 
     line: int | None = None
@@ -35,16 +35,16 @@ class Fault(BaseModel):
     message: str
 
 
-class Faults(BaseModel):
+class ProblemsJson(BaseModel):
     """All that is wrong with what was sent."""
 
-    errors: list[Fault]
+    errors: list[ProblemJson]
 
 
 class Unusable(BaseModel):
-    """Either the faults one by one, or one message."""
+    """Either the problems one by one, or one message."""
 
-    errors: list[Fault] | None = None
+    errors: list[ProblemJson] | None = None
     error: str | None = None
     request_id: str | None = None
 
@@ -58,7 +58,7 @@ class RecipeCounts(BaseModel):
     pending: int
 
 
-class Counts(BaseModel):
+class CountsJson(BaseModel):
     """As ``datapipe status --json``, and when it was counted."""
 
     model_config = ConfigDict(extra="allow")
@@ -71,7 +71,7 @@ class Counts(BaseModel):
 
 
 class Now(BaseModel):
-    """What the worker of this service is at."""
+    """What the worker of this service is doing."""
 
     state: str = Field(description="resting, waiting (for another run) or running")
     what: str | None
@@ -92,17 +92,17 @@ class RunDone(BaseModel):
 
 
 class Status(BaseModel):
-    """Is all in step?"""
+    """Is everything in step?"""
 
     in_step: bool
-    counts: Counts | None = Field(description="null until they have been counted once")
+    counts: CountsJson | None = Field(description="null until they have been counted once")
     now: Now
-    elsewhere: str | None = Field(description="another process that is at a run now")
+    elsewhere: str | None = Field(description="another process that is running now")
     last_error: str | None
     runs: list[RunDone]
 
 
-class Rendition(BaseModel):
+class RenditionJson(BaseModel):
     """What one recipe makes of one original. Sizes in bytes and pixels."""
 
     recipe: str
@@ -116,24 +116,24 @@ class Rendition(BaseModel):
     since: str | None = None
 
 
-class Image(BaseModel):
+class ImageJson(BaseModel):
     """One original with its renditions."""
 
     path: str
     state: str
     size_bytes: int | None
     sha256: str | None
-    renditions: list[Rendition]
+    renditions: list[RenditionJson]
 
 
 class Images(BaseModel):
-    """A page of originals. Go on with ``after`` = ``next``, also from an empty page."""
+    """A page of originals. Continue with ``after`` = ``next``, also from an empty page."""
 
-    images: list[Image]
+    images: list[ImageJson]
     next: str | None
 
 
-class ImageStory(Image):
+class ImageStory(ImageJson):
     """One original, with what the next run would do and what happened to it."""
 
     explain: dict[str, Any]
@@ -191,14 +191,15 @@ class Takedown(BaseModel):
 
 
 class Takedowns(BaseModel):
-    """A page of the audit. Go on with ``before`` = ``next``."""
+    """A page of the audit. Continue with ``before`` = ``next``."""
 
     takedowns: list[Takedown]
     next: int | None
 
 
-class TakenDown(BaseModel):
-    """What a takedown did: the originals that went, and how many renditions were deleted."""
+class TakenDownJson(BaseModel):
+    """What a takedown did: the originals that were removed, and how many renditions were
+    deleted."""
 
     id: int
     sha256: str
@@ -206,8 +207,11 @@ class TakenDown(BaseModel):
     renditions: int
 
 
-class Lifted(BaseModel):
-    """What a lift put back. ``set_apart``: from the old path to the new one, where it was taken."""
+class ReinstatedJson(BaseModel):
+    """What was put back.
+
+    ``set_apart``: from the old path to the new one, where the old one was taken.
+    """
 
     sha256: str
     takedowns: list[int]
@@ -240,7 +244,7 @@ class JobListed(BaseModel):
 
 
 class JobFailure(BaseModel):
-    """One image that could not be had, or not be made into renditions."""
+    """One image that could not be fetched or rendered."""
 
     number: str
     product: str
@@ -249,41 +253,41 @@ class JobFailure(BaseModel):
     reason: str
 
 
-class Job(JobListed):
+class JobJson(JobListed):
     """One job, with the first of its failures."""
 
     failures: list[JobFailure]
     output_url: str | None
 
 
-class Jobs(BaseModel):
-    """A page of jobs. Go on with ``before`` = ``next``."""
+class JobsJson(BaseModel):
+    """A page of jobs. Continue with ``before`` = ``next``."""
 
     jobs: list[JobListed]
     next: str | None
 
 
 class JobSubmitted(BaseModel):
-    """The job that was made of a CSV."""
+    """The job that was created from a CSV."""
 
     reference: str
     status_url: str
 
 
-class CsvFaults(BaseModel):
-    """Every fault of a CSV, the first thousand; ``line`` counts from 1."""
+class CsvProblemsJson(BaseModel):
+    """Every problem of a CSV, up to the first thousand; ``line`` counts from 1."""
 
-    errors: list[Fault]
+    errors: list[ProblemJson]
 
 
 class JobDeleted(BaseModel):
-    """``removed``: all of it is gone already."""
+    """``removed``: all of it is already gone."""
 
     reference: str
     removed: bool
 
 
-class Asked(BaseModel):
-    """How many addresses are asked again."""
+class RequestedJson(BaseModel):
+    """How many URLs are fetched again."""
 
     asked: int

@@ -1,7 +1,7 @@
-"""Errors as answers: a status, and words that may be seen by anybody.
+"""Errors as responses: a status, and words that anybody may see.
 
-What a person did wrong is told as it is. What is wrong with this machine (its database, its disk,
-its settings) has paths and addresses in it: that goes to the log, with the request's number.
+What a person did wrong is reported as it is. What is wrong with this machine (its database, its
+disk, its settings) has paths and addresses in it: that goes to the log, with the request's number.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ PUBLIC: dict[str, tuple[int, str | None]] = {
     "RecipeError": (503, None),
     "DatabaseError": (503, "the database cannot be used right now; the log says why"),
     "OutputError": (503, "a file cannot be written or removed right now; the log says why"),
-    "LockedError": (409, "another run is at work; try again when it is done"),
+    "LockedError": (409, "another run is in progress; try again when it is done"),
     "JobNotFoundError": (404, "there is no job with that number"),
-    "JobNotReadyError": (409, "the job has not got that, at least not yet"),
+    "JobNotReadyError": (409, "the job does not have that, at least not yet"),
     "NotFoundError": (404, "nothing of that name is known here"),
-    "TooManyRemovedError": (503, "most originals are gone at once; the log says more"),
+    "TooManyRemovedError": (503, "most originals are suddenly gone; the log says more"),
 }
 
 
@@ -45,7 +45,7 @@ def public(error: Exception) -> tuple[int, str]:
 
 
 def install(site: FastAPI) -> None:
-    """Have every error of ``site`` answered by this module."""
+    """Make this module handle every error of ``site``."""
 
     @site.exception_handler(HTTPException)
     async def _(request: Request, error: HTTPException) -> Response:
@@ -74,11 +74,11 @@ def install(site: FastAPI) -> None:
 
     @site.exception_handler(RequestValidationError)
     async def _(request: Request, error: RequestValidationError) -> Response:
-        return faulty(request, [_fault(item) for item in error.errors()])
+        return unprocessable(request, [_problem(item) for item in error.errors()])
 
 
 def _allowed(request: Request) -> set[str]:
-    """The methods of every route of this path; Starlette names those of the first alone."""
+    """The methods of every route of this path; Starlette only names those of the first."""
     found: set[str] = set()
     for route in request.app.state.routes:
         match, _ = route.matches(request.scope)
@@ -87,8 +87,8 @@ def _allowed(request: Request) -> set[str]:
     return found | ({"HEAD"} if "GET" in found else set())
 
 
-def faulty(request: Request, faults: list[dict[str, Any]]) -> Response:
-    """422: what is wrong with a request, in the form that faults of a CSV have."""
+def unprocessable(request: Request, faults: list[dict[str, Any]]) -> Response:
+    """422: what is wrong with a request, in the same form as problems of a CSV."""
     if wants_json(request.scope):
         return JSONResponse({"errors": faults}, 422)
     words = "; ".join(
@@ -98,6 +98,6 @@ def faulty(request: Request, faults: list[dict[str, Any]]) -> Response:
     return problem(request.scope, 422, words)
 
 
-def _fault(item: dict[str, Any]) -> dict[str, Any]:
+def _problem(item: dict[str, Any]) -> dict[str, Any]:
     place = ".".join(str(part) for part in item["loc"][1:])
     return {"line": None, "column": place or None, "message": item["msg"]}

@@ -1,4 +1,4 @@
-"""Reading what was sent: JSON from programs, a form from a page, into one model."""
+"""Reading request bodies: JSON from programs, a form from a page, into one model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ async def read(request: Request, model: type[ModelT]) -> ModelT:
 
     Raises:
         RequestValidationError: it does not fit.
-        HTTPException: it is too large, or of a type that we do not read.
+        HTTPException: it is too large, or of an unsupported type.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind in ("application/x-www-form-urlencoded", "multipart/form-data"):
@@ -37,7 +37,7 @@ async def read(request: Request, model: type[ModelT]) -> ModelT:
         try:
             values = json.loads(body) if body.strip() else {}
         except (ValueError, RecursionError):
-            raise _invalid([{"loc": ("body",), "msg": "this is no JSON"}]) from None
+            raise _invalid([{"loc": ("body",), "msg": "this is not JSON"}]) from None
     try:
         return model.model_validate(values)
     except ValidationError as error:
@@ -47,7 +47,7 @@ async def read(request: Request, model: type[ModelT]) -> ModelT:
 
 
 def body_of(model: type[BaseModel], required: bool = True) -> dict[str, Any]:
-    """What the reference says of a body that :func:`read` reads."""
+    """What the reference says about a body that :func:`read` reads."""
     schema = model.model_json_schema()
     return {
         "requestBody": {

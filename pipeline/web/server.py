@@ -33,7 +33,7 @@ PAGES = (files, home, jobs, images, takedowns, events, health, entry)
 
 
 def refuse_open_door(settings: Settings, host: str, insecure: bool) -> None:
-    """Refuse to let everybody in who can connect.
+    """Refuse to give everybody who can connect access.
 
     Raises:
         SettingsError: ``host`` can be reached from other machines, and no token is set.
@@ -42,7 +42,8 @@ def refuse_open_door(settings: Settings, host: str, insecure: bool) -> None:
         return
     raise SettingsError(
         f"--host {host}: other machines can reach it, and PIPELINE_TOKEN is not set; set it to a "
-        "secret of 16 characters or more, or say --insecure if whoever connects may do everything"
+        "secret of 16 characters or more, or use --insecure if anyone who can connect may "
+        "do everything"
     )
 
 
@@ -62,7 +63,7 @@ def build(service: Service) -> ASGIApp:
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
-        # Spans that nobody collects would double the cost of a small answer.
+        # Unused tracing spans would double the cost of a small response.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     site.state.service = service
@@ -107,7 +108,7 @@ def serve(app: Lockstep, options: Options) -> None:
             service.end()
             super().handle_exit(sig, frame)
 
-    # uvicorn raises the signal again when all is done: then it has done its work.
+    # uvicorn raises the signal again when it is done; by then it has been handled.
     signal.signal(signal.SIGTERM, lambda number, stack: None)
     Server(config).run(sockets=sockets)
 
@@ -116,7 +117,7 @@ def _listening(host: str, port: int) -> socket.socket:
     """A socket at this address.
 
     Raises:
-        SettingsError: there is no such address here, or another service has it.
+        SettingsError: there is no such address here, or it is in use.
     """
     try:
         known = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -134,6 +135,6 @@ def _listening(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise SettingsError(
             f"--host {host} --port {port}: cannot listen there ({error.strerror}); is another "
-            "service there already? Name another --port"
+            "service already there? Choose another --port"
         ) from None
     return listening

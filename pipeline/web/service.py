@@ -1,4 +1,4 @@
-"""The service: what the pages have at hand, made once at start."""
+"""The service: what the pages use, created once at start."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ log = logging.getLogger("lockstep.web")
 
 @dataclass(frozen=True)
 class Options:
-    """What a person asked of ``datapipe serve``."""
+    """The options of ``datapipe serve``."""
 
     host: str = "127.0.0.1"
     port: int = 8000
@@ -39,7 +39,7 @@ class Service:
     """The application with its worker, its counts, and the listeners of its pages."""
 
     def __init__(self, app: Lockstep, options: Options) -> None:
-        """Make the tables where they are missing.
+        """Create the tables if they are missing.
 
         Raises:
             DatabaseError: they are of another layout, or cannot be made.
@@ -54,35 +54,35 @@ class Service:
         self.sessions = Sessions(self.settings.token) if self.settings.token else None
         self.hosts = Hosts(options.host, self.settings.hosts)
         self.listeners = Listeners()
-        self.counts = Counts(app, self.listeners.tell)
+        self.counts = Counts(app, self.listeners.notify)
         self.metrics = Metrics(app.database, self.counts.get, lambda: self.worker.doing)
-        self.worker = Worker(app, options.watch, self.listeners.tell, self.metrics.observe)
+        self.worker = Worker(app, options.watch, self.listeners.notify, self.metrics.observe)
 
     def start(self) -> None:
-        """Begin to work; to be called in the thread of the event loop."""
+        """Start working; call it in the thread of the event loop."""
         self.listeners.loop = asyncio.get_running_loop()
-        # Each thread keeps a connection to the database, and two processors feed no more than few.
+        # Each thread keeps a connection to the database, and two processors can only serve a few.
         to_thread.current_default_thread_limiter().total_tokens = THREADS
         self.worker.start()
 
     def end(self) -> None:
-        """Have everything end that is under way, and wait for none of it."""
+        """Stop everything in progress, without waiting."""
         self.listeners.close()
         self.worker.end()
 
     def stop(self) -> None:
-        """End, and wait until it has; what is done is kept."""
+        """Stop, and wait for it; finished work is kept."""
         self.end()
         self.worker.stop()
 
     def changed(self) -> None:
-        """Something was asked for that the next run does: begin it, and count anew."""
+        """Something was requested that the next run does: start it, and count again."""
         self.counts.forget()
         self.worker.ask()
-        self.listeners.tell()
+        self.listeners.notify()
 
     def state(self) -> dict[str, Any]:
-        """The answer of ``GET /status``."""
+        """The response of ``GET /status``."""
         counts = self.counts.get()
         return {
             "in_step": counts is not None
@@ -106,23 +106,23 @@ class Service:
 
 
 class Listeners:
-    """Open pages that want to hear when something has moved."""
+    """Open pages that are notified when something has changed."""
 
     def __init__(self) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.closing = False
         self._events: set[asyncio.Event] = set()
 
-    def tell(self) -> None:
+    def notify(self) -> None:
         """Wake them all; from any thread."""
         if self.loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop has ended
                 self.loop.call_soon_threadsafe(self._wake)
 
     def close(self) -> None:
-        """Have every one of them end."""
+        """End all of them."""
         self.closing = True
-        self.tell()
+        self.notify()
 
     @contextlib.contextmanager
     def one(self) -> Any:

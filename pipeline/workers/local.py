@@ -6,7 +6,7 @@ that a worker that outlives a killed run can never replace what a later run has 
 
 Workers are started by a fork server that has the imaging package loaded, once a run, and none
 where nothing is to be rendered. One that crashes, hangs or eats memory costs the original it was
-on: pebble tells which one, and puts a new worker in its place.
+working on: pebble reports which one, and replaces the worker.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ class Workers:
         self._exits = contextlib.ExitStack()
         self._locks: list[Any] = []
         self._at_work: dict[int, Task] = {}
-        # How often in a row all workers were lost before a task had an end.
+        # How often in a row all workers were lost before a task finished.
         self._broken = 0
 
     @property
     def waiting(self) -> int:
-        """How many tasks have been submitted whose end has not been given."""
+        """How many submitted tasks have no outcome yet."""
         return len(self._at_work)
 
     @property
@@ -73,7 +73,7 @@ class Workers:
             with_a_thread.shutdown(wait=False)
 
     def submit(self, task: Task) -> None:
-        """Hand one task to the pool; its end is given by :meth:`next_outcome`.
+        """Submit one task to the pool; :meth:`next_outcome` returns its outcome.
 
         Raises:
             WorkersError: workers end before they have done anything.
@@ -89,12 +89,12 @@ class Workers:
         self.warm_up()
         assert self._pool is not None
         future = self._pool.result().schedule(work, args=(task,), timeout=self._timeout_s)
-        # Bound now: what comes after a close belongs to the queue of before.
+        # Bound now: what comes after a close belongs to the old queue.
         ended = self._done
         future.add_done_callback(lambda done: ended.put((task, done)))
 
     def _start_again(self, error: Exception) -> None:
-        """Give the tasks of a broken pool, which none of them broke, to new workers.
+        """Resubmit the tasks of a broken pool, which none of them broke, to new workers.
 
         Raises:
             WorkersError: new ones end as well before they have done anything.
@@ -143,7 +143,7 @@ class Workers:
 
     def _lost(self, task: Task, error: Exception) -> Outcome:
         # pebble's `ProcessExpired` has it: the worker is gone. Anything else but a time-out is a
-        # fault of a decoder or of ours, and still no reason to stop the neighbours.
+        # problem of a decoder or of ours, and no reason to stop the other tasks.
         code = getattr(error, "exitcode", None)
         timed_out = isinstance(error, FutureTimeoutError | CancelledError)
         self.lost += timed_out or code is not None
@@ -159,9 +159,9 @@ class Workers:
         return Outcome(task.path, failed=failed, killed=code in KILLED_FROM_OUTSIDE)
 
     def close(self) -> list[Task]:
-        """Stop all workers, also those at work; no process is left. The tasks that had no end.
+        """Stop all workers, even busy ones; no process is left. Returns the unfinished tasks.
 
-        A later task starts workers anew.
+        A later task starts workers again.
         """
         starting, self._pool = self._pool, None
         if starting is not None and starting.exception() is None:
@@ -204,7 +204,7 @@ def clear_temporary_of(task: Task) -> None:
     store, ours = FolderStore(task.output_dir), owner()
     folder = task.path.rpartition("/")[0]
     for wanted in task.wanted:
-        # A rendition whose folders cannot be lies at the top of its recipe's.
+        # A rendition whose folders cannot exist is at the top of its recipe's folder.
         top = f"{task.below}{wanted.recipe.name}"
         for key in {f"{top}/{folder}".rstrip("/"), top}:
             store.sweep_folder(key, lambda who: who != ours)
@@ -230,7 +230,7 @@ class _Lasting:
 
 
 def _start_fork_server() -> None:
-    """Start the fork server deaf to Ctrl-C, which is ours to answer.
+    """Start the fork server with Ctrl-C blocked; the main process handles it.
 
     It ignores Ctrl-C by itself only once it has loaded all that it preloads; before, it would die
     with a traceback on the terminal. A signal that is blocked stays so in a child.

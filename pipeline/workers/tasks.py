@@ -1,4 +1,4 @@
-"""What a worker is asked, and what it answers."""
+"""The tasks of a worker, and their outcomes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 from pipeline.transforms.recipes import Recipe
 
 
-class Wanted(NamedTuple):
+class RenditionWanted(NamedTuple):
     """One rendition to make, unless ``made_of`` (a SHA-256) is the original's content still."""
 
     recipe: Recipe
@@ -18,23 +18,23 @@ class Wanted(NamedTuple):
 
 
 class Task(NamedTuple):
-    """What a worker is asked: hash one original, and make of it what is wanted.
+    """One task: hash one original, and make the wanted renditions of it.
 
     Renditions have their keys from ``below`` on, which is empty or ends with ``/``.
     """
 
     path: str
-    wanted: tuple[Wanted, ...]
+    wanted: tuple[RenditionWanted, ...]
     originals_dir: str
     output_dir: str
     below: str = ""
     hash_only: bool = False
-    # A lower limit than the workers', for originals that a stranger's server gave.
+    # A lower limit than the workers', for originals from a stranger's server.
     max_pixels: int | None = None
 
 
 class Made(NamedTuple):
-    """A rendition that lies finished in ``temporary``, to be published as the key ``file``.
+    """A finished rendition in ``temporary``, to be published as the key ``file``.
 
     ``file`` counts from the folder of its step on, ``temporary`` from the output folder.
     """
@@ -51,7 +51,7 @@ class Made(NamedTuple):
 
 @dataclass
 class Outcome:
-    """What became of one task. ``sha256`` is ``None`` where the file could not be read."""
+    """The outcome of one task. ``sha256`` is ``None`` where the file could not be read."""
 
     path: str
     sha256: str | None = None
@@ -59,13 +59,13 @@ class Outcome:
     made: list[Made] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
-    # The file went or changed under our hands: nothing can be said, the next run looks again.
+    # The file was removed or changed meanwhile: the next run looks again.
     unsettled: bool = False
     # Set by the main process: the renditions are those of another original with the same bytes.
     reused: bool = False
     # Its worker was killed from outside, which is not the original's fault.
     killed: bool = False
-    # It failed for now: the next run is to try it once more.
+    # It failed for now: the next run retries it once.
     try_again: bool = False
 
 

@@ -18,7 +18,7 @@ from pipeline.names import rendition_key, without_folders
 from pipeline.storage.folder_store import FolderStore
 from pipeline.storage.owners import act_for, owner
 from pipeline.transforms.recipes import Recipe
-from pipeline.workers.tasks import Made, Outcome, Task, Wanted, WorkerSetup
+from pipeline.workers.tasks import Made, Outcome, RenditionWanted, Task, WorkerSetup
 
 resource: ModuleType | None
 try:
@@ -32,12 +32,12 @@ _limits: Limits
 
 def initialize(setup: WorkerSetup, owner: str) -> None:
     global _setup, _limits
-    # What we make is the run's to publish, also when we are gone.
+    # Files belong to the run, which publishes them even after this worker has ended.
     act_for(owner)
 
     _setup = setup
     _limits = Limits(max_pixels=setup.max_pixels, max_frames=setup.max_frames)
-    # Ctrl-C reaches the whole group; the main process decides what becomes of us.
+    # Ctrl-C reaches the whole process group; the main process decides when workers end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _limit_memory(setup.memory_mb)
@@ -64,7 +64,7 @@ def ready() -> None:
 
 
 def work(task: Task) -> Outcome:
-    """Hash the original of ``task`` and make what is wanted of it.
+    """Hash the original of ``task`` and make its wanted renditions.
 
     Raises:
         OutputError: a rendition could not be written.
@@ -101,7 +101,7 @@ def work(task: Task) -> Outcome:
     return outcome
 
 
-def _is_there(wanted: Wanted, store: FolderStore, below: str) -> bool:
+def _is_there(wanted: RenditionWanted, store: FolderStore, below: str) -> bool:
     if wanted.file is None:
         return True  # failed before, on these very bytes: it would fail again
     return store.has(below + wanted.file, wanted.size_bytes)

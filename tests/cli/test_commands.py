@@ -170,7 +170,7 @@ def test_verify_finds_and_mends_exactly_what_is_wrong(project: Project) -> None:
     project.add("later.png")
     answer = project.cli("verify", "--deep", "--fix")
     assert answer.code == 0, answer
-    assert "all mended" in answer.stdout
+    assert "all fixed" in answer.stdout
     assert project.outputs() == whole
     stamps = project.stamps()
     assert {k: stamps[k] for k in rest if "stray" not in k} == {
@@ -205,7 +205,7 @@ def test_explain_says_why(shop: Project) -> None:
     assert story["path"] == "good.png"
     assert story["known"]
     assert [r["verdict"] for r in story["renditions"]] == ["in step", "in step"]
-    assert "these very bytes failed before" in shop.cli("explain", "input/bad.png").stdout
+    assert "this exact file failed before" in shop.cli("explain", "input/bad.png").stdout
 
     shop.add("good.png", seed=2)
     assert "the content changed" in shop.cli("explain", "good.png").stdout
@@ -220,7 +220,7 @@ def test_explain_says_why(shop: Project) -> None:
     assert answer.code == 1
     assert "there is no such original" in answer.stdout
     shop.add("fresh.png")
-    assert "the next run finds it" in shop.cli("explain", "fresh.png").stdout
+    assert "the next run picks it up" in shop.cli("explain", "fresh.png").stdout
 
 
 def test_explain_says_why_a_file_is_passed_over(shop: Project) -> None:
@@ -232,11 +232,11 @@ def test_explain_says_why_a_file_is_passed_over(shop: Project) -> None:
         ("notes.txt", "other suffix (.txt)"),
         (".hidden.png", "hidden"),
         ("link.png", "link that leads out of the input folder"),
-        ("../elsewhere.png", "outside of the input folder"),
-        (str(shop.root / "app.py"), "outside of the input folder"),
+        ("../elsewhere.png", "outside the input folder"),
+        (str(shop.root / "app.py"), "outside the input folder"),
     ):
         story = shop.cli("explain", path, "--json").json
-        assert (story["verdict"], story["renditions"]) == (f"passed over: {why}", []), path
+        assert (story["verdict"], story["renditions"]) == (f"skipped: {why}", []), path
 
 
 def test_a_folder_of_renditions_that_is_gone_is_told(shop: Project) -> None:
@@ -254,7 +254,7 @@ def test_a_folder_that_came_back_with_one_file_does_not_hide_that_the_rest_is_mi
     shop: Project,
 ) -> None:
     shutil.rmtree(shop.output / "thumb")
-    # The run that makes the folder anew is the first that could have seen it gone.
+    # The run that makes the folder again is the first that could have seen it gone.
     shop.add("new.png")
     for _ in range(2):
         assert shop.run("--json", code=0)["renditions"]["in_step"] == 4

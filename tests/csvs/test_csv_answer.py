@@ -1,4 +1,4 @@
-"""The answered CSV, the faults, and the rows that failed."""
+"""The result CSV, the problems, and the rows that failed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipeline.csvs.writing import (
     output_columns,
     write_answer,
     write_failed_rows,
-    write_faults,
+    write_problems,
 )
 from pipeline.errors import OutputError
 
@@ -138,12 +138,14 @@ def test_an_error_while_writing_leaves_the_old_answer_and_nothing_else(
 
 def test_the_faults_of_a_csv_are_a_csv(tmp_path: Path) -> None:
     target = tmp_path / "feed.errors.csv"
-    write_faults(target, [CsvProblem(3, "S. No.", "no number"), CsvProblem(4, "", "=x, wrong")], 12)
+    write_problems(
+        target, [CsvProblem(3, "S. No.", "no number"), CsvProblem(4, "", "=x, wrong")], 12
+    )
     assert target.read_text("utf-8-sig").splitlines() == [
         "Line,Column,Message",
         "3,S. No.,no number",
         '4,,"\'=x, wrong"',
-        ",,and 10 more; mend these first",
+        ",,and 10 more; fix these first",
     ]
 
 
@@ -157,7 +159,7 @@ def test_failed_rows_can_be_mended_and_submitted_again(
     again = tmp_path / "again.csv"
     again.write_text(out.getvalue(), "utf-8", newline="")
     checked = check_csv(again)
-    assert (checked.rows, checked.faults) == (1, [])
+    assert (checked.rows, checked.problems) == (1, [])
     assert checked.dialect is not None
     assert checked.dialect.header == dialect.header
     (row,) = iter_rows(again, checked.dialect)

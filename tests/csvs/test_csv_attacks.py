@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.csvs import dialect
 from pipeline.csvs.reading import CsvCheck, CsvLimits, check_csv, iter_rows
-from pipeline.fetch.urls import split_cell, url_fault
+from pipeline.fetch.urls import split_cell, url_problem
 
 HEADER = "S. No.,Product Name,Input Image Urls\n"
 Check = Callable[[str | bytes], CsvCheck]
@@ -29,7 +29,7 @@ def check(tmp_path: Path) -> Check:
 
 
 def messages(checked: CsvCheck) -> list[tuple[int, str, str]]:
-    return [(fault.line, fault.column, fault.message) for fault in checked.faults]
+    return [(problem.line, problem.column, problem.message) for problem in checked.problems]
 
 
 @pytest.mark.parametrize("run", [",", " ", "\n", ", ", "\u3000", ",\t"])
@@ -40,7 +40,7 @@ def test_a_cell_of_a_million_separators_is_split_at_once(run: str) -> None:
     # A second attempt at each of the separators would be hours of the processor, not a second.
     assert time.process_time() - started < 10
     assert url.endswith("x")
-    assert url_fault(url) is not None
+    assert url_problem(url) is not None
 
 
 def test_separators_of_every_kind_are_stripped_and_split_alike() -> None:
@@ -72,24 +72,27 @@ def test_a_header_of_endless_cells_is_one_fault(
 def test_many_short_rows_are_no_long_one(check: Check) -> None:
     rows = "".join(f'{n},"a\nb","http://a.example/{"x" * 3000}"\n' for n in range(2000))
     checked = check(HEADER + rows)
-    assert (checked.rows, checked.faults) == (2000, [])
+    assert (checked.rows, checked.problems) == (2000, [])
 
 
 @pytest.mark.parametrize("first", ["sep=\n", "sep=\r\n", 'sep="\n', "sep=a\n", "sep= \n", "sep=\r"])
 def test_a_separator_line_that_names_no_separator_is_no_such_line(check: Check, first: str) -> None:
     checked = check(first + HEADER + "1,a,http://a.example/\n")
-    assert checked.faults
-    assert checked.faults[0].line == 1
-    assert "there is no column" in checked.faults[0].message
+    assert checked.problems
+    assert checked.problems[0].line == 1
+    assert "there is no column" in checked.problems[0].message
 
 
 def test_a_tab_may_be_named_as_the_separator(check: Check) -> None:
     text = "sep=\t\n" + HEADER.replace(",", "\t") + "1\ta\thttp://a.example/\n"
-    assert (check(text).rows, check(text).faults) == (1, [])
+    assert (check(text).rows, check(text).problems) == (1, [])
 
 
 def test_headers_that_differ_in_case_and_space_alone_are_doubled(check: Check) -> None:
-    content = "S. No.,PRODUCT NAME,Input Image Urls,product  name,\u00a0Productname\n1,a,http://a.example/,,\n"
+    content = (
+        "S. No.,PRODUCT NAME,Input Image Urls,product  "
+        "name,\u00a0Productname\n1,a,http://a.example/,,\n"
+    )
     ((line, column, message),) = messages(check(content))
     assert (line, column) == (1, "Product Name")
     assert message == "3 columns are called 'Product Name'; keep one of them"
@@ -105,7 +108,7 @@ def test_line_ends_may_be_mixed_and_lines_are_still_counted_right(check: Check) 
     )
     checked = check(content.encode())
     assert checked.rows == 4
-    assert [(fault.line, fault.column) for fault in checked.faults] == [(8, "Product Name")]
+    assert [(problem.line, problem.column) for problem in checked.problems] == [(8, "Product Name")]
 
 
 @pytest.mark.parametrize(
@@ -124,7 +127,7 @@ def test_a_nul_is_told_in_every_encoding(check: Check, content: bytes) -> None:
 
 def test_half_a_surrogate_pair_is_told(check: Check) -> None:
     content = codecs.BOM_UTF16_LE + (HEADER + "1,a").encode("utf-16-le") + b"\x3d\xd8,\0x\0\n\0"
-    assert "text that is not utf-16" in check(content).faults[-1].message
+    assert "text that is not utf-16" in check(content).problems[-1].message
 
 
 @pytest.mark.parametrize(
@@ -132,13 +135,13 @@ def test_half_a_surrogate_pair_is_told(check: Check) -> None:
 )
 def test_lone_quotes_are_told_with_their_line(check: Check, row: str) -> None:
     checked = check(HEADER + row + "\n")
-    assert [fault.line for fault in checked.faults] == [2]
-    assert "quote" in checked.faults[0].message
+    assert [problem.line for problem in checked.problems] == [2]
+    assert "quote" in checked.problems[0].message
 
 
 def test_a_quote_inside_a_plain_cell_is_a_letter(check: Check, tmp_path: Path) -> None:
     checked = check(HEADER + '1,12" disc,http://a.example/\n')
-    assert checked.faults == []
+    assert checked.problems == []
     assert checked.dialect is not None
     (row,) = iter_rows(tmp_path / "feed.csv", checked.dialect)
     assert row.name == '12" disc'
@@ -154,5 +157,5 @@ def test_numbers_that_are_all_doubled_are_counted_in_bounded_memory(tmp_path: Pa
     checked = check_csv(file, CsvLimits())
     peak_bytes = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert (checked.fault_count, len(checked.faults)) == (count // 2, 1000)
+    assert (checked.fault_count, len(checked.problems)) == (count // 2, 1000)
     assert peak_bytes < count * 400

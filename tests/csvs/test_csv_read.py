@@ -12,7 +12,7 @@ import pytest
 from pipeline.csvs.dialect import CsvDialect, CsvProblem, detect_encoding
 from pipeline.csvs.reading import CsvCheck, CsvLimits, CsvRow, check_csv, iter_rows
 from pipeline.errors import CsvError
-from pipeline.fetch.urls import checked_url, split_cell, url_fault
+from pipeline.fetch.urls import checked_url, split_cell, url_problem
 
 HEADER = "S. No.,Product Name,Input Image Urls\n"
 GOOD = (
@@ -32,7 +32,7 @@ def check(tmp_path: Path):  # type: ignore[no-untyped-def]
 
 def rows(path: Path) -> list[CsvRow]:
     checked = check_csv(path)
-    assert checked.faults == []
+    assert checked.problems == []
     assert checked.dialect is not None
     return list(iter_rows(path, checked.dialect))
 
@@ -41,7 +41,7 @@ def test_a_good_csv_has_rows_and_no_faults(tmp_path: Path) -> None:
     file = tmp_path / "feed.csv"
     file.write_text(GOOD)
     checked = check_csv(file)
-    assert (checked.rows, checked.images, checked.faults, checked.fault_count) == (2, 3, [], 0)
+    assert (checked.rows, checked.images, checked.problems, checked.fault_count) == (2, 3, [], 0)
     assert checked.dialect == CsvDialect(
         "utf-8", ",", "\n", ("S. No.", "Product Name", "Input Image Urls"), (0, 1, 2)
     )
@@ -103,7 +103,7 @@ def test_lines_are_those_of_the_file_also_behind_quoted_breaks(check) -> None:  
         "4,d,\n"  # line 13
     )
     checked = check(content)
-    assert [(fault.line, fault.column) for fault in checked.faults] == [
+    assert [(problem.line, problem.column) for problem in checked.problems] == [
         (8, "Product Name"),
         (13, "Input Image Urls"),
     ]
@@ -126,17 +126,19 @@ def test_all_faults_are_told_at_once_with_line_column_and_remedy(check) -> None:
         '11,k,"x"y,http://a.example/\n'
         "12,l,a.jpg\n"
     )
-    assert check(content).faults == [
-        CsvProblem(3, "S. No.", "no number; give each product its own"),
-        CsvProblem(4, "Product Name", "no name; say what the product is called"),
-        CsvProblem(5, "Input Image Urls", "no URL; give at least one http or https address"),
-        CsvProblem(6, "S. No.", "'1' is the number of line 2 already; give each product its own"),
+    assert check(content).problems == [
+        CsvProblem(3, "S. No.", "no number; give each product a unique one"),
+        CsvProblem(4, "Product Name", "no name; enter the name of the product"),
+        CsvProblem(5, "Input Image Urls", "no URL; enter at least one http or https address"),
+        CsvProblem(6, "S. No.", "'1' is already the number of line 2; give each product a "
+            "unique one"),
         CsvProblem(7, "", "2 cells where the header has 3; empty cells need their separators, too"),
         CsvProblem(8, "", "5 cells where the header has 3; a separator inside a cell needs quotes "
                      "around the cell"),
-        CsvProblem(9, "Input Image Urls", "ftp://a.example/8.jpg is no http or https address; "
+        CsvProblem(9, "Input Image Urls", "ftp://a.example/8.jpg is not an http or https address; "
                                      "begin it with https://"),
-        CsvProblem(10, "Input Image Urls", "https://a.example/9.jpg, ftp://a.example/9.jpg holds a "
+        CsvProblem(10, "Input Image Urls", "https://a.example/9.jpg, ftp://a.example/9.jpg "
+            "contains a "
                                       "ftp:// address; only http:// and https:// are fetched"),
         CsvProblem(11, "Input Image Urls", "http:// cannot be read as an address (no host in the "
                                       "URL); correct it"),
@@ -144,19 +146,20 @@ def test_all_faults_are_told_at_once_with_line_column_and_remedy(check) -> None:
                                       "URL: Invalid port: ':1'); correct it"),
         CsvProblem(13, "", "the quotes of this row cannot be read (',' expected after '\"'); "
                       'inside a quoted cell write "" for a single "'),
-        CsvProblem(14, "Input Image Urls", "a.jpg is no http or https address; begin it with https://"),
+        CsvProblem(14, "Input Image Urls", "a.jpg is not an http or https address; begin it "
+            "with https://"),
     ]  # fmt: skip
 
 
 def test_a_missing_and_a_doubled_column_are_told_with_the_faults_of_the_rows(check) -> None:  # type: ignore[no-untyped-def]
     checked = check("S. No.,s. no.,Input Image Urls\n1,2,\n")
-    assert [(f.line, f.column) for f in checked.faults] == [
+    assert [(f.line, f.column) for f in checked.problems] == [
         (1, "S. No."),
         (1, "Product Name"),
         (2, "Input Image Urls"),
     ]
-    assert checked.faults[0].message == "2 columns are called 'S. No.'; keep one of them"
-    assert checked.faults[1].message.startswith("there is no column 'Product Name'; add it")
+    assert checked.problems[0].message == "2 columns are called 'S. No.'; keep one of them"
+    assert checked.problems[1].message.startswith("there is no column 'Product Name'; add it")
 
 
 @pytest.mark.parametrize(
@@ -179,32 +182,32 @@ def test_a_missing_and_a_doubled_column_are_told_with_the_faults_of_the_rows(che
 )
 def test_what_cannot_be_read_is_one_clear_fault(check, content: bytes, message: str) -> None:  # type: ignore[no-untyped-def]
     checked = check(content)
-    assert any(message in fault.message for fault in checked.faults), checked.faults
-    assert checked.fault_count == len(checked.faults) <= 2
+    assert any(message in problem.message for problem in checked.problems), checked.problems
+    assert checked.fault_count == len(checked.problems) <= 2
 
 
 def test_each_limit_is_a_fault_that_names_its_setting(check) -> None:  # type: ignore[no-untyped-def]
-    assert check(GOOD, CsvLimits(max_rows=1)).faults == [
+    assert check(GOOD, CsvLimits(max_rows=1)).problems == [
         CsvProblem(
             3, "", "2 rows, at most 1 are allowed; split the file, or raise PIPELINE_JOB_MAX_ROWS"
         )
     ]
-    assert check(GOOD, CsvLimits(max_images=2)).faults == [
+    assert check(GOOD, CsvLimits(max_images=2)).problems == [
         CsvProblem(3, "Input Image Urls", "3 images, at most 2 are allowed; split the file, or "
                                      "raise PIPELINE_JOB_MAX_IMAGES")
     ]  # fmt: skip
-    (fault,) = check(GOOD, CsvLimits(max_bytes=10)).faults
-    assert fault.message.endswith("raise PIPELINE_JOB_MAX_BYTES")
-    assert check(GOOD, CsvLimits(2, 3, len(GOOD))).faults == []
+    (problem,) = check(GOOD, CsvLimits(max_bytes=10)).problems
+    assert problem.message.endswith("raise PIPELINE_JOB_MAX_BYTES")
+    assert check(GOOD, CsvLimits(2, 3, len(GOOD))).problems == []
 
 
 def test_the_first_thousand_faults_are_listed_and_all_are_counted(check) -> None:  # type: ignore[no-untyped-def]
     checked = check(HEADER + "7,,http://a.example/\n" * 3000)
-    assert len(checked.faults) == 1000
+    assert len(checked.problems) == 1000
     assert checked.fault_count == 3000 + 2999
-    lines = [fault.line for fault in checked.faults]
+    lines = [problem.line for problem in checked.problems]
     assert lines == sorted(lines)
-    assert lines[-1] == 502  # two faults a line, but for the first
+    assert lines[-1] == 502  # two problems a line, but for the first
 
 
 def test_equal_hashes_of_different_numbers_are_no_doubles(
@@ -213,7 +216,7 @@ def test_equal_hashes_of_different_numbers_are_no_doubles(
     monkeypatch.setattr("pipeline.csvs.reading.hash", lambda text: len(text), raising=False)
     file = tmp_path / "feed.csv"
     file.write_text(HEADER + "".join(f"{n},x,http://a.example/\n" for n in (1, 2, 3, 2, 1)))
-    assert [fault.line for fault in check_csv(file).faults] == [5, 6]
+    assert [problem.line for problem in check_csv(file).problems] == [5, 6]
 
 
 def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
@@ -277,7 +280,7 @@ def test_the_short_way_to_accept_a_url_agrees_with_the_parser() -> None:
     for _ in range(20_000):
         tail = "".join(chance.choice(alphabet) for _ in range(chance.randrange(14)))
         url = chance.choice(["http://", "https://", "http://a.bc", "https://a.bc/"]) + tail
-        if url_fault(url) is None:
+        if url_problem(url) is None:
             accepted += 1
             checked_url(url, any_port)
     assert accepted > 2_000

@@ -40,7 +40,7 @@ def test_a_second_run_ends_at_once_and_says_who_holds_the_lock(project: Project)
         assert time.monotonic() - began < 20
         assert answer.code == 3
         assert answer.stdout == ""
-        assert f"another run is at work (process {process.pid} on " in answer.stderr
+        assert f"another run is in progress (process {process.pid} on " in answer.stderr
         assert "--wait" in answer.stderr
         for command in (("verify", "--fix"),):
             assert project.cli(*command).code == 3

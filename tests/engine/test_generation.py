@@ -159,16 +159,16 @@ def test_a_kill_between_database_and_folder_is_not_taken_for_a_lost_database(
     def prepare() -> None:
         from pipeline.engine import recovery
 
-        left, tell_folder = time, recovery.tell_folder
+        left, update_folder = time, recovery.update_folder
 
         def kill_or_tell(run: object) -> None:
             nonlocal left
             left -= 1
             if left == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
-            tell_folder(run)
+            update_folder(run)
 
-        recovery.tell_folder = kill_or_tell
+        recovery.update_folder = kill_or_tell
 
     shop.add("new.png")
     assert shop.in_child(prepare, "run") == -signal.SIGKILL

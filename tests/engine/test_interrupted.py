@@ -14,7 +14,7 @@ from killing import alive_in_group, kill_at, temporary_files
 
 
 def assert_healed(project: Project) -> None:
-    """One run mends all; what it leaves is what a run that was never cut off would have left."""
+    """One run fixes all; what it leaves is what a run that was never cut off would have left."""
     project.run()
     assert temporary_files(project) == []
     project.assert_in_step()
@@ -160,7 +160,7 @@ def test_ctrl_c_while_the_workers_load_leaves_nothing_behind(project: Project) -
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (130, "")
-    assert "stopped; what was done is kept, the next run goes on\n" in err
+    assert "stopped; finished work is kept, the next run continues\n" in err
     assert "KeyboardInterrupt" not in err
     time.sleep(0.5)
     assert alive_in_group(process.pid) == []

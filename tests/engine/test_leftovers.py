@@ -1,4 +1,4 @@
-"""What a run that was cut off leaves in the output folder is gone after the next command."""
+"""What a run that was interrupted leaves in the output folder is gone after the next command."""
 
 import hashlib
 import os
@@ -165,7 +165,7 @@ def test_what_a_living_process_is_writing_is_let_be(tmp_path: Path) -> None:
     reused.write_bytes(b"left behind")
     assert store.sweep(is_alive) == 2
     assert [path.name for path in ours.parent.iterdir()] == [ours.name]
-    # With the lock held and nothing at work, all are left behind.
+    # With the lock held and nothing running, all are left behind.
     assert store.sweep() == 1
     assert list(tmp_path.iterdir()) == []
 
@@ -246,11 +246,11 @@ def test_verify_removes_empty_folders(project: Project) -> None:
 def test_renditions_of_bytes_that_are_barred_leave_no_empty_folder(project: Project) -> None:
     project.add("bag.png")
     project.run()
-    barred = project.add("shop/shoe.png")
-    digest = hashlib.sha256(barred.read_bytes()).hexdigest()
+    blocked = project.add("shop/shoe.png")
+    digest = hashlib.sha256(blocked.read_bytes()).hexdigest()
     # Of which size the bytes are is not known, so a worker renders before anybody can tell.
     assert project.cli("takedown", "add", digest, "--reason", "flagged").code == 0
-    assert barred.exists()
+    assert blocked.exists()
     assert project.run()["renditions"]["taken_down"] == 2
     assert folders(project) == ["half", "thumb"]
 

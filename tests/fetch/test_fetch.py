@@ -102,7 +102,7 @@ def test_another_host_goes_on_beside_a_stalling_one(fetcher: Fetcher, server: Se
         ("/claims-huge", "refused", 200, "larger than 10,000,000 bytes"),
         ("/gzip-bomb", "refused", 200, "larger than 10,000,000 bytes"),
         ("/gzip-torn", "failed", 200, "the compressed body ends too early"),
-        ("/brotli", "failed", 200, "sent as br, which was not asked for"),
+        ("/brotli", "failed", 200, "sent as br, which was not requested"),
         ("/stalling", "failed", 200, "no bytes for 0.3 s"),
         ("/silent", "failed", None, "no bytes for 0.3 s"),
         ("/loop", "failed", 307, "more than 5 redirects"),
@@ -254,7 +254,7 @@ def test_a_host_that_is_down_is_given_up(fetcher: Fetcher, server: Server) -> No
     assert {r.status for r in results} == {FetchStatus.FAILED}
     assert [r.attempts for r in results] == [1] * 5 + [0] * 15
     assert results[0].reason == "connection refused"
-    assert "gave no connection 5 times" in results[-1].reason
+    assert "was unreachable 5 times" in results[-1].reason
 
 
 def test_what_was_not_modified_costs_nothing_more(fetcher: Fetcher, server: Server) -> None:

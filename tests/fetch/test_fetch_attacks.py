@@ -23,7 +23,7 @@ from pipeline.fetch.types import FetchRequest, FetchStatus
 @pytest.mark.parametrize(
     ("path", "status", "reason"),
     [
-        ("/interim-flood", "failed", "1,048,576 bytes, and no answer among them"),
+        ("/interim-flood", "failed", "1,048,576 bytes, and no response among them"),
         ("/switching", "failed", "without a pending proposal"),
         ("/huge-header", "failed", "Receive buffer too long"),
         ("/endless-trailers", "failed", "Receive buffer too long"),
@@ -90,7 +90,7 @@ def test_an_answer_too_many_is_given_to_no_other_url(
 
 
 def test_a_kept_connection_serves_no_other_name(fetcher: Fetcher, server: Server) -> None:
-    """Both names are at the same address, but the second one's must be judged as well."""
+    """Both names are at the same address, but the second one's must be validated as well."""
     asked = []
 
     async def resolve(host: str) -> list[str]:

@@ -52,7 +52,7 @@ def test_one_private_address_among_public_ones_refuses_the_name(
 def test_rebinding_between_check_and_connection_changes_nothing(
     fetcher: Fetcher, server: Server
 ) -> None:
-    # The first answer is judged and connected to. Were the name asked again for the connection,
+    # The first answer is validated and connected to. Were the name asked again for the connection,
     # that would go to the second, where nobody is.
     resolver = Rebinding(["127.0.0.1"], ["127.0.0.99"])
     fetched = fetcher.one(server.url("/same", "rebind.example"), resolve=resolver)
@@ -87,7 +87,7 @@ def test_no_spelling_of_a_private_address_is_connected_to(
 ) -> None:
     fetcher.limit(allow=AllowList())
     fetched = fetcher.one(server.url("/same", host), resolve=names())
-    # httpx takes the octal spelling for no URL at all; all others are judged by their address.
+    # httpx takes the octal spelling for no URL at all; all others are validated by their address.
     reason = "not a valid URL" if host.startswith("0177") else NOT_PUBLIC
     assert (fetched.status, reason in fetched.reason) == (FetchStatus.REFUSED, True)
     assert server.connections == 0

@@ -84,7 +84,7 @@ def test_a_status_of_a_thousand_digits_is_none(
 ) -> None:
     fetched = fetch(fetcher, start(), trusting, "/status")["/status"]
     assert (fetched.status, fetched.http_code) == (FetchStatus.FAILED, None)
-    assert fetched.reason == "the answer has no HTTP status"
+    assert fetched.reason == "the response has no HTTP status"
 
 
 def test_a_webhook_survives_whatever_its_receiver_says(

@@ -51,13 +51,13 @@ def test_a_delivery_is_tried_again_and_is_the_same_delivery(
 def test_a_receiver_that_says_no_is_not_asked_again(server: Server, limits: FetchLimits) -> None:
     delivery = deliver(server.url("/not-found"), JOB, "s", limits)
     assert (delivery.delivered, delivery.attempts) == (False, 1)
-    assert delivery.reason == "the receiver answered 404"
+    assert delivery.reason == "the receiver responded with 404"
 
 
 def test_redirects_are_not_followed(server: Server, limits: FetchLimits) -> None:
     server.redirect_to = server.url("/hook")
     delivery = deliver(server.url("/redirect"), JOB, "s", limits)
-    assert delivery.reason == "the receiver answered 302"
+    assert delivery.reason == "the receiver responded with 302"
     assert [request.path for request in server.seen] == ["/redirect"]
 
 
@@ -77,7 +77,7 @@ def test_a_url_against_the_rules_is_refused(limits: FetchLimits) -> None:
 def test_the_deadline_ends_a_delivery(server: Server, limits: FetchLimits) -> None:
     patient = dataclasses.replace(limits, stall_timeout_s=30)
     delivery = deliver(server.url("/silent"), JOB, "s", patient, deadline_s=0.2)
-    assert (delivery.delivered, delivery.reason) == (False, "no answer within 0.2 s")
+    assert (delivery.delivered, delivery.reason) == (False, "no response within 0.2 s")
     assert delivery.duration_ms < 10_000
 
 

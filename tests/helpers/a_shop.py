@@ -98,7 +98,7 @@ class Shop(Project):
         return found
 
     def answer(self, reference: str | None = None) -> list[list[str]]:
-        """The rows of the answered CSV."""
+        """The rows of the result CSV."""
         found = self.job(reference)
         text = (self.output / found["answer"]).read_text("utf-8-sig")
         return list(csv.reader(io.StringIO(text)))

@@ -1,4 +1,4 @@
-"""`datapipe watch` at work on a project, and waiting for what it does."""
+"""`datapipe watch` running on a project, and waiting for what it does."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def wait_until(condition: Callable[[], object], told: Callable[[], object] = str
 
 
 class Watching:
-    """`datapipe watch` at work on a project, as a process in a group of its own."""
+    """`datapipe watch` running on a project, as a process in a group of its own."""
 
     def __init__(self, project: Project, *args: str) -> None:
         self.project = project

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from pipeline.errors import ImageError
-from pipeline.imaging.sniff import content_of, image_fault, sniff
+from pipeline.imaging.sniff import content_of, image_problem, sniff
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ def test_images_are_images(format: str) -> None:
         Image.new("RGB", (8, 8), "red").save(out, format)
     except (OSError, KeyError):
         pytest.skip(f"this Pillow cannot write {format}")
-    assert image_fault(out.getvalue()[:64]) is None
+    assert image_problem(out.getvalue()[:64]) is None
     assert sniff(out.getvalue()[:64]) == format.lower()
 
 
@@ -42,14 +42,14 @@ def test_images_are_images(format: str) -> None:
 )
 def test_other_content_is_named(head: bytes, kind: str) -> None:
     assert content_of(head).media_type == kind
-    assert image_fault(head) == f"not an image ({kind})"
+    assert image_problem(head) == f"not an image ({kind})"
 
 
 @pytest.mark.parametrize(
     "head", [b'<svg xmlns="x">', b'<?xml version="1.0"?>\n<svg>', b"<!-- by me --><svg>"]
 )
 def test_drawings_are_no_images_of_pixels(head: bytes) -> None:
-    assert image_fault(head) == "not an image of pixels (image/svg+xml)"
+    assert image_problem(head) == "not an image of pixels (image/svg+xml)"
 
 
 @pytest.mark.parametrize(
@@ -65,19 +65,19 @@ def test_drawings_are_no_images_of_pixels(head: bytes) -> None:
     ],
 )
 def test_pages_with_drawings_are_pages(head: bytes, reason: str) -> None:
-    assert reason in (image_fault(head) or "")
+    assert reason in (image_problem(head) or "")
 
 
 def test_a_brand_box_as_long_as_an_icons_first_bytes_is_no_icon() -> None:
     head = b"\0\0\1\0ftypavif" + bytes(244)
     assert sniff(head) == "avif"
-    assert image_fault(head) is None
+    assert image_problem(head) is None
 
 
 def test_an_avif_with_a_brand_of_its_makers_own_is_fetched_as_it_is_rendered() -> None:
     head = b"\0\0\0\x18ftypMA1B\0\0\0\0avifmif1"
     assert sniff(head) == "avif"
-    assert image_fault(head) is None
+    assert image_problem(head) is None
 
 
 def test_a_text_that_begins_as_a_bmp_does_is_called_a_text() -> None:

@@ -17,7 +17,7 @@ from a_shop import Shop, wait_for
 
 from pipeline.database.locks import RUN_LOCK
 from pipeline.jobs.copies import clear_copies
-from pipeline.jobs.store import JobBook, JobFolders
+from pipeline.jobs.store import JobFolders, JobRepository
 from pipeline.tables import connect
 
 ROWS = 6
@@ -209,7 +209,7 @@ def test_a_submission_at_work_keeps_its_copy(shop: Shop) -> None:
         submitting.stdin.flush()
         # Renamed, and its row is not to be seen yet: a run would wait for the database here.
         assert submitting.stdout.readline() == "replace\n"
-        assert clear_copies(JobBook(connection), JobFolders(shop.state)) == 0
+        assert clear_copies(JobRepository(connection), JobFolders(shop.state)) == 0
         reference, _ = submitting.communicate("\n", timeout=60)
     finally:
         submitting.kill()
@@ -346,7 +346,7 @@ def test_lost_files_of_the_state_folder_come_back(shop: Shop) -> None:
     shutil.rmtree(shop.state / "originals")
     shop.recipes("[half]\nscale = 0.25\n")
     answer = shop.cli("run")
-    assert "are gone from there" in answer.stderr
+    assert "are missing there" in answer.stderr
     shop.run()
     assert shop.job()["state"] == "completed"
     assert sum(shop.hits().values()) == 2
@@ -499,7 +499,7 @@ def test_explain_and_status_know_of_csvs(shop: Shop) -> None:
 
     assert "there is no such CSV" in verdict("feed.csv")
     file = shop.csv({"1": shop.urls("/pic/1")}, "input/feed.csv")
-    assert "the next run makes a job of it" in verdict("input/feed.csv")
+    assert "the next run creates a job from it" in verdict("input/feed.csv")
     shop.run()
     reference = shop.job()["reference"]
     assert f"job {reference} is completed, and its CSV is unchanged" in verdict("feed.csv")

@@ -21,7 +21,7 @@ def test_an_image_of_a_job_is_taken_down_and_its_answer_says_so(shop: Shop) -> N
     assert not (shop.output / "jobs" / path).exists()
     assert sorted(states(shop)) == ["ok", "taken_down"]
 
-    # The job is answered anew; why it was taken down is told to nobody.
+    # The job is answered again; why it was taken down is told to nobody.
     shop.run(code=1)
     assert [row[-1].partition(": ")[2] for row in shop.answer()[1:]] == [
         "taken down (takedown 1)",

@@ -99,7 +99,7 @@ def test_the_lock_is_free_while_a_slow_receiver_is_told(hooked: Shop) -> None:
     hooked.submit(hooked.csv({"1": hooked.urls("/pic/1")}))
     process = hooked.start("run")
     wait_for(lambda: told(hooked, "/silent"), "the webhook")
-    # The first run is still telling; a second one is not turned away.
+    # The first run is still sending; a second one is not turned away.
     hooked.run(code=0)
     process.communicate(timeout=60)
     assert process.returncode == 0

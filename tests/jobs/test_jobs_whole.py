@@ -208,7 +208,7 @@ def test_a_half_copied_csv_is_noticed_by_the_next_run(shop: Shop) -> None:
     file = shop.csv(rows, "input/feed.csv")
     whole = file.read_text("utf-8")
     lines = whole.splitlines(keepends=True)
-    # Cut at the end of a line it looks whole; cut inside one it has a fault.
+    # Cut at the end of a line it looks whole; cut inside one it has a problem.
     file.write_text("".join(lines[:3]), "utf-8")
     shop.run()
     assert shop.job()["rows"] == 2
@@ -258,7 +258,7 @@ def test_a_submitted_csv_with_faults_leaves_nothing_behind(shop: Shop) -> None:
     assert all(fault["message"] for fault in answer.json["errors"])
     plain = shop.cli("job", "submit", str(file))
     assert (plain.code, plain.stdout) == (2, "")
-    assert "line 2, Input Image Urls: nothing is no http or https address" in plain.stderr
+    assert "line 2, Input Image Urls: nothing is not an http or https address" in plain.stderr
     assert shop.cli("job", "list", "--json").json == []
     assert shop.stored() == []
     assert shop.run()["jobs"]["received"] == 0
@@ -310,7 +310,7 @@ def test_output_gives_the_very_bytes_of_the_answer(shop: Shop) -> None:
     reference = shop.submit(shop.csv({"1": shop.urls("/pic/1")}))
     none_yet = shop.cli("job", "output", reference)
     assert none_yet.code == 2
-    assert "has no answer: it is received" in none_yet.stderr
+    assert "has no result: it is received" in none_yet.stderr
     shop.run()
     target = shop.root / "answer.csv"
     assert shop.cli("job", "output", reference, "-o", str(target)).code == 0

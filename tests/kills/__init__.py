@@ -10,7 +10,7 @@ does so up to three times, lets one `datapipe run` heal it all, and asks the ora
 ``preload.py``   compiles it, and arms it
 ``shop.py``      the project of a round; its commands, in forked children of a warm process
 ``changes.py``   what people do to a project
-``rounds.py``    one round: its story and its faults
+``rounds.py``    one round: its story and its problems
 ``oracle.py``    what must hold; imports nothing of ``pipeline``
 ``__main__.py``  the command
 """

@@ -16,7 +16,7 @@ from . import preload
 
 
 def main() -> int:
-    """Play rounds, shared out to processes; 1 where one of them has a fault."""
+    """Play rounds, shared out to processes; 1 where one of them has a problem."""
     parser = argparse.ArgumentParser(prog="python -m tests.kills")
     parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--seed", type=int, default=int(time.time()))

@@ -181,7 +181,7 @@ class Changes:
                 shutil.rmtree(self.shop.output / recipe, ignore_errors=True)
             else:
                 data = file.read_bytes()
-                file.unlink()  # never written in place: it may be one file with its twin's
+                file.unlink()  # never written in place: it may be one file with its duplicate's
                 other = {"longer": data + b"!", "torn": data[:40].ljust(len(data))}.get(kind)
                 if other is not None:
                     file.write_bytes(other)

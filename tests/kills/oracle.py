@@ -41,12 +41,12 @@ class Seen(NamedTuple):
     colour: list[float]
 
 
-def faults(root: Path, barred: Collection[str] = ()) -> list[str]:
-    """What does not hold in the project at ``root``; ``barred``: SHA-256 that were taken down.
+def faults(root: Path, blocked: Collection[str] = ()) -> list[str]:
+    """What does not hold in the project at ``root``; ``blocked``: SHA-256 that were taken down.
 
-    Every fault begins with its kind and a colon.
+    Every problem begins with its kind and a colon.
     """
-    look = _Look(root, barred)
+    look = _Look(root, blocked)
     parts = look.leftovers, look.renditions, look.strays, look.database, look.takedowns
     return [fault for part in parts for fault in part()]
 
@@ -86,8 +86,8 @@ def expected_shape(shape: Shape, spec: dict[str, Any]) -> Shape:
 
 
 class _Look:
-    def __init__(self, root: Path, barred: Collection[str]) -> None:
-        self.root, self.barred, self.output = root, set(barred), root / "output"
+    def __init__(self, root: Path, blocked: Collection[str]) -> None:
+        self.root, self.blocked, self.output = root, set(blocked), root / "output"
         self.recipes = tomllib.loads((root / "recipes.toml").read_text("utf-8"))
         inputs = _files(root / "input").items()
         self.originals = {key: seen(file) for key, file in inputs if _form_by_name(key) in FORMS}
@@ -111,7 +111,7 @@ class _Look:
             for recipe, spec in self.recipes.items():
                 row, pair = self.rows.get((path, recipe)), f"{_told(path)} [{recipe}]"
                 state = "ok" if original.shape else "failed"
-                state = "taken_down" if original.sha256 in self.barred else state
+                state = "taken_down" if original.sha256 in self.blocked else state
                 if row is None:
                     yield f"no row: {pair}"
                 elif row["state"] != state:
@@ -169,7 +169,7 @@ class _Look:
         if {row[0] for row in query(self.root, "SELECT recipe FROM recipes")} != set(self.recipes):
             yield "database: its recipes are not those of the file"
         if query(self.root, "SELECT 1 FROM lockstep_state WHERE name = 'interrupted'"):
-            yield "database: it still says that a run was cut off"
+            yield "database: it still says that a run was interrupted"
 
     def takedowns(self) -> Iterator[str]:
         """What was taken down is in force, has no rendition, and is kept byte for byte."""
@@ -178,11 +178,11 @@ class _Look:
             if act["state"] in ("removing", "lifting"):
                 yield f"takedown: {act['id']} is not finished"
         in_force = {act["sha256"] for act in acts.values() if act["state"] != "lifted"}
-        for sha256 in self.barred ^ in_force:
-            what = "is forgotten" if sha256 in self.barred else "is in force, and nobody asked"
+        for sha256 in self.blocked ^ in_force:
+            what = "is forgotten" if sha256 in self.blocked else "is in force, and nobody asked"
             yield f"takedown: that of {sha256[:8]} {what}"
         for row in self.rows.values():
-            if row["sha256"] in self.barred and row["file"] is not None:
+            if row["sha256"] in self.blocked and row["file"] is not None:
                 yield f"rendition of a taken-down picture: {_told(row['file'])}"
         for row in query(self.root, "SELECT * FROM takedown_files WHERE kind = 'original'"):
             if row["removed"] and row["kept"] is not None and row["restored"] is None:

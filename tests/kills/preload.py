@@ -58,7 +58,7 @@ class Plan:
         """In the child that is the command's main process: count from here on."""
         head = _HEAD.unpack(self._map[: _HEAD.size])
         self._map[: _HEAD.size] = _HEAD.pack(*head[:-1], os.getpid())
-        os.environ["KILLS_PLAN"] = str(self.file)  # for the workers, which are started anew
+        os.environ["KILLS_PLAN"] = str(self.file)  # for the workers, which are started again
         if ctypes.CDLL(None).kills_open(os.fsencode(self.file)):
             raise OSError(f"{self.file}: the library cannot map it")
 

@@ -33,7 +33,7 @@ class Round:
         self.kills = 0
         self._disarm()
         # SHA-256 of what is taken down, of what may be (a command was killed), of what is purged.
-        self.barred: set[str] = set()
+        self.blocked: set[str] = set()
         self.unsure: set[str] = set()
         self.purged: set[str] = set()
 
@@ -52,7 +52,7 @@ class Round:
         self._command("run")
         if self.changes.by_hand:
             self._command("verify", "--deep", "--fix")
-        self.faults += oracle.faults(self.shop.root, self.barred)
+        self.faults += oracle.faults(self.shop.root, self.blocked)
         self._expect_nothing_to_do()
 
     def clear(self, keep: Path | None) -> None:
@@ -90,9 +90,9 @@ class Round:
         if kind in ("takedown", "purge"):
             # Beside changes, a path may have other bytes by the time that it is looked at.
             self._take_down(kind == "purge", by_path=act != "stop" and self.chance.random() < 0.7)
-        elif kind == "lift" and self.barred:
-            sha256 = self.chance.choice(sorted(self.barred))
-            self.barred.remove(sha256)
+        elif kind == "lift" and self.blocked:
+            sha256 = self.chance.choice(sorted(self.blocked))
+            self.blocked.remove(sha256)
             self.unsure.add(sha256)
             self._command("takedown", "lift", sha256)
         elif kind == "verify":
@@ -112,7 +112,7 @@ class Round:
         target = path if by_path else sha256
         options = ("--purge", "--reason", "a test") if purge else ("--reason", "a test")
         if self._command("takedown", "add", target, *options).code == 0:
-            self.barred.add(sha256)
+            self.blocked.add(sha256)
             if by_path and path in self.shop.contents(self.shop.input):
                 self.faults.append(f"takedown: {path!a} is still in the input folder")
 
@@ -140,9 +140,9 @@ class Round:
         self._compare_originals(kept)
         self._judge(arguments, ended, disturbed=bool(told))
         if ended.code >= 0 and arguments[0] in ("run", "takedown"):
-            # It has finished what was cut off before: now the tables say how that ended.
+            # It has finished what was interrupted before: now the tables say how that ended.
             rows = oracle.query(self.shop.root, "SELECT * FROM takedowns WHERE state <> 'lifted'")
-            self.barred |= self.unsure & {row["sha256"] for row in rows}
+            self.blocked |= self.unsure & {row["sha256"] for row in rows}
             self.unsure.clear()
         return ended
 
@@ -170,7 +170,7 @@ class Round:
         """Nothing in the input folder may be lost, altered or doubled by a command."""
         files, counts = self._kept()
         for path, sha256 in before[0].items():
-            if files.get(path) != sha256 and sha256 not in self.barred | self.unsure:
+            if files.get(path) != sha256 and sha256 not in self.blocked | self.unsure:
                 self.faults.append(f"original: {path!a} was altered or moved")
         for sha256 in (before[1] - counts).keys() - self.purged:
             self.faults.append(f"original: one of {sha256[:8]} is lost")

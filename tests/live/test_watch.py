@@ -17,7 +17,7 @@ from a_watcher import DEADLINE_S, Watching, wait_until
 from killing import alive_in_group
 
 from pipeline.live.changes import LATEST_S, MANY, Changes
-from pipeline.live.events import events
+from pipeline.live.events import changed_keys
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_it_waits_for_a_run_that_holds_the_lock(
     connection = connect(f"sqlite:///{project.root / 'db.sqlite'}")
     with connection.lock(RUN_LOCK, wait=True):
         project.add("b.jpg")
-        watching.wait_for_words("another run is at work")
+        watching.wait_for_words("another run is in progress")
         assert "half/b.jpg" not in project.outputs()
     connection.engine.dispose()
     watching.wait_for("a.jpg", "b.jpg")
@@ -171,7 +171,7 @@ def test_a_folder_that_vanishes_and_comes_back_deletes_nothing(
     watching.wait_for_words("the input folder is not there; waiting")
     # The mount point that an unmounted disk leaves behind.
     project.input.mkdir()
-    watching.wait_for_words("is another one now, and empty; waiting")
+    watching.wait_for_words("was replaced by an empty one; waiting")
     assert len(project.outputs()) == 4
     project.input.rmdir()
     shutil.copy(away / "a.jpg", away / "while away.jpg")
@@ -380,7 +380,7 @@ def test_names_that_are_no_text_lose_no_event_and_end_no_watching(
     tmp_path: Path, poll: bool
 ) -> None:
     stop, raw = threading.Event(), os.fsencode(tmp_path)
-    ticks = events(tmp_path, stop, poll)
+    ticks = changed_keys(tmp_path, stop, poll)
 
     def until(key: str) -> None:
         # Ten seconds of ticks, far more than it takes.

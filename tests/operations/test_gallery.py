@@ -11,7 +11,7 @@ from a_postgresql import emptied, postgres
 from a_project import Project
 
 from pipeline.operations import gallery
-from pipeline.operations.gallery import Wanted
+from pipeline.operations.gallery import Filter
 from pipeline.states import State
 
 __all__ = ["postgres"]
@@ -69,7 +69,7 @@ def fill(app: Any, dice: random.Random) -> dict[str, str]:
     return states
 
 
-def everything(app: Any, wanted: Wanted, limit: int) -> list[str]:
+def everything(app: Any, wanted: Filter, limit: int) -> list[str]:
     found: list[str] = []
     after = ""
     for _ in range(500):
@@ -101,7 +101,7 @@ def test_pages_hold_each_original_once_in_the_order_of_names(
                     and text.lower() in path.lower()
                 )
                 for limit in (4, 500):
-                    found = everything(app, Wanted(state, folder, text), limit)
+                    found = everything(app, Filter(state, folder, text), limit)
                     assert found == want, (state, folder, text, limit)
 
 
@@ -140,7 +140,7 @@ def test_no_page_looks_at_all_rows(app: Any) -> None:
 
     sa.event.listen(app.database.engine, "before_cursor_execute", note)
     try:
-        for wanted in (Wanted(), Wanted(folder="b"), Wanted(state="failed"), Wanted(text="x")):
+        for wanted in (Filter(), Filter(folder="b"), Filter(state="failed"), Filter(text="x")):
             gallery.page(pending, wanted, "a", 10)
             gallery.folders(pending, wanted.folder)
     finally:

@@ -45,7 +45,7 @@ class TestFolder(StoreTests):
         put(store, "half/b.jpg", b"one")
         store.remove("half/deep/er/a.jpg")
         assert os.listdir(tmp_path / "store/half") == ["b.jpg"]
-        # What a deletion that was cut off has left.
+        # What a deletion that was interrupted has left.
         (tmp_path / "store/half/deep").mkdir()
         store.remove("half/deep/er/a.jpg")
         assert os.listdir(tmp_path / "store/half") == ["b.jpg"]
@@ -74,7 +74,7 @@ class TestFolder(StoreTests):
 
         monkeypatch.setattr(os, "replace", full)
         staged = store.stage("a.jpg", b"two", "me")
-        with pytest.raises(OutputError, match="the disk is full: make room and run again"):
+        with pytest.raises(OutputError, match="the disk is full: free some space and run again"):
             store.publish(staged)
         monkeypatch.setattr(folder_store, "memoryview", full, raising=False)
         with pytest.raises(OutputError, match="the disk is full"):

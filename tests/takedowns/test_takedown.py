@@ -115,7 +115,7 @@ def test_an_original_that_no_run_has_seen_is_hashed_on_the_spot(project: Project
     (project.input / "bad.jpg").write_bytes(b"no image at all")
     project.run(code=1)
     project.add("new.jpg", seed=1)
-    # The twin is found by its row, the new one by its path; the broken one by its bytes.
+    # The duplicate is found by its row, the new one by its path; the broken one by its bytes.
     assert take_down(project, "new.jpg")["originals"] == ["a.jpg", "new.jpg"]
     assert take_down(project, str(project.input / "bad.jpg"))["originals"] == ["bad.jpg"]
     assert originals(project) == []
@@ -136,7 +136,7 @@ def test_a_lift_puts_the_originals_back_and_the_next_run_renders(shop: Project) 
     digest = take_down(shop, "shoes/red.jpg")["sha256"]
     shop.add("again.jpg", seed=1)
     shop.run()
-    answer = shop.cli("takedown", "lift", digest, "--who", "judge", "--json")
+    answer = shop.cli("takedown", "reinstate", digest, "--who", "judge", "--json")
     assert answer.json["originals"] == ["copy of red.jpg", "shoes/red.jpg"]
     assert kept(shop) == []
     (act,) = shop.cli("takedown", "list", "--json").json
@@ -161,7 +161,7 @@ def test_neither_way_overwrites_what_is_there(shop: Project) -> None:
     assert new.startswith("blue~")
     assert (shop.input / "blue.jpg").read_bytes() == mine
     assert (shop.input / new).read_bytes() == picture(".jpg", 8)
-    assert "something else is called" in shop.cli("takedown", "lift", "1").stdout
+    assert "another file is now called" in shop.cli("takedown", "lift", "1").stdout
     shop.run()
     shop.assert_in_step()
 
@@ -233,7 +233,7 @@ def test_many_copies_that_were_taken_down_are_no_missing_disk(project: Project) 
     project.assert_in_step()
 
 
-# --- beside a run at work ------------------------------------------------------------------------
+# --- beside a run in progress ---------------------------------------------------------------------
 
 
 def paused(method: str, project: Project) -> Callable[[], None]:
@@ -282,7 +282,7 @@ def test_a_takedown_finds_what_a_run_is_just_publishing(shop: Project) -> None:
     assert (shop.output / "half/late.jpg").exists()
     process = shop.start("takedown", "late.jpg", "--reason", "flagged")
     try:
-        wait_until(lambda: is_barred(shop))
+        wait_until(lambda: is_blocked(shop))
         (shop.root / "go").touch()
         assert process.wait(DEADLINE_S) == 0
     finally:
@@ -294,7 +294,7 @@ def test_a_takedown_finds_what_a_run_is_just_publishing(shop: Project) -> None:
     shop.assert_in_step()
 
 
-def is_barred(project: Project) -> bool:
+def is_blocked(project: Project) -> bool:
     return bool(project.query("SELECT 1 FROM takedowns"))
 
 

@@ -69,11 +69,11 @@ def test_a_lost_database_takes_the_takedowns_over_and_says_so(shop: Project) -> 
     assert "may lack takedowns" in shop.cli("run", "--dry-run").stderr
     answer = shop.cli("run", "--json")
     assert answer.code == 0
-    assert f"warning: took over 2 takedowns from the journal {journal(shop)}" in answer.stderr
+    assert f"warning: added 2 takedowns from the journal {journal(shop)}" in answer.stderr
     assert answer.json["renditions"]["taken_down"] == 3
     assert shop.outputs() == {}
     assert audit(shop) == before
-    assert "took over" not in shop.cli("run").stderr
+    assert "added" not in shop.cli("run").stderr
     # What it kept can be put back still; nothing that is there by now is overwritten.
     lifted = shop.cli("takedown", "lift", digest, "--json").json
     assert lifted["originals"][0] == "folder/twin.png"
@@ -87,12 +87,12 @@ def test_the_list_and_a_new_takedown_take_over_as_well(shop: Project) -> None:
     before = audit(shop)
     lose_database(shop)
     answer = shop.cli("takedown", "list", "--json")
-    assert "took over 1 takedown from" in answer.stderr
+    assert "added 1 takedown from" in answer.stderr
     assert answer.json[0] | {"state": "in_force"} == before[0]
     lose_database(shop)
     shop.add("late.png", seed=1)
     answer = shop.cli("takedown", "blue.png", "--reason", "x", "--json")
-    assert "took over 1 takedown from" in answer.stderr
+    assert "added 1 takedown from" in answer.stderr
     assert answer.json["id"] == 2
     assert shop.run()["renditions"]["taken_down"] == 1
     assert [act["state"] for act in audit(shop)] == ["in_force", "in_force"]
@@ -104,7 +104,7 @@ def test_a_copy_of_the_database_from_before_the_takedown_forgets_nothing(shop: P
     before = audit(shop)
     restore()
     shutil.copy(shop.root / "quarantine/red.png", shop.input / "again.png")
-    assert "took over 1 takedown from" in shop.cli("run").stderr
+    assert "added 1 takedown from" in shop.cli("run").stderr
     assert sorted(shop.outputs()) == ["half/blue.png"]
     assert audit(shop) == before
     assert shop.cli("status", "--json").json["taken_down"] == 1
@@ -120,7 +120,7 @@ def test_a_copy_of_the_database_from_before_the_lift_bars_nothing_again(shop: Pr
     shop.run()
     lifted, outputs = audit(shop), shop.outputs()
     restore()
-    assert "took over 1 lift from" in shop.cli("run").stderr
+    assert "added 1 reinstatement from" in shop.cli("run").stderr
     assert audit(shop)[0]["lifted"] == lifted[0]["lifted"]
     assert audit(shop)[0]["lifted_by"] == "judge"
     assert (shop.outputs(), kept(shop)) == (outputs, [])
@@ -136,7 +136,7 @@ def test_a_lift_that_is_taken_over_leaves_the_originals_of_a_later_takedown(shop
     assert len(kept(shop)) == 2
     restore()
     said = shop.cli("run").stderr
-    assert "took over 1 takedown and 1 lift from" in said
+    assert "added 1 takedown and 1 reinstatement from" in said
     assert (kept(shop), originals(shop)) == (sorted(RED), ["blue.png"])
     assert [act["state"] for act in audit(shop)] == ["in_force", "lifted"]
     assert sorted(shop.outputs()) == ["half/blue.png"]
@@ -230,7 +230,7 @@ def test_a_line_that_was_cut_off_costs_itself_alone(shop: Project) -> None:
     assert "cannot be read" not in shop.cli("run").stderr
     lose_database(shop)
     answer = shop.cli("run")
-    assert "took over 2 takedowns from" in answer.stderr
+    assert "added 2 takedowns from" in answer.stderr
     assert f"line {count + 1} cannot be read" in answer.stderr
     assert {act["state"] for act in audit(shop)} == {"in_force"}
 
@@ -283,7 +283,7 @@ def test_takedowns_of_a_release_without_a_journal_are_written_into_one(shop: Pro
     assert (answer.code, answer.stderr) == (0, "")
     lose_database(shop)
     shop.add("again.png", seed=1)
-    assert "took over 2 takedowns from" in shop.cli("run").stderr
+    assert "added 2 takedowns from" in shop.cli("run").stderr
     assert audit(shop) == before
     assert sorted(shop.outputs()) == ["half/blue.png"]
 
@@ -292,12 +292,12 @@ def test_a_journal_that_is_gone_is_written_anew_and_the_old_one_is_welcome(shop:
     take_down(shop, "red.png")
     shop.run()
     old = journal(shop).rename(shop.root / "old.jsonl")
-    assert "the journal of takedowns was gone; 1 takedown written" in shop.cli("run").stderr
+    assert "the journal of takedowns was missing; 1 takedown written" in shop.cli("run").stderr
     take_down(shop, "blue.png")
     old.rename(journal(shop))  # its disk is mounted again
     assert shop.cli("run").stderr == ""
     lose_database(shop)
-    assert "took over 2 takedowns from" in shop.cli("run").stderr
+    assert "added 2 takedowns from" in shop.cli("run").stderr
 
 
 def test_two_databases_with_one_quarantine_are_told_and_keep_their_own_renditions(
@@ -312,7 +312,7 @@ def test_two_databases_with_one_quarantine_are_told_and_keep_their_own_rendition
     other.env["PIPELINE_QUARANTINE"] = str(shop.root / "quarantine")
     take_down(shop, "red.png")
     said = other.cli("run").stderr
-    assert "took over 1 takedown from" in said
+    assert "added 1 takedown from" in said
     assert "give each its own PIPELINE_QUARANTINE" in said
     assert other.outputs() == {"half/red.png": before}
     assert (other.input / "red.png").exists()
@@ -339,8 +339,8 @@ def test_with_no_room_for_the_journal_the_bytes_are_barred_and_nothing_is_remove
         full_disk(patch)
         answer = shop.cli("takedown", "red.png", "--reason", "flagged")
         assert answer.code == 2
-        assert "the disk is full: make room and run again" in answer.stderr
-        assert "barred from now on" in answer.stderr
+        assert "the disk is full: free some space and run again" in answer.stderr
+        assert "blocked from now on" in answer.stderr
         assert shop.outputs() == outputs
         shop.add("again.png", seed=1)
         answer = shop.cli("run")
@@ -370,7 +370,7 @@ def test_takedowns_at_the_same_time_write_whole_lines(shop: Project) -> None:
     assert len({line["takedown"] for line in lines(shop)}) == 4
     acts = audit(shop)
     lose_database(shop)
-    assert "took over 4 takedowns from" in shop.cli("run").stderr
+    assert "added 4 takedowns from" in shop.cli("run").stderr
     assert {act["target"] for act in audit(shop)} == {act["target"] for act in acts} == {*names}
 
 

@@ -162,13 +162,13 @@ def test_two_names_that_differ_in_case_alone_are_refused(tmp_path: Path) -> None
 
 def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
     message = fault(tmp_path, "stray = 1\n[a]\nscal = 1\n[b]\nfit = 3\nquality = 0\n")
-    assert "has 5 faults:" in message
-    for part in ("stray: stands outside", "[a] scal: ", "[a] has no size", "[b] fit = 3", "= 0"):
+    assert "has 5 problems:" in message
+    for part in ("stray: is outside", "[a] scal: ", "[a] has no size", "[b] fit = 3", "= 0"):
         assert part in message
 
 
 def test_a_file_that_cannot_be_read_says_why(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="does not exist; make it, or name another"):
+    with pytest.raises(RecipeError, match="does not exist; create it, or name another"):
         load_recipes(tmp_path / "none.toml")
     with pytest.raises(RecipeError, match="cannot be read: Is a directory"):
         load_recipes(tmp_path)

@@ -108,22 +108,22 @@ def test_a_csv_is_mended_handed_in_followed_and_taken_home(
     page = visit(shop).page
     page.goto("/")
     page.set_input_files("#file", csv(tmp_path, "1,SKU1,no address\n2,,x\n"))
-    page.get_by_role("button", name="Hand in").click()
-    expect(page.get_by_role("heading", name="products.csv has 3 faults")).to_be_visible()
+    page.get_by_role("button", name="Upload").click()
+    expect(page.get_by_role("heading", name="products.csv has 3 problems")).to_be_visible()
     expect(page.get_by_role("row", name="no address is no")).to_contain_text("2")
 
     page.set_input_files("#file", csv(tmp_path, f'1,SKU1,"{pictures}/0.png,{pictures}/slow.png"\n'))
-    page.get_by_role("button", name="Hand in").click()
+    page.get_by_role("button", name="Upload").click()
     expect(page.locator("#reference")).to_be_visible()
     reference = page.locator("#reference").inner_text()
     assert page.url.endswith(f"/jobs/{reference}")
     page.evaluate("window.stayed = true")
     expect(page.get_by_role("heading", name="Completed")).to_be_visible(timeout=PATIENT_MS)
-    assert page.evaluate("window.stayed"), "the page was loaded anew instead of moving"
+    assert page.evaluate("window.stayed"), "the page was loaded again instead of moving"
     expect(page.locator("#aloud")).to_have_text("Completed")
 
     with page.expect_download() as download:
-        page.get_by_role("link", name="Download the answered CSV").click()
+        page.get_by_role("link", name="Download the result CSV").click()
     assert (
         Path(download.value.path()).read_bytes()
         == (shop.project.output / f"{reference}.csv").read_bytes()
@@ -152,7 +152,7 @@ def test_a_file_that_is_dropped_is_handed_in(visit, shop: Server, pictures: str)
         pictures,
     )
     page.dispatch_event("[data-drop]", "drop", {"dataTransfer": transfer})
-    page.get_by_role("button", name="Hand in").click()
+    page.get_by_role("button", name="Upload").click()
     expect(page.get_by_text("dropped.csv. Keep the number")).to_be_visible()
     expect(page.get_by_role("heading", name="Completed")).to_be_visible(timeout=PATIENT_MS)
 
@@ -172,8 +172,8 @@ def test_an_image_is_taken_down_and_lifted_from_its_page(visit, shop: Server) ->
     assert shop.get(file).status_code == 410
     expect(page.get_by_role("heading", name="withdrawn by its owner")).to_be_visible()
     expect(page.get_by_text("Ada", exact=False).first).to_be_visible()
-    page.get_by_text("Lift…").click()
-    page.get_by_role("button", name="Lift takedown").click()
+    page.get_by_text("Reinstate…").click()
+    page.get_by_role("button", name="Reinstate takedown").click()
     expect(page.get_by_text("1 originals are back")).to_be_visible()
     shop.until(lambda: shop.get(file).status_code == 200)
 
@@ -207,7 +207,7 @@ def test_pages_work_without_script(browser: Browser, shop: Server) -> None:
     expect(page.locator("#tiles .tile")).to_have_count(12)
     page.goto("/failed")
     page.get_by_role("button", name="Retry all").click()
-    expect(page.get_by_text("2 renditions are tried again")).to_be_visible()
+    expect(page.get_by_text("2 renditions are retried")).to_be_visible()
     context.close()
 
 

@@ -1,4 +1,4 @@
-"""A CSV over HTTP: its faults, its reference, its answer, its ZIP, its end."""
+"""A CSV over HTTP: its problems, its reference, its result, its ZIP, its end."""
 
 import io
 import zipfile
@@ -97,7 +97,7 @@ def test_every_fault_of_a_csv_is_told_with_its_line(shop: Server) -> None:
     assert all(fault["message"] for fault in faults)
     shown = shop.post("/jobs", files={"file": ("<i>.csv", csv)}, headers=HTML)
     assert shown.status_code == 422
-    assert "&lt;i&gt;.csv has 3 faults" in shown.text
+    assert "&lt;i&gt;.csv has 3 problems" in shown.text
     assert '<td class="num">3</td>' in shown.text
     for files in ({"file": ("a.csv", b"\x00\x01")}, {"file": ("a.csv", b"")}):
         assert shop.post("/jobs", files=files).status_code == 422

@@ -99,7 +99,7 @@ def test_the_page_of_the_gallery_loads_thumbnails_late_and_with_their_size(serve
     assert "All folders" in shown
     first = server.get("/images?limit=1", headers=HTML).text
     assert 'id="more"' in first
-    assert "No original is like that." in server.get("/images?text=zebra", headers=HTML).text
+    assert "No original matches." in server.get("/images?text=zebra", headers=HTML).text
 
 
 def test_one_image_tells_its_sizes_its_verdict_and_its_history(server: Server) -> None:
@@ -116,8 +116,8 @@ def test_one_image_tells_its_sizes_its_verdict_and_its_history(server: Server) -
     assert told["explain"] == command
     assert [item["what"] for item in told["history"]] == [
         "found in the input folder",
-        "half made first",
-        "thumb made first",
+        "half: first rendered",
+        "thumb: first rendered",
     ]
     shown = server.get("/images/shoes/red.png", headers=HTML).text
     assert "30 × 20 px" in shown
@@ -145,8 +145,8 @@ def test_what_failed_is_grouped_and_tried_again(project: Project) -> None:
         server.until(lambda: server.get("/files/half/a.png").status_code == 200)
         answer = server.post("/retries", data={}, headers=HTML)
         assert (answer.status_code, answer.headers["location"]) == (303, "/failed")
-        assert "4 renditions are tried again" in server.get("/failed", headers=HTML).text
-        assert "are tried again" not in server.get("/failed", headers=HTML).text
+        assert "4 renditions are retried" in server.get("/failed", headers=HTML).text
+        assert "are retried" not in server.get("/failed", headers=HTML).text
         server.until(lambda: server.get("/status").json()["now"]["state"] == "resting")
         assert server.post("/retries", json={"paths": ["nothing.png"]}).status_code == 404
         assert server.post("/retries", json={"paths": ["../x"]}).status_code == 404

@@ -280,7 +280,7 @@ def test_killed_by_itself_as_well_it_is_tried_once_more_in_the_next_run(
     assert all("the next run tries it once more" in row["reason"] for row in errors)
     status = project.cli("status", "--json").json
     assert (status["renditions"], status["failed"], status["pending"]) == (24, 2, 2)
-    assert "by itself, once more" in project.cli("explain", "00-big.png").stdout
+    assert "would be rendered again, alone" in project.cli("explain", "00-big.png").stdout
 
     report = project.run(code=0)
     assert (report["renditions"]["rendered"], report["renditions"]["failed_before"]) == (2, 0)
@@ -304,7 +304,7 @@ def test_an_original_whose_worker_is_killed_in_two_runs_stays_failed(dangerous: 
     answer, beside = killing.run(kills=0)
     assert (answer.code, beside) == (0, [])
     assert answer.json["renditions"]["failed_before"] == 2
-    # A retry begins anew: one of the kills that were left meets it, and it is tried by itself.
+    # A retry begins again: one of the kills that were left meets it, and it is tried by itself.
     assert project.cli("retry", "--json").json == {"retried": 2}
     answer, beside = killing.run(kills=0)
     assert (answer.code, len(beside)) == (0, 1)
@@ -316,12 +316,12 @@ def test_workers_that_are_killed_while_idle_cost_no_original(dangerous: Project)
 
     from pipeline.transforms.recipes import Recipe
     from pipeline.workers.local import Workers
-    from pipeline.workers.tasks import Task, Wanted, WorkerSetup
+    from pipeline.workers.tasks import RenditionWanted, Task, WorkerSetup
 
     project = dangerous
     for number in range(40):
         project.add(f"{number:02}.png")
-    wanted = (Wanted(Recipe("half", scale=0.5), None, None, None),)
+    wanted = (RenditionWanted(Recipe("half", scale=0.5), None, None, None),)
     tasks = [
         Task(f"{number:02}.png", wanted, str(project.input), str(project.output))
         for number in range(40)

@@ -2,14 +2,13 @@
 
 ``entry``      entry: logging in and out, the files of the pages themselves, and the reference of
                the API
-``events``     server-sent events: a page hears that something has moved, and fetches what it
-               shows anew
+``events``     server-sent events: a page learns that something has changed, and fetches what it
+               shows again
 ``files``      files over HTTP: renditions by their rows, and originals for the page that shows
                them
 ``health``     health and metrics, for those who watch the service
-``home``       home: is all in step? And the recipes, what failed, and trying it again
+``home``       home: is everything in step? And the recipes, what failed, and retrying it
 ``images``     images: the gallery, and the page of one original
-``jobs``       jobs: handing in a CSV of products, finding it again, and taking home what came of
-               it
-``takedowns``  takedowns: taking originals down for good, the audit of it, and lifting it again
+``jobs``       jobs: uploading a CSV of products, finding it again, and downloading the results
+``takedowns``  takedowns: taking originals down for good, the audit, and reinstating them
 """

@@ -29,7 +29,7 @@ def log_in_page(request: Request, next: str = "/") -> Response:
 
 @router.post("/login")
 async def log_in(request: Request) -> Response:
-    """Begin a session for who has the token."""
+    """Begin a session for somebody who has the token."""
     sessions = service_of(request).sessions
     if sessions is None:
         return RedirectResponse("/", 303)
@@ -45,7 +45,7 @@ async def log_in(request: Request) -> Response:
         max_age=SESSION_S,
         httponly=True,
         samesite="strict",
-        # Behind a proxy that says so, or TLS of our own; on plain HTTP the browser would drop it.
+        # Behind a proxy with TLS, or with TLS of our own; on plain HTTP the browser would drop it.
         secure=request.url.scheme == "https",
     )
     return answer
@@ -60,7 +60,8 @@ def log_out(request: Request) -> Response:
 
 
 def local(target: str) -> str:
-    """``target`` if it is a path of this service, and Home otherwise: no log-in leads away."""
+    """``target`` if it is a path of this service, and Home otherwise: a login never redirects
+    elsewhere."""
     is_local = target.startswith("/") and not target.startswith(("//", "/\\"))
     return target if is_local and target.isprintable() else "/"
 
@@ -85,7 +86,7 @@ def static(request: Request, name: str) -> Response:
 
 @router.get("/favicon.ico")
 def favicon() -> Response:
-    """Browsers ask for it unasked."""
+    """Browsers request it by themselves."""
     return RedirectResponse("/static/lockstep.svg", 301)
 
 

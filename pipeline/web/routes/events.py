@@ -1,4 +1,4 @@
-"""Server-sent events: a page hears that something has moved, and fetches what it shows anew."""
+"""Server-sent events: a page learns that something has changed, and fetches what it shows again."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pipeline.web.service import Service, service_of
 
 router = APIRouter()
 
-# Pages fetch what has moved at most so often.
+# Pages fetch changes at most this often.
 AT_MOST_EVERY_S = 0.5
-# Runs of other processes tell nobody: the tables are looked at this often while a page is open.
+# Runs of other processes notify nobody: the tables are polled this often while a page is open.
 LOOK_EVERY_S = 2.0
 # A proxy that hears nothing for a minute takes the connection for dead.
 BEAT_EVERY_S = 20.0
@@ -26,7 +26,7 @@ BEAT_EVERY_S = 20.0
     include_in_schema=False,
 )
 async def events(request: Request) -> StreamingResponse:
-    """``moved``, whenever there is something new to show."""
+    """Sends ``moved`` whenever there is something new to show."""
     return StreamingResponse(
         _moves(service_of(request)),
         media_type="text/event-stream",
@@ -37,24 +37,24 @@ async def events(request: Request) -> StreamingResponse:
 async def _moves(service: Service) -> AsyncIterator[str]:
     loop = asyncio.get_running_loop()
     with service.listeners.one() as moved:
-        # Whatever moved between the page and this stream: one look more.
+        # Something may have changed between the page and this stream: refresh once.
         yield "retry: 2000\nevent: moved\ndata:\n\n"
         clock = await run_in_threadpool(service.counts.clock)
-        told = loop.time()
+        last_sent = loop.time()
         while not service.listeners.closing:
             try:
                 await asyncio.wait_for(moved.wait(), LOOK_EVERY_S)
             except asyncio.TimeoutError:
                 now = await run_in_threadpool(service.counts.clock)
                 if now == clock:
-                    if loop.time() - told >= BEAT_EVERY_S:
-                        told = loop.time()
+                    if loop.time() - last_sent >= BEAT_EVERY_S:
+                        last_sent = loop.time()
                         yield ": still here\n\n"
                     continue
                 clock = now
             moved.clear()
             if service.listeners.closing:
                 return
-            told = loop.time()
+            last_sent = loop.time()
             yield "event: moved\ndata:\n\n"
             await asyncio.sleep(AT_MOST_EVERY_S)

@@ -1,8 +1,8 @@
 """Files over HTTP: renditions by their rows, and originals for the page that shows them.
 
-A path in a request is a key to look up, never a path to join: what no row knows is not there,
-whatever dots, links or NULs it holds. What a row knows is opened without following a link, below
-the real folder alone.
+A path in a request is a key to look up, never a path to join: what has no row does not exist,
+whatever dots, links or NULs it holds. What has a row is opened without following a link, only below
+the real folder.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ ANSWERS = {
     **page_or(None, 404, 410, 416),
     200: {"description": "The file", "content": {"image/*": {}}},
     206: {"description": "A part of the file", "content": {"image/*": {}}},
-    304: {"description": "Not changed since"},
+    304: {"description": "Not modified"},
 }
 ANSWERS.pop(303)
 
@@ -58,20 +58,20 @@ class Known(NamedTuple):
 
 
 class Shelf:
-    """Renditions that were asked for of late, so that the same one costs a ``stat`` alone.
+    """Recently requested renditions, so that another request costs only a ``stat``.
 
-    A rendition is replaced by a rename, so another one has another inode or time: nothing here has
-    to be told of a change.
+    A rendition is replaced by a rename, so a new one has another inode or time: nothing has to be
+    invalidated here.
     """
 
     def __init__(self, app: Lockstep, is_private: bool) -> None:
-        """``is_private``: a token is needed, so that no cache on the way may keep what it sees."""
+        """``is_private``: a token is needed, so no shared cache may store the response."""
         self.app = app
         self.cache_control = "private, no-cache" if is_private else "public, no-cache"
         self._known: dict[str, Known] = {}
 
     def remembered(self, key: str) -> tuple[Known, os.stat_result] | None:
-        """A rendition that was asked for before and has not changed since; costs one ``stat``."""
+        """A rendition that was requested before and has not changed since; costs one ``stat``."""
         known = self._known.get(key)
         if known is None:
             return None
@@ -114,16 +114,16 @@ class Shelf:
                 # is written, and the new bytes under the old tag would stay in every cache.
                 status, digest = _hashed(file)
                 form = format_of_suffix(os.path.splitext(row)[1])
-                return self._told(file, _media_type(form), f'"{digest}"', status), status
+                return self._checked(file, _media_type(form), f'"{digest}"', status), status
         if was_taken_down(self.app.takedowns, key):
             raise HTTPException(410, "this was taken down")
         raise HTTPException(404, "there is no such file")
 
-    def _told(self, file: str, media_type: str, etag: str, status: os.stat_result) -> Known:
+    def _checked(self, file: str, media_type: str, etag: str, status: os.stat_result) -> Known:
         headers = {
             "etag": etag,
             "last-modified": formatdate(status.st_mtime, usegmt=True),
-            # Asked anew each time, so that a takedown is a takedown in every cache on the way.
+            # Revalidated each time, so that a takedown takes effect in every cache on the way.
             "cache-control": self.cache_control,
             "content-security-policy": "default-src 'none'; sandbox",
             "cross-origin-resource-policy": "same-site",
@@ -133,9 +133,9 @@ class Shelf:
 
 
 class FilesFirst:
-    """ASGI middleware that answers for renditions of the shelf before any route is looked for.
+    """ASGI middleware that serves renditions from the shelf before routing.
 
-    A shop's page has a hundred of them, and looking for a route costs more than reading a file. As
+    A shop's page has a hundred of them, and routing costs more than reading a file. As
     in other servers of files, the read is done at once, in the loop: it is small, and was read
     before. All that is not plain goes on to the route: parts, conditions, large files, errors.
     """
@@ -205,7 +205,7 @@ def original(request: Request, path: str) -> Response:
 
 
 def not_modified(request: Request, etag: str, mtime_s: float) -> bool:
-    """Whether the one who asks has it already; a tag, where there is one, decides (RFC 9110)."""
+    """Whether the client already has it; the ETag, if there is one, decides (RFC 9110)."""
     tags = request.headers.get("if-none-match")
     if tags is not None:
         given = [tag.strip().removeprefix("W/") for tag in tags.split(",")]

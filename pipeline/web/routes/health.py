@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from pipeline.database.state import CLOCK, StateBook
+from pipeline.database.state import CLOCK, StateRepository
 from pipeline.web.metrics import exposition
 from pipeline.web.service import service_of
 
@@ -16,13 +16,13 @@ router = APIRouter()
     "/healthz",
     responses={
         200: {"description": "It works", "content": {"application/json": {}}},
-        503: {"description": "The database does not answer"},
+        503: {"description": "The database does not respond"},
     },
 )
 def healthz(request: Request) -> Response:
-    """Whether the service works: it answers, and so does its database. Needs no token."""
+    """Whether the service and its database respond. Needs no token."""
     service = service_of(request)
-    StateBook(service.app.database).get(CLOCK)
+    StateRepository(service.app.database).get(CLOCK)
     return JSONResponse({"status": "ok"})
 
 

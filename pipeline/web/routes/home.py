@@ -1,4 +1,4 @@
-"""Home: is all in step? And the recipes, what failed, and trying it again."""
+"""Home: is everything in step? And the recipes, what failed, and retrying it."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ router = APIRouter()
 
 @router.get("/", responses=page_or(models.Status))
 def home(request: Request) -> Response:
-    """Is all in step? As a page, or as ``/status``."""
+    """Is everything in step? As a page, or as ``/status``."""
     state = service_of(request).state()
     return answer(request, "home.html", state)
 
 
 @router.get("/status", responses=page_or(models.Status))
 def status(request: Request) -> Response:
-    """Is all in step? Counts, what is being done now, and the last runs."""
+    """Is everything in step? Counts, what is being done now, and the last runs."""
     if not wants_json(request.scope):
         return RedirectResponse("/", 303)
     return home(request)
@@ -65,7 +65,7 @@ def failed(request: Request) -> Response:
     openapi_extra=requests.body_of(models.RetryRequest, required=False),
 )
 async def retries(request: Request) -> Response:
-    """Try what failed again, all of it or some originals; a run begins at once."""
+    """Retry what failed, all of it or some originals; a run begins at once."""
     wanted = await requests.read(request, models.RetryRequest)
     service = service_of(request)
     folder = service.settings.input_dir
@@ -78,7 +78,7 @@ async def retries(request: Request) -> Response:
     service.changed()
     if wants_json(request.scope):
         return answer(request, "", {"retried": count}, 202)
-    words = "1 rendition is tried again" if count == 1 else f"{count:,} renditions are tried again"
+    words = "1 rendition is retried" if count == 1 else f"{count:,} renditions are retried"
     return back("/failed", words)
 
 
@@ -87,9 +87,10 @@ def _recipes(app: Lockstep) -> dict[str, Any]:
     with app.database.reading() as con:
         rows = con.execute(sa.select(table).order_by(table.c.recipe)).all()
     in_use = [
-        {"recipe": row.recipe, "fingerprint": row.fingerprint, **_told(row.spec)} for row in rows
+        {"recipe": row.recipe, "fingerprint": row.fingerprint, **_settings_of(row.spec)}
+        for row in rows
     ]
-    told: dict[str, Any] = {
+    data: dict[str, Any] = {
         "recipes": in_use,
         "added": [],
         "changed": [],
@@ -100,19 +101,19 @@ def _recipes(app: Lockstep) -> dict[str, Any]:
     try:
         found = load_recipes(app.settings.recipes_file)
         difference = compare_recipes(found, app.load_recipes.table)
-        told |= {
+        data |= {
             "added": difference.added,
             "changed": difference.changed,
             "removed": difference.removed,
         }
         if difference.added or difference.changed or difference.removed:
-            told["preview"] = preview(app, RunOptions()).as_json()
+            data["preview"] = preview(app, RunOptions()).as_json()
     except LockstepError as error:
-        told["fault"] = public(error)[1]
-    return told
+        data["fault"] = public(error)[1]
+    return data
 
 
-def _told(spec: str) -> dict[str, Any]:
-    """What a recipe says, without what it leaves as it is."""
+def _settings_of(spec: str) -> dict[str, Any]:
+    """What a recipe sets, without its defaults."""
     values = json.loads(spec)
     return {"spec": {name: value for name, value in values.items() if value not in (None, False)}}

@@ -16,10 +16,10 @@ from pipeline.imaging import format_of_suffix
 from pipeline.names import name_of
 from pipeline.operations import gallery
 from pipeline.operations.explain import explain
-from pipeline.operations.gallery import Wanted
+from pipeline.operations.gallery import Filter
 from pipeline.states import Kind
 from pipeline.storage.folder import inside
-from pipeline.takedowns.book import TakedownBook
+from pipeline.takedowns.repository import TakedownRepository
 from pipeline.web import models
 from pipeline.web.answers import answer, wants_json
 from pipeline.web.documented import page_or
@@ -49,11 +49,11 @@ def images(
     service = service_of(request)
     step = service.app.jobs.render if job else service.app.render
     pending = step.pending
-    # The images of a job are all in one folder that has its number.
-    wanted = Wanted(state, job or folder.strip("/"), text.strip())
+    # All images of a job are in one folder named by its reference.
+    wanted = Filter(state, job or folder.strip("/"), text.strip())
     counts = service.counts.get()
     if state == gallery.PENDING and not job and counts is not None and not counts["pending"]:
-        # To find that nothing is pending, all would have to be looked through.
+        # To find that nothing is pending, all would have to be read.
         found = gallery.Page([], None)
     else:
         found = gallery.page(pending, wanted, after, limit)
@@ -109,7 +109,7 @@ def image(request: Request, path: str) -> Response:
 
 
 def _image_of_job(request: Request, step: RenderStep, found: dict[str, Any]) -> Response:
-    """An image that was fetched: what there is of it, for no run looks for it in a folder."""
+    """A fetched image: only what is known, because no scan looks for it in a folder."""
     path = found["path"]
     file = inside(step.originals_dir, path)
     verdict = "fetched for a job" if file else "fetched for a job; the file is not there any more"
@@ -150,13 +150,13 @@ def known(app: Lockstep, path: str) -> tuple[RenderStep, dict[str, Any]]:
         found = gallery.describe(step.pending, key)
         if found is not None:
             return step, found
-    if TakedownBook(app.database).has_removed(Kind.ORIGINAL, key):
+    if TakedownRepository(app.database).has_removed(Kind.ORIGINAL, key):
         raise HTTPException(410, "this was taken down; the page of takedowns says why")
     raise HTTPException(404, "no original of that name is known")
 
 
 def with_urls(step: RenderStep, image: dict[str, Any]) -> dict[str, Any]:
-    """An original whose renditions say where they are served."""
+    """An original whose renditions have their URLs."""
     root = step.output_dir.relative_to(step.settings.output_dir).as_posix()
     prefix = "/files/" if root == "." else f"/files/{root}/"
     renditions = [

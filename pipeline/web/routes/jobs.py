@@ -1,4 +1,4 @@
-"""Jobs: handing in a CSV of products, finding it again, and taking home what came of it."""
+"""Jobs: uploading a CSV of products, finding it again, and downloading the results."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from pipeline.web import models
 from pipeline.web.answers import answer, back, wants_json
 from pipeline.web.archive import zip_stream
 from pipeline.web.documented import page_or
-from pipeline.web.problems import faulty
+from pipeline.web.problems import unprocessable
 from pipeline.web.service import Service, service_of
 
 router = APIRouter()
@@ -40,14 +40,14 @@ FAILURES_SHOWN = 100
 CSV = "text/csv; charset=utf-8"
 
 
-@router.get("/jobs", responses=page_or(models.Jobs, 404, 422))
-def listed(
+@router.get("/jobs", responses=page_or(models.JobsJson, 404, 422))
+def job_list(
     request: Request,
     before: models.Text | None = None,
     limit: int = Query(PAGE, ge=1, le=500),
     reference: models.Text | None = None,
 ) -> Response:
-    """Jobs, the newest first. With ``reference``, as the form sends it, that one job."""
+    """Jobs, newest first. With ``reference``, as the form sends it, only that job."""
     jobs = service_of(request).app.jobs
     if reference is not None and not wants_json(request.scope):
         try:
@@ -63,7 +63,7 @@ def listed(
     status_code=202,
     responses={
         **page_or(models.JobSubmitted, 413, 415, status=202),
-        422: {"description": "The CSV has faults", "model": models.CsvFaults},
+        422: {"description": "The CSV has problems", "model": models.CsvProblemsJson},
     },
     openapi_extra={
         "requestBody": {
@@ -84,7 +84,10 @@ def listed(
     },
 )
 async def hand_in(request: Request) -> Response:
-    """Hand in a CSV as ``file``. It is checked whole: all its faults are told, or it is a job."""
+    """Submit a CSV as ``file``.
+
+    It is checked completely: it becomes a job, or all its problems are listed.
+    """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "multipart/form-data":
         raise HTTPException(415, "send the CSV as the field `file` of multipart/form-data")
@@ -93,15 +96,15 @@ async def hand_in(request: Request) -> Response:
     async with request.form(max_files=1, max_fields=4) as form:
         file, webhook = form.get("file"), form.get("webhook")
         if not isinstance(file, UploadFile) or not file.filename:
-            return _refused(request, "", [_fault("choose a CSV")])
+            return _refused(request, "", [_problem("choose a CSV")])
         try:
             submitted = await run_in_threadpool(_submit, service, file, str(webhook or "").strip())
         except CsvRejectedError as error:
             return _refused(request, file.filename, error.errors, error.fault_count)
         except CsvError:
-            return _refused(request, file.filename, [_fault("this is no CSV that can be read")])
+            return _refused(request, file.filename, [_problem("this is not a readable CSV")])
         except SettingsError:
-            return _refused(request, file.filename, [_fault("may not be asked", "webhook")])
+            return _refused(request, file.filename, [_problem("may not be requested", "webhook")])
     service.changed()
     address = f"/jobs/{submitted.reference}"
     if wants_json(request.scope):
@@ -109,11 +112,11 @@ async def hand_in(request: Request) -> Response:
     return back(address)
 
 
-@router.get("/jobs/{reference}", responses=page_or(models.Job, 404))
+@router.get("/jobs/{reference}", responses=page_or(models.JobJson, 404))
 def one(request: Request, reference: str) -> Response:
     """One job: its state, its counts, and the first hundred of its images that failed."""
     jobs = service_of(request).app.jobs
-    told = questions.job(jobs, checked(reference))
+    shown = questions.job(jobs, checked(reference))
     failures = list(islice(questions.failures(jobs, reference), FAILURES_SHOWN))
     has_answer = True
     try:
@@ -121,11 +124,11 @@ def one(request: Request, reference: str) -> Response:
     except LockstepError:
         has_answer = False
     data = {
-        **told,
+        **shown,
         "failures": failures,
         "output_url": f"/jobs/{reference}/output.csv" if has_answer else None,
     }
-    over = told["state"] in {JobState.DELETED.value, *(state.value for state in ENDED)}
+    over = shown["state"] in {JobState.DELETED.value, *(state.value for state in ENDED)}
     return answer(request, "job.html", data, over=over)
 
 
@@ -133,11 +136,11 @@ def one(request: Request, reference: str) -> Response:
     "/jobs/{reference}/output.csv",
     responses={
         **page_or(None, 404, 409),
-        200: {"description": "The answered CSV", "content": {"text/csv": {}}},
+        200: {"description": "The result CSV", "content": {"text/csv": {}}},
     },
 )
 def output(request: Request, reference: str) -> Response:
-    """The answered CSV; of a job that was rejected, its faults."""
+    """The result CSV; for a job that was rejected, its problems."""
     jobs = service_of(request).app.jobs
     file = questions.answer_path(jobs, checked(reference))
     return FileResponse(file, media_type=CSV, filename=f"{reference}.csv")
@@ -147,11 +150,11 @@ def output(request: Request, reference: str) -> Response:
     "/jobs/{reference}/failed.csv",
     responses={
         **page_or(None, 404, 409),
-        200: {"description": "The rows that failed, to be mended", "content": {"text/csv": {}}},
+        200: {"description": "The rows that failed, to be fixed", "content": {"text/csv": {}}},
     },
 )
-def failed(request: Request, reference: str) -> Response:
-    """The rows with an image that failed, in the form of the CSV that came."""
+def failed_csv(request: Request, reference: str) -> Response:
+    """The rows with a failed image, in the format of the submitted CSV."""
     jobs = service_of(request).app.jobs
     checked(reference)
     target = tempfile.SpooledTemporaryFile(max_size=1 << 20)  # noqa: SIM115 - the answer closes it
@@ -179,7 +182,7 @@ def failed(request: Request, reference: str) -> Response:
     },
 )
 def renditions(request: Request, reference: str) -> Response:
-    """Every rendition of a job in one archive, which is made while it is sent."""
+    """Every rendition of a job in one archive, which is created while it is sent."""
     jobs = service_of(request).app.jobs
     files = questions.renditions(jobs, checked(reference))
     folder = jobs.render.output_dir
@@ -194,10 +197,10 @@ def renditions(request: Request, reference: str) -> Response:
 
 @router.delete(
     "/jobs/{reference}",
-    responses=page_or(models.JobDeleted, 404) | {202: {"description": "A run does the rest"}},
+    responses=page_or(models.JobDeleted, 404) | {202: {"description": "A run removes the rest"}},
 )
 def delete(request: Request, reference: str) -> Response:
-    """Delete a job with its images, renditions and answer. 202: a run at work does the rest."""
+    """Delete a job with its images, renditions and result CSV. 202: a run removes the rest."""
     return _delete(request, reference)
 
 
@@ -210,16 +213,16 @@ def delete_by_form(request: Request, reference: str) -> Response:
 @router.post(
     "/jobs/{reference}/refresh",
     status_code=202,
-    responses=page_or(models.Asked, 404, 409, status=202),
+    responses=page_or(models.RequestedJson, 404, 409, status=202),
 )
 def refresh(request: Request, reference: str) -> Response:
-    """Ask for the images of a job again; what has not changed costs next to nothing."""
+    """Fetch the images of a job again; unchanged ones are not downloaded."""
     service = service_of(request)
     count = acts.refresh_job(service.app.jobs, checked(reference))
     service.changed()
     if wants_json(request.scope):
         return answer(request, "", {"asked": count}, 202)
-    return back(f"/jobs/{reference}", f"{count:,} addresses are asked again")
+    return back(f"/jobs/{reference}", f"{count:,} addresses are fetched again")
 
 
 def checked(reference: str) -> str:
@@ -278,7 +281,7 @@ def _refused(
     request: Request, filename: str, faults: list[dict[str, Any]], count: int | None = None
 ) -> Response:
     if wants_json(request.scope):
-        return faulty(request, faults)
+        return unprocessable(request, faults)
     jobs = service_of(request).app.jobs
     return answer(
         request,
@@ -292,5 +295,5 @@ def _refused(
     )
 
 
-def _fault(message: str, column: str = "file") -> dict[str, Any]:
+def _problem(message: str, column: str = "file") -> dict[str, Any]:
     return {"line": None, "column": column, "message": message}

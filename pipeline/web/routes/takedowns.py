@@ -1,4 +1,4 @@
-"""Takedowns: taking originals down for good, the audit of it, and lifting it again."""
+"""Takedowns: taking originals down for good, the audit, and reinstating them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from pipeline.names import name_of
-from pipeline.takedowns import lift, take_down, takedowns
+from pipeline.takedowns import reinstate, take_down, takedowns
 from pipeline.web import models, requests
 from pipeline.web.answers import answer, back, wants_json
 from pipeline.web.documented import page_or
@@ -41,19 +41,19 @@ class TakedownRequest(models.Sent):
         return self
 
 
-class LiftRequest(models.Sent):
-    """Who lifts it."""
+class ReinstateRequest(models.Sent):
+    """Who reinstates it."""
 
     who: models.Text = ""
 
 
 @router.get("/takedowns", responses=page_or(models.Takedowns, 422))
-def listed(
+def takedown_list(
     request: Request,
     before: int | None = Query(None, ge=1, le=models.ID_MAX),
     limit: int = Query(PAGE, ge=1, le=500),
 ) -> Response:
-    """What was taken down: when, who, why, and which files; the last one first."""
+    """What was taken down: when, who, why, and which files; newest first."""
     acts = takedowns(service_of(request).app.takedowns, limit, before)
     more = acts[-1]["id"] if len(acts) == limit and acts[-1]["id"] > 1 else None
     return answer(request, "takedowns.html", {"takedowns": acts, "next": more})
@@ -62,11 +62,11 @@ def listed(
 @router.post(
     "/takedowns",
     status_code=201,
-    responses=page_or(models.TakenDown, 404, 413, 415, 422, status=201),
+    responses=page_or(models.TakenDownJson, 404, 413, 415, 422, status=201),
     openapi_extra=requests.body_of(TakedownRequest),
 )
 async def take(request: Request) -> Response:
-    """Take an original and its twins down: their renditions are gone when this answers."""
+    """Take an original and its duplicates down: their renditions are gone when this returns."""
     wanted = await requests.read(request, TakedownRequest)
     service = service_of(request)
     if wanted.path:
@@ -87,23 +87,23 @@ async def take(request: Request) -> Response:
 
 @router.post(
     "/takedowns/{number}/lift",
-    responses=page_or(models.Lifted, 404, 413, 415, 422),
-    openapi_extra=requests.body_of(LiftRequest, required=False),
+    responses=page_or(models.ReinstatedJson, 404, 413, 415, 422),
+    openapi_extra=requests.body_of(ReinstateRequest, required=False),
 )
-async def lift_one(request: Request, number: int) -> Response:
+async def reinstate_one(request: Request, number: int) -> Response:
     """Put the originals back; a run begins at once and renders them."""
-    wanted = await requests.read(request, LiftRequest)
+    wanted = await requests.read(request, ReinstateRequest)
     if not 1 <= number <= models.ID_MAX:
         raise HTTPException(404, "there is no such takedown")
     service = service_of(request)
     who = wanted.who.strip() or visitor(request)
-    done = await run_in_threadpool(lift, service.app.takedowns, str(number), who)
+    done = await run_in_threadpool(reinstate, service.app.takedowns, str(number), who)
     service.changed()
     if wants_json(request.scope):
         return answer(request, "", done.as_json())
-    return back("/takedowns", f"Lifted: {len(done.originals):,} originals are back")
+    return back("/takedowns", f"Reinstated: {len(done.originals):,} originals are back")
 
 
 def visitor(request: Request) -> str:
-    """Who it was, as far as it can be told, for the audit."""
+    """Who it was, as far as is known, for the audit."""
     return f"web ({request.client.host if request.client else 'unknown'})"

@@ -1,9 +1,9 @@
-"""What stands before every request: name, origin, token, size.
+"""What checks every request: name, origin, token, size.
 
 ``guard``     the guard before every request: its name, its origin, its token, its size; and after
               it, headers
-``hosts``     under which names the service may be asked for, and from which pages
+``hosts``     under which names the service may be requested, and from which pages
 ``keys``      paths from requests: each is a key of an original, or nothing at all
-``sessions``  who may come in: the token of ``PIPELINE_TOKEN``, and the session that a log-in
-              gives a browser
+``sessions``  who has access: the token of ``PIPELINE_TOKEN``, and the session that a login gives a
+              browser
 """

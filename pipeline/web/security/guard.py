@@ -1,8 +1,8 @@
 """The guard before every request: its name, its origin, its token, its size; and after it, headers.
 
 A request passes these in turn: Host, Origin, token or session, length. What is refused never
-reaches a page. Whatever goes wrong behind it is answered in public words with the number of the
-request, and told in full to the log under that number.
+reaches a page. Errors behind it are answered in public words with the number of the request, and
+logged in full under that number.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from pipeline.web.security.sessions import COOKIE, Sessions
 
 log = logging.getLogger("lockstep.web")
 
-# What must work for somebody who has not logged in yet.
+# What must work before logging in.
 OPEN = ("/login", "/healthz")
 OPEN_BELOW = "/static/"
-# Whoever looks later is to see what was asked for, and how it was answered.
+# So that the log shows what was requested, and how it was answered.
 CHANGED = "request %s: %s %r answered with %d"
 # Forms and JSON; an upload may be as large as PIPELINE_JOB_MAX_BYTES and its envelope.
 MAX_BODY_BYTES = 1 << 20
@@ -35,7 +35,7 @@ UPLOADS = "/jobs"
 # Room for the names of two routes that end in .json themselves: those of files do.
 NEVER_JSON = ("/files/", "/originals/", "/static/", "/openapi.json")
 
-# What every answer has that does not say otherwise; in small letters, as ASGI has them.
+# Defaults of every response; in lower case, as ASGI has them.
 HEADERS = [
     (name.encode(), value.encode())
     for name, value in {
@@ -60,7 +60,7 @@ class Guard:
     def __init__(
         self, app: ASGIApp, hosts: Hosts, sessions: Sessions | None, max_upload_bytes: int
     ) -> None:
-        """``sessions`` is ``None`` where no token is set: then anybody who can connect may."""
+        """``sessions`` is ``None`` if no token is set: then anybody who can connect has access."""
         self.app = app
         self.hosts = hosts
         self.sessions = sessions
@@ -98,14 +98,14 @@ class Guard:
                 return
             _ask_for_json(scope)
             if scope["method"] == "HEAD":
-                # As GET; the server, which has the scope as it came, leaves the body out.
+                # Like GET; the server, which has the original scope, omits the body.
                 scope = {**scope, "method": "GET"}
             await self.app(scope, self._counted(scope, receive), send_with_headers)
         except Exception:
-            # A name may hold line breaks, and the log is read by the line.
+            # A name may contain line breaks, and the log is read by line.
             log.exception("request %s: %s %r", number, scope["method"], scope["path"])
             if started and not ended:
-                raise  # the server cuts the connection: half an answer must not look like a whole
+                raise  # the server cuts the connection: half a response must not look complete
             if started:
                 return
             answer = problem(scope, 500, "something went wrong here; the log says what")
@@ -117,7 +117,7 @@ class Guard:
             return problem(
                 scope,
                 421,
-                "this service does not go by that name; name it in PIPELINE_HOSTS",
+                "this service does not know that host name; add it to PIPELINE_HOSTS",
             )
         by_token = self._has_token(headers)
         if scope["method"] in UNSAFE and not by_token and not comes_from_us(headers):
@@ -165,7 +165,7 @@ class Guard:
         return f"the request is larger than {MAX_BODY_BYTES:,} bytes"
 
     def _counted(self, scope: Scope, receive: Receive) -> Receive:
-        """``receive`` that gives up when more comes than may, also where no length was said."""
+        """``receive`` that stops when more comes than allowed, even without a content length."""
         left = self._max_bytes(scope)
 
         async def counted() -> Message:
@@ -179,7 +179,7 @@ class Guard:
         return counted
 
 
-# Long enough that nobody tries words of a dictionary, short enough for a mistyped one.
+# Long enough to stop dictionary attacks, short enough for a typo.
 WRONG_TOKEN_S = 0.5
 
 

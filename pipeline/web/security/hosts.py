@@ -1,7 +1,7 @@
-"""Under which names the service may be asked for, and from which pages.
+"""Under which names the service may be requested, and from which pages.
 
-A service on loopback is reached by every web page that its user opens: a name of the attacker's
-that resolves to 127.0.0.1 makes it the same origin (DNS rebinding), and a form of his posts to it
+A service on loopback is reached by every web page that its user opens: an attacker's name that
+resolves to 127.0.0.1 makes it the same origin (DNS rebinding), and an attacker's form posts to it
 (CSRF). So the Host header must be one of ours, and a request that changes something must come from
 a page of ours.
 """
@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit
 
 LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
-# Host headers that were found to be ours: taking one apart costs as much as all else of the guard.
+# Host headers that were accepted: parsing one costs as much as the rest of the guard.
 REMEMBERED = 100
 UNSAFE = frozenset(("POST", "PUT", "PATCH", "DELETE"))
 
@@ -66,7 +66,7 @@ class Hosts:
 
 
 def host_named_in(header: str) -> str | None:
-    """The name or number in a Host header, in small letters; ``None`` where it is malformed."""
+    """The name or address in a Host header, in lower case; ``None`` if it is malformed."""
     try:
         parts = urlsplit(f"//{header}")
         _ = parts.port
@@ -81,7 +81,7 @@ def comes_from_us(headers: Mapping[str, str]) -> bool:
     """Whether a request that changes something was made by a page of ours, or by no page at all.
 
     Browsers say with Sec-Fetch-Site, which no page can forge, where a request comes from; on plain
-    HTTP they say Origin alone. Programs say neither, and no page makes them do anything.
+    HTTP they say Origin alone. Other programs send neither, and no page controls them.
     """
     site = headers.get("sec-fetch-site")
     if site is not None:

@@ -23,7 +23,7 @@ def clean_key(path: str) -> str:
     """A path from a request, if it can be a key.
 
     Raises:
-        HTTPException: 404, it leads elsewhere, or nowhere.
+        HTTPException: 404, it cannot be a key.
     """
     leads_on = path.startswith("/") or path != os.path.normpath(path) or ".." in path.split("/")
     if leads_on or "\0" in path:

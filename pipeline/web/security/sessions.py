@@ -1,4 +1,4 @@
-"""Who may come in: the token of ``PIPELINE_TOKEN``, and the session that a log-in gives a browser.
+"""Who has access: the token of ``PIPELINE_TOKEN``, and the session that a login gives a browser.
 
 The cookie never holds the token. It holds a time and that time's HMAC under a key made of the
 token, so that nothing has to be stored, and a new token ends every session.
@@ -23,7 +23,7 @@ class Sessions:
 
     def admits(self, token: str) -> bool:
         """Whether this is the token."""
-        # Digests are of one length: the comparison tells not even how long the token is.
+        # Digests are of one length: the comparison does not even reveal the length of the token.
         given = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
         return hmac.compare_digest(given, self._token)
 

@@ -1,7 +1,7 @@
-// What moves on a page, and what a form cannot do by itself. Without it, every page still works.
+// Live updates, and what a form cannot do by itself. Every page also works without it.
 "use strict";
 
-// The server says that something moved; parts of the page that show it fetch themselves anew.
+// The server says that something changed; the parts of the page that show it reload themselves.
 let stream = null;
 function listen() {
   if (!document.querySelector("[data-live]")) return;
@@ -17,7 +17,7 @@ function listen() {
 document.addEventListener("visibilitychange", listen);
 document.addEventListener("DOMContentLoaded", listen);
 
-// Read the verdict out when it has become another one, and not at every step of a bar.
+// Announce the verdict when it changes, and not at every step of a bar.
 document.addEventListener("htmx:afterSwap", () => {
   const verdict = document.querySelector("[data-verdict]");
   const aloud = document.getElementById("aloud");
@@ -35,7 +35,7 @@ document.addEventListener("click", (event) => {
     setTimeout(() => { button.textContent = before; }, 1500);
   };
   const byHand = () => {
-    // The clipboard is there on HTTPS and loopback alone; elsewhere the text is selected instead.
+    // The clipboard is available only on HTTPS and loopback; elsewhere the text is selected instead.
     const shown = document.getElementById(button.getAttribute("aria-controls"));
     if (shown) getSelection().selectAllChildren(shown);
   };
@@ -43,7 +43,7 @@ document.addEventListener("click", (event) => {
   else byHand();
 });
 
-// A file dropped on the drop zone, or chosen: its name is shown, and sent by the button.
+// A file dropped on the drop zone, or chosen: its name is shown, and the button sends it.
 function chosen(input) {
   const zone = input.closest("[data-drop]");
   const name = zone.querySelector("[data-name]");

@@ -18,15 +18,15 @@ from datapipe.meta.sql_meta import SQLTableMeta, SQLTransformMeta
 from datapipe.store.database import DBConn, TableStoreDB
 from datapipe.store.table_store import TableStore
 
-from pipeline.database.changes import KIND, LinearTransformMeta, data_store, forget_deleted
 from pipeline.database.connection import Database
 from pipeline.database.dialects import Key
 from pipeline.database.tracked import TrackedTable
+from pipeline.database.tracking import KIND, LinearTransformMeta, data_store, forget_deleted
 from pipeline.tables import connect
 
 __all__ = ["postgres"]
 
-# The parts of datapipe-core that `pipeline/database/changes.py` names,
+# The parts of datapipe-core that `pipeline/database/tracking.py` names,
 # and those whose order of writes `Database.con` relies on. Where one of these digests changes,
 # read what upstream changed, carry over what concerns us, and write the new digest here.
 STOOD_IN_FOR = {
@@ -166,7 +166,7 @@ def test_on_postgresql_a_second_run_is_refused(postgres: str, project: Project) 
     with connection.lock(RUN_LOCK):
         answer = project.cli("run")
         assert answer.code == 3
-        assert "another run is at work (connection " in answer.stderr
+        assert "another run is in progress (connection " in answer.stderr
     assert project.run()["renditions"]["rendered"] == 2
     connection.engine.dispose()
 
@@ -215,7 +215,7 @@ def test_on_postgresql_a_lost_database_takes_the_takedowns_over(
     emptied(postgres)
     project.add("again.png", seed=1)
     answer = project.cli("run", "--json")
-    assert "took over 2 takedowns from the journal" in answer.stderr
+    assert "added 2 takedowns from the journal" in answer.stderr
     assert answer.json["renditions"]["taken_down"] == 2
     assert sorted(project.outputs()) == ["half/b.png", "thumb/b.png.webp"]
     assert project.cli("takedown", "list", "--json").json == before

@@ -1,23 +1,23 @@
-"""The meta plane: datapipe-core's change tracking with a change query that stays linear.
+"""Change tracking: datapipe-core's, with a change query that stays linear.
 
-What stands in for a part of datapipe-core 0.15.0, and why:
+What replaces a part of datapipe-core 0.15.0, and why:
 
 ``LinearTransformMeta._build_changed_idx_sql`` (``meta/sql_meta.py`` 748-835)
     It ends in a FULL OUTER JOIN of two aggregates, which SQLite runs in quadratic time: 281 s at
     100,000 rows.
 ``LinearTransformMeta.mark_rows_processed_success``, ``TrackedTableMeta.update_rows``
-    (``meta/sql_meta.py`` 598-655 and 285-303) One statement of all rows, compiled anew at each
+    (``meta/sql_meta.py`` 598-655 and 285-303) One statement of all rows, compiled again at each
     call.
 ``TrackedTableMeta._build_metadata_query`` (``meta/sql_meta.py`` 138-151), and
 ``TrackedTable.delete_rows`` (``store/database.py`` 224-233)
-    They ask for pairs of keys, for which SQLite reads the whole table.
+    They query pairs of keys, for which SQLite reads the whole table.
 ``TrackedTable`` in ``pipeline.database.tracked`` (``store/database.py`` 235-255)
     As ``update_rows`` above; and ``store/table_store.py`` 52-58, which hashes row by row.
 ``Database.con`` in ``pipeline.database.connection`` (``store/database.py`` 54-60, 73-80)
     ``datatable.py`` 56-128 writes a row and its meta in two transactions.
 
-``tests/database/test_plane.py`` compares the source of those parts with what is written here, and
-fails when upstream changes one.
+``tests/database/test_tracking.py`` compares the source of those parts with this list, and fails
+when upstream changes one.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ FOUND_TS = "_found_ts"
 
 
 class TrackedTableMeta(SQLTableMeta):
-    """Upstream's table meta, written by one prepared statement and read by an index."""
+    """Upstream's table meta, written by one prepared statement and read through an index."""
 
     dbconn: Database
 
@@ -159,7 +159,7 @@ class LinearTransformMeta(SQLTransformMeta):
 
 
 class LinearMetaPlane(SQLMetaPlane):
-    """Makes the two classes above wherever datapipe-core asks for table or transform meta."""
+    """Creates the two classes above wherever datapipe-core needs table or transform meta."""
 
     dbconn: Database
 
@@ -206,7 +206,7 @@ class LinearMetaPlane(SQLMetaPlane):
 
 
 def data_store(database: Database) -> DataStore:
-    """A ``DataStore`` on the linear meta plane."""
+    """A ``DataStore`` with linear change tracking."""
     store = DataStore(database)
     store.meta_plane = LinearMetaPlane(database)
     return store
@@ -221,7 +221,7 @@ def database_of(store: DataStore) -> Database:
 
 
 def forget_deleted(step_meta: LinearTransformMeta, only: Collection[str] | None = None) -> None:
-    """Drop what is remembered of rows that are gone and whose renditions are gone as well.
+    """Drop the meta rows of rows that are gone and whose renditions are gone as well.
 
     ``only`` some values of ``path`` are looked at; without it, all rows are.
 

@@ -1,4 +1,4 @@
-"""The rows of takedowns: which bytes are barred, what was removed, and where it is kept.
+"""The rows of takedowns: which bytes are blocked, what was removed, and where it is kept.
 
 Whatever is written here is on the disk in the journal before it is in the database.
 """
@@ -21,7 +21,7 @@ from pipeline.states import Kind, TakedownState
 from pipeline.takedowns.journal import COLUMNS, JOURNAL, Journal, identity
 
 
-class TakedownBook(Blocklist):
+class TakedownRepository(Blocklist):
     """Reads and writes ``takedowns`` and ``takedown_files``, each call in its own transaction.
 
     Writing needs the ``journal``, and raises ``OutputError`` where that cannot be written; but for
@@ -33,7 +33,7 @@ class TakedownBook(Blocklist):
         self._journal = journal
 
     def has_removed(self, kind: Kind, path: str) -> bool:
-        """Whether a takedown that is not lifted removed this file."""
+        """Whether a takedown that is still in force removed this file."""
         query = (
             sa.select(self.acts.c.id)
             .join(self.files, self.files.c.takedown == self.acts.c.id)
@@ -74,11 +74,12 @@ class TakedownBook(Blocklist):
         originals: Sequence[str],
         renditions: Sequence[str],
     ) -> int:
-        """Bar ``sha256`` from now on, before any file is touched; the number of the takedown.
+        """Block ``sha256`` from now on, before any file is touched; returns the number of the
+        takedown.
 
         Raises:
-            OutputError: the journal cannot be written. The bytes are barred all the same; whoever
-                writes next has to complete the journal first.
+            OutputError: the journal cannot be written. The bytes are blocked anyway; the next
+                writer completes the journal first.
         """
         row = {
             "sha256": sha256,
@@ -107,15 +108,15 @@ class TakedownBook(Blocklist):
                 remember(con)
         if refused is not None:
             raise OutputError(
-                f"{refused}. These bytes are barred from now on, but nothing is removed before "
+                f"{refused}. These bytes are blocked from now on, but nothing is removed before "
                 f"takedown {number} is in the journal: the next run does both"
             ) from None
         return number
 
     @contextlib.contextmanager
     def _noted(self, entry: dict[str, Any]) -> Iterator[Callable[[Write], None]]:
-        """Add ``entry`` to the journal; what is yielded notes in a transaction that it was."""
-        assert self._journal is not None, "only those with a journal write takedowns"
+        """Add ``entry`` to the journal; yields a function that records it in a transaction."""
+        assert self._journal is not None, "takedowns cannot be written without a journal"
         with self._journal.held() as held:
             before = held.stamp()
             held.append(entry)
@@ -123,7 +124,7 @@ class TakedownBook(Blocklist):
             yield lambda con: self._follow_journal(con, before, after)
 
     def _follow_journal(self, con: Write, before: str, after: str) -> None:
-        # A database that has not taken over what was there before is not to look as if it had.
+        # A database that has not taken over earlier entries must not look as if it had.
         state = state_table(self._database.sqla_metadata)
         con.execute(
             sa.update(state)
@@ -145,7 +146,7 @@ class TakedownBook(Blocklist):
             pass  # the database has it; the next start finds that the journal has it too
 
     def forget_journal(self, con: Write) -> None:
-        """Have the next start compare the journal with the database."""
+        """Make the next start compare the journal with the database."""
         state = state_table(self._database.sqla_metadata)
         con.execute(sa.delete(state).where(state.c.name == JOURNAL))
 
@@ -161,14 +162,14 @@ class TakedownBook(Blocklist):
             return con.execute(query).all()
 
     def unfinished(self) -> list[int]:
-        """Takedowns and lifts that were cut off."""
+        """Takedowns and reinstatements that were interrupted."""
         states = (TakedownState.REMOVING.value, TakedownState.LIFTING.value)
         query = sa.select(self.acts.c.id).where(self.acts.c.state.in_(states))
         with self._database.reading() as con:
             return list(con.execute(query.order_by(self.acts.c.id)).scalars())
 
     def change(self, number: int, **values: Any) -> None:
-        """Write columns of one takedown; nothing happens where they say so already."""
+        """Write columns of one takedown; nothing happens if they are the same."""
         act = self.act(number)
         if act is None or all(act._mapping[name] == value for name, value in values.items()):
             return
@@ -180,7 +181,7 @@ class TakedownBook(Blocklist):
             remember(con)
 
     def page(self, limit: int, before: int | None) -> Sequence[sa.Row[Any]]:
-        """Takedowns, the last one first."""
+        """Takedowns, newest first."""
         query = sa.select(self.acts).order_by(self.acts.c.id.desc()).limit(limit)
         if before is not None:
             query = query.where(self.acts.c.id < before)
@@ -201,13 +202,13 @@ class TakedownBook(Blocklist):
             return con.execute(query).all()
 
     def add_files(self, number: int, kind: Kind, paths: Iterable[str]) -> None:
-        """Note files before they are removed; those that are noted already are left as they are."""
+        """Record files before they are removed; those already recorded are left unchanged."""
         noted = {row.path for row in self.files_of([number]) if row.kind == kind.value}
         new = [(kind, path) for path in paths if path not in noted]
         act = self.act(number)
         if act is None or not new:
             return
-        # All of the takedown: nothing may go of which the journal does not say why.
+        # All of the takedown: nothing may be removed unless the journal says why.
         with (
             self._noted(_entry(dict(act._mapping), new)) as remember,
             self._database.con.begin() as con,
@@ -217,7 +218,7 @@ class TakedownBook(Blocklist):
             remember(con)
 
     def change_file(self, number: int, path: str, **values: Any) -> None:
-        """Write columns of one original; nothing happens where they say so already."""
+        """Write columns of one original; nothing happens if they are the same."""
         files, act = self.files, self.act(number)
         this = sa.and_(
             files.c.takedown == number,
@@ -239,7 +240,7 @@ class TakedownBook(Blocklist):
             remember(con)
 
     def is_kept(self, kept: str) -> bool:
-        """Whether a place in the quarantine is spoken for."""
+        """Whether a place in the quarantine is taken."""
         query = sa.select(self.files.c.takedown).where(
             self.files.c.kept == kept, self.files.c.restored.is_(None)
         )
