@@ -3,7 +3,7 @@
 1. The takedown is written into the journal, then its row: from here on its SHA-256 is blocked,
    whatever happens, even to the database.
 2. Renditions go, file first, row second. The publish lock keeps a run in progress from publishing
-the same bytes meanwhile; the run lock is not needed.
+   the same bytes meanwhile; the run lock is not needed.
 3. Originals of the same bytes go into the quarantine, each recorded before it is moved.
 4. The row says that the takedown is in force.
 

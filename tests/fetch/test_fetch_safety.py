@@ -114,7 +114,7 @@ def test_an_odd_spelling_of_an_allowed_address_is_that_address(
         ("http://user:pw@example.com/", "user name or password"),
         ("http://example.com:22/", "port 22 is not fetched from"),
         ("http://example.com/" + "a" * 3000, "at most 2048"),
-        ("http://[::1", "no URL"),
+        ("http://[::1", "not a URL"),
     ],
 )
 def test_every_redirect_is_judged_anew(

@@ -56,7 +56,7 @@ KILLS = {
         "pipeline.jobs.recording", "Recorder.add", 4, after=True
     ),
     "fetching, recorded": killed_before("pipeline.jobs.recording", "os.ftruncate"),
-    "fetching, linked": killed_before("pipeline.jobs.images", "publish", 4),
+    "fetching, linked": killed_before("pipeline.jobs.images", "FolderStore.publish", 4),
     "rendering, made": killed_before("pipeline.jobs.steps", "RenderJobsStep.settled"),
     "rendering, recorded": killed_before("pipeline.jobs.answering", "answer_jobs"),
     "writing": killed_before("pipeline.jobs.answering", "write_answer"),
