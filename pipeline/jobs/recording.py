@@ -106,11 +106,14 @@ class Recorder:
                 con.execute(statement, values)
                 self._count(con.con, after)
                 self._disturb(con.con, moved)
-        os.ftruncate(self._journal, 0)
+        self._clear_journal()
         kept = {row["sha256"] for row in after.values()}
         # The bytes that were replaced, and what turned out not to be an image.
         unused = {row.sha256 for row in before.values()} | {ended["sha256"] for ended in batch}
         drop_stored(self.repository, self.folders, unused - kept - {None})
+
+    def _clear_journal(self) -> None:
+        os.ftruncate(self._journal, 0)
 
     def _update(self, ended: dict[str, Any], before: Any) -> dict[str, Any]:
         """The new values of one row of ``fetches``."""

@@ -55,7 +55,7 @@ KILLS = {
     "fetching, in the journal": killed_before(
         "pipeline.jobs.recording", "Recorder.add", 4, after=True
     ),
-    "fetching, recorded": killed_before("pipeline.jobs.recording", "os.ftruncate"),
+    "fetching, recorded": killed_before("pipeline.jobs.recording", "Recorder._clear_journal"),
     "fetching, linked": killed_before("pipeline.jobs.images", "FolderStore.publish", 4),
     "rendering, made": killed_before("pipeline.jobs.steps", "RenderJobsStep.settled"),
     "rendering, recorded": killed_before("pipeline.jobs.answering", "answer_jobs"),

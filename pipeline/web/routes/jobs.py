@@ -157,9 +157,10 @@ def failed_csv(request: Request, reference: str) -> Response:
     """The rows with a failed image, in the format of the submitted CSV."""
     jobs = service_of(request).app.jobs
     checked(reference)
-    target = tempfile.SpooledTemporaryFile(max_size=1 << 20)  # noqa: SIM115 - the answer closes it
+    # Not a spooled one: up to Python 3.10 that is no file to the wrapper which writes text into it.
+    target = tempfile.TemporaryFile()  # noqa: SIM115 - the answer closes it
     try:
-        questions.failed_rows(jobs, reference, target)  # type: ignore[arg-type]
+        questions.failed_rows(jobs, reference, target)
     except BaseException:
         target.close()
         raise
