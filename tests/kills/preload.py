@@ -63,6 +63,11 @@ class Plan:
             raise OSError(f"{self.file}: the library cannot map it")
 
     @property
+    def is_stopping(self) -> bool:
+        """Whether the processes were told to stop, and nothing was armed since."""
+        return bool(self.call) and _HEAD.unpack(self._map[: _HEAD.size])[2] == STOP_ALL
+
+    @property
     def call(self) -> str:
         """The call at which it happened; empty if it did not."""
         return self._map[_HEAD.size :].rstrip(b"\0").decode("utf-8", "replace")

@@ -29,6 +29,7 @@ from PIL import Image
 from .preload import Plan, is_loaded
 
 TIMEOUT_S = 60
+STOPS_WITHIN_S = 5.0
 # How a command ends that was killed, that hung, and by an exception that nobody caught.
 KILLED, HUNG, CRASHED = -signal.SIGKILL, -signal.SIGALRM, 99
 _PR_SET_CHILD_SUBREAPER = 36
@@ -113,10 +114,17 @@ class Shop:
         with contextlib.suppress(OSError):
             os.setpgid(group, group)  # the child does so as well: whoever comes first
         ends, code = time.monotonic() + kill_s, None
+        # A process that has just started another by vfork stops only when that one has: stopped as
+        # well, it never tells. Then we go by what the plan says.
+        tells_by = None
         # Its workers become our children when it is gone.
         while code is None or not _is_over(group):
             pid, status = os.waitpid(group, os.WNOHANG | os.WUNTRACED) if code is None else (0, 0)
-            if pid and os.WIFSTOPPED(status):
+            if self.plan.is_stopping and tells_by is None:
+                tells_by = time.monotonic() + STOPS_WITHIN_S
+            is_late = tells_by is not None and time.monotonic() > tells_by
+            if code is None and ((pid and os.WIFSTOPPED(status)) or (is_late and not pid)):
+                tells_by = None
                 stopped()
                 os.killpg(group, signal.SIGCONT)
             elif pid:
