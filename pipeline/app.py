@@ -22,7 +22,7 @@ from pipeline.jobs.context import Jobs
 from pipeline.jobs.results import compare_results
 from pipeline.jobs.steps import AnswerStep, JobStep
 from pipeline.settings.values import Settings
-from pipeline.tables import index_exceptions, make_tables
+from pipeline.tables import index_exceptions
 from pipeline.takedowns.context import Takedowns
 from pipeline.takedowns.steps import finish_in, take_over_in
 
@@ -63,7 +63,6 @@ class Lockstep(DatapipeApp):
                 each.before = self.plan.before
             if isinstance(each, JobStep):
                 each.jobs = self.jobs
-        self._has_tables = False
 
     @cached_property
     def takedowns(self) -> Takedowns:
@@ -111,18 +110,6 @@ class Lockstep(DatapipeApp):
     def render_and_answer(self) -> list[ComputeStep]:
         """The steps that bring renditions in step with the tables, and result CSVs with them."""
         return [step for step in self.steps if step is self.answer or step in self.renders]
-
-    def make_tables(self) -> None:
-        """Create the tables that are missing, once a process.
-
-        Querying a new database is not an error.
-
-        Raises:
-            DatabaseError: they are of another layout.
-        """
-        if not self._has_tables:
-            make_tables(self.database)
-            self._has_tables = True
 
     def _run_jobs(self, options: RunOptions, progress: Progress | None) -> Report:
         return run_once(self.plan, options, progress, steps=self.job_steps)

@@ -14,7 +14,7 @@
     ├── OutputError               a rendition could not be written (full disk, no permission)
     ├── LinkInTheWay              a link stands in output/ where a folder should be; an OSError
     ├── Unstable                  a file is being written while it is read
-    ├── TooManyBytes              a file is larger than whoever reads it can take
+    ├── TooManyBytes              a file is larger than its reader can take
     ├── ImageError                one original cannot be made into a rendition; never ends a run
     ├── JobNotFoundError          there is no job of that reference
     ├── JobNotReadyError          a job does not have what was requested (yet)
@@ -115,7 +115,7 @@ class Unstable(LockstepError):
 
 
 class TooManyBytes(LockstepError):
-    """A file of ``size_bytes`` is larger than whoever reads it can take."""
+    """A file of ``size_bytes`` is larger than its reader can take."""
 
     def __init__(self, size_bytes: int) -> None:
         super().__init__(f"{size_bytes:,} bytes are too many")

@@ -15,7 +15,7 @@ from pipeline.engine.recovery import forget_content, strays
 from pipeline.engine.render_step import RenderStep
 from pipeline.names import name_of
 from pipeline.states import State
-from pipeline.storage.folder import sha256_of
+from pipeline.storage.folder import prefix_of, sha256_of
 from pipeline.storage.folder_store import FolderStore
 
 PAGE_ROWS = 10_000
@@ -111,8 +111,7 @@ def _compare(
 ) -> int:
     """Compare the files of one step with its rows; how many renditions are to be made again."""
     folder = step.output_dir
-    below = folder.relative_to(root)
-    prefix = "" if below == Path() else f"{below.as_posix()}/"
+    prefix = prefix_of(folder, root)
     store = FolderStore(root)
     pairs: list[tuple[str, str]] = []
     for row in rows_in_step(step.pending):

@@ -11,6 +11,7 @@ from pipeline.engine.recovery import note_publishing
 from pipeline.errors import LinkInTheWay
 from pipeline.names import set_apart
 from pipeline.storage.base import Staged
+from pipeline.storage.folder import prefix_of
 from pipeline.storage.folder_store import FolderStore
 from pipeline.storage.owners import owner
 from pipeline.workers.tasks import Made
@@ -26,9 +27,7 @@ class Places:
         self._run = run
         self._output_dir = output_dir
         self.store = FolderStore(run.settings.output_dir)
-        # What stands before the keys of this step in the store: empty, or ending with "/".
-        below = output_dir.relative_to(run.settings.output_dir).as_posix()
-        self.below = "" if below == "." else f"{below}/"
+        self.below = prefix_of(output_dir, run.settings.output_dir)
         # Keys of the batch at hand of which the next run finds a note, if this one is killed.
         self._announced: set[str] = set()
 

@@ -109,7 +109,7 @@ def run_once(
     except sa.exc.SQLAlchemyError as error:
         raise database.explain(error) from error
     except BaseException as error:
-        # Recorded for whoever looks later; the error itself matters more.
+        # Recorded for those who look later; the error itself matters more.
         with contextlib.suppress(sa.exc.SQLAlchemyError):
             remember_stop(database, error, time.monotonic() - began)
         raise

@@ -52,4 +52,4 @@ class Step(ComputeStep):
         """Begin to ask what is pending, beside the steps before this one; by default nothing."""
 
     def recover(self, run: Run) -> None:
-        """Mend what a run that was interrupted left of this step; by default nothing."""
+        """Clean up what an interrupted run left of this step; by default nothing."""

@@ -138,6 +138,12 @@ def made(folder: Path) -> Path:
     return folder
 
 
+def prefix_of(folder: Path, root: Path) -> str:
+    """What stands before the keys of ``folder`` below ``root``: empty, or ending with ``/``."""
+    below = folder.relative_to(root).as_posix()
+    return "" if below == "." else f"{below}/"
+
+
 def file_below(root: Path, key: str) -> Path:
     """The file of a key below ``root``."""
     return root / name_of(key)

@@ -1,6 +1,6 @@
 """Folders below a root, opened one after the other, so that no link below the root is followed.
 
-Whoever may write to ``output/`` could plant a link there that leads to files of somebody else. A
+Anyone who may write to ``output/`` could plant a link there that leads to files of somebody else. A
 path is looked up again by each system call, so a check before the call comes too early; an open
 folder stays the one that was checked. The root itself may be reached through links.
 """

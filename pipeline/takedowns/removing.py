@@ -18,7 +18,7 @@ from pipeline.engine.render_step import RenderStep
 from pipeline.errors import OutputError
 from pipeline.names import name_of
 from pipeline.states import Kind, State, TakedownState
-from pipeline.storage.folder import make_private, move, sha256_of
+from pipeline.storage.folder import make_private, move, prefix_of, sha256_of
 from pipeline.storage.folder_store import FolderStore
 from pipeline.storage.walking import FoundFile, look_at, why_passed
 from pipeline.takedowns.context import Takedowns
@@ -126,8 +126,7 @@ def _known(context: Takedowns, step: RenderStep, keys: Sequence[str]) -> set[str
 
 
 def _below(context: Takedowns, step: RenderStep) -> str:
-    below = step.output_dir.relative_to(context.settings.output_dir).as_posix()
-    return "" if below == "." else f"{below}/"
+    return prefix_of(step.output_dir, context.settings.output_dir)
 
 
 def _emptied(step: RenderStep) -> dict[str, None]:

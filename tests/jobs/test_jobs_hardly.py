@@ -118,7 +118,8 @@ def test_submissions_from_many_processes_at_once_get_numbers_of_their_own(shop: 
     file = shop.csv({"1": shop.urls("/pic/1")})
     code = (
         "import sys, threading; sys.path.insert(0, ''); import app\n"
-        "app.app.make_tables()\n"
+        "from pipeline.tables import make_tables\n"
+        "make_tables(app.app.database)\n"
         "from pathlib import Path\n"
         "from pipeline.jobs.acts import submit\n"
         f"file = Path({str(file)!r})\n"
@@ -179,7 +180,8 @@ def test_a_submission_at_work_keeps_its_copy(shop: Shop) -> None:
         "import sys; sys.path.insert(0, ''); import app\n"
         "from pathlib import Path\n"
         "from pipeline.jobs import acts\n"
-        "app.app.make_tables()\n"
+        "from pipeline.tables import make_tables\n"
+        "make_tables(app.app.database)\n"
         "def pausing(call):\n"
         "    def paused(*args):\n"
         "        done = call(*args)\n"

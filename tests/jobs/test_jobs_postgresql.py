@@ -63,7 +63,8 @@ def test_on_postgresql_many_submit_to_a_new_database_at_once(pg_shop: Shop) -> N
         "import sys; sys.path.insert(0, ''); import app\n"
         "from pathlib import Path\n"
         "from pipeline.jobs.acts import submit\n"
-        "app.app.make_tables()\n"
+        "from pipeline.tables import make_tables\n"
+        "make_tables(app.app.database)\n"
         f"file = Path({str(file)!r})\n"
         "for _ in range(8): print(submit(app.app.jobs, file, 'feed.csv').reference)\n"
     )

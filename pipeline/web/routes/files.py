@@ -23,7 +23,7 @@ from pipeline.app import Lockstep
 from pipeline.engine.pending import Pending
 from pipeline.imaging import format_of_suffix
 from pipeline.states import State
-from pipeline.storage.folder import inside
+from pipeline.storage.folder import inside, prefix_of
 from pipeline.takedowns import was_taken_down
 from pipeline.web.documented import page_or
 from pipeline.web.security.keys import PATH
@@ -101,8 +101,7 @@ class Shelf:
         if "\0" in key:
             raise HTTPException(404, "there is no such file")
         for step in self.app.renders:
-            below = step.output_dir.relative_to(self.app.settings.output_dir).as_posix()
-            prefix = "" if below == "." else f"{below}/"
+            prefix = prefix_of(step.output_dir, self.app.settings.output_dir)
             if not key.startswith(prefix):
                 continue
             row = _row(step.pending, key[len(prefix) :])
