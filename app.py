@@ -1,9 +1,8 @@
 """The pipeline of Lockstep, declared: which tables there are, and which step keeps which.
 
-    recipes.toml --> recipes ---------+
-    input/**     --> input_images ----+--> renditions ---------> output/<recipe>/<path>
-    *.csv --> csv_rows --> fetched_images --+
-                            job_recipes ----+--> job_renditions --> output/<reference>.csv
+    recipes.toml --> recipes ----+
+    input/**     --> originals --+--> renditions --> output/<recipe>/<path>
+    *.csv --> csv_rows --^                       --> output/<reference>.csv
 
 A new original touches its own rows, a changed recipe its own, a removed one its renditions, and so
 does a row of a CSV. Nothing here says when: `datapipe run` derives that from the tables.
@@ -17,8 +16,10 @@ from pipeline.database.tracked import TrackedTable
 from pipeline.engine.recipe_step import LoadRecipes
 from pipeline.engine.render_step import Render
 from pipeline.engine.scan import Scan
+from pipeline.engine.sources import InputFolder
 from pipeline.imaging import ORIGINAL_SUFFIXES
-from pipeline.jobs.steps import Answer, Fetch, LoadJobRecipes, ReadCsvs, RenderJobs, ScanCsvs
+from pipeline.jobs.originals import JobImages
+from pipeline.jobs.steps import Answer, Fetch, ReadCsvs, ScanCsvs
 from pipeline.settings.load import load_settings
 
 settings = load_settings()
@@ -26,46 +27,31 @@ database = tables.connect(settings.database_url)
 
 columns = {
     "recipes": tables.recipes_columns(),
-    "input_images": tables.input_images_columns(),
+    "originals": tables.originals_columns(),
     "renditions": tables.renditions_columns(),
-    "job_recipes": tables.recipes_columns(),
     "csv_rows": tables.csv_rows_columns(),
-    "fetched_images": tables.fetched_images_columns(),
-    "job_renditions": tables.renditions_columns(),
 }
 catalog = Catalog(
     {name: Table(TrackedTable(database, name, cols)) for name, cols in columns.items()}
 )
 
+sources = (InputFolder(settings), JobImages(settings))
+
 steps = Pipeline(
     [
-        LoadRecipes(output="recipes", settings=settings),
-        Scan(output="input_images", suffixes=ORIGINAL_SUFFIXES, settings=settings),
+        LoadRecipes(output="recipes", sources=sources, settings=settings),
+        Scan(output="originals", suffixes=ORIGINAL_SUFFIXES, settings=settings),
+        ScanCsvs(settings=settings),
+        ReadCsvs(output="csv_rows", images="originals", settings=settings),
+        Fetch(rows="csv_rows", output="originals", settings=settings),
         Render(
-            originals="input_images",
+            originals="originals",
             recipes="recipes",
             output="renditions",
-            originals_dir=settings.input_dir,
-            output_dir=settings.output_dir,
+            sources=sources,
             settings=settings,
         ),
-        ScanCsvs(settings=settings),
-        LoadJobRecipes(output="job_recipes", settings=settings),
-        ReadCsvs(output="csv_rows", images="fetched_images", settings=settings),
-        Fetch(rows="csv_rows", output="fetched_images", settings=settings),
-        RenderJobs(
-            images="fetched_images",
-            recipes="job_recipes",
-            output="job_renditions",
-            settings=settings,
-        ),
-        Answer(
-            rows="csv_rows",
-            images="fetched_images",
-            recipes="job_recipes",
-            renditions="job_renditions",
-            settings=settings,
-        ),
+        Answer(rows="csv_rows", renditions="renditions", settings=settings),
     ]
 )
 

@@ -177,42 +177,43 @@ def fill(database: Path, count: int) -> None:
     con.execute("PRAGMA synchronous = OFF")
     for recipe in RECIPES:
         con.execute(
-            "INSERT INTO recipes (recipe, fingerprint, spec) VALUES (?, 'f', '{}')", (recipe.name,)
+            "INSERT INTO recipes (source, recipe, fingerprint, spec) VALUES ('input', ?, 'f', '{}')",
+            (recipe.name,),
         )
         con.execute(
-            "INSERT INTO recipes_meta (recipe, hash, create_ts, update_ts, process_ts) "
-            "VALUES (?, 1, 1, 1, 1)",
+            "INSERT INTO recipes_meta (source, recipe, hash, create_ts, update_ts, process_ts) "
+            "VALUES ('input', ?, 1, 1, 1, 1)",
             (recipe.name,),
         )
     names = enumerate(tiny.names(count))
     while chunk := list(islice(names, CHUNK)):
         paths = [path for _, path in chunk]
         con.executemany(
-            "INSERT INTO input_images (path, size_bytes, mtime_ns, ctime_ns, inode) "
-            "VALUES (?, 1000, 1, 1, 1)",
+            "INSERT INTO originals (source, path, size_bytes, mtime_ns, ctime_ns, inode) "
+            "VALUES ('input', ?, 1000, 1, 1, 1)",
             [(path,) for path in paths],
         )
         con.executemany(
-            "INSERT INTO input_images_meta (path, hash, create_ts, update_ts, process_ts) "
-            "VALUES (?, 1, 1, 1, 1)",
+            "INSERT INTO originals_meta (source, path, hash, create_ts, update_ts, process_ts) "
+            "VALUES ('input', ?, 1, 1, 1, 1)",
             [(path,) for path in paths],
         )
         for recipe in RECIPES:
             con.executemany(
-                "INSERT INTO renditions (path, recipe, file, width_px, height_px, size_bytes, "
+                "INSERT INTO renditions (source, path, recipe, file, width_px, height_px, size_bytes, "
                 "file_sha256, sha256, original_bytes, state, reason, since, fingerprint, renderer)"
-                " VALUES (?, ?, ?, 400, 300, 900, ?, ?, 1000, ?, ?, 1, 'f', 1)",
+                " VALUES ('input', ?, ?, ?, 400, 300, 900, ?, ?, 1000, ?, ?, 1, 'f', 1)",
                 [_rendition(path, recipe.name, number) for number, path in chunk],
             )
             for of in ("renditions_meta", "render_meta"):
                 columns = (
-                    "path, recipe, hash, create_ts, update_ts, process_ts"
+                    "source, path, recipe, hash, create_ts, update_ts, process_ts"
                     if of == "renditions_meta"
-                    else "path, recipe, process_ts, is_success, priority, error"
+                    else "source, path, recipe, process_ts, is_success, priority, error"
                 )
-                values = "?, ?, 1, 2, 2, 2" if of == "renditions_meta" else "?, ?, 2, 1, 0, NULL"
+                values = "1, 2, 2, 2" if of == "renditions_meta" else "2, 1, 0, NULL"
                 con.executemany(
-                    f"INSERT INTO {of} ({columns}) VALUES ({values})",
+                    f"INSERT INTO {of} ({columns}) VALUES ('input', ?, ?, {values})",
                     [(path, recipe.name) for path in paths],
                 )
         con.commit()

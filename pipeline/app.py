@@ -9,11 +9,8 @@ from datapipe.compute import Catalog, ComputeStep, DatapipeApp, Pipeline
 
 from pipeline.database.connection import Database
 from pipeline.database.tracking import data_store
-from pipeline.engine.context import RunOptions
-from pipeline.engine.progress import Progress
 from pipeline.engine.recipe_step import LoadRecipesStep
 from pipeline.engine.render_step import RenderStep
-from pipeline.engine.report import Report
 from pipeline.engine.run import Plan, run_once
 from pipeline.engine.scan import ScanStep
 from pipeline.engine.step import Step
@@ -22,7 +19,8 @@ from pipeline.jobs.context import Jobs
 from pipeline.jobs.results import compare_results
 from pipeline.jobs.steps import AnswerStep, JobStep
 from pipeline.settings.values import Settings
-from pipeline.tables import index_exceptions
+from pipeline.states import Source
+from pipeline.tables import index_states
 from pipeline.takedowns.context import Takedowns
 from pipeline.takedowns.steps import finish_in, take_over_in
 
@@ -51,13 +49,11 @@ class Lockstep(DatapipeApp):
         self.scan = self._named("scan", ScanStep)
         self.load_recipes = self._named("load_recipes", LoadRecipesStep)
         self.render = self._named("render", RenderStep)
-        self.load_job_recipes = self._named("load_job_recipes", LoadRecipesStep)
-        self.render_jobs = self._named("render_jobs", RenderStep)
         self.answer = self._named("answer", AnswerStep)
         self.renders = [step for step in self.steps if isinstance(step, RenderStep)]
         for step in self.renders:
             self._check_folder(step)
-            index_exceptions(step.pending.table, database.dialect)
+            index_states(step.pending.table, database.dialect)
         for each in self.steps:
             if isinstance(each, Step):
                 each.before = self.plan.before
@@ -93,26 +89,14 @@ class Lockstep(DatapipeApp):
             database=self.database,
             settings=self.settings,
             rows=self.answer.rows,
-            images=self.answer.images,
-            recipes=self.answer.recipes,
-            renditions=self.answer.renditions,
-            load_recipes=self.load_job_recipes,
-            render=self.render_jobs,
-            run=self._run_jobs,
+            render=self.render,
+            run=partial(run_once, self.plan, source=Source.JOBS),
         )
-
-    @property
-    def job_steps(self) -> list[ComputeStep]:
-        """The steps that one job needs: all but the scan and the renditions of originals."""
-        return [step for step in self.steps if step not in (self.scan, self.render)]
 
     @property
     def render_and_answer(self) -> list[ComputeStep]:
         """The steps that bring renditions in step with the tables, and result CSVs with them."""
         return [step for step in self.steps if step is self.answer or step in self.renders]
-
-    def _run_jobs(self, options: RunOptions, progress: Progress | None) -> Report:
-        return run_once(self.plan, options, progress, steps=self.job_steps)
 
     def _named(self, name: str, kind: type[StepT]) -> StepT:
         for step in self.steps:

@@ -71,13 +71,13 @@ def set_apart(key: str, original: str) -> str:
     return f"{folder}/{shortened_name(name.removesuffix(suffix), suffix, of=original)}"
 
 
-def without_folders(key: str, original: str) -> str:
-    """Another key for a rendition one of whose folders cannot exist, because a file has its name.
+def without_folders(key: str, below: str, original: str) -> str:
+    """Another key, right ``below`` the folder of its recipe, for a rendition one of whose folders
+    cannot exist, because a file has its name.
 
     ``b.png`` as WebP is the file ``b.png.webp``, and there may be a folder of originals named so.
     """
-    recipe, _, rest = key.partition("/")
-    return set_apart(f"{recipe}/{rest.rpartition('/')[2]}", original)
+    return set_apart(f"{below}/{key.rpartition('/')[2]}", original)
 
 
 def shortened_name(name: str, suffix: str, of: str | None = None) -> str:

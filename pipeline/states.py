@@ -13,6 +13,13 @@ class State(str, enum.Enum):
     TAKEN_DOWN = "taken_down"
 
 
+class Source(str, enum.Enum):
+    """Where originals come from, in the order in which a run works on them."""
+
+    INPUT = "input"
+    JOBS = "jobs"
+
+
 class TakedownState(str, enum.Enum):
     """The state of a takedown. Its SHA-256 is blocked in every state but the last."""
 

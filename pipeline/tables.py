@@ -1,12 +1,9 @@
 """Every table of Lockstep in one place: columns, keys, and which columns count as a change.
 
-``recipes``        a row per recipe of ``recipes.toml``
-``input_images``   a row per original below ``input/``: what the file system says of it
-``renditions``     a row per original and recipe: what was made, of which bytes, by what
-``job_recipes``    a row per recipe that is used for jobs
-``csv_rows``       a row per product of a job's CSV
-``fetched_images`` a row per image of a job that is there: an original like those of ``input/``
-``job_renditions`` a row per image of a job and recipe, as in ``renditions``
+``originals``   a row per original: of the input folder, or fetched for a row of a CSV
+``recipes``     a row per recipe and source of originals that it is used for
+``renditions``  a row per original and recipe: what was made, of which bytes, by what
+``csv_rows``    a row per product of a job's CSV
 
 Not tracked: ``jobs`` (a row per CSV), ``csv_urls`` (a row per URL of a row), ``fetches`` (a row per
 URL, however many rows name it), ``takedowns`` and ``takedown_files`` (who took what down, and why),
@@ -24,29 +21,45 @@ import sqlalchemy as sa
 from pipeline.database import layout
 from pipeline.database.connection import Database, open_database
 from pipeline.database.dialects import Dialect, Key, where_option
+from pipeline.migrations import MIGRATIONS
 
-# Raise it with every change of a column, and add the migration to `database.layout`.
-LAYOUT_VERSION = 1
+# Raise it with every change of a column, and add the migration to `pipeline.migrations`.
+LAYOUT_VERSION = 2
+
+
+def _source() -> sa.Column[Any]:
+    """Where originals come from: a value of :class:`pipeline.states.Source`."""
+    return sa.Column("source", Key, primary_key=True)
 
 
 def recipes_columns() -> list[sa.Column[Any]]:
-    """``fingerprint`` changes whenever the bytes of a rendition would; ``spec`` is for people."""
+    """A recipe, once for each ``source`` of originals that it is used for.
+
+    ``fingerprint`` changes whenever the bytes of a rendition would; ``spec`` is for people.
+    """
     return [
+        _source(),
         sa.Column("recipe", Key, primary_key=True),
         sa.Column("fingerprint", sa.String, nullable=False),
         sa.Column("spec", sa.String, nullable=False),
     ]
 
 
-def input_images_columns() -> list[sa.Column[Any]]:
-    """The result of one ``stat``; a difference in any column makes a scan report the file as
-    changed."""
+def originals_columns() -> list[sa.Column[Any]]:
+    """An original, and what tells that it changed.
+
+    Of a file below ``input/``: the result of one ``stat``, of which a difference in any column
+    makes a scan report the file as changed; ``sha256`` is NULL. Of a fetched image: the ``sha256``
+    of its bytes, which they are stored under; ``path`` begins with the reference of its job.
+    """
     return [
+        _source(),
         sa.Column("path", Key, primary_key=True),
         sa.Column("size_bytes", sa.BigInteger, nullable=False),
-        sa.Column("mtime_ns", sa.BigInteger, nullable=False),
-        sa.Column("ctime_ns", sa.BigInteger, nullable=False),
-        sa.Column("inode", sa.BigInteger, nullable=False),
+        sa.Column("mtime_ns", sa.BigInteger, nullable=True),
+        sa.Column("ctime_ns", sa.BigInteger, nullable=True),
+        sa.Column("inode", sa.BigInteger, nullable=True),
+        sa.Column("sha256", sa.String, nullable=True),
     ]
 
 
@@ -58,6 +71,7 @@ def renditions_columns() -> list[sa.Column[Any]]:
     ``since`` is the Unix time, in seconds, at which the state and its reason began.
     """
     return [
+        _source(),
         sa.Column("path", Key, primary_key=True),
         sa.Column("recipe", Key, primary_key=True),
         sa.Column("file", Key, nullable=True, index=True),
@@ -67,7 +81,7 @@ def renditions_columns() -> list[sa.Column[Any]]:
         sa.Column("file_sha256", sa.String, nullable=True),
         sa.Column("sha256", sa.String, nullable=True, index=True),
         sa.Column("original_bytes", sa.BigInteger, nullable=True, index=True),
-        sa.Column("state", sa.String, nullable=False, index=True),
+        sa.Column("state", sa.String, nullable=False),
         sa.Column("reason", sa.String, nullable=True),
         sa.Column("since", sa.Float, nullable=False),
         sa.Column("fingerprint", sa.String, nullable=False),
@@ -87,21 +101,6 @@ def csv_rows_columns() -> list[sa.Column[Any]]:
         sa.Column("reference", Key, primary_key=True, index=True),
         sa.Column("name", sa.String, nullable=False),
         sa.Column("urls", sa.String, nullable=False),
-    ]
-
-
-def fetched_images_columns() -> list[sa.Column[Any]]:
-    """An image of a job whose bytes are stored; ``path`` is below ``<state folder>/originals/``.
-
-    ``sequence`` counts the URLs of a row from 0. ``size_bytes`` and ``sha256`` are the file's.
-    """
-    return [
-        sa.Column("path", Key, primary_key=True),
-        sa.Column("reference", Key, nullable=False, index=True),
-        sa.Column("number", Key, nullable=False),
-        sa.Column("sequence", sa.BigInteger, nullable=False),
-        sa.Column("sha256", sa.String, nullable=False),
-        sa.Column("size_bytes", sa.BigInteger, nullable=False),
     ]
 
 
@@ -159,7 +158,7 @@ def jobs_table(metadata: sa.MetaData) -> sa.Table:
 def csv_urls_table(metadata: sa.MetaData) -> sa.Table:
     """``csv_urls``: each URL of each row, in full in ``fetches``.
 
-    ``stem`` is the path of its image in ``fetched_images``, but for the suffix. ``told``: a run has
+    ``stem`` is the path of its image in ``originals``, but for the suffix. ``told``: a run has
     reported by its exit code that the image failed.
     """
     return _plain_table(
@@ -268,16 +267,17 @@ def runs_table(metadata: sa.MetaData) -> sa.Table:
     )
 
 
-def index_exceptions(renditions: sa.Table, dialect: Dialect) -> None:
-    """Declare an index of the renditions that are not ``ok``.
+def index_states(renditions: sa.Table, dialect: Dialect) -> None:
+    """Declare an index to count states by, and one of the renditions that are not ``ok``.
 
-    With it the gallery finds the few that failed among millions. It holds no other row, so a new
-    rendition costs nothing more.
+    With the second the gallery finds the few that failed among millions. It holds no other row, so
+    a new rendition costs nothing more.
     """
-    name = f"ix_{renditions.name}_exceptions"
+    name, columns = f"ix_{renditions.name}_exceptions", renditions.c
     if name not in {index.name for index in renditions.indexes}:
+        sa.Index(f"ix_{renditions.name}_states", columns.source, columns.state)
         options = where_option(dialect, EXCEPTION)
-        sa.Index(name, renditions.c.state, renditions.c.path, **options)
+        sa.Index(name, columns.source, columns.state, columns.path, **options)
 
 
 # SQLite uses a partial index only if a query contains its exact condition.
@@ -297,10 +297,13 @@ def connect(url: str) -> Database:
     return database
 
 
-def make_tables(database: Database) -> None:
-    """Create the tables that are missing; refuse those of another layout.
+def make_tables(database: Database, is_run: bool = False) -> None:
+    """Create the tables that are missing; bring those of an older release forward.
+
+    ``is_run``: the caller holds the lock of runs.
 
     Raises:
-        DatabaseError: the tables are of an older or newer release, or the database is read-only.
+        DatabaseError: the tables are of a newer release, or the database is read-only.
+        LockedError: the tables are of an older release, and a run is in progress.
     """
-    layout.create_missing(database, LAYOUT_VERSION)
+    layout.create_missing(database, LAYOUT_VERSION, MIGRATIONS, is_run)

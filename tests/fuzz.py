@@ -178,7 +178,7 @@ def _write_round(
 
 def _task(path: str, recipes: list[Recipe], root: Path) -> Task:
     wanted = tuple(RenditionWanted(recipe, None, None, None) for recipe in recipes)
-    return Task(path, wanted, str(root / "in"), str(root / "out"))
+    return Task(path, wanted, str(root / "in"), path, str(root / "out"))
 
 
 def _shape(reason: str) -> str:

@@ -1,14 +1,17 @@
-"""Tables: created where they are missing, refused where they are of another layout."""
+"""Tables: created where they are missing, brought forward or refused where they are of another
+layout."""
 
 from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from pipeline.database.state import LAYOUT, StateRepository
+from pipeline.database.locks import RUN_LOCK
+from pipeline.database.state import LAYOUT, STATE_TABLE, StateRepository
 from pipeline.errors import DatabaseError
 
 if TYPE_CHECKING:
@@ -21,16 +24,27 @@ CREATE_WAIT_S = 0.1
 DISK_PROBLEMS = ("disk is full", "disk I/O error", "readonly database")
 
 
-def create_missing(database: Database, version: int) -> None:
-    """Create the tables that are missing; refuse those of another layout than ``version``.
+# Brings the tables of one layout to the next, inside a transaction.
+Migration = Callable[["Database"], None]
+
+
+def create_missing(
+    database: Database, version: int, migrations: Mapping[int, Migration], is_run: bool
+) -> None:
+    """Create the tables that are missing; bring those of an older layout to ``version``.
+
+    ``is_run``: the caller holds the lock of runs.
 
     Raises:
-        DatabaseError: the tables are of an older or newer release, or the database is read-only.
+        DatabaseError: the tables are of another release, or the database is read-only.
+        LockedError: the tables are of an older release, and a run is in progress.
     """
     repository = StateRepository(database)
     try:
         inspector = sa.inspect(database.engine)
         existing = set(inspector.get_table_names(schema=database.schema))
+        if STATE_TABLE in existing:
+            _migrate(database, repository, migrations, is_run)
         declared = database.sqla_metadata.tables
         if not set(declared) <= existing:
             _create_missing(database)
@@ -48,6 +62,26 @@ def create_missing(database: Database, version: int) -> None:
             )
     except sa.exc.SQLAlchemyError as error:
         raise database.explain(error) from None
+
+
+def _migrate(
+    database: Database,
+    repository: StateRepository,
+    migrations: Mapping[int, Migration],
+    is_run: bool,
+) -> None:
+    if _number(repository.get(LAYOUT)) not in migrations:
+        return
+    with contextlib.nullcontext() if is_run else database.lock(RUN_LOCK):
+        # Another process may have done it meanwhile.
+        while (found := _number(repository.fresh(LAYOUT))) in migrations:
+            with database.writing():
+                repository.set(LAYOUT, str(found + 1))
+                migrations[found](database)
+
+
+def _number(layout: str | None) -> int:
+    return int(layout) if layout and layout.isdigit() else 0
 
 
 def _create_missing(database: Database) -> None:

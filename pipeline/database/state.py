@@ -29,10 +29,13 @@ UNVERIFIED = "unverified"
 FOLDERS_GONE = "folders_gone"
 
 
+STATE_TABLE = "lockstep_state"
+
+
 def state_table(metadata: sa.MetaData) -> sa.Table:
     """``lockstep_state``: layout version, clock, and what an interrupted run left unfinished."""
     return sa.Table(
-        "lockstep_state",
+        STATE_TABLE,
         metadata,
         sa.Column("name", sa.String, primary_key=True),
         sa.Column("value", sa.String, nullable=False),

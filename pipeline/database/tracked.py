@@ -52,19 +52,27 @@ class TrackedTable(TableStoreDB):
         return HashDF(keys)
 
 
+# Values of one key that do not narrow a statement enough.
+FEW = 8
+
 StatementT = TypeVar("StatementT", bound=sa.Select[Any] | sa.Delete)
 
 
 def narrowed(
     statement: StatementT, columns: sa.ColumnCollection[str, Any], idx: IndexDF
 ) -> StatementT:
-    """``statement``, for the values of the first key in ``idx`` alone.
+    """``statement``, for the values of the first keys in ``idx`` alone.
 
     It changes no answer of a statement that names whole keys. But SQLite finds no index for a list
     of pairs, and would read the whole table for each.
     """
-    first = idx.columns[0]
-    return cast(StatementT, statement.where(columns[first].in_(idx[first].unique().tolist())))
+    for name in idx.columns:
+        values = idx[name].unique().tolist()
+        statement = cast(StatementT, statement.where(columns[name].in_(values)))
+        # A key of few values, such as a source, leaves nearly all rows of the table.
+        if len(values) > FEW:
+            break
+    return statement
 
 
 def insert_or_update(

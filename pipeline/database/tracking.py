@@ -22,7 +22,7 @@ when upstream changes one.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 import pandas as pd
@@ -117,13 +117,8 @@ class LinearTransformMeta(SQLTransformMeta):
             .where(sa.or_(changed, sa.not_(gone)) if everything else changed)
         )
         if filters_idx is not None:
-            names = [name for name in filters_idx.columns if name in keys]
-            if len(names) == 1:
-                # SQLite looks a list of values up in an index, but not a list of rows.
-                query = query.where(keys[names[0]].in_(filters_idx[names[0]].tolist()))
-            else:
-                wanted = list(filters_idx[names].itertuples(index=False, name=None))
-                query = query.where(sa.tuple_(*[keys[name] for name in names]).in_(wanted))
+            wanted = filters_idx[[name for name in filters_idx.columns if name in keys]]
+            query = query.where(_is_among(keys, wanted))
         for key, value in (run_config.filters if run_config else {}).items():
             if key in keys:
                 query = query.where(keys[key] == value)
@@ -220,10 +215,12 @@ def database_of(store: DataStore) -> Database:
     return database
 
 
-def forget_deleted(step_meta: LinearTransformMeta, only: Collection[str] | None = None) -> None:
+def forget_deleted(
+    step_meta: LinearTransformMeta, only: Mapping[str, Collection[str]] | None = None
+) -> None:
     """Drop the meta rows of rows that are gone and whose renditions are gone as well.
 
-    ``only`` some values of ``path`` are looked at; without it, all rows are.
+    ``only`` rows with these values of their keys are looked at; without it, all rows are.
 
     A deleted input stays in its meta table so that its renditions can be found and deleted; after
     that it would only make every later change query longer. Call it when nothing is pending. A row
@@ -232,7 +229,7 @@ def forget_deleted(step_meta: LinearTransformMeta, only: Collection[str] | None 
     with step_meta.dbconn.writing() as con:
         for compute_input in step_meta.inputs:
             table = _meta_table(compute_input)
-            if only is not None and "path" not in table.c:
+            if only is not None and not set(only) <= set(table.c.keys()):
                 continue
             others = _other_readers(step_meta, table)
             which = sa.and_(_is_deleted(table, only), *[_has_seen(*it, table) for it in others])
@@ -283,9 +280,28 @@ def _has_seen(
     return ~waits.correlate(table)
 
 
-def _is_deleted(table: sa.Table, only: Collection[str] | None) -> sa.ColumnElement[bool]:
-    deleted = table.c.delete_ts.is_not(None)
-    return deleted if only is None else sa.and_(table.c.path.in_(only), deleted)
+def _is_deleted(
+    table: sa.Table, only: Mapping[str, Collection[str]] | None
+) -> sa.ColumnElement[bool]:
+    wanted = [table.c[name].in_(values) for name, values in (only or {}).items()]
+    return sa.and_(*wanted, table.c.delete_ts.is_not(None))
+
+
+def _is_among(keys: Mapping[str, sa.Column[Any]], wanted: pd.DataFrame) -> sa.ColumnElement[bool]:
+    """Whether the keys are those of a row of ``wanted``.
+
+    SQLite looks a list of values up in an index, but not a list of rows: what all rows share is a
+    condition of its own.
+    """
+    shared = [name for name in wanted.columns if wanted[name].nunique() == 1]
+    conditions = [keys[name] == wanted[name].iloc[0] for name in shared]
+    rest = [name for name in wanted.columns if name not in shared]
+    if len(rest) == 1:
+        conditions.append(keys[rest[0]].in_(wanted[rest[0]].tolist()))
+    elif rest:
+        rows = list(wanted[rest].itertuples(index=False, name=None))
+        conditions.append(sa.tuple_(*[keys[name] for name in rest]).in_(rows))
+    return sa.and_(*conditions)
 
 
 def _meta_table(compute_input: ComputeInput) -> sa.Table:

@@ -10,12 +10,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from pipeline.database.paging import pages
-from pipeline.engine.pending import Pending
+from pipeline.engine.pending import Pending, RenditionKey
 from pipeline.engine.recovery import forget_content, strays
 from pipeline.engine.render_step import RenderStep
 from pipeline.names import name_of
 from pipeline.states import State
-from pipeline.storage.folder import prefix_of, sha256_of
+from pipeline.storage.folder import sha256_of
 from pipeline.storage.folder_store import FolderStore
 
 PAGE_ROWS = 10_000
@@ -110,38 +110,35 @@ def _compare(
     check_stop: Callable[[], None],
 ) -> int:
     """Compare the files of one step with its rows; how many renditions are to be made again."""
-    folder = step.output_dir
-    prefix = prefix_of(folder, root)
     store = FolderStore(root)
-    pairs: list[tuple[str, str]] = []
+    wrong: list[RenditionKey] = []
     for row in rows_in_step(step.pending):
         found.checked += 1
         if found.checked % PAGE_ROWS == 0:
             check_stop()
-        problem = _problem(folder / name_of(row.file), row, deep)
-        if problem != "missing" and not store.is_ours(prefix + row.file):
+        problem = _problem(root / name_of(row.file), row, deep)
+        if problem != "missing" and not store.is_ours(row.file):
             problem = "missing"  # what a link leads to is none of ours
         if problem is not None:
-            (found.missing if problem == "missing" else found.altered).append(prefix + row.file)
-            pairs.append((row.path, row.recipe))
-    keys = sorted(strays(step, renders, is_alive)) if folder.is_dir() else []
-    found.strays += [prefix + key for key in keys]
+            (found.missing if problem == "missing" else found.altered).append(row.file)
+            wrong.append((row.source, row.path, row.recipe))
+    keys = sorted(strays(step, renders, is_alive)) if step.output_dir.is_dir() else []
+    found.strays += keys
     if fix:
         for key in keys:
-            store.remove(prefix + key)
-        forget_content(step.pending, pairs)
-    return len(pairs)
+            store.remove(key)
+        forget_content(step.pending, wrong)
+    return len(wrong)
 
 
-def rows_in_step(pending: Pending, recipe: str | None = None) -> Iterator[Any]:
-    """The rows of renditions that should be there, or those of one recipe, in pages."""
+def rows_in_step(pending: Pending, *which: sa.ColumnElement[bool]) -> Iterator[Any]:
+    """The rows of renditions that should be there, of all sources, in pages."""
     table = pending.table
-    query = sa.select(
-        table.c.path, table.c.recipe, table.c.file, table.c.size_bytes, table.c.file_sha256
-    ).where(table.c.state == State.OK.value)
-    if recipe is not None:
-        query = query.where(table.c.recipe == recipe)
-    for rows in pages(pending.meta.dbconn, query, (table.c.path, table.c.recipe), PAGE_ROWS):
+    keys = (table.c.source, table.c.path, table.c.recipe)
+    query = sa.select(*keys, table.c.file, table.c.size_bytes, table.c.file_sha256).where(
+        table.c.state == State.OK.value, *which
+    )
+    for rows in pages(pending.meta.dbconn, query, keys, PAGE_ROWS):
         yield from rows
 
 

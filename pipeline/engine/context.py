@@ -24,6 +24,7 @@ from pipeline.engine.unmounted import InputFolder
 from pipeline.errors import SettingsError, StoppedError
 from pipeline.settings.places import check_folders
 from pipeline.settings.values import Settings
+from pipeline.states import Source
 from pipeline.storage.walking import CSV_SUFFIXES, Passed
 from pipeline.tables import make_tables
 from pipeline.transforms.recipes import Recipe, load_recipes
@@ -67,16 +68,16 @@ class Run(RunConfig):
     workers: Workers = field(kw_only=True)
     progress: Progress = field(kw_only=True)
     report: Report = field(default_factory=Report)
-    # What the render step of jobs did; its sums go into `report.jobs` at the end.
-    job_report: Report = field(default_factory=Report)
     # The clock of the last write before this run: 0.0 in a new database.
     last_write_ts: float = 0.0
     # When this run began to look, by its own clock: what has a later time was found by it.
     began_ts: float = 0.0
-    # By table: paths of the originals whose rows a scan of this run has written, if they are few.
-    touched: dict[str, set[str]] = field(default_factory=dict)
-    # Whether this run has written a recipe, which touches every original.
-    recipes_moved: bool = False
+    # The source of originals that the steps work on now; `None`: all of them.
+    source: Source | None = None
+    # By source: paths of the originals whose rows this run has written, if they are few.
+    touched: dict[Source, set[str]] = field(default_factory=dict)
+    # Sources of which this run has written a recipe, which touches every original.
+    recipes_moved: set[Source] = field(default_factory=set)
     # The run before this one was interrupted: pending work may be half done in the output folder.
     recovering: bool = False
     # Originals that a scan of some keys found to differ; `None` after a scan of the whole folder.
@@ -116,19 +117,23 @@ class Run(RunConfig):
         for look in self._looks.values():
             look.close()
 
-    def touch(self, table: str, paths: Iterable[str]) -> None:
-        """Note originals of which a scan writes the rows, in this table alone."""
-        touched = self.touched.setdefault(table, set())
+    def works_on(self, source: Source) -> bool:
+        """Whether the steps are to work on the originals of this source now."""
+        return self.source in (None, source)
+
+    def touch(self, source: Source, paths: Iterable[str]) -> None:
+        """Note originals of which rows are about to be written."""
+        touched = self.touched.setdefault(source, set())
         if len(touched) <= NARROW_ROWS:  # more are never queried, and would fill the memory
             touched.update(paths)
 
-    def written_since_began(self, table: str) -> Collection[str] | None:
-        """Which originals of ``table`` this run has written; ``None``: too many, or not known."""
+    def written_since_began(self, source: Source) -> Collection[str] | None:
+        """Which originals of ``source`` this run has written; ``None``: too many, or not known."""
         if self.database.clock.written_ts < self.began_ts:
             return ()
-        touched = self.touched.get(table)
-        few = touched is not None and len(touched) <= NARROW_ROWS and not self.recipes_moved
-        return touched if few else None
+        touched = self.touched.get(source)
+        few = touched is not None and len(touched) <= NARROW_ROWS
+        return touched if few and source not in self.recipes_moved else None
 
     def check_stop(self) -> None:
         """Stop if the run was told to.
@@ -161,7 +166,7 @@ def open_run(
     check_folders(settings)
     with database.lock(RUN_LOCK, wait=options.wait, holder=options.holder):
         repository = StateRepository(database)
-        make_tables(database)
+        make_tables(database, is_run=True)
         last_write_ts = database.clock.start()
         own_workers = make_workers(settings)
         run = Run(

@@ -13,6 +13,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import sqlalchemy as sa
+
 from pipeline.database.state import FOLDERS_GONE
 from pipeline.engine.compare import rows_in_step
 from pipeline.engine.context import Run
@@ -26,10 +28,10 @@ def note_gone(run: Run, renders: Sequence[RenderStep]) -> None:
     again."""
     root = run.settings.output_dir
     gone = {
-        _below(root, folder)
+        folder
         for step in renders
-        for name, folder in folders_of(step).items()
-        if _is_gone(folder) and has_renditions(step, name)
+        for which, folder in folders_of(step).items()
+        if _is_gone(root / folder) and has_renditions(step, *which)
     }
     if gone:
         _remember(run, gone | set(_noted(run)))
@@ -37,12 +39,12 @@ def note_gone(run: Run, renders: Sequence[RenderStep]) -> None:
 
 def warn_of_gone(run: Run, renders: Sequence[RenderStep]) -> list[str]:
     """A warning for each folder that was found missing while renditions of it still are."""
-    noted = _noted(run)
+    noted, root = _noted(run), run.settings.output_dir
     missing: dict[str, str] = {}
     for step in renders if noted else ():
-        for name, folder in folders_of(step).items():
-            below = _below(run.settings.output_dir, folder)
-            if below in noted and _is_any_missing(step, name):
+        for which, below in folders_of(step).items():
+            folder = root / below
+            if below in noted and _is_any_missing(step, *which):
                 what = (
                     "is gone with all its renditions"
                     if _is_gone(folder)
@@ -65,15 +67,13 @@ def _is_gone(folder: Path) -> bool:
         return True
 
 
-def _is_any_missing(step: RenderStep, recipe: str) -> bool:
+def _is_any_missing(step: RenderStep, source: str, recipe: str) -> bool:
+    table, root = step.pending.table, step.settings.output_dir
+    by_recipe = sa.and_(table.c.source == source, table.c.recipe == recipe)
     return any(
-        not os.path.lexists(step.output_dir / name_of(row.file))
-        for row in rows_in_step(step.pending, recipe)
+        not os.path.lexists(root / name_of(row.file))
+        for row in rows_in_step(step.pending, by_recipe)
     )
-
-
-def _below(root: Path, folder: Path) -> str:
-    return folder.relative_to(root).as_posix()
 
 
 def _noted(run: Run) -> list[str]:

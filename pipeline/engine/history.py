@@ -98,6 +98,7 @@ def _write(
 def count_states(pending: Pending) -> dict[str, int]:
     """Renditions by state."""
     state = pending.table.c.state
+    query = sa.select(state, sa.func.count()).where(pending.ours).group_by(state)
     with pending.meta.dbconn.reading() as con:
-        rows = con.execute(sa.select(state, sa.func.count()).group_by(state)).all()
+        rows = con.execute(query).all()
     return {row[0]: row[1] for row in rows}

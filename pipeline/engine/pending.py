@@ -15,7 +15,7 @@ from datapipe.types import IndexDF
 from pipeline.database.ahead import Ahead
 from pipeline.database.tracked import TrackedTable
 from pipeline.database.tracking import FOUND_TS, FRESH, KIND, LinearTransformMeta
-from pipeline.states import State
+from pipeline.states import Source, State
 
 # Rows of one page; also the number of changes that the first look fetches, so that a run with
 # few changes runs the linear query once.
@@ -27,10 +27,15 @@ NARROW_ROWS = 2_000
 Kinds: TypeAlias = dict[int, int]
 
 
+# What identifies a rendition: source, path and recipe.
+RenditionKey: TypeAlias = tuple[str, str, str]
+
+
 class PendingRendition(NamedTuple):
     """One (original, recipe) that is pending, and what its row says, if it has one.
 
-    ``size_bytes`` is the rendition's, ``original_bytes`` the original's when it was made.
+    ``size_bytes`` is the rendition's, ``original_bytes`` the original's when it was made, and
+    ``stored_under`` the hash that a fetched original is stored under.
     """
 
     path: str
@@ -38,6 +43,7 @@ class PendingRendition(NamedTuple):
     kind: int
     found_ts: float
     now_bytes: int | None
+    stored_under: str | None
     state: str | None
     file: str | None
     size_bytes: int | None
@@ -53,6 +59,7 @@ class PendingOriginal(NamedTuple):
 
     path: str
     size_bytes: int | None
+    stored_under: str | None
     found_ts: float
     renditions: tuple[PendingRendition, ...]
 
@@ -63,7 +70,7 @@ class PendingOriginal(NamedTuple):
 
 
 class Pending:
-    """The tables of one render step, and the queries for what is pending between them.
+    """The tables of a render step, and the queries for what is pending between them of one source.
 
     It never changes, so pages and a run may query it at the same time; what one run keeps of the
     results is in its own :class:`Look`.
@@ -75,7 +82,9 @@ class Pending:
         originals: DataTable,
         recipes: DataTable,
         renditions: DataTable,
+        source: Source,
     ) -> None:
+        self.source = source
         self.meta = meta
         self.originals = originals
         self.recipes = recipes
@@ -83,17 +92,27 @@ class Pending:
 
     @property
     def table(self) -> sa.Table:
-        """The table of renditions."""
+        """The table of renditions, of all sources."""
         return _data(self.renditions)
 
     @property
     def original_table(self) -> sa.Table:
-        """The table of originals."""
+        """The table of originals, of all sources."""
         return _data(self.originals)
 
     @property
+    def ours(self) -> sa.ColumnElement[bool]:
+        """Whether a rendition is one of this source."""
+        return self.table.c.source == self.source.value
+
+    @property
+    def our_originals(self) -> sa.ColumnElement[bool]:
+        """Whether an original is one of this source."""
+        return self.original_table.c.source == self.source.value
+
+    @property
     def recipe_table(self) -> sa.Table:
-        """The table of recipes."""
+        """The table of recipes, for all sources."""
         return _data(self.recipes)
 
     @property
@@ -109,10 +128,11 @@ class Pending:
         self, paths: Collection[str] | None = None, everything: bool = False
     ) -> sa.Select[Any]:
         """The change query: of all originals, or of those at ``paths``, by their keys."""
-        only = None
+        only: dict[str, list[str]] = {"source": [self.source.value]}
         if paths is not None:
-            only = IndexDF(pd.DataFrame({"path": list(paths)}, dtype="object"))
-        return self.meta.changed_sql(only, everything=everything)
+            only = {"source": [self.source.value] * len(paths), "path": list(paths)}
+        wanted = IndexDF(pd.DataFrame(only, dtype="object"))
+        return self.meta.changed_sql(wanted, everything=everything)
 
     def query(
         self,
@@ -132,6 +152,7 @@ class Pending:
                 changed.c[KIND],
                 changed.c[FOUND_TS],
                 originals.c.size_bytes,
+                originals.c.sha256,
                 renditions.c.state,
                 renditions.c.file,
                 renditions.c.size_bytes,
@@ -142,11 +163,13 @@ class Pending:
                 renditions.c.since,
             )
             .select_from(changed)
-            .outerjoin(originals, originals.c.path == changed.c.path)
+            .outerjoin(originals, sa.and_(self.our_originals, originals.c.path == changed.c.path))
             .outerjoin(
                 renditions,
                 sa.and_(
-                    renditions.c.path == changed.c.path, renditions.c.recipe == changed.c.recipe
+                    self.ours,
+                    renditions.c.path == changed.c.path,
+                    renditions.c.recipe == changed.c.recipe,
                 ),
             )
         )
@@ -176,7 +199,7 @@ class Pending:
         query = (
             sa.select(originals.c.size_bytes)
             .join(changed, changed.c.path == originals.c.path)
-            .where(changed.c[KIND] == FRESH)
+            .where(self.our_originals, changed.c[KIND] == FRESH)
             .distinct()
         )
         with self.meta.dbconn.reading() as con:
@@ -319,7 +342,7 @@ def _fetch(con: sa.Connection, query: sa.Select[Any]) -> list[PendingRendition]:
 
 def _originals(rows: list[PendingRendition]) -> list[PendingOriginal]:
     return [
-        PendingOriginal(path, group[0].now_bytes, group[0].found_ts, group)
+        PendingOriginal(path, group[0].now_bytes, group[0].stored_under, group[0].found_ts, group)
         for path, group in ((path, tuple(g)) for path, g in groupby(rows, key=lambda row: row.path))
     ]
 

@@ -1,17 +1,16 @@
-"""The places below ``output/`` that finished files take, and leave."""
+"""The places below ``output/`` that finished files take, and leave; keys are below it."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Sequence
-from pathlib import Path
 
 from pipeline.engine.context import Run
+from pipeline.engine.pending import RenditionKey
 from pipeline.engine.recovery import note_publishing
 from pipeline.errors import LinkInTheWay
 from pipeline.names import set_apart
 from pipeline.storage.base import Staged
-from pipeline.storage.folder import prefix_of
 from pipeline.storage.folder_store import FolderStore
 from pipeline.storage.owners import owner
 from pipeline.workers.tasks import Made
@@ -21,19 +20,17 @@ WARNINGS_SHOWN = 20
 
 
 class Places:
-    """The folder of one step below ``output/``; keys are those that its rows have."""
+    """The output folder, as a run writes to it."""
 
-    def __init__(self, run: Run, output_dir: Path) -> None:
+    def __init__(self, run: Run) -> None:
         self._run = run
-        self._output_dir = output_dir
         self.store = FolderStore(run.settings.output_dir)
-        self.below = prefix_of(output_dir, run.settings.output_dir)
         # Keys of the batch at hand of which the next run finds a note, if this one is killed.
         self._announced: set[str] = set()
 
     def has(self, file: str, size_bytes: int | None) -> bool:
         """Whether a rendition is there, and as many bytes long as it was made."""
-        return self.store.has(self.below + file, size_bytes)
+        return self.store.has(file, size_bytes)
 
     def stage_copy(self, file: str, key: str) -> str:
         """A copy of a rendition, staged for ``key``; the key of its temporary file.
@@ -41,17 +38,17 @@ class Places:
         Raises:
             OSError: the rendition is gone, or the name cannot be.
         """
-        return self.store.copy(self.below + file, self.below + key, owner()).temporary
+        return self.store.copy(file, key, owner()).temporary
 
     def announce(self, keys: Collection[str]) -> None:
         """Note the keys of a batch before the first of its files takes its place."""
         self._announced = set(keys)
-        note_publishing(self._run, self._output_dir, self._announced)
+        note_publishing(self._run, self._announced)
 
-    def take(self, made: Made, path: str, owners: dict[str, tuple[str, str]]) -> str:
+    def take(self, made: Made, whose: RenditionKey, owners: dict[str, RenditionKey]) -> str:
         """Rename a finished file to its key, or to another one where that is taken."""
-        key = made.file
-        if owners.get(key, (path, made.recipe)) != (path, made.recipe):
+        key, path = made.file, whose[1]
+        if owners.get(key, whose) != whose:
             key = set_apart(key, path)
         try:
             self._publish(made, key)
@@ -59,14 +56,14 @@ class Places:
             # `a.png` as WebP is `a.png.webp`, and so is somebody's folder.
             key = set_apart(key, path)
             self._publish(made, key)
-        owners[key] = (path, made.recipe)
+        owners[key] = whose
         return key
 
     def _publish(self, made: Made, key: str) -> None:
         if key not in self._announced:
             self._announced.add(key)
-            note_publishing(self._run, self._output_dir, self._announced)
-        self.store.publish(Staged(self.below + key, made.temporary))
+            note_publishing(self._run, self._announced)
+        self.store.publish(Staged(key, made.temporary))
 
     def discard(self, made: Sequence[Made]) -> None:
         """Delete what does not take its place, and the folders that were made for it alone."""
@@ -78,7 +75,7 @@ class Places:
         """Delete the file of a key; false where a link stands in the way."""
         try:
             if file is not None:
-                self.store.remove(self.below + file)
+                self.store.remove(file)
         except LinkInTheWay as error:
             warning = f"renditions that must go cannot be deleted: {error}"
             known = self._run.report.warnings

@@ -11,7 +11,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -21,12 +20,18 @@ from pipeline.blocklist import Blocklist
 from pipeline.database.locks import PUBLISH_LOCK
 from pipeline.database.paging import chunks
 from pipeline.database.state import PUBLISHING
-from pipeline.database.tracking import LinearTransformMeta, forget_deleted, frame
+from pipeline.database.tracking import forget_deleted, frame
 from pipeline.engine.context import Run
-from pipeline.engine.pending import Pending, PendingOriginal, PendingRendition, few_of
+from pipeline.engine.pending import (
+    Pending,
+    PendingOriginal,
+    PendingRendition,
+    RenditionKey,
+    few_of,
+)
 from pipeline.engine.placing import Places
-from pipeline.engine.recovery import forget_writing, pairs_of, remember_writing
-from pipeline.engine.report import Report
+from pipeline.engine.recovery import forget_writing, owners_of, remember_writing
+from pipeline.engine.report import Counts
 from pipeline.engine.reuse import Reuse
 from pipeline.imaging import RENDERER_VERSION
 from pipeline.states import State
@@ -45,24 +50,22 @@ class Publisher:
     def __init__(
         self,
         pending: Pending,
-        meta: LinearTransformMeta,
-        output_dir: Path,
         fingerprints: Mapping[str, str],
         run: Run,
-        report: Report | None = None,
-        settled: Callable[[Collection[str]], None] | None = None,
+        counts: Counts,
+        settled: Callable[[Collection[str]], None],
     ) -> None:
         """``fingerprints`` of the recipes by name, from ``recipes.toml`` as this run read it.
 
         ``settled`` is called with the paths of each batch, inside the transaction that records it.
         """
         self.run = run
-        self.report = report or run.report
-        self._settled = settled or (lambda paths: None)
+        self.counts = counts
+        self._settled = settled
         self.fingerprints = fingerprints
-        self.places = Places(run, output_dir)
+        self.places = Places(run)
         self.pending = pending
-        self.meta = meta
+        self.meta = pending.meta
         self.takedowns = Blocklist(run.database)
         self.reuse = Reuse(pending, fingerprints, self.places)
         # SHA-256 of the batch at hand that must have no renditions, and why.
@@ -87,11 +90,13 @@ class Publisher:
 
     def finish(self) -> None:
         """All that could be done is done and recorded."""
-        self.report.pending = self._unsettled
+        self.counts.pending = self._unsettled
         if self._begun:
             if self._deleted_any and not self._unsettled:
                 # Forget only what this run looked at; above NARROW_ROWS that was everything.
-                forget_deleted(self.meta, few_of(self.run.narrowed_to))
+                only: dict[str, Collection[str]] = {"source": [self.pending.source.value]}
+                paths = few_of(self.run.narrowed_to)
+                forget_deleted(self.meta, only if paths is None else only | {"path": paths})
             if not self.run.workers.lost:  # otherwise when their leftovers are swept
                 forget_writing(self.run)
 
@@ -122,7 +127,7 @@ class Publisher:
             # Checked with the lock held: a later takedown finds the rows of this batch.
             self._blocked = self.takedowns.blocked_among([outcome.sha256 for outcome in batch])
             keys = [made.file for outcome in batch for made in outcome.made]
-            owners = pairs_of(keys, self.pending)
+            owners = owners_of(keys, self.pending)
             if keys:
                 self.places.announce(keys)
             try:
@@ -146,11 +151,11 @@ class Publisher:
                 if not self.places.clear(rendition.file):
                     self._unsettled += 1
                     continue
-                self.report.deleted += rendition.state is not None
+                self.counts.deleted += rendition.state is not None
                 done.append(rendition)
         finally:
             for chunk in chunks(done):
-                idx = _index([(row.path, row.recipe) for row in chunk])
+                idx = self._index([(row.path, row.recipe) for row in chunk])
                 with self.run.database.writing() as write:
                     self.pending.renditions.delete_by_idx(idx, now=write.now)
                     self.meta.mark_rows_processed_success(idx, process_ts=write.now)
@@ -159,7 +164,7 @@ class Publisher:
     def _settle(
         self,
         outcome: Outcome,
-        owners: dict[str, tuple[str, str]],
+        owners: dict[str, RenditionKey],
         rows: list[dict[str, Any]],
         marks: list[tuple[str, str]],
     ) -> None:
@@ -168,14 +173,14 @@ class Publisher:
         if outcome.unsettled:
             self._unsettled += len(before)
             return
-        _count(self.report, outcome, original, self.run.began_ts, self.mark_unchanged)
+        _count(self.counts, outcome, original, self.run.began_ts, self.mark_unchanged)
         if outcome.sha256 in self._blocked:
             self._bar(outcome, original, rows, marks)
             return
         for made in outcome.made:
             old = before[made.recipe]
             try:
-                file = self.places.take(made, outcome.path, owners)
+                file = self.places.take(made, self._key(outcome.path, made.recipe), owners)
             except FileNotFoundError:
                 # Somebody cleared the output folder during the run: the pair stays pending.
                 self._unsettled += 1
@@ -188,9 +193,9 @@ class Publisher:
             if old.file and old.file != file:
                 self.places.clear(old.file)
             if outcome.reused:
-                self.report.reused += 1
+                self.counts.reused += 1
             else:
-                self.report.rendered += 1
+                self.counts.rendered += 1
             rows.append(
                 self._row(old, outcome, State.OK)
                 | {
@@ -223,7 +228,7 @@ class Publisher:
             marks.append((old.path, old.recipe))
             if (old.state, old.sha256, old.reason) == (State.TAKEN_DOWN, outcome.sha256, reason):
                 continue  # as it was; the file was only touched
-            self.report.taken_down += 1
+            self.counts.taken_down += 1
             rows.append(self._row(old, outcome, State.TAKEN_DOWN) | {"reason": reason})
 
     def _fail(
@@ -236,14 +241,14 @@ class Publisher:
     ) -> None:
         # A stale rendition is worse than none.
         self.places.clear(old.file)
-        report = self.report
-        report.failed += 1
+        counts = self.counts
+        counts.failed += 1
         shown = (outcome.path, reason)
-        if shown not in report.failures:
-            if len(report.failures) < FAILURES_SHOWN:
-                report.failures.append(shown)
+        if shown not in counts.failures:
+            if len(counts.failures) < FAILURES_SHOWN:
+                counts.failures.append(shown)
             else:
-                report.more_failures = True
+                counts.more_failures = True
         row = self._row(old, outcome, State.FAILED)
         if old.state == State.FAILED and old.reason == reason:
             row["since"] = old.since
@@ -255,6 +260,7 @@ class Publisher:
 
     def _row(self, old: PendingRendition, outcome: Outcome, state: State) -> dict[str, Any]:
         return {
+            "source": self.pending.source.value,
             "path": outcome.path,
             "recipe": old.recipe,
             "file": None,
@@ -281,16 +287,23 @@ class Publisher:
             for chunk in chunks(rows):
                 self.pending.renditions.store_chunk(frame(chunk, list(chunk[0])), now=now)
             if marks:
-                self.meta.mark_rows_processed_success(_index(marks), process_ts=self.page_ts)
+                self.meta.mark_rows_processed_success(self._index(marks), process_ts=self.page_ts)
             if again:
                 # Also where it was in step before, as in a run that looks at everything.
-                self.meta.mark_rows_processed_error(_index(again), self.page_ts, "killed")
+                self.meta.mark_rows_processed_error(self._index(again), self.page_ts, "killed")
             self._settled({row["path"] for row in rows})
             self.run.repository.set(PUBLISHING, None)
 
+    def _key(self, path: str, recipe: str) -> RenditionKey:
+        return (self.pending.source.value, path, recipe)
+
+    def _index(self, pairs: list[tuple[str, str]]) -> IndexDF:
+        keys = [self._key(*pair) for pair in pairs]
+        return IndexDF(pd.DataFrame(keys, columns=["source", "path", "recipe"], dtype="object"))
+
 
 def _count(
-    report: Report,
+    counts: Counts,
     outcome: Outcome,
     original: PendingOriginal,
     began_ts: float,
@@ -301,12 +314,12 @@ def _count(
     made_of = {rendition.sha256 for rendition in original.renditions} - {None}
     only_touched = made_of == {outcome.sha256}
     found_by_scan = original.found_ts >= began_ts
-    if only_touched and found_by_scan and original.has_renditions and report.changed:
-        report.changed -= 1
-        report.unchanged += 1
-    elif not mark_unchanged and not only_touched and report.unchanged:
-        report.changed += 1
-        report.unchanged -= 1
+    if only_touched and found_by_scan and original.has_renditions and counts.changed:
+        counts.changed -= 1
+        counts.unchanged += 1
+    elif not mark_unchanged and not only_touched and counts.unchanged:
+        counts.changed += 1
+        counts.unchanged -= 1
 
 
 @contextlib.contextmanager
@@ -332,7 +345,3 @@ def _undisturbed() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         if came:
             signal.raise_signal(came[0])
-
-
-def _index(pairs: list[tuple[str, str]]) -> IndexDF:
-    return IndexDF(pd.DataFrame(pairs, columns=["path", "recipe"], dtype="object"))

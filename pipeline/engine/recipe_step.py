@@ -1,8 +1,8 @@
-"""Loading ``recipes.toml`` into its table: a row per recipe, written only where one changed."""
+"""Loading ``recipes.toml`` into its table: only what changed is written."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -14,9 +14,10 @@ from datapipe.types import IndexDF
 from pipeline.database.tracked import TrackedTable
 from pipeline.database.tracking import frame
 from pipeline.engine.context import Run
+from pipeline.engine.sources import Originals
 from pipeline.engine.step import Step
-from pipeline.errors import RecipeError
 from pipeline.settings.values import Settings
+from pipeline.states import Source
 from pipeline.transforms.recipes import Recipe
 
 
@@ -29,13 +30,16 @@ class RecipeDifference:
     removed: list[str] = field(default_factory=list)
 
 
-def compare_recipes(recipes: dict[str, Recipe], table: DataTable) -> RecipeDifference:
-    """What a run would add, change and remove. Comments and order do not matter."""
+def compare_recipes(
+    recipes: dict[str, Recipe], table: DataTable, source: Source
+) -> RecipeDifference:
+    """What a run would add, change and remove for a source. Comments and order do not matter."""
     store = table.table_store
     assert isinstance(store, TrackedTable)
     columns = store.data_table.c
+    query = sa.select(columns.recipe, columns.fingerprint).where(columns.source == source.value)
     with store.dbconn.reading() as con:
-        rows = con.execute(sa.select(columns.recipe, columns.fingerprint)).all()
+        rows = con.execute(query).all()
     stored = {row.recipe: row.fingerprint for row in rows}
     difference = RecipeDifference(removed=sorted(set(stored) - set(recipes)))
     for name, recipe in recipes.items():
@@ -47,24 +51,16 @@ def compare_recipes(recipes: dict[str, Recipe], table: DataTable) -> RecipeDiffe
 
 
 class LoadRecipesStep(Step):
-    """Brings the table of recipes in step with ``recipes.toml``, or ``only`` some of them.
-
-    Without ``required``, the first recipe is used if none of the names exists.
-    """
+    """Brings the table of recipes in step with ``recipes.toml``, for each source of originals."""
 
     def __init__(
-        self,
-        name: str,
-        output: DataTable,
-        settings: Settings,
-        only: Collection[str] | None = None,
-        required: bool = False,
+        self, name: str, output: DataTable, settings: Settings, originals: Sequence[Originals]
     ) -> None:
         super().__init__(name=name, input_dts=[], output_dts=[ComputeOutput(dt=output)])
         self.table = output
-        self.only = only
-        self.required = required
         self.settings = settings
+        self.originals = originals
+        self.sources = tuple(each.source for each in originals)
 
     def work(self, run: Run) -> None:
         """Write what is new, changed and gone.
@@ -72,57 +68,42 @@ class LoadRecipesStep(Step):
         Raises:
             RecipeError: the file has problems; nothing is written then.
         """
-        recipes = self.wanted(run.recipes)
-        difference = compare_recipes(recipes, self.table)
+        for originals in self.originals:
+            if run.works_on(originals.source):
+                self._load(run, originals)
+
+    def _load(self, run: Run, originals: Originals) -> None:
+        source, recipes = originals.source, originals.recipes(run.recipes)
+        difference = compare_recipes(recipes, self.table, source)
         written = [recipes[name] for name in (*difference.added, *difference.changed)]
         if not written and not difference.removed:
             return
-        run.recipes_moved = True
+        run.recipes_moved.add(source)
         with run.database.writing() as write:
-            self._write(written, difference.removed, write.now)
-
-    def wanted(self, recipes: dict[str, Recipe]) -> dict[str, Recipe]:
-        """Those of ``recipes``, as ``recipes.toml`` has them, that the table is to hold.
-
-        Raises:
-            RecipeError: what is required is missing.
-        """
-        if self.only is None:
-            return recipes
-        missing = [name for name in self.only if name not in recipes]
-        if missing and self.required:
-            raise RecipeError(
-                f"PIPELINE_JOB_RECIPES={','.join(self.only)}: {self.settings.recipes_file} has no "
-                f"[{missing[0]}]; it has {', '.join(recipes)}"
-            )
-        # Nobody configured one: a project whose recipes have other names can have jobs, too.
-        names = [name for name in self.only if name in recipes] or list(recipes)[:1]
-        return {name: recipes[name] for name in names}
-
-    def _write(self, written: list[Recipe], removed: list[str], now: float) -> None:
-        if written:
-            rows = [
-                {
-                    "recipe": recipe.name,
-                    "fingerprint": recipe.fingerprint,
-                    "spec": recipe.spec,
-                }
-                for recipe in written
-            ]
-            columns = ("recipe", "fingerprint", "spec")
-            self.table.store_chunk(frame(rows, columns), now=now)
-        if removed:
-            gone = pd.DataFrame({"recipe": removed})
-            self.table.delete_by_idx(IndexDF(gone), now=now)
+            if written:
+                rows = [
+                    {
+                        "source": source.value,
+                        "recipe": recipe.name,
+                        "fingerprint": recipe.fingerprint,
+                        "spec": recipe.spec,
+                    }
+                    for recipe in written
+                ]
+                self.table.store_chunk(frame(rows, list(rows[0])), now=write.now)
+            if difference.removed:
+                gone = pd.DataFrame({"source": source.value, "recipe": difference.removed})
+                self.table.delete_by_idx(IndexDF(gone), now=write.now)
 
 
 @dataclass
 class LoadRecipes(PipelineStep):
-    """Declares the loading of ``PIPELINE_RECIPES`` into ``output``."""
+    """Declares the loading of ``PIPELINE_RECIPES`` into ``output``, for each of ``sources``."""
 
     output: str
+    sources: Sequence[Originals]
     settings: Settings
 
     def build_compute(self, ds: DataStore, catalog: Catalog) -> list[ComputeStep]:
         table = catalog.get_datatable(ds, self.output)
-        return [LoadRecipesStep("load_recipes", table, self.settings)]
+        return [LoadRecipesStep("load_recipes", table, self.settings, self.sources)]

@@ -38,14 +38,14 @@ from pipeline.database.state import (
 from pipeline.engine.generation import advance, notice_older, update_folder
 from pipeline.errors import LinkInTheWay
 from pipeline.names import TEMPORARY_PREFIX, key_of, name_of
-from pipeline.states import State
-from pipeline.storage.folder import files_below, is_left_behind, sha256_of
+from pipeline.states import Source, State
+from pipeline.storage.folder import files_below, is_left_behind, prefix_of, sha256_of
 from pipeline.storage.folder_store import FolderStore
 from pipeline.storage.owners import boot_id, is_alive, owner
 
 if TYPE_CHECKING:
     from pipeline.engine.context import Run
-    from pipeline.engine.pending import Pending
+    from pipeline.engine.pending import Pending, RenditionKey
     from pipeline.settings.values import Settings
 
 
@@ -55,11 +55,20 @@ WRITTEN_BACK_S = 120.0
 
 
 class HasRenditions(Protocol):
-    """A step that makes renditions, and the folder that they are in."""
+    """A step that makes renditions, and the folder that they are in.
 
-    pending: Pending
+    The tables of ``pending`` are those of all its ``sources``.
+    """
+
     output_dir: Path
     settings: Settings
+    sources: Sequence[Source]
+
+    @property
+    def pending(self) -> Pending: ...
+
+    def below(self, source: Source) -> str:
+        """What the keys of the renditions of a source begin with, below the output folder."""
 
 
 def remember_writing(run: Run) -> None:
@@ -94,10 +103,9 @@ def forget_writing(run: Run, all_fixed: bool = False) -> None:
     update_folder(run)
 
 
-def note_publishing(run: Run, output_dir: Path, keys: Collection[str]) -> None:
-    """Note files below ``output_dir`` that are about to take their place, before the first does."""
-    below = output_dir.relative_to(run.settings.output_dir).as_posix()
-    run.repository.set(PUBLISHING, json.dumps({"below": below, "files": sorted(keys)}))
+def note_publishing(run: Run, keys: Collection[str]) -> None:
+    """Note files that are about to take their place, before the first does."""
+    run.repository.set(PUBLISHING, json.dumps(sorted(keys)))
 
 
 def recover(run: Run, renders: Sequence[HasRenditions]) -> bool:
@@ -116,7 +124,7 @@ def recover(run: Run, renders: Sequence[HasRenditions]) -> bool:
     boot = json.loads(run.repository.get(BOOT) or "{}")
     if boot and boot["id"] != boot_id():
         for step in renders:
-            _compare_since(float(boot["since"]), step.pending, step.output_dir)
+            _compare_since(float(boot["since"]), step.pending, run.settings.output_dir)
         run.repository.set(BOOT, json.dumps({"id": boot_id(), "since": run.began_ts}))
     return is_cut_off
 
@@ -142,28 +150,34 @@ def remove_unrecorded(
     Call it with the lock of runs, or of publishing. A file that may have replaced an older
     rendition stays, and is rendered again: no row says which of the two it is.
     """
-    noted = json.loads(repository.get(PUBLISHING) or "{}")
+    noted = json.loads(repository.get(PUBLISHING) or "[]")
+    unrecorded = set(noted)
     for step in renders:
-        if noted and step.output_dir == root / noted["below"]:
-            pairs = pairs_of(noted["files"], step.pending)
-            for key in noted["files"]:
-                if key not in pairs:
-                    with contextlib.suppress(LinkInTheWay):  # it is not ours, what that leads to
-                        FolderStore(root).remove(f"{noted['below']}/{key}".removeprefix("./"))
-            forget_content(step.pending, list(pairs.values()))
+        owners = owners_of(noted, step.pending)
+        unrecorded -= set(owners)
+        forget_content(step.pending, list(owners.values()))
+    for key in unrecorded:
+        with contextlib.suppress(LinkInTheWay):  # it is not ours, what that leads to
+            FolderStore(root).remove(key)
 
 
-def folders_of(step: HasRenditions) -> dict[str, Path]:
-    """The folder of each recipe, by the recipe's name."""
+def folders_of(step: HasRenditions) -> dict[tuple[str, str], str]:
+    """The key of the folder that each recipe has for each source, by source and recipe."""
+    table = step.pending.recipe_table
+    query = sa.select(table.c.source, table.c.recipe).where(
+        table.c.source.in_([source.value for source in step.sources])
+    )
     with step.pending.meta.dbconn.reading() as con:
-        names = con.execute(sa.select(step.pending.recipe_table.c.recipe)).scalars().all()
-    return {name: step.output_dir / name for name in names}
+        rows = con.execute(query).all()
+    return {(row.source, row.recipe): step.below(Source(row.source)) + row.recipe for row in rows}
 
 
-def has_renditions(step: HasRenditions, recipe: str) -> bool:
-    """Whether a row says that there is a rendition by this recipe."""
+def has_renditions(step: HasRenditions, source: str, recipe: str) -> bool:
+    """Whether a row says that there is a rendition of this source by this recipe."""
     table = step.pending.table
-    made = sa.select(table.c.path).where(table.c.recipe == recipe, table.c.state == State.OK.value)
+    made = sa.select(table.c.path).where(
+        table.c.source == source, table.c.recipe == recipe, table.c.state == State.OK.value
+    )
     with step.pending.meta.dbconn.reading() as con:
         return con.execute(made.limit(1)).first() is not None
 
@@ -175,10 +189,10 @@ def sweep_output(
 ) -> None:
     """Sweep the output folder, but for folders where a disk may have been mounted."""
     keep = [
-        key_of(folder.relative_to(root).as_posix())
+        key_of(folder)
         for step in renders
-        for name, folder in folders_of(step).items()
-        if has_renditions(step, name)
+        for which, folder in folders_of(step).items()
+        if has_renditions(step, *which)
     ]
     FolderStore(root).sweep(is_alive, keep)
 
@@ -191,68 +205,70 @@ def strays(
     Temporary files are among them unless their owner ``is_alive``. Folders of the other ``renders``
     are left out.
     """
-    pending = step.pending
+    pending, root = step.pending, step.settings.output_dir
     apart = [other.output_dir for other in renders if other is not step]
+    prefix = prefix_of(step.output_dir, root)
+    # They hold files of the run itself, the results of jobs, and people's notes.
+    not_looked_at = {step.below(source) for source in step.sources}
     waiting: list[str] = []
-    for path, entry in files_below(step.output_dir, apart, step.settings.output_dir):
+    for path, entry in files_below(step.output_dir, apart, root):
+        key = prefix + key_of(path)
         if entry.name.startswith(TEMPORARY_PREFIX):
             if is_left_behind(entry.name, is_alive):
-                yield key_of(path)
+                yield key
             continue
-        # The top level holds files of the run itself, the results of jobs, and people's notes.
-        if "/" not in path:
+        if key[: key.rfind("/") + 1] in not_looked_at:
             continue
-        waiting.append(key_of(path))
+        waiting.append(key)
         if len(waiting) == VALUES_AT_ONCE:
             yield from _unknown(waiting, pending)
             waiting = []
     yield from _unknown(waiting, pending)
 
 
-def forget_content(pending: Pending, pairs: list[tuple[str, str]]) -> None:
+def forget_content(pending: Pending, renditions: list[RenditionKey]) -> None:
     """Make renditions pending, and unlike any bytes, so that the next run makes them again."""
     table, marks = pending.table, pending.meta.sql_table
     with pending.meta.dbconn.writing() as con:
-        for chunk in chunks(pairs):
-            con.execute(
-                sa.update(table)
-                .where(sa.tuple_(table.c.path, table.c.recipe).in_(chunk))
-                .values(sha256=None)
-            )
-            con.execute(
-                sa.update(marks)
-                .where(sa.tuple_(marks.c.path, marks.c.recipe).in_(chunk))
-                .values(is_success=False)
-            )
+        for chunk in chunks(renditions):
+            con.execute(sa.update(table).where(_is_one_of(table, chunk)).values(sha256=None))
+            con.execute(sa.update(marks).where(_is_one_of(marks, chunk)).values(is_success=False))
+
+
+def _is_one_of(table: sa.Table, renditions: list[RenditionKey]) -> sa.ColumnElement[bool]:
+    keys = (table.c.source, table.c.path, table.c.recipe)
+    sources, paths = ({key[at] for key in renditions} for at in (0, 1))
+    # SQLite finds no index for a list of rows, only for lists of values.
+    return sa.and_(
+        table.c.source.in_(sources), table.c.path.in_(paths), sa.tuple_(*keys).in_(renditions)
+    )
 
 
 def _unknown(keys: list[str], pending: Pending) -> Iterator[str]:
-    known = pairs_of(keys, pending)
+    known = owners_of(keys, pending)
     yield from (key for key in keys if key not in known)
 
 
-def pairs_of(keys: Sequence[str], pending: Pending) -> dict[str, tuple[str, str]]:
-    """The path and recipe of those of the files that a row knows, by their keys."""
+def owners_of(keys: Sequence[str], pending: Pending) -> dict[str, RenditionKey]:
+    """Which rendition each of the files is that a row knows, by their keys."""
     table = pending.table
-    wanted = sa.select(table.c.file, table.c.path, table.c.recipe)
-    pairs: dict[str, tuple[str, str]] = {}
+    wanted = sa.select(table.c.file, table.c.source, table.c.path, table.c.recipe)
+    owners: dict[str, RenditionKey] = {}
     with pending.meta.dbconn.reading() as con:
         for chunk in chunks(keys):
             for row in con.execute(wanted.where(table.c.file.in_(chunk))):
-                pairs[row.file] = (row.path, row.recipe)
-    return pairs
+                owners[row.file] = (row.source, row.path, row.recipe)
+    return owners
 
 
-def _compare_since(since: float, pending: Pending, output_dir: Path) -> None:
+def _compare_since(since: float, pending: Pending, root: Path) -> None:
     meta = pending.renditions.meta
     assert isinstance(meta, SQLTableMeta)
     table, written = pending.table, meta.sql_table
+    keys = ("source", "path", "recipe")
     query = (
-        sa.select(table.c.path, table.c.recipe, table.c.file, table.c.file_sha256)
-        .join(
-            written,
-            sa.and_(written.c.path == table.c.path, written.c.recipe == table.c.recipe),
-        )
+        sa.select(*[table.c[name] for name in keys], table.c.file, table.c.file_sha256)
+        .join(written, sa.and_(*[written.c[name] == table.c[name] for name in keys]))
         .where(written.c.update_ts >= since, table.c.state == State.OK.value)
     )
     with pending.meta.dbconn.reading() as con:
@@ -260,9 +276,9 @@ def _compare_since(since: float, pending: Pending, output_dir: Path) -> None:
     damaged = []
     for row in rows:
         try:
-            whole = sha256_of(output_dir / name_of(row.file)) == row.file_sha256
+            whole = sha256_of(root / name_of(row.file)) == row.file_sha256
         except OSError:
             whole = False
         if not whole:
-            damaged.append((row.path, row.recipe))
+            damaged.append((row.source, row.path, row.recipe))
     forget_content(pending, damaged)

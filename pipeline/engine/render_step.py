@@ -13,9 +13,9 @@ File first, row second: a run that is killed between the two leaves a row that i
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
@@ -31,11 +31,12 @@ from pipeline.database.tracking import BACKLOG, FRESH, GONE, LinearTransformMeta
 from pipeline.engine.context import STOP_POLL_S, Run
 from pipeline.engine.pending import Pending, PendingOriginal, PendingRendition
 from pipeline.engine.publish import FLUSH_S, Publisher
-from pipeline.engine.report import Report
+from pipeline.engine.sources import Originals
 from pipeline.engine.step import Step
 from pipeline.errors import LockstepError
-from pipeline.names import name_of
 from pipeline.settings.values import Settings
+from pipeline.states import Source
+from pipeline.storage.folder import prefix_of
 from pipeline.transforms.recipes import Recipe, recipe_of
 from pipeline.workers.tasks import Outcome, RenditionWanted, Task
 
@@ -60,35 +61,41 @@ class RenderStep(Step, BaseBatchTransformStep):
         originals: ComputeInput,
         recipes: ComputeInput,
         output: ComputeOutput,
-        originals_dir: Path,
+        sources: Sequence[Originals],
         output_dir: Path,
         settings: Settings,
-        max_pixels: int | None = None,
         executor_config: ExecutorConfig | None = None,
     ) -> None:
-        """``max_pixels`` is a lower limit than that of the settings, for these originals."""
+        """``sources`` are those whose originals have renditions below ``output_dir``."""
         super().__init__(
             ds=ds,
             name=name,
             input_dts=[originals, recipes],
             output_dts=[output],
-            transform_keys=["path", "recipe"],
+            transform_keys=["source", "path", "recipe"],
             executor_config=executor_config,
         )
         assert isinstance(self.meta, LinearTransformMeta)
         self.linear_meta = self.meta
         self.settings = settings
-        self.originals_dir = originals_dir
         self.output_dir = output_dir
-        self.max_pixels = max_pixels
-        self.pending = Pending(self.meta, originals.dt, recipes.dt, output.dt)
+        self.originals = {each.source: each for each in sources}
+        self.sources = tuple(self.originals)
+        tables = (self.meta, originals.dt, recipes.dt, output.dt)
+        self.pending_of = {source: Pending(*tables, source) for source in self.sources}
 
-    def report(self, run: Run) -> Report:
-        """Where the counts go."""
-        return run.report
+    @property
+    def pending(self) -> Pending:
+        """What is pending of the first source; its tables are those of all."""
+        return self.pending_of[self.sources[0]]
 
-    def settled(self, paths: Collection[str]) -> None:
+    def below(self, source: Source) -> str:
+        """What the keys of the renditions of a source begin with, below the output folder."""
+        return prefix_of(self.output_dir, self.settings.output_dir) + self.originals[source].below
+
+    def settled(self, source: Source, paths: Collection[str]) -> None:
         """Called with the paths of each batch, inside the transaction that records it."""
+        self.originals[source].settled(self.linear_meta.dbconn, paths)
 
     def process_batch(
         self, ds: DataStore, idx: IndexDF, run_config: RunConfig | None = None
@@ -105,32 +112,37 @@ class RenderStep(Step, BaseBatchTransformStep):
         Raises:
             OutputError: a rendition cannot be written or deleted; what is done is kept.
         """
-        _Rendering(self, run).work()
+        for source in self._needed(run):
+            if run.works_on(source):
+                _Rendering(self, run, source).work()
 
     def look_ahead(self, run: Run) -> None:
-        run.look(self.pending).look_ahead()
+        for source in self._needed(run):
+            run.look(self.pending_of[source]).look_ahead()
+
+    def _needed(self, run: Run) -> list[Source]:
+        return [source for source, each in self.originals.items() if each.is_needed(run)]
 
 
 class _Rendering:
-    """One pass of the render step; holds what lives no longer than a run."""
+    """One pass of the render step over a source; holds what lives no longer than a run."""
 
-    def __init__(self, step: RenderStep, run: Run) -> None:
+    def __init__(self, step: RenderStep, run: Run, source: Source) -> None:
         self.run = run
         self.step = step
-        self.pending = step.pending
-        self.look = run.look(step.pending)
+        self.originals = step.originals[source]
+        self.pending = step.pending_of[source]
+        self.look = run.look(self.pending)
         # The table may have one that the file has no more, where the step that loads recipes was
         # not among the steps: it is kept in step until that has worked.
         self.recipes = {**self._stored_recipes(), **run.recipes}
         self.fingerprints = {name: recipe.fingerprint for name, recipe in self.recipes.items()}
         self.publisher = Publisher(
-            step.pending,
-            step.linear_meta,
-            step.output_dir,
+            self.pending,
             self.fingerprints,
             run,
-            step.report(run),
-            step.settled,
+            self.originals.counts(run),
+            partial(self.originals.settled, run.database),
         )
         # Originals whose worker was killed in the run before, too.
         self.killed_before: set[str] = set()
@@ -151,13 +163,14 @@ class _Rendering:
 
     def _stored_recipes(self) -> dict[str, Recipe]:
         table = self.pending.recipe_table
+        query = sa.select(table.c.recipe, table.c.spec)
         with self.pending.meta.dbconn.reading() as con:
-            rows = con.execute(sa.select(table.c.recipe, table.c.spec)).all()
+            rows = con.execute(query.where(table.c.source == self.pending.source.value)).all()
         return {row.recipe: recipe_of(row.spec) for row in rows}
 
     def _bring_in_step(self) -> None:
         self.look.narrow(self.run.narrowed_to)
-        touched = self.run.written_since_began(self.pending.originals.name)
+        touched = self.run.written_since_began(self.pending.source)
         counts = self.look.counts(touched=touched)
         if not counts:
             return
@@ -191,26 +204,13 @@ class _Rendering:
             gone: list[PendingRendition] = []
             for original in page:
                 keep = [r for r in original.renditions if r.original_bytes in hold]
-                if keep and self._is_in_the_way(original.path):
+                if keep and self.originals.is_in_the_way(original.path):
                     keep = []
                 held += len(keep)
                 gone.extend(r for r in original.renditions if r not in keep)
             self.publisher.delete(gone)
             self.run.progress.advance(len(gone))
         return held
-
-    def _is_in_the_way(self, path: str) -> bool:
-        """Whether a folder has replaced a removed file, or a file its folder.
-
-        Its renditions would then be in the way of the new ones.
-        """
-        try:
-            os.stat(self.step.originals_dir / name_of(path))
-        except FileNotFoundError:
-            return False
-        except (OSError, ValueError):
-            return True
-        return True
 
     def _render(self, pages: Iterable[list[PendingOriginal]]) -> None:
         for page in pages:
@@ -254,10 +254,11 @@ class _Rendering:
         return Task(
             original.path,
             tuple(wanted),
-            str(self.step.originals_dir),
+            str(self.originals.folder),
+            self.originals.key(original.path, original.stored_under),
             str(self.run.settings.output_dir),
-            self.publisher.places.below,
-            max_pixels=self.step.max_pixels,
+            self.step.below(self.originals.source),
+            max_pixels=self.originals.max_pixels,
         )
 
     def _through_workers(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
@@ -349,14 +350,18 @@ class _Rendering:
 
 @dataclass
 class Render(PipelineStep):
-    """Declares that each of ``originals`` has, by each of ``recipes``, a row of ``output``."""
+    """Declares that each of ``originals`` has, by each of ``recipes``, a row of ``output``.
+
+    Those of ``sources`` alone: of the others, other steps may make something. The files go below
+    ``output_dir``, by default the output folder itself.
+    """
 
     originals: str
     recipes: str
     output: str
-    originals_dir: Path
-    output_dir: Path
+    sources: Sequence[Originals]
     settings: Settings
+    output_dir: Path | None = None
     name: str = "render"
 
     def build_compute(self, ds: DataStore, catalog: Catalog) -> list[ComputeStep]:
@@ -367,8 +372,8 @@ class Render(PipelineStep):
                 originals=ComputeInput(catalog.get_datatable(ds, self.originals)),
                 recipes=ComputeInput(catalog.get_datatable(ds, self.recipes)),
                 output=ComputeOutput(catalog.get_datatable(ds, self.output)),
-                originals_dir=self.originals_dir,
-                output_dir=self.output_dir,
+                sources=self.sources,
+                output_dir=self.output_dir or self.settings.output_dir,
                 settings=self.settings,
             )
         ]

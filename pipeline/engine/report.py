@@ -13,6 +13,23 @@ JOBS_SHOWN = 20
 
 
 @dataclass
+class Counts:
+    """What a run did for the originals of one source; all but the first two are renditions."""
+
+    changed: int = 0
+    unchanged: int = 0
+    rendered: int = 0
+    reused: int = 0
+    deleted: int = 0
+    taken_down: int = 0
+    failed: int = 0
+    pending: int = 0
+    failures: list[tuple[str, str]] = field(default_factory=list)
+    # Whether there were more of them than are listed.
+    more_failures: bool = False
+
+
+@dataclass
 class JobCounts:
     """What a run did for jobs. ``failed_images`` are those that no run has reported before."""
 
@@ -27,16 +44,9 @@ class JobCounts:
     fetched: int = 0
     not_modified: int = 0
     failed_images: int = 0
-    rendered: int = 0
-    reused: int = 0
-    removed: int = 0
+    images: Counts = field(default_factory=Counts)
     # A line for each job that ended badly in this run, up to `JOBS_SHOWN`.
     ends: list[str] = field(default_factory=list)
-
-    def count_renditions(self, report: Report) -> None:
-        """Take over what the render step of jobs counted."""
-        self.rendered, self.reused = report.rendered, report.reused
-        self.removed = report.deleted
 
     def add_line(self, line: str) -> None:
         """Remember a job that ended badly."""
@@ -46,7 +56,9 @@ class JobCounts:
     @property
     def any(self) -> bool:
         """Whether there was anything to do."""
-        return any(vars(self).values())
+        rest = {name: value for name, value in vars(self).items() if name != "images"}
+        made = self.images.rendered + self.images.reused + self.images.deleted
+        return bool(made or any(rest.values()))
 
     @property
     def bad(self) -> int:
@@ -70,9 +82,9 @@ class JobCounts:
                 "failed": self.failed_images,
             },
             "renditions": {
-                "rendered": self.rendered,
-                "reused": self.reused,
-                "deleted": self.removed,
+                "rendered": self.images.rendered,
+                "reused": self.images.reused,
+                "deleted": self.images.deleted,
             },
         }
 
@@ -96,9 +108,9 @@ class JobCounts:
                 (self.fetched, "fetched"),
                 (self.not_modified, "not modified"),
                 (self.failed_images, "failed"),
-                (self.rendered, "renditions"),
-                (self.reused, "renditions reused"),
-                (self.removed, "renditions deleted"),
+                (self.images.rendered, "renditions"),
+                (self.images.reused, "renditions reused"),
+                (self.images.deleted, "renditions deleted"),
             ]
         )
         lines = [f"jobs        {jobs or 'none new'}"]
@@ -108,21 +120,16 @@ class JobCounts:
 
 
 @dataclass
-class Report:
-    """Counts of one run. ``failed`` are renditions, and those of this run alone."""
+class Report(Counts):
+    """Counts of one run: of the originals below ``input/``, and of ``jobs``.
+
+    ``failed`` are those of this run alone.
+    """
 
     new: int = 0
-    changed: int = 0
     removed: int = 0
-    unchanged: int = 0
-    rendered: int = 0
-    reused: int = 0
-    deleted: int = 0
-    taken_down: int = 0
-    failed: int = 0
     failed_before: int = 0
     in_step: int = 0
-    pending: int = 0
     seconds: float = 0.0
     dry_run: bool = False
     # Some changed paths were looked at, and not the whole folder: nothing is known of the rest.
@@ -130,9 +137,6 @@ class Report:
     # CSVs that such a look found, and left to a scan of the whole folder.
     csvs_left: int = 0
     passed: Counter[str] = field(default_factory=Counter)
-    failures: list[tuple[str, str]] = field(default_factory=list)
-    # Whether there were more of them than are listed.
-    more_failures: bool = False
     warnings: list[str] = field(default_factory=list)
     jobs: JobCounts = field(default_factory=JobCounts)
     # They deliver webhooks after the run. Before the process ends, `join` them.

@@ -57,10 +57,12 @@ class Reuse:
             if recipe.name in outcome.unchanged:
                 continue
             made_before = self._made_of(outcome.sha256, recipe.name)
-            row = next((row for row in made_before if row.path != task.path), None)
+            itself = (self.pending.source.value, task.path)
+            row = next((row for row in made_before if (row.source, row.path) != itself), None)
             if row is None or not places.has(row.file, row.size_bytes):
                 break
-            key = rendition_key(task.path, recipe.name, _appended(task.path, row.file))
+            suffix = _appended(task.path, row.file)
+            key = task.below + rendition_key(task.path, recipe.name, suffix)
             try:
                 temporary = places.stage_copy(row.file, key)
             except (FileNotFoundError, NotADirectoryError, LinkInTheWay):

@@ -25,7 +25,7 @@ from pipeline.engine.report import Report
 from pipeline.engine.step import Before, Step
 from pipeline.errors import StoppedError
 from pipeline.settings.values import Settings
-from pipeline.states import State
+from pipeline.states import Source, State
 from pipeline.workers.local import Workers, clear_temporary_of
 
 
@@ -56,8 +56,11 @@ def run_once(
     progress: Progress | None = None,
     steps: Sequence[ComputeStep] | None = None,
     workers: Workers | None = None,
+    source: Source | None = None,
 ) -> Report:
-    """Bring everything in step, or work ``steps`` alone; what was done is kept whatever ends it.
+    """Bring everything in step, or the originals of one ``source``, or work ``steps`` alone.
+
+    What was done is kept whatever ends it.
 
     ``workers`` that are passed in stay for the next run, but not where this one fails.
 
@@ -68,6 +71,7 @@ def run_once(
         KeyboardInterrupt: after the workers have ended and temporary files are gone.
     """
     began, database, root = time.monotonic(), plan.database, plan.settings.output_dir
+    is_whole = steps is None and source is None
     try:
         with open_run(database, plan.settings, options, progress, workers, plan.before) as run:
             ours = [step for step in plan.steps if isinstance(step, Step)]
@@ -79,10 +83,10 @@ def run_once(
                 for step in ours:
                     step.recover(run)
             try:
-                if steps is None:
+                if is_whole:
                     for step in ours:
                         step.look_ahead(run)
-                run_steps(plan.store, list(plan.steps if steps is None else steps), run_config=run)
+                _work(plan, run, plan.steps if steps is None else steps, source)
             except StoppedError:
                 # Stopping must take less than a second, which walking the whole output folder would
                 # not.
@@ -98,8 +102,8 @@ def run_once(
             if run.workers.lost:
                 sweep_output(root, plan.renders)
             report = run.report
-            forget_writing(run, all_fixed=steps is None)
-            if steps is None:
+            forget_writing(run, all_fixed=is_whole)
+            if is_whole:
                 report.warnings += warn_of_gone(run, plan.renders) + _compare_if_older(plan, run)
             _count(plan, run)
             report.seconds = time.monotonic() - began
@@ -119,10 +123,23 @@ def run_once(
     return report
 
 
+def _work(plan: Plan, run: Run, steps: Sequence[ComputeStep], only: Source | None) -> None:
+    """Work the steps for one source of originals after the other; those of users with the last.
+
+    So the renditions of ``input/`` wait for no download, though both are made by one step.
+    """
+    sources = list(Source) if only is None else [only]
+    for source in sources:
+        run.source = source
+        is_last = source is sources[-1]
+        theirs = [s for s in steps if (source in s.sources if isinstance(s, Step) else is_last)]
+        run_steps(plan.store, theirs, run_config=run)
+    run.source = None
+
+
 def _count(plan: Plan, run: Run) -> None:
     """Complete the report by what only the tables tell."""
     report = run.report
-    report.jobs.count_renditions(run.job_report)
     report.partial = run.narrowed_to is not None
     if report.partial:
         report.csvs_left = len(run.passed.deferred)

@@ -34,6 +34,7 @@ from pipeline.engine.unmounted import (
 )
 from pipeline.names import name_of
 from pipeline.settings.values import Settings
+from pipeline.states import Source
 from pipeline.storage.walking import FoundFile, Passed, Row, look_at, walk, why_passed
 
 # Rows written at once: 2,000 x 5 values stay below SQLite's 32,766 variables in upstream's reads.
@@ -155,17 +156,24 @@ def _stored_below(table: DataTable, key: str) -> dict[str, tuple[Any, ...]]:
     query = sa.select(
         columns.path, columns.size_bytes, columns.mtime_ns, columns.ctime_ns, columns.inode
     ).where(
+        _is_ours(columns),
         # "0" comes right after "/": a range of the keys, which the index finds.
-        sa.or_(columns.path == key, sa.and_(columns.path > key + "/", columns.path < key + "0"))
+        sa.or_(columns.path == key, sa.and_(columns.path > key + "/", columns.path < key + "0")),
     )
     with store.dbconn.reading() as con:
         return {row[0]: tuple(row) for row in con.execute(query)}
 
 
+def _is_ours(columns: sa.ColumnCollection[str, Any]) -> sa.ColumnElement[bool]:
+    ours: sa.ColumnElement[bool] = columns.source == Source.INPUT.value
+    return ours
+
+
 def _count(table: DataTable, at_most: int | None = None) -> int:
     store = table.table_store
     assert isinstance(store, TrackedTable)
-    rows = sa.select(store.data_table.c.path).limit(at_most).subquery()
+    columns = store.data_table.c
+    rows = sa.select(columns.path).where(_is_ours(columns)).limit(at_most).subquery()
     with store.dbconn.reading() as con:
         return con.execute(sa.select(sa.func.count()).select_from(rows)).scalar_one()
 
@@ -228,6 +236,7 @@ class _Stored:
             sa.select(
                 columns.path, columns.size_bytes, columns.mtime_ns, columns.ctime_ns, columns.inode
             )
+            .where(_is_ours(columns))
             .order_by(columns.path)
             .limit(PAGE_ROWS)
         )
@@ -260,6 +269,7 @@ class ScanStep(Step):
         self.table = output
         self.suffixes = suffixes
         self.settings = settings
+        self.sources = (Source.INPUT,)
 
     def work(self, run: Run) -> None:
         """Write what is new, changed and gone.
@@ -303,8 +313,8 @@ class ScanStep(Step):
             run.narrowed_to += difference.removed
         for start in range(0, len(difference.removed), CHUNK_ROWS):
             paths = difference.removed[start : start + CHUNK_ROWS]
-            run.touch(self.table.name, paths)
-            gone = pd.DataFrame({"path": paths})
+            run.touch(Source.INPUT, paths)
+            gone = pd.DataFrame({"source": Source.INPUT.value, "path": paths})
             with run.database.writing() as write:
                 self.table.delete_by_idx(IndexDF(gone), now=write.now)
         report = run.report
@@ -320,8 +330,10 @@ class ScanStep(Step):
 
     def _store(self, waiting: list[FoundFile], run: Run) -> None:
         if waiting:
-            run.touch(self.table.name, (file.path for file in waiting))
-            rows = frame([file._asdict() for file in waiting], FoundFile._fields)
+            run.touch(Source.INPUT, (file.path for file in waiting))
+            row = {"source": Source.INPUT.value, "sha256": None}
+            found = [file._asdict() | row for file in waiting]
+            rows = frame(found, list(found[0]))
             with run.database.writing() as write:
                 self.table.store_chunk(rows, now=write.now)
             waiting.clear()

@@ -13,6 +13,7 @@ from datapipe.run_config import RunConfig
 from pipeline.database.tracking import database_of
 from pipeline.engine.context import Run, run_of
 from pipeline.settings.values import Settings
+from pipeline.states import Source
 
 # What a run does before any step: handed to the steps by the application, for a step may be run on
 # its own.
@@ -24,6 +25,8 @@ class Step(ComputeStep):
 
     settings: Settings
     before: Sequence[Before] = ()
+    # Which originals the step is for: a run works on one source after the other.
+    sources: Sequence[Source] = tuple(Source)
 
     def run_full(
         self,

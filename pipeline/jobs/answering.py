@@ -12,7 +12,6 @@ from pipeline.csvs.dialect import detect_dialect
 from pipeline.csvs.reading import CsvRow, iter_rows
 from pipeline.csvs.writing import RowAnswer, output_address, write_answer
 from pipeline.database.paging import chunks
-from pipeline.database.tracked import data_of
 from pipeline.engine.context import Run
 from pipeline.engine.recovery import remember_writing
 from pipeline.errors import CsvError
@@ -21,7 +20,7 @@ from pipeline.jobs.images import forget_lost
 from pipeline.jobs.outcomes import ImageOutcome, Outcomes
 from pipeline.jobs.store import ACTIVE, ENDED, UNREAD, Job
 from pipeline.jobs.webhooks import webhooks_due
-from pipeline.states import JobState, WebhookState
+from pipeline.states import JobState, Source, WebhookState
 from pipeline.storage.folder import file_below
 
 CHUNK_ROWS = 1_000
@@ -34,7 +33,7 @@ def answer_jobs(jobs: Jobs, run: Run) -> None:
         OutputError: a result cannot be written; the next run continues with it.
     """
     repository = jobs.repository
-    if run.job_report.pending:
+    if run.report.jobs.images.pending:
         # Images whose file could not be read, including those of jobs that ended long ago.
         for reference in _unsettled_references(jobs):
             repository.move(reference, ENDED, JobState.RENDERING)
@@ -98,10 +97,10 @@ class _Answer:
         waiting = self.outcomes.pending_paths(self.jobs.unrendered())
         if not waiting:
             return False
-        lost = forget_lost(self.repository, self.jobs.folders, self.jobs.images, self.run, waiting)
+        lost = forget_lost(self.jobs, self.run, waiting)
         if lost:
             self.run.report.warnings.append(
-                f"{self.jobs.folders.originals}: {lost:,} fetched images of job "
+                f"{self.jobs.folders.fetched}: {lost:,} fetched images of job "
                 f"{self.job.reference} are missing there; the next run restores them"
             )
             self.repository.move(self.job.reference, {self.job.state}, JobState.FETCHING)
@@ -186,8 +185,9 @@ def _unsettled_references(jobs: Jobs) -> set[str]:
 
 def _recipes(jobs: Jobs) -> list[str]:
     """The recipes of jobs, in the order of the setting."""
-    table = data_of(jobs.recipes)
+    table = jobs.pending.recipe_table
+    query = sa.select(table.c.recipe).where(table.c.source == Source.JOBS.value)
     with jobs.database.reading() as con:
-        there = con.execute(sa.select(table.c.recipe).order_by(table.c.recipe)).scalars().all()
+        there = con.execute(query.order_by(table.c.recipe)).scalars().all()
     wanted = jobs.settings.jobs.recipes
     return [name for name in wanted if name in there] + [n for n in there if n not in wanted]

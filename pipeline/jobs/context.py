@@ -12,12 +12,13 @@ from datapipe.datatable import DataTable
 
 from pipeline.database.connection import Database
 from pipeline.engine.context import RunOptions
+from pipeline.engine.pending import Pending
 from pipeline.engine.progress import Progress
-from pipeline.engine.recipe_step import LoadRecipesStep
 from pipeline.engine.render_step import RenderStep
 from pipeline.engine.report import Report
 from pipeline.jobs.store import JobFolders, JobRepository
 from pipeline.settings.values import Settings
+from pipeline.states import Source
 
 # One run of the steps that a job needs; it raises what any run does.
 RunJobs: TypeAlias = Callable[[RunOptions, Progress | None], Report]
@@ -25,19 +26,15 @@ RunJobs: TypeAlias = Callable[[RunOptions, Progress | None], Report]
 
 @dataclass(frozen=True)
 class Jobs:
-    """The tables, steps, settings and folders of jobs.
+    """The tables, settings and folders of jobs.
 
-    ``rows`` is the table of CSV rows, ``images`` of fetched images, ``recipes`` of the recipes of
-    jobs, ``renditions`` of what was made of the images.
+    ``rows`` is the table of CSV rows, ``render`` the step that makes the renditions of their
+    images.
     """
 
     database: Database
     settings: Settings
     rows: DataTable
-    images: DataTable
-    recipes: DataTable
-    renditions: DataTable
-    load_recipes: LoadRecipesStep
     render: RenderStep
     run: RunJobs
 
@@ -52,6 +49,11 @@ class Jobs:
         return JobFolders(self.settings.state_dir)
 
     @property
+    def pending(self) -> Pending:
+        """Images of jobs, the recipes for them and their renditions; what is pending of these."""
+        return self.render.pending_of[Source.JOBS]
+
+    @property
     def settings_key(self) -> str:
         """The settings that the text of a result depends on."""
         jobs = self.settings.jobs
@@ -59,4 +61,4 @@ class Jobs:
 
     def unrendered(self) -> sa.Subquery:
         """The change query of the render step: images that it still has to do."""
-        return self.render.linear_meta.changed_sql().subquery()
+        return self.pending.changed().subquery()

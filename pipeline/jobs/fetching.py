@@ -60,7 +60,7 @@ def recover_fetches(jobs: Jobs, run: Run) -> None:
         with contextlib.closing(Recorder(repository, folders, run)) as recorder:
             recorder.replay()
     collect_garbage(repository, folders)
-    sweep_state(repository, folders, jobs.images)
+    sweep_state(jobs)
 
 
 def _refresh(repository: JobRepository, only: str | None) -> None:
@@ -92,7 +92,7 @@ def _settle(jobs: Jobs, run: Run) -> int:
         with repository.database.reading() as con:
             if con.execute(sa.select(repository.waits_for_urls(job.reference))).scalar_one():
                 continue
-        lost = bring_in_step(repository, jobs.folders, jobs.images, run, job.reference)
+        lost = bring_in_step(jobs, run, job.reference)
         lost_any += lost
         if lost:
             continue

@@ -8,7 +8,6 @@ import sqlalchemy as sa
 
 from pipeline.csvs.reading import check_csv, iter_rows
 from pipeline.database.paging import chunks
-from pipeline.database.tracked import data_of
 from pipeline.database.tracking import GONE
 from pipeline.engine.recipe_step import compare_recipes
 from pipeline.engine.report import JobCounts
@@ -16,7 +15,7 @@ from pipeline.jobs.context import Jobs
 from pipeline.jobs.reading import csv_limits
 from pipeline.jobs.scanning import compare_csvs, refuse_unmounted
 from pipeline.jobs.store import ACTIVE, Job, JobRepository, url_key
-from pipeline.states import JobState, UrlState
+from pipeline.states import JobState, Source, UrlState
 from pipeline.storage.folder import file_below
 from pipeline.storage.walking import CSV_SUFFIXES, FoundFile, Passed, look_at, why_passed
 from pipeline.transforms.recipes import Recipe
@@ -117,17 +116,19 @@ def _new_urls(jobs: Jobs, source: str) -> int | None:
 def _count_renditions(
     jobs: Jobs, recipes: dict[str, Recipe], counts: JobCounts, gone: Collection[str]
 ) -> None:
-    pending = jobs.render.pending
-    moved = compare_recipes(jobs.load_recipes.wanted(recipes), jobs.recipes)
-    renditions, images = data_of(jobs.renditions), data_of(jobs.images)
+    pending = jobs.pending
+    wanted = jobs.render.originals[Source.JOBS].recipes(recipes)
+    moved = compare_recipes(wanted, pending.recipes, Source.JOBS)
+    renditions = pending.table
+    images = sa.select(sa.func.count()).select_from(pending.original_table)
     with jobs.database.reading() as con:
-        all_images = con.execute(sa.select(sa.func.count()).select_from(images)).scalar_one()
+        all_images = con.execute(images.where(pending.our_originals)).scalar_one()
         leaving = sa.or_(
             renditions.c.recipe.in_(moved.removed),
             *[renditions.c.path.startswith(f"{reference}/") for reference in gone],
         )
-        query = sa.select(sa.func.count()).select_from(renditions).where(leaving)
-        counts.removed = con.execute(query).scalar_one()
-    counts.rendered = all_images * (len(moved.added) + len(moved.changed)) + sum(
+        query = sa.select(sa.func.count()).select_from(renditions).where(pending.ours, leaving)
+        counts.images.deleted = con.execute(query).scalar_one()
+    counts.images.rendered = all_images * (len(moved.added) + len(moved.changed)) + sum(
         count for kind, count in pending.count().items() if kind != GONE
     )

@@ -1,34 +1,33 @@
-"""The images of a job: one file and one row for each URL whose bytes are there.
+"""The images of a job: an original for each URL whose bytes are there.
 
-What should be there is a join of ``csv_urls`` and ``fetches``; the difference to
-``fetched_images`` is written, file first, row second. The file is a hard link to the stored bytes,
-if the file system supports it.
+What should be there is a join of ``csv_urls`` and ``fetches``; the difference to ``originals`` is
+written. The bytes stay where the fetch put them, under their hash.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from pathlib import Path
+import shutil
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import pandas as pd
 import sqlalchemy as sa
-from datapipe.datatable import DataTable
 from datapipe.types import IndexDF
 
 from pipeline.database.dialects import VALUES_AT_ONCE
 from pipeline.database.paging import chunks, known_among, pages
-from pipeline.database.tracked import data_of
 from pipeline.database.tracking import frame
 from pipeline.engine.context import Run
+from pipeline.jobs.context import Jobs
 from pipeline.jobs.store import JobFolders, JobRepository
 from pipeline.names import TEMPORARY_PREFIX, key_of
-from pipeline.states import UrlState
+from pipeline.states import Source, UrlState
 from pipeline.storage.blobs import blob_key, blob_path
-from pipeline.storage.folder import file_below, files_below, has_size
+from pipeline.storage.folder import files_below, has_size
 from pipeline.storage.folder_store import FolderStore
-from pipeline.storage.owners import owner
 
+# No scan looks for a fetched image.
+NO_STAT = {"source": Source.JOBS.value, "mtime_ns": None, "ctime_ns": None, "inode": None}
 CHUNK = 1_000
 
 
@@ -49,71 +48,68 @@ def image_counts(repository: JobRepository, reference: str) -> dict[str, int]:
     return {"fetched": int(found[0]), "failed": int(found[1]), "done": 0}
 
 
-def bring_in_step(
-    repository: JobRepository, folders: JobFolders, images: DataTable, run: Run, reference: str
-) -> int:
+def bring_in_step(jobs: Jobs, run: Run, reference: str) -> int:
     """Bring the images of one job in step with what was fetched; how many stored files are lost.
 
     Those wait to be fetched again.
-
-    Raises:
-        OutputError: a file cannot be written or deleted.
     """
-    lost, store = 0, FolderStore(folders.originals)
-    for page in _to_add(repository, data_of(images), reference):
+    lost, originals = 0, jobs.pending.originals
+    for page in _to_add(jobs, reference):
         run.check_stop()
         rows: list[dict[str, Any]] = []
         missing: list[str] = []
         for row in page:
-            stored = blob_path(folders.fetched, row["sha256"])
             key = row.pop("url_key")
             # Gone; or short, because a power cut may truncate what was not written back yet.
-            if not has_size(stored, row["size_bytes"]):
+            if has_size(blob_path(jobs.folders.fetched, row["sha256"]), row["size_bytes"]):
+                rows.append(row | NO_STAT)
+            else:
                 missing.append(key)
-                continue
-            store.publish(store.copy_from(stored, row["path"], owner()))
-            rows.append(row)
-        run.touch(images.name, (row["path"] for row in rows))
+        run.touch(Source.JOBS, (row["path"] for row in rows))
         with run.database.writing() as write:
             if rows:
-                images.store_chunk(frame(rows, list(rows[0])), now=write.now)
+                originals.store_chunk(frame(rows, list(rows[0])), now=write.now)
             if missing:
-                _ask_again(repository, missing)
+                _ask_again(jobs.repository, missing)
         lost += len(missing)
-    for paths in _to_remove(repository, data_of(images), reference):
-        _delete(folders, images, run, paths)
+    for paths in _to_remove(jobs, reference):
+        _delete(jobs, run, paths)
     return lost
 
 
-def clear_images(
-    repository: JobRepository, folders: JobFolders, images: DataTable, run: Run, reference: str
-) -> None:
+def clear_images(jobs: Jobs, run: Run, reference: str) -> None:
     """Delete all images of a job; the render step then deletes their renditions."""
-    table = data_of(images)
-    query = sa.select(table.c.path).where(table.c.reference == reference).limit(CHUNK)
+    path = jobs.pending.original_table.c.path
+    query = sa.select(path).where(*_of_job(jobs, reference)).limit(CHUNK)
     while True:
-        with repository.database.reading() as con:
+        with jobs.database.reading() as con:
             paths = list(con.execute(query).scalars())
         if not paths:
             return
-        _delete(folders, images, run, paths)
+        _delete(jobs, run, paths)
 
 
-def forget_lost(
-    repository: JobRepository,
-    folders: JobFolders,
-    images: DataTable,
-    run: Run,
-    paths: Sequence[str],
-) -> int:
-    """Forget those images whose file is gone from the state folder; how many.
+def forget_lost(jobs: Jobs, run: Run, paths: Sequence[str]) -> int:
+    """Forget those images whose bytes are gone from the state folder; how many.
 
-    The next run brings their job in step: from the stored bytes, or by fetching again.
+    The next run brings their job in step by fetching again.
     """
-    lost = [path for path in paths if not file_below(folders.originals, path).exists()]
-    for chunk in chunks(lost):
-        _delete(folders, images, run, chunk)
-    return len(lost)
+    table, count = jobs.pending.original_table, 0
+    for chunk in chunks(paths):
+        query = sa.select(table.c.path, table.c.sha256, table.c.size_bytes).where(
+            jobs.pending.our_originals, table.c.path.in_(chunk)
+        )
+        with jobs.database.reading() as con:
+            rows = con.execute(query).all()
+        lost = [
+            row.path
+            for row in rows
+            if not has_size(blob_path(jobs.folders.fetched, row.sha256), row.size_bytes)
+        ]
+        if lost:
+            _delete(jobs, run, lost)
+            count += len(lost)
+    return count
 
 
 def collect_garbage(repository: JobRepository, folders: JobFolders) -> None:
@@ -141,53 +137,44 @@ def drop_stored(repository: JobRepository, folders: JobFolders, digests: Collect
                 FolderStore(folders.fetched).remove(blob_key(digest))
 
 
-def sweep_state(repository: JobRepository, folders: JobFolders, images: DataTable) -> None:
+def sweep_state(jobs: Jobs) -> None:
     """After an interrupted run: remove files of the state folder that have no row.
 
     Call it after what the run before has fetched is recorded.
     """
-    for root in (folders.originals, folders.fetched):
-        if root.is_dir():
-            FolderStore(root).sweep()
-    _sweep(repository, folders.originals, data_of(images).c.path, key_of)
-    _sweep(
-        repository,
-        folders.fetched,
-        repository.fetches.c.sha256,
-        lambda path: path.rpartition("/")[2],
-    )
-
-
-def _sweep(
-    repository: JobRepository, root: Path, column: sa.Column[Any], key: Callable[[str], str]
-) -> None:
+    folder = jobs.folders.fetched
+    # Hard links that releases before this one kept beside it.
+    shutil.rmtree(jobs.folders.state / "originals", ignore_errors=True)
+    if not folder.is_dir():
+        return
+    store = FolderStore(folder)
+    store.sweep()
     paths = {
-        key(path): path
-        for path, entry in files_below(root)
+        path.rpartition("/")[2]: path
+        for path, entry in files_below(folder)
         if "/" in path and not entry.name.startswith(TEMPORARY_PREFIX)
     }
     for chunk in chunks(sorted(paths)):
-        for unknown in set(chunk) - known_among(repository.database, column, chunk):
-            FolderStore(root).remove(key_of(paths[unknown]))
+        known = known_among(jobs.database, jobs.repository.fetches.c.sha256, chunk)
+        for unknown in set(chunk) - known:
+            store.remove(key_of(paths[unknown]))
 
 
-def _to_add(
-    repository: JobRepository, images: sa.Table, reference: str
-) -> Iterator[list[dict[str, Any]]]:
-    urls, fetches = repository.urls, repository.fetches
+def _to_add(jobs: Jobs, reference: str) -> Iterator[list[dict[str, Any]]]:
+    urls, fetches = jobs.repository.urls, jobs.repository.fetches
+    images = jobs.pending.original_table
     path = urls.c.stem + fetches.c.suffix
     query = (
         sa.select(
             path.label("path"),
-            urls.c.reference,
-            urls.c.number,
-            urls.c.sequence,
             fetches.c.sha256,
             fetches.c.size_bytes,
             urls.c.url_key,
+            urls.c.number,
+            urls.c.sequence,
         )
         .join(fetches, fetches.c.url_key == urls.c.url_key)
-        .outerjoin(images, images.c.path == path)
+        .outerjoin(images, sa.and_(jobs.pending.our_originals, images.c.path == path))
         .where(
             urls.c.reference == reference,
             fetches.c.sha256.is_not(None),
@@ -195,47 +182,42 @@ def _to_add(
             sa.or_(images.c.path.is_(None), images.c.sha256 != fetches.c.sha256),
         )
     )
-    for rows in pages(repository.database, query, (urls.c.number, urls.c.sequence), CHUNK):
-        yield [dict(row._mapping) for row in rows]
+    names = ("path", "sha256", "size_bytes", "url_key")
+    for rows in pages(jobs.database, query, (urls.c.number, urls.c.sequence), CHUNK):
+        yield [{name: getattr(row, name) for name in names} for row in rows]
 
 
-def _to_remove(repository: JobRepository, images: sa.Table, reference: str) -> Iterator[list[str]]:
-    urls, fetches = repository.urls, repository.fetches
+def _to_remove(jobs: Jobs, reference: str) -> Iterator[list[str]]:
+    """Images of a job that no URL of it has brought."""
+    urls, fetches = jobs.repository.urls, jobs.repository.fetches
+    images = jobs.pending.original_table
+    brought = (
+        sa.select((urls.c.stem + fetches.c.suffix).label("path"))
+        .join(fetches, fetches.c.url_key == urls.c.url_key)
+        .where(urls.c.reference == reference, fetches.c.sha256.is_not(None))
+        .subquery()
+    )
     query = (
         sa.select(images.c.path)
-        .outerjoin(
-            urls,
-            sa.and_(
-                urls.c.reference == images.c.reference,
-                urls.c.number == images.c.number,
-                urls.c.sequence == images.c.sequence,
-            ),
-        )
-        .outerjoin(fetches, fetches.c.url_key == urls.c.url_key)
-        .where(
-            images.c.reference == reference,
-            sa.or_(
-                fetches.c.sha256.is_(None),
-                images.c.path != urls.c.stem + fetches.c.suffix,
-            ),
-        )
-        .limit(CHUNK)
+        .outerjoin(brought, brought.c.path == images.c.path)
+        .where(*_of_job(jobs, reference), brought.c.path.is_(None))
     )
-    while True:
-        with repository.database.reading() as con:
-            paths = list(con.execute(query).scalars())
-        if not paths:
-            return
-        yield paths
+    for rows in pages(jobs.database, query, (images.c.path,), CHUNK):
+        yield [row.path for row in rows]
 
 
-def _delete(folders: JobFolders, images: DataTable, run: Run, paths: Sequence[str]) -> None:
-    for path in paths:
-        FolderStore(folders.originals).remove(path)
-    run.touch(images.name, paths)
+def _of_job(jobs: Jobs, reference: str) -> tuple[sa.ColumnElement[bool], ...]:
+    """The images of one job: all below the folder named by its reference."""
+    path = jobs.pending.original_table.c.path
+    # "0" follows "/".
+    return jobs.pending.our_originals, path > f"{reference}/", path < f"{reference}0"
+
+
+def _delete(jobs: Jobs, run: Run, paths: Sequence[str]) -> None:
+    run.touch(Source.JOBS, paths)
     with run.database.writing() as write:
-        idx = IndexDF(pd.DataFrame({"path": list(paths)}))
-        images.delete_by_idx(idx, now=write.now)
+        idx = IndexDF(pd.DataFrame({"source": Source.JOBS.value, "path": list(paths)}))
+        jobs.pending.originals.delete_by_idx(idx, now=write.now)
 
 
 def _ask_again(repository: JobRepository, url_keys: Sequence[str]) -> None:

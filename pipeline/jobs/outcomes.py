@@ -12,7 +12,6 @@ from pipeline.database.paging import chunks, pages
 from pipeline.database.tracked import data_of
 from pipeline.jobs.context import Jobs
 from pipeline.states import State, UrlState
-from pipeline.transforms.recipes import JOBS_FOLDER
 
 # Two values each stay below SQLite's 32,766 in one statement.
 PAGE_ROWS = 5_000
@@ -46,8 +45,10 @@ class Outcomes:
     def __init__(self, jobs: Jobs, reference: str) -> None:
         self._repository = jobs.repository
         self._reference = reference
-        self._images = data_of(jobs.images)
-        self._renditions = data_of(jobs.renditions)
+        self._images = jobs.pending.original_table
+        self._renditions = jobs.pending.table
+        self._is_image = jobs.pending.our_originals
+        self._is_rendition = jobs.pending.ours
         self._rows = data_of(jobs.rows)
 
     def of_rows(self, numbers: Sequence[str]) -> dict[str, list[ImageOutcome]]:
@@ -69,8 +70,11 @@ class Outcomes:
             )
             .select_from(urls)
             .join(fetches, fetches.c.url_key == urls.c.url_key)
-            .outerjoin(images, images.c.path == urls.c.stem + fetches.c.suffix)
-            .outerjoin(renditions, renditions.c.path == images.c.path)
+            .outerjoin(
+                images,
+                sa.and_(self._is_image, images.c.path == urls.c.stem + fetches.c.suffix),
+            )
+            .outerjoin(renditions, sa.and_(self._is_rendition, renditions.c.path == images.c.path))
             .where(urls.c.reference == self._reference, urls.c.number.in_(numbers))
             .order_by(urls.c.number, urls.c.sequence, renditions.c.recipe)
         )
@@ -81,7 +85,7 @@ class Outcomes:
                 image = of_row.setdefault(row.sequence, ImageOutcome(row.url, row.told))
                 reason = _reason(row)
                 if reason is None:
-                    image.files[row.recipe] = f"{JOBS_FOLDER}/{row.file}"
+                    image.files[row.recipe] = row.file
                 elif reason not in image.reasons:
                     image.reasons.append(reason)
         return {number: list(of_row.values()) for number, of_row in found.items()}
@@ -98,6 +102,7 @@ class Outcomes:
         )
         length = sa.func.length(urls.c.number).label("length")
         not_made = sa.and_(
+            self._is_rendition,
             renditions.c.path == urls.c.stem + fetches.c.suffix,
             renditions.c.state != State.OK.value,
         )

@@ -14,12 +14,10 @@ from pipeline.csvs.dialect import detect_dialect
 from pipeline.csvs.reading import CsvRow, iter_rows
 from pipeline.csvs.writing import output_address, write_failed_rows
 from pipeline.database.paging import chunks, pages
-from pipeline.database.tracked import data_of
 from pipeline.errors import CsvError, JobNotFoundError, JobNotReadyError
 from pipeline.jobs.context import Jobs
 from pipeline.jobs.outcomes import Outcomes
 from pipeline.jobs.store import Job
-from pipeline.names import name_of
 from pipeline.settings.values import Settings
 from pipeline.states import JobState, State
 from pipeline.storage.folder import file_below
@@ -133,8 +131,9 @@ def renditions(jobs: Jobs, reference: str) -> Iterator[tuple[str, Path]]:
 
 
 def _renditions(jobs: Jobs, reference: str) -> Iterator[tuple[str, Path]]:
-    table = data_of(jobs.renditions)
+    table, root = jobs.pending.table, jobs.settings.output_dir
     query = sa.select(table.c.path, table.c.recipe, table.c.file).where(
+        jobs.pending.ours,
         # "0" follows "/": all below the folder of the job.
         table.c.path > f"{reference}/",
         table.c.path < f"{reference}0",
@@ -142,8 +141,7 @@ def _renditions(jobs: Jobs, reference: str) -> Iterator[tuple[str, Path]]:
     )
     for rows in pages(jobs.database, query, (table.c.path, table.c.recipe), PAGE_ROWS):
         for row in rows:
-            file = jobs.render.output_dir / name_of(row.file)
-            yield f"{row.recipe}/{row.file.rpartition('/')[2]}", file
+            yield f"{row.recipe}/{row.file.rpartition('/')[2]}", file_below(root, row.file)
 
 
 def found(jobs: Jobs, reference: str) -> Job:

@@ -280,7 +280,7 @@ def _clear(jobs: Jobs, run: Run, job: Job) -> None:
         FolderStore(output_dir).remove(key)
     for page in _numbers(jobs.repository, reference):
         _forget_rows(jobs, run, reference, page)
-    clear_images(jobs.repository, jobs.folders, jobs.images, run, reference)
+    clear_images(jobs, run, reference)
     FolderStore(jobs.folders.csvs).remove(jobs.folders.csv(reference).name)
     jobs.repository.update(reference, cleared=True, answer=None, fetched=0, done=0, failed=0)
     run.report.jobs.deleted += 1

@@ -6,8 +6,6 @@ tables, and neither imports the modules that read CSVs or speak HTTP.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -22,22 +20,20 @@ from datapipe.datatable import DataStore, DataTable
 
 from pipeline.database.tracking import database_of
 from pipeline.engine.context import Run
-from pipeline.engine.recipe_step import LoadRecipesStep
-from pipeline.engine.render_step import RenderStep
-from pipeline.engine.report import Report
 from pipeline.engine.step import Step
 from pipeline.jobs.context import Jobs
 from pipeline.jobs.copies import clear_copies
+from pipeline.jobs.originals import has_jobs
 from pipeline.jobs.scanning import scan_csvs
-from pipeline.jobs.store import ACTIVE, ENDED, JobFolders, JobRepository
+from pipeline.jobs.store import ACTIVE, ENDED, JobRepository
 from pipeline.settings.values import Settings
-from pipeline.states import JobState, WebhookState
-from pipeline.transforms.recipes import JOBS_FOLDER
+from pipeline.states import JobState, Source, WebhookState
 
 
 class JobStep(Step):
     """A step of jobs: it works inside a run, with what the application hands it as ``jobs``."""
 
+    sources = (Source.JOBS,)
     # Set by the application: among it is the render step, which is made after some of these.
     jobs: Jobs
 
@@ -59,13 +55,6 @@ class JobStep(Step):
 
     def is_needed(self, run: Run) -> bool:
         return has_jobs(self.repository, run)
-
-
-class LoadJobRecipesStep(LoadRecipesStep):
-    """The step of recipes for jobs, which has nothing to do before there is one."""
-
-    def is_needed(self, run: Run) -> bool:
-        return has_jobs(JobRepository(run.database), run)
 
 
 class ScanCsvsStep(JobStep):
@@ -131,15 +120,10 @@ class AnswerStep(JobStep):
         ds: DataStore,
         settings: Settings,
         rows: DataTable,
-        images: DataTable,
-        recipes: DataTable,
         renditions: DataTable,
     ) -> None:
         super().__init__(name, ds, settings, [rows, renditions], [])
         self.rows = rows
-        self.images = images
-        self.recipes = recipes
-        self.renditions = renditions
 
     def work(self, run: Run) -> None:
         jobs = self.repository.jobs
@@ -154,61 +138,12 @@ class AnswerStep(JobStep):
         )
         with self.repository.database.reading() as con:
             is_due = con.execute(sa.select(jobs.c.reference).where(waits).limit(1)).first()
-        if is_due is None and not run.job_report.pending:
+        if is_due is None and not run.report.jobs.images.pending:
             return
         # Imported here: a run that answers no job does not read CSVs, which costs 150 ms.
         from pipeline.jobs.answering import answer_jobs
 
         answer_jobs(self.jobs, run)
-
-
-class RenderJobsStep(RenderStep):
-    """The render step for images of jobs; a finished job whose images change gets a new result."""
-
-    def is_needed(self, run: Run) -> bool:
-        return has_jobs(JobRepository(run.database), run)
-
-    def look_ahead(self, run: Run) -> None:
-        if self.is_needed(run):
-            super().look_ahead(run)
-
-    def report(self, run: Run) -> Report:
-        return run.job_report
-
-    def settled(self, paths: Collection[str]) -> None:
-        repository = JobRepository(self.linear_meta.dbconn)
-        jobs = repository.jobs
-        for reference, count in sorted(Counter(p.partition("/")[0] for p in paths).items()):
-            repository.move(reference, ENDED, JobState.RENDERING)
-            # A rejected one keeps the result of the previous content: marked as if of other
-            # settings.
-            repository.move(reference, {JobState.REJECTED}, JobState.REJECTED, made_for="")
-            with repository.database.writing() as con:
-                # For people who watch; the exact counts follow with the result.
-                con.execute(
-                    sa.update(jobs)
-                    .where(
-                        jobs.c.reference == reference,
-                        jobs.c.state == JobState.RENDERING.value,
-                        jobs.c.done + count <= jobs.c.fetched,
-                    )
-                    .values(done=jobs.c.done + count)
-                )
-
-
-@dataclass
-class LoadJobRecipes(PipelineStep):
-    """Declares the loading of the recipes of ``PIPELINE_JOB_RECIPES`` into ``output``."""
-
-    output: str
-    settings: Settings
-
-    def build_compute(self, ds: DataStore, catalog: Catalog) -> list[ComputeStep]:
-        table, jobs = catalog.get_datatable(ds, self.output), self.settings.jobs
-        step = LoadJobRecipesStep(
-            "load_job_recipes", table, self.settings, jobs.recipes, jobs.recipes_given
-        )
-        return [step]
 
 
 @dataclass
@@ -251,57 +186,14 @@ class Fetch(PipelineStep):
 
 
 @dataclass
-class RenderJobs(PipelineStep):
-    """Declares that each of ``images`` has, by each of ``recipes``, a row of ``output``."""
-
-    images: str
-    recipes: str
-    output: str
-    settings: Settings
-
-    def build_compute(self, ds: DataStore, catalog: Catalog) -> list[ComputeStep]:
-        return [
-            RenderJobsStep(
-                ds,
-                name="render_jobs",
-                originals=ComputeInput(catalog.get_datatable(ds, self.images)),
-                recipes=ComputeInput(catalog.get_datatable(ds, self.recipes)),
-                output=ComputeOutput(catalog.get_datatable(ds, self.output)),
-                originals_dir=JobFolders(self.settings.state_dir).originals,
-                output_dir=self.settings.output_dir / JOBS_FOLDER,
-                settings=self.settings,
-                max_pixels=self.settings.jobs.max_pixels,
-            )
-        ]
-
-
-@dataclass
 class Answer(PipelineStep):
     """Declares that each job has its CSV, with the addresses of its ``renditions``."""
 
     rows: str
-    images: str
-    recipes: str
     renditions: str
     settings: Settings
 
     def build_compute(self, ds: DataStore, catalog: Catalog) -> list[ComputeStep]:
         table = catalog.get_datatable
-        return [
-            AnswerStep(
-                "answer",
-                ds,
-                self.settings,
-                table(ds, self.rows),
-                table(ds, self.images),
-                table(ds, self.recipes),
-                table(ds, self.renditions),
-            )
-        ]
-
-
-def has_jobs(repository: JobRepository, run: Run) -> bool:
-    """Whether there is any job; queried once per run."""
-    if run.has_jobs is None:
-        run.has_jobs = repository.any()
-    return run.has_jobs
+        rows, renditions = table(ds, self.rows), table(ds, self.renditions)
+        return [AnswerStep("answer", ds, self.settings, rows, renditions)]

@@ -271,11 +271,6 @@ class JobFolders:
         return self.state / "fetched"
 
     @property
-    def originals(self) -> Path:
-        """The same bytes under the names of the jobs' images."""
-        return self.state / "originals"
-
-    @property
     def incoming(self) -> Path:
         """The copy of a dropped CSV that the current run is checking."""
         return self.csvs / f"{TEMPORARY_PREFIX}run.csv"

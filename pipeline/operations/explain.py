@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from pipeline.app import Lockstep
+from pipeline.engine.pending import Pending
 from pipeline.engine.render_step import KILLED_ONCE
 from pipeline.imaging import RENDERER_VERSION
 from pipeline.jobs.foresight import explain_csv
@@ -95,15 +96,19 @@ def explain(app: Lockstep, typed: str) -> Story:
     if os.path.splitext(path)[1].lower() in CSV_SUFFIXES:
         return Story(path, *explain_csv(app.jobs, path))
     pending = app.render.pending
-    originals, renditions = pending.original_table, pending.table
+    renditions = pending.table
     marks = pending.meta.sql_table
     with app.database.reading() as con:
-        row = con.execute(sa.select(originals).where(originals.c.path == path)).first()
-        made = con.execute(sa.select(renditions).where(renditions.c.path == path)).all()
+        row = con.execute(_stat_of(pending, path)).first()
+        made = con.execute(
+            sa.select(renditions).where(pending.ours, renditions.c.path == path)
+        ).all()
         unmarked = set(
             con.execute(
                 sa.select(marks.c.recipe).where(
-                    marks.c.path == path, marks.c.is_success.is_not(sa.true())
+                    marks.c.source == pending.source.value,
+                    marks.c.path == path,
+                    marks.c.is_success.is_not(sa.true()),
                 )
             ).scalars()
         )
@@ -134,11 +139,20 @@ def explain(app: Lockstep, typed: str) -> Story:
     for name in sorted({*by_recipe, *recipes}):
         item = by_recipe.get(name)
         recipe = recipes.get(name)
-        verdict = _rendition_verdict(item, recipe, content, name in unmarked, app.render.output_dir)
+        verdict = _rendition_verdict(
+            item, recipe, content, name in unmarked, app.settings.output_dir
+        )
         story.renditions.append(_story_of(name, item, verdict))
     if not story.known and now is None:
         story.renditions = []
     return story
+
+
+def _stat_of(pending: Pending, path: str) -> sa.Select[Any]:
+    columns = pending.original_table.c
+    return sa.select(*[columns[name] for name in FoundFile._fields]).where(
+        pending.our_originals, columns.path == path
+    )
 
 
 def _story_of(recipe: str, item: sa.Row[Any] | None, verdict: str) -> RenditionStory:

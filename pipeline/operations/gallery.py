@@ -97,12 +97,13 @@ def folders(pending: Pending, folder: str = "") -> list[str]:
     number, and then lists what it has.
     """
     path = pending.original_table.c.path
+    every = sa.select(path).where(pending.our_originals)
     prefix = f"{folder}/" if folder else ""
     names: list[str] = []
     after, may_look_through = prefix, 2
     with pending.meta.dbconn.reading() as con:
         while len(names) < FOLDERS_SHOWN:
-            keys = _below(sa.select(path), path, folder, after).order_by(path)
+            keys = _below(every, path, folder, after).order_by(path)
             found = con.execute(keys.limit(1)).scalar()
             if found is not None and "/" not in found[len(prefix) :]:
                 if not may_look_through:
@@ -126,13 +127,17 @@ def times(pending: Pending, path: str) -> list[dict[str, str]]:
         (pending.renditions.meta, "{}: first rendered", "{}: last rendered"),
     )
     failed = sa.select(pending.table.c.recipe, pending.table.c.reason, pending.table.c.since).where(
-        pending.table.c.path == path, pending.table.c.state == State.FAILED.value
+        pending.ours, pending.table.c.path == path, pending.table.c.state == State.FAILED.value
     )
     with pending.meta.dbconn.reading() as con:
         not_made = {row.recipe: row for row in con.execute(failed)}
         for meta, first, last in tables:
             table = meta.sql_table  # type: ignore[attr-defined]
-            query = sa.select(table).where(table.c.path == path, table.c.delete_ts.is_(None))
+            query = sa.select(table).where(
+                table.c.source == pending.source.value,
+                table.c.path == path,
+                table.c.delete_ts.is_(None),
+            )
             for row in con.execute(query):
                 recipe = getattr(row, "recipe", "")
                 if recipe in not_made:
@@ -149,19 +154,20 @@ def _walk(
 ) -> tuple[list[str], str | None]:
     """Originals by key, those with an exception left out where all must be ``ok``."""
     path, made = pending.original_table.c.path, pending.table
+    every, theirs = sa.select(path).where(pending.our_originals), sa.select(made.c.path)
     conditions: list[Condition] = []
     if wanted.state:
         conditions += [
-            lambda path: sa.select(made.c.path).where(made.c.path == path).exists(),
+            lambda path: theirs.where(pending.ours, made.c.path == path).exists(),
             lambda path: (
-                ~sa.select(made.c.path)
-                .where(made.c.path == path, made.c.state != State.OK.value)
-                .exists()
+                ~theirs.where(
+                    pending.ours, made.c.path == path, made.c.state != State.OK.value
+                ).exists()
             ),
         ]
     return _look_through(
         con,
-        lambda after: _below(sa.select(path), path, wanted.folder, after).order_by(path),
+        lambda after: _below(every, path, wanted.folder, after).order_by(path),
         conditions,
         wanted.text,
         after,
@@ -176,7 +182,7 @@ def _exceptions(
     made = pending.table
     keys = (
         sa.select(made.c.path)
-        .where(made.c.state == wanted.state, sa.text(EXCEPTION))
+        .where(pending.ours, made.c.state == wanted.state, sa.text(EXCEPTION))
         .distinct()
         .order_by(made.c.path)
     )
@@ -234,7 +240,7 @@ def _pending_paths(
     con: sa.Connection, pending: Pending, wanted: Filter, after: str, limit: int
 ) -> tuple[list[str], str | None]:
     """Originals with pending renditions. Costs the linear query if there are few or none."""
-    changed = pending.meta.changed_sql().subquery("changed")
+    changed = pending.changed().subquery("changed")
     query = (
         _below(sa.select(changed.c.path), changed.c.path, wanted.folder, after)
         .where(changed.c[KIND] != GONE)
@@ -250,29 +256,26 @@ def _described(con: sa.Connection, pending: Pending, paths: Sequence[str]) -> li
     if not paths:
         return []
     originals, made = pending.original_table, pending.table
-    changed = pending.meta.changed_sql().subquery("changed")
-    sizes = dict(
-        con.execute(
-            sa.select(originals.c.path, originals.c.size_bytes).where(originals.c.path.in_(paths))
-        )
-        .tuples()
-        .all()
+    changed = pending.changed(paths).subquery("changed")
+    found = sa.select(originals.c.path, originals.c.size_bytes, originals.c.sha256).where(
+        pending.our_originals, originals.c.path.in_(paths)
     )
+    there = {row.path: row for row in con.execute(found)}
     waiting = {
         (row.path, row.recipe)
         for row in con.execute(
-            sa.select(changed.c.path, changed.c.recipe).where(
-                changed.c.path.in_(paths), changed.c[KIND] != GONE
-            )
+            sa.select(changed.c.path, changed.c.recipe).where(changed.c[KIND] != GONE)
         )
     }
     rows = con.execute(
-        sa.select(made).where(made.c.path.in_(paths)).order_by(made.c.path, made.c.recipe)
+        sa.select(made)
+        .where(pending.ours, made.c.path.in_(paths))
+        .order_by(made.c.path, made.c.recipe)
     ).all()
     by_path = {path: list(group) for path, group in groupby(rows, key=lambda row: row.path)}
     images = []
     for path in paths:
-        if path not in sizes and path not in by_path:
+        if path not in there and path not in by_path:
             continue
         renditions = [_rendition(row, waiting) for row in by_path.get(path, [])]
         known = {rendition["recipe"] for rendition in renditions}
@@ -281,13 +284,14 @@ def _described(con: sa.Connection, pending: Pending, paths: Sequence[str]) -> li
             for of, recipe in sorted(waiting)
             if of == path and recipe not in known
         ]
-        sha256 = next((row.sha256 for row in by_path.get(path, []) if row.sha256), None)
+        original = there.get(path)
+        made_of = next((row.sha256 for row in by_path.get(path, []) if row.sha256), None)
         images.append(
             {
                 "path": path,
                 "state": _worst([rendition["state"] for rendition in renditions]),
-                "size_bytes": sizes.get(path),
-                "sha256": sha256,
+                "size_bytes": original.size_bytes if original else None,
+                "sha256": (original.sha256 if original else None) or made_of,
                 "renditions": renditions,
             }
         )

@@ -20,7 +20,7 @@ from pipeline.engine.scan import compare_folder
 from pipeline.engine.unmounted import InputFolder, refuse_too_many
 from pipeline.jobs.foresight import preview_jobs
 from pipeline.names import name_of
-from pipeline.states import State
+from pipeline.states import Source, State
 from pipeline.storage.folder import sha256_of
 from pipeline.storage.walking import CSV_SUFFIXES, Passed
 from pipeline.tables import make_tables
@@ -49,7 +49,7 @@ def preview(app: Lockstep, options: RunOptions) -> Report:
 def _preview(app: Lockstep, options: RunOptions, repository: StateRepository) -> Report:
     pending, settings = app.render.pending, app.settings
     recipes = load_recipes(settings.recipes_file)
-    recipe_changes = compare_recipes(recipes, app.load_recipes.table)
+    recipe_changes = compare_recipes(recipes, pending.recipes, Source.INPUT)
     moved = {*recipe_changes.added, *recipe_changes.changed}
 
     difference = Difference(passed=Passed(deferred_suffixes=CSV_SUFFIXES))
@@ -82,7 +82,12 @@ def _preview(app: Lockstep, options: RunOptions, repository: StateRepository) ->
     kept = (
         difference.known
         - len(removed)
-        - len(looked_at & known_among(app.database, pending.original_table.c.path, looked_at))
+        - len(
+            looked_at
+            & known_among(
+                app.database, pending.original_table.c.path, looked_at, pending.our_originals
+            )
+        )
     )
     report = Report(dry_run=True, warnings=_warnings(app))
     report.new = difference.new
@@ -122,7 +127,9 @@ def _only_touched(app: Lockstep, paths: list[str]) -> set[str]:
     for chunk in chunks(paths):
         with app.database.reading() as con:
             rows = con.execute(
-                sa.select(table.c.path, table.c.sha256).where(table.c.path.in_(chunk)).distinct()
+                sa.select(table.c.path, table.c.sha256)
+                .where(app.render.pending.ours, table.c.path.in_(chunk))
+                .distinct()
             ).all()
         made_of: dict[str, set[str | None]] = {}
         for row in rows:
@@ -149,7 +156,7 @@ def _blocked(app: Lockstep, takedowns: TakedownRepository, paths: list[str]) -> 
 
 
 def _waiting(pending: Pending) -> set[tuple[str, str]]:
-    changed = pending.meta.changed_sql().subquery()
+    changed = pending.changed().subquery()
     query = sa.select(changed.c.path, changed.c.recipe).where(changed.c[KIND] != GONE)
     with pending.meta.dbconn.reading() as con:
         return {(row.path, row.recipe) for row in con.execute(query)}
@@ -159,12 +166,14 @@ def _deleted(pending: Pending, paths: list[str], recipes: list[str]) -> int:
     """Rows of renditions whose original or recipe goes, also where an earlier run was
     interrupted."""
     table = pending.table
-    changed = pending.meta.changed_sql().subquery()
+    changed = pending.changed().subquery()
     gone: set[tuple[str, str]] = set()
     with pending.meta.dbconn.reading() as con:
-        keys = sa.select(table.c.path, table.c.recipe)
-        cut_off = keys.join(
-            changed, sa.and_(changed.c.path == table.c.path, changed.c.recipe == table.c.recipe)
+        keys = sa.select(table.c.path, table.c.recipe).where(pending.ours)
+        cut_off = keys.join_from(
+            table,
+            changed,
+            sa.and_(changed.c.path == table.c.path, changed.c.recipe == table.c.recipe),
         ).where(changed.c[KIND] == GONE)
         gone.update(con.execute(cut_off).tuples())
         if recipes:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from pipeline.app import Lockstep
-from pipeline.engine.pending import Pending
+from pipeline.engine.pending import Pending, RenditionKey
 from pipeline.engine.recovery import forget_content
 from pipeline.errors import LockstepError
 from pipeline.imaging import RENDERER_VERSION
@@ -23,13 +23,14 @@ def retry(app: Lockstep, paths: Sequence[str] = (), older: bool = False) -> int:
         LockstepError: a path is no original that Lockstep knows.
     """
     if not paths:
-        return sum(_retry(step.pending, older, None) for step in app.renders)
+        every = [pending for step in app.renders for pending in step.pending_of.values()]
+        return sum(_retry(pending, older, None) for pending in every)
     pending = app.render.pending
     column = pending.table.c.path
     keys = [key_below(app.settings.input_dir, path) for path in paths]
     for path, key in zip(paths, keys, strict=True):
         with pending.meta.dbconn.reading() as con:
-            known = sa.select(column).where(_below(column, key)).limit(1)
+            known = sa.select(column).where(pending.ours, _below(column, key)).limit(1)
             if con.execute(known).first() is None:
                 raise LockstepError(
                     f"{path}: no original of that name is known; `datapipe errors` lists what "
@@ -44,13 +45,14 @@ def _retry(pending: Pending, older: bool, keys: Sequence[str] | None) -> int:
     if older:
         wanted = sa.or_(wanted, table.c.renderer < RENDERER_VERSION)
     conditions = [sa.true()] if keys is None else [_below(table.c.path, key) for key in keys]
-    pairs: set[tuple[str, str]] = set()
+    failed: set[RenditionKey] = set()
     with pending.meta.dbconn.reading() as con:
         for condition in conditions:
-            query = sa.select(table.c.path, table.c.recipe).where(wanted, condition)
-            pairs.update(con.execute(query).tuples())
-    forget_content(pending, sorted(pairs))
-    return len(pairs)
+            query = sa.select(table.c.source, table.c.path, table.c.recipe)
+            rows = con.execute(query.where(pending.ours, wanted, condition))
+            failed.update((row.source, row.path, row.recipe) for row in rows)
+    forget_content(pending, sorted(failed))
+    return len(failed)
 
 
 def _below(path: sa.Column[str], key: str) -> sa.ColumnElement[bool]:

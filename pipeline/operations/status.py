@@ -27,14 +27,21 @@ def status(pending: Pending) -> dict[str, Any]:
     """
     table, recipes = pending.table, pending.recipe_table
     originals = pending.original_table
-    changed = pending.meta.changed_sql().subquery()
+    changed = pending.changed().subquery()
+    for_us = recipes.c.source == pending.source.value
     with pending.meta.dbconn.reading() as con:
-        names = con.execute(sa.select(recipes.c.recipe).order_by(recipes.c.recipe)).scalars().all()
-        total = con.execute(sa.select(sa.func.count()).select_from(originals)).scalar_one()
+        names = (
+            con.execute(sa.select(recipes.c.recipe).where(for_us).order_by(recipes.c.recipe))
+            .scalars()
+            .all()
+        )
+        total = con.execute(
+            sa.select(sa.func.count()).select_from(originals).where(pending.our_originals)
+        ).scalar_one()
         counted = con.execute(
-            sa.select(table.c.recipe, table.c.state, sa.func.count()).group_by(
-                table.c.recipe, table.c.state
-            )
+            sa.select(table.c.recipe, table.c.state, sa.func.count())
+            .where(pending.ours)
+            .group_by(table.c.recipe, table.c.state)
         ).all()
         waiting = con.execute(
             sa.select(changed.c.recipe, sa.func.count())
@@ -89,7 +96,7 @@ def errors(pending: Pending) -> list[dict[str, str]]:
     table = pending.table
     query = (
         sa.select(table.c.path, table.c.recipe, table.c.state, table.c.reason, table.c.since)
-        .where(table.c.state.in_((State.FAILED.value, State.TAKEN_DOWN.value)))
+        .where(pending.ours, table.c.state.in_((State.FAILED.value, State.TAKEN_DOWN.value)))
         .order_by(table.c.path, table.c.recipe)
     )
     with pending.meta.dbconn.reading() as con:
@@ -109,7 +116,7 @@ def errors(pending: Pending) -> list[dict[str, str]]:
 def by_reason(pending: Pending) -> dict[str, Any]:
     """``failed``, a number of renditions, and ``reasons``, the most frequent first."""
     table = pending.table
-    is_failed = sa.and_(table.c.state == State.FAILED.value, sa.text(EXCEPTION))
+    is_failed = sa.and_(pending.ours, table.c.state == State.FAILED.value, sa.text(EXCEPTION))
     count = sa.func.count()
     groups = (
         sa.select(table.c.reason, count.label("count"))

@@ -17,8 +17,8 @@ from pipeline.engine.recovery import remove_unrecorded, sweep_after_kill
 from pipeline.engine.render_step import RenderStep
 from pipeline.errors import OutputError
 from pipeline.names import name_of
-from pipeline.states import Kind, State, TakedownState
-from pipeline.storage.folder import make_private, move, prefix_of, sha256_of
+from pipeline.states import Kind, Source, State, TakedownState
+from pipeline.storage.folder import make_private, move, sha256_of
 from pipeline.storage.folder_store import FolderStore
 from pipeline.storage.walking import FoundFile, look_at, why_passed
 from pipeline.takedowns.context import Takedowns
@@ -64,18 +64,21 @@ def _remove_renditions(
     reason = repository.blocked_among([digest]).get(digest)
     for step in context.renders:
         table, rows = step.pending.table, _rows(context, step, digest, named)
-        below = _below(context, step)
-        files = [below + row.file for row in rows if row.file is not None]
+        files = [row.file for row in rows if row.file is not None]
         repository.add_files(number, Kind.RENDITION, files)
         for row in rows:
             if row.file is not None:
-                FolderStore(root).remove(below + row.file)
+                FolderStore(root).remove(row.file)
             # One row a transaction: a run in progress writes the same rows in an order of its own,
             # and two transactions of many rows could deadlock.
             with context.database.writing() as con:
                 con.execute(
                     sa.update(table)
-                    .where(table.c.path == row.path, table.c.recipe == row.recipe)
+                    .where(
+                        table.c.source == row.source,
+                        table.c.path == row.path,
+                        table.c.recipe == row.recipe,
+                    )
                     .values(
                         _emptied(step)
                         | {
@@ -87,7 +90,7 @@ def _remove_renditions(
                         }
                     )
                 )
-            step.settled({row.path})
+            step.settled(Source(row.source), {row.path})
     # Those of a lost database have no row any more.
     gone = [row.path for row in noted if row.kind == Kind.RENDITION.value]
     for key in set(gone).difference(*(_known(context, step, gone) for step in context.renders)):
@@ -97,7 +100,7 @@ def _remove_renditions(
 def renditions_of(context: Takedowns, digest: str, originals: Sequence[str]) -> list[str]:
     """What is to go for these bytes and originals, as keys below the output folder."""
     return [
-        _below(context, step) + row.file
+        row.file
         for step in context.renders
         for row in _rows(context, step, digest, originals)
         if row.file is not None
@@ -108,11 +111,10 @@ def _rows(
     context: Takedowns, step: RenderStep, digest: str, originals: Sequence[str]
 ) -> Sequence[sa.Row[Any]]:
     table = step.pending.table
-    wanted = table.c.sha256 == digest
-    if step.originals_dir == context.settings.input_dir:
-        wanted = sa.or_(wanted, table.c.path.in_(originals))
-    query = sa.select(table.c.path, table.c.recipe, table.c.file, table.c.sha256).where(
-        wanted, table.c.state != State.TAKEN_DOWN.value
+    named = sa.and_(table.c.source == Source.INPUT.value, table.c.path.in_(originals))
+    keys = (table.c.source, table.c.path, table.c.recipe)
+    query = sa.select(*keys, table.c.file, table.c.sha256).where(
+        sa.or_(table.c.sha256 == digest, named), table.c.state != State.TAKEN_DOWN.value
     )
     with context.database.reading() as con:
         return con.execute(query).all()
@@ -120,13 +122,7 @@ def _rows(
 
 def _known(context: Takedowns, step: RenderStep, keys: Sequence[str]) -> set[str]:
     """Those of ``keys`` that a row of this step has, as somebody else's rendition."""
-    column, below = step.pending.table.c.file, _below(context, step)
-    own = [key.removeprefix(below) for key in keys if key.startswith(below)]
-    return {below + key for key in known_among(context.database, column, own)}
-
-
-def _below(context: Takedowns, step: RenderStep) -> str:
-    return prefix_of(step.output_dir, context.settings.output_dir)
+    return known_among(context.database, step.pending.table.c.file, keys)
 
 
 def _emptied(step: RenderStep) -> dict[str, None]:
@@ -142,14 +138,20 @@ def _duplicates(
     Reads those whose row says so, and those of the same size that have no row.
     """
     table, originals = context.own.pending.table, context.own.pending.original_table
-    same = sa.select(table.c.path).where(table.c.sha256 == digest)
+    same = sa.select(table.c.path).where(context.own.pending.ours, table.c.sha256 == digest)
     with context.database.reading() as con:
         paths = {*verified, *con.execute(same.distinct()).scalars()}
         if size_bytes is not None:
             unknown = (
                 sa.select(originals.c.path)
-                .outerjoin(table, table.c.path == originals.c.path)
-                .where(originals.c.size_bytes == size_bytes, table.c.sha256.is_(None))
+                .outerjoin(
+                    table, sa.and_(context.own.pending.ours, table.c.path == originals.c.path)
+                )
+                .where(
+                    context.own.pending.our_originals,
+                    originals.c.size_bytes == size_bytes,
+                    table.c.sha256.is_(None),
+                )
             )
             paths.update(con.execute(unknown.distinct()).scalars())
     folder = context.settings.input_dir

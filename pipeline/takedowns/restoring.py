@@ -32,12 +32,12 @@ def put_back(context: Takedowns, repository: TakedownRepository, number: int) ->
         # records them after us, when it checks the takedowns again.
         for step in context.renders:
             table = step.pending.table
-            query = sa.select(table.c.path, table.c.recipe).where(
+            query = sa.select(table.c.source, table.c.path, table.c.recipe).where(
                 table.c.sha256 == act.sha256, table.c.state == State.TAKEN_DOWN.value
             )
             with context.database.reading() as con:
-                pairs = [(row.path, row.recipe) for row in con.execute(query)]
-            forget_content(step.pending, pairs)
+                blocked = [(row.source, row.path, row.recipe) for row in con.execute(query)]
+            forget_content(step.pending, blocked)
         # One that another database reinstated keeps the time at which it did.
         lifted_ts = act.lifted_ts or time.time()
         repository.change(number, state=TakedownState.LIFTED.value, lifted_ts=lifted_ts)

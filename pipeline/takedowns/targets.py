@@ -46,7 +46,7 @@ def resolve(context: Takedowns, target: str) -> Target:
         return Target(digest, found.size_bytes, path, found)
     table = context.own.pending.table
     query = sa.select(table.c.sha256, table.c.original_bytes).where(
-        table.c.path == path, table.c.sha256.is_not(None)
+        context.own.pending.ours, table.c.path == path, table.c.sha256.is_not(None)
     )
     with context.database.reading() as con:
         row = con.execute(query.limit(1)).first()

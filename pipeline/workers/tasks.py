@@ -20,12 +20,14 @@ class RenditionWanted(NamedTuple):
 class Task(NamedTuple):
     """One task: hash one original, and make the wanted renditions of it.
 
-    Renditions have their keys from ``below`` on, which is empty or ends with ``/``.
+    The bytes are in the file ``original`` of ``originals_dir``; ``path`` is what renditions are
+    named after. Their keys begin with ``below``, which is empty or ends with ``/``.
     """
 
     path: str
     wanted: tuple[RenditionWanted, ...]
     originals_dir: str
+    original: str
     output_dir: str
     below: str = ""
     hash_only: bool = False
@@ -34,10 +36,8 @@ class Task(NamedTuple):
 
 
 class Made(NamedTuple):
-    """A finished rendition in ``temporary``, to be published as the key ``file``.
-
-    ``file`` counts from the folder of its step on, ``temporary`` from the output folder.
-    """
+    """A finished rendition in ``temporary``, to be published as ``file``: keys below the output
+    folder."""
 
     recipe: str
     file: str

@@ -71,7 +71,9 @@ def work(task: Task) -> Outcome:
     """
     outcome = Outcome(task.path)
     try:
-        data, entry = FolderStore(task.originals_dir).read(task.path, _setup.memory_mb * 500_000)
+        data, entry = FolderStore(task.originals_dir).read(
+            task.original, _setup.memory_mb * 500_000
+        )
     except (FileNotFoundError, Unstable):
         outcome.unsettled = True
         return outcome
@@ -87,7 +89,7 @@ def work(task: Task) -> Outcome:
     outcome.sha256 = hashlib.sha256(data).hexdigest()
     store, todo = FolderStore(task.output_dir), []
     for wanted in task.wanted:
-        if wanted.made_of == outcome.sha256 and _is_there(wanted, store, task.below):
+        if wanted.made_of == outcome.sha256 and _is_there(wanted, store):
             outcome.unchanged.append(wanted.recipe.name)
         else:
             todo.append(wanted.recipe)
@@ -101,10 +103,10 @@ def work(task: Task) -> Outcome:
     return outcome
 
 
-def _is_there(wanted: RenditionWanted, store: FolderStore, below: str) -> bool:
+def _is_there(wanted: RenditionWanted, store: FolderStore) -> bool:
     if wanted.file is None:
         return True  # failed before, on these very bytes: it would fail again
-    return store.has(below + wanted.file, wanted.size_bytes)
+    return store.has(wanted.file, wanted.size_bytes)
 
 
 def _make(
@@ -130,13 +132,13 @@ def _make(
             outcome.failed.append((result.recipe, result.reason))
             continue
         suffix = None if result.format == said else suffix_for(result.format)
-        key = rendition_key(task.path, result.recipe, suffix)
+        key = task.below + rendition_key(task.path, result.recipe, suffix)
         try:
             try:
-                staged = store.stage(task.below + key, result.data, owner())
+                staged = store.stage(key, result.data, owner())
             except NotADirectoryError:
-                key = without_folders(key, task.path)
-                staged = store.stage(task.below + key, result.data, owner())
+                key = without_folders(key, task.below + result.recipe, task.path)
+                staged = store.stage(key, result.data, owner())
         except OSError as error:
             reason = f"the rendition cannot be written ({error.strerror})"
             outcome.failed.append((result.recipe, reason))

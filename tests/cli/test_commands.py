@@ -320,7 +320,7 @@ def test_rehash_finds_what_no_stat_shows(project: Project) -> None:
     # As a disk that keeps no times: the row says what `stat` will say.
     con = sqlite3.connect(project.root / "db.sqlite")
     con.execute(
-        "UPDATE input_images SET mtime_ns = ?, ctime_ns = ?, inode = ? WHERE path = 'a.bmp'",
+        "UPDATE originals SET mtime_ns = ?, ctime_ns = ?, inode = ? WHERE path = 'a.bmp'",
         (status.st_mtime_ns, status.st_ctime_ns, status.st_ino),
     )
     con.commit()
@@ -335,7 +335,7 @@ def test_rehash_finds_what_no_stat_shows(project: Project) -> None:
 
 def test_datapipes_own_commands_go_on_working(shop: Project) -> None:
     tables = shop.cli("table", "list").stdout.split()
-    assert {"input_images", "recipes", "renditions"} <= set(tables)
+    assert {"originals", "recipes", "renditions"} <= set(tables)
     steps = shop.cli("step", "list").stdout
     for name in ("load_recipes", "scan", "render"):
         assert f"{name} (" in steps

@@ -33,12 +33,12 @@ def test_another_layout_version_is_refused_with_a_remedy(project: Project, layou
 def test_tables_with_other_columns_are_refused(project: Project) -> None:
     execute(
         project,
-        "CREATE TABLE input_images (path VARCHAR PRIMARY KEY, etag VARCHAR)",
+        "CREATE TABLE originals (path VARCHAR PRIMARY KEY, etag VARCHAR)",
         "CREATE TABLE other (x INTEGER)",
     )
     answer = project.cli("run")
     assert answer.code == 2
-    assert "'input_images'" in answer.stderr
+    assert "'originals'" in answer.stderr
     assert "unknown: etag" in answer.stderr
     assert "Traceback" not in answer.stderr
 
@@ -73,7 +73,7 @@ def test_the_database_is_made_once_and_made_by_a_run(project: Project) -> None:
         answer = project.cli("db", "create-all")
         assert (answer.code, answer.stderr) == (0, "")
     tables = {row[0] for row in project.query("SELECT name FROM sqlite_master WHERE type='table'")}
-    assert {"recipes", "input_images", "renditions", "lockstep_state"} <= tables
+    assert {"recipes", "originals", "renditions", "lockstep_state"} <= tables
     (project.root / "db.sqlite").unlink()
     for name in ("db.sqlite-wal", "db.sqlite-shm"):
         (project.root / name).unlink(missing_ok=True)

@@ -59,4 +59,4 @@ def test_a_database_of_the_release_before_gets_its_new_table_and_index(project: 
     project.add("b.png")
     assert project.run()["renditions"]["rendered"] == 2
     names = {row[0] for row in project.query("SELECT name FROM sqlite_master")}
-    assert {"runs", "ix_renditions_exceptions", "ix_job_renditions_exceptions"} <= names
+    assert {"runs", "ix_renditions_exceptions", "ix_renditions_states"} <= names

@@ -63,7 +63,7 @@ PLANTED: dict[str, Planted] = {
     "stale row": sql(f"UPDATE renditions SET sha256 = 'other' WHERE file = '{KEPT}'"),
     "no row": sql(f"DELETE FROM renditions WHERE file = '{KEPT}'"),
     "row of nothing": lambda root: (root / "input/no-picture.gif").unlink(),
-    "database": sql("DELETE FROM input_images WHERE path = 'kept.jpg'"),
+    "database": sql("DELETE FROM originals WHERE path = 'kept.jpg'"),
     "empty folder": lambda root: (root / "output/half/empty").mkdir(),
     "left-over temporary": lambda root: (root / "output/half/.lockstep-1-1").touch(),
     "state": lambda root: shutil.copy(root / "quarantine" / GONE, root / "input/kept.jpg"),

@@ -214,7 +214,7 @@ def test_a_rehash_that_is_killed_leaves_no_file_unlike_its_row(project: Project)
     # Other bytes that no stat tells from those before: only a rehash finds them.
     file.write_bytes(other)
     os.utime(file, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
-    project.query(f"UPDATE input_images SET ctime_ns = {file.stat().st_ctime_ns}")
+    project.query(f"UPDATE originals SET ctime_ns = {file.stat().st_ctime_ns}")
     killed_run(project, "_record", "run", "--rehash")
     project.run()
     project.assert_in_step()

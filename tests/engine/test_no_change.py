@@ -74,7 +74,7 @@ def test_few_changes_ask_for_their_own_keys_alone(project: Project) -> None:
         con: sa.Connection, cursor: sqlite3.Cursor, statement: str, parameters: tuple, *rest: object
     ) -> None:
         if "_kind" in statement:
-            looks.append("some" if "input_images_meta.path IN" in statement else "all")
+            looks.append("some" if "originals_meta.path IN" in statement else "all")
         names_keys = "IN (?" in statement or "IN (VALUES" in statement
         if names_keys and isinstance(parameters, tuple):
             asked = con.connection.cursor()

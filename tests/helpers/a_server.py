@@ -76,7 +76,7 @@ class Server:
         """The status once it has these counts: they are taken beside, so they may lag behind."""
 
         def counted() -> dict[str, Any] | None:
-            status = self.until_rested()
+            status = self.until_rested(runs=0)
             known = status["counts"]
             return status if all(known[name] == n for name, n in counts.items()) else None
 

@@ -23,9 +23,11 @@ class Slow:
         self.thread.start()
         assert self.asked.wait(WAIT_S)
 
-    def _before(self, con: object, cursor: object, statement: str, *rest: object) -> None:
+    def _before(
+        self, con: object, cursor: object, statement: str, parameters: Any, *rest: object
+    ) -> None:
         if threading.current_thread() is self.thread:
-            self._asks = "fetched_images_meta" in statement and "_kind" in statement
+            self._asks = "_kind" in statement and "jobs" in parameters
 
     def _after(self, con: object) -> None:
         if threading.current_thread() is self.thread and self._asks:
@@ -65,7 +67,7 @@ def test_a_page_that_asks_what_is_pending_takes_nothing_from_a_run(shop: Shop) -
         shown: list[Any] = []
         page = Slow(app.app.database.engine, lambda: shown.append(_recipes(app.app)))
         report = run_once(app.app.plan, progress=Beside(page))
-    assert report.jobs.rendered == 3
+    assert report.jobs.images.rendered == 3
     assert len(shown) == 1
     after = shop.outputs()
     assert [

@@ -22,7 +22,7 @@ def test_renditions_of_a_job_are_written_and_deleted_behind_no_link(shop: Shop, 
 
     shop.csv({"2": shop.urls("/pic/2")}, "input/more.csv")
     assert shop.cli("run").code == 1
-    reasons = shop.query("SELECT reason FROM job_renditions WHERE state = 'failed'")
+    reasons = shop.query("SELECT reason FROM renditions WHERE state = 'failed'")
     assert [f"stands where its folder should be: output/{place};" in r for (r,) in reasons] == [
         True
     ]

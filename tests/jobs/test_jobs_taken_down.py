@@ -7,18 +7,21 @@ from a_watcher import Watching, wait_until
 
 
 def states(shop: Shop) -> list[str]:
-    return [state for (state,) in shop.query("SELECT state FROM job_renditions ORDER BY path")]
+    return [
+        state
+        for (state,) in shop.query(
+            "SELECT state FROM renditions WHERE source = 'jobs' ORDER BY path"
+        )
+    ]
 
 
 def test_an_image_of_a_job_is_taken_down_and_its_answer_says_so(shop: Shop) -> None:
     shop.csv({"1": shop.urls("/pic/1"), "2": shop.urls("/pic/2")}, "input/feed.csv")
     shop.run()
-    ((path, digest),) = shop.query(
-        "SELECT file, sha256 FROM job_renditions WHERE path LIKE '%SKU1%'"
-    )
+    ((path, digest),) = shop.query("SELECT file, sha256 FROM renditions WHERE path LIKE '%SKU1%'")
     done = shop.cli("takedown", digest, "--reason", "not for customers' eyes", "--json").json
     assert (done["originals"], done["renditions"]) == ([], 1)
-    assert not (shop.output / "jobs" / path).exists()
+    assert not (shop.output / path).exists()
     assert sorted(states(shop)) == ["ok", "taken_down"]
 
     # The job is answered again; why it was taken down is told to nobody.
@@ -37,7 +40,7 @@ def test_an_image_of_a_job_is_taken_down_and_its_answer_says_so(shop: Shop) -> N
     assert shop.cli("takedown", "lift", "1").code == 0
     shop.run()
     assert states(shop) == ["ok", "ok", "ok"]
-    assert (shop.output / "jobs" / path).exists()
+    assert (shop.output / path).exists()
     assert {job["state"] for job in shop.cli("job", "list", "--json").json} == {"completed"}
 
 

@@ -178,8 +178,10 @@ def test_removing_the_csv_removes_all_that_came_of_it(shop: Shop) -> None:
     assert shop.stored() == []
     job = shop.job()
     assert (job["state"], job["answer"]) == ("deleted", None)
-    for table in ("csv_rows", "csv_urls", "fetches", "fetched_images", "job_renditions"):
+    for table in ("csv_rows", "csv_urls", "fetches"):
         assert shop.query(f"SELECT COUNT(*) FROM {table}") == [(0,)], table
+    for table in ("originals", "renditions"):
+        assert shop.query(f"SELECT DISTINCT source FROM {table}") == [("input",)], table
     assert shop.run()["jobs"]["deleted"] == 0
 
     # The very same CSV, dropped in once more, is another job.

@@ -6,10 +6,10 @@ import pytest
 from a_shop import Shop
 
 EXTRA = """        Render(
-            originals="input_images",
+            originals="originals",
             recipes="recipes",
             output="extra_renditions",
-            originals_dir=settings.input_dir,
+            sources=sources[:1],
             output_dir=settings.output_dir / "extra",
             settings=settings,
             name="extra",
@@ -51,7 +51,7 @@ def test_originals_have_the_renditions_of_both_steps_and_stay_in_step(extended: 
     extended.run()
     assert not [name for name in extended.outputs() if "a.jpg" in name]
     # Both have seen it: nothing of it makes the change query of later runs longer.
-    for table in ("input_images_meta", "render_meta", "extra_meta"):
+    for table in ("originals_meta", "render_meta", "extra_meta"):
         assert extended.query(f"SELECT DISTINCT path FROM {table}") == [("sub/b.png",)]
 
 

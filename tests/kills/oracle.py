@@ -163,7 +163,7 @@ class _Look:
         for row in query(self.root, "PRAGMA integrity_check"):
             if row[0] != "ok":
                 yield f"database: {row[0]}"
-        rows = query(self.root, "SELECT path, size_bytes FROM input_images")
+        rows = query(self.root, "SELECT path, size_bytes FROM originals")
         if dict(map(tuple, rows)) != {key: it.size_bytes for key, it in self.originals.items()}:
             yield "database: its originals are not those of the input folder"
         if {row[0] for row in query(self.root, "SELECT recipe FROM recipes")} != set(self.recipes):

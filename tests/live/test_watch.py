@@ -290,14 +290,14 @@ def test_a_look_at_some_paths_finds_what_a_look_at_all_finds(project: Project) -
                 row for files in walk(project.input, app.scan.suffixes, Passed()) for row in files
             ]
             rows = project.query(
-                "SELECT path, size_bytes, mtime_ns, ctime_ns, inode FROM input_images ORDER BY path"
+                "SELECT path, size_bytes, mtime_ns, ctime_ns, inode FROM originals ORDER BY path"
             )
             assert rows == there
             have = {row[0] for row in project.query("SELECT path FROM renditions")}
             assert have == {row[0] for row in there}
     project.assert_in_step()
     # Nothing is left that a later query would stumble over.
-    assert project.query("SELECT 1 FROM input_images_meta WHERE delete_ts IS NOT NULL") == []
+    assert project.query("SELECT 1 FROM originals_meta WHERE delete_ts IS NOT NULL") == []
 
 
 def change_something(project: Project, chance: random.Random, names: list[str]) -> str:

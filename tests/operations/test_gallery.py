@@ -38,31 +38,42 @@ def fill(app: Any, dice: random.Random) -> dict[str, str]:
     states: dict[str, str] = {}
     pending = app.render.pending
     originals, made = pending.original_table, pending.table
+    ours = {"source": "input"}
     metas = (pending.originals.meta.sql_table, pending.recipes.meta.sql_table)
     with app.database.writing() as con:
         for recipe in ("half", "thumb"):
             con.execute(
-                sa.insert(pending.recipe_table).values(recipe=recipe, fingerprint="", spec="{}")
+                sa.insert(pending.recipe_table).values(
+                    **ours, recipe=recipe, fingerprint="", spec="{}"
+                )
             )
-            con.execute(sa.insert(metas[1]).values(recipe=recipe, create_ts=1.0, update_ts=1.0))
+            con.execute(
+                sa.insert(metas[1]).values(**ours, recipe=recipe, create_ts=1.0, update_ts=1.0)
+            )
         for number in range(120):
             path = f"{dice.choice(NAMES)}/{dice.choice(NAMES)}-{number}.jpg"
             state = dice.choice(STATES)
             states[path] = state.value if state else "pending"
             con.execute(
                 sa.insert(originals).values(
-                    path=path, size_bytes=number, mtime_ns=0, ctime_ns=0, inode=0
+                    **ours, path=path, size_bytes=number, mtime_ns=0, ctime_ns=0, inode=0
                 )
             )
-            con.execute(sa.insert(metas[0]).values(path=path, create_ts=2.0, update_ts=2.0))
+            con.execute(sa.insert(metas[0]).values(**ours, path=path, create_ts=2.0, update_ts=2.0))
             if state is None:
                 continue
             for recipe, of in (("half", state), ("thumb", State.OK)):
-                row = {"path": path, "recipe": recipe, "state": of.value, "since": time.time()}
+                row = {
+                    **ours,
+                    "path": path,
+                    "recipe": recipe,
+                    "state": of.value,
+                    "since": time.time(),
+                }
                 con.execute(sa.insert(made).values(row | {"fingerprint": "", "renderer": 1}))
                 con.execute(
                     sa.insert(pending.meta.sql_table).values(
-                        path=path, recipe=recipe, process_ts=3.0, is_success=True
+                        **ours, path=path, recipe=recipe, process_ts=3.0, is_success=True
                     )
                 )
     app.states_for_test = states
@@ -149,5 +160,5 @@ def test_no_page_looks_at_all_rows(app: Any) -> None:
     # The table of recipes has a handful of rows, and what a subquery gave is a page at most.
     scans = [plan for plan in plans if plan.startswith("SCAN") and "_meta" in plan]
     assert [plan for plan in scans if "recipes" not in plan] == []
-    whole = ("SCAN input_images", "SCAN renditions")
+    whole = ("SCAN originals", "SCAN renditions")
     assert [plan for plan in plans if plan.startswith(whole)] == []

@@ -323,7 +323,9 @@ def test_workers_that_are_killed_while_idle_cost_no_original(dangerous: Project)
         project.add(f"{number:02}.png")
     wanted = (RenditionWanted(Recipe("half", scale=0.5), None, None, None),)
     tasks = [
-        Task(f"{number:02}.png", wanted, str(project.input), str(project.output))
+        Task(
+            f"{number:02}.png", wanted, str(project.input), f"{number:02}.png", str(project.output)
+        )
         for number in range(40)
     ]
     workers = Workers(WorkerSetup(10**8, 100, 1_000), 2, 60)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from email.utils import formatdate, parsedate_to_datetime
-from typing import BinaryIO, NamedTuple
+from typing import Annotated, BinaryIO, NamedTuple
 
 import sqlalchemy as sa
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, Response
@@ -21,9 +22,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pipeline.app import Lockstep
 from pipeline.engine.pending import Pending
+from pipeline.engine.render_step import RenderStep
 from pipeline.imaging import format_of_suffix
-from pipeline.states import State
-from pipeline.storage.folder import inside, prefix_of
+from pipeline.states import Source, State
+from pipeline.storage.folder import inside
 from pipeline.takedowns import was_taken_down
 from pipeline.web.documented import page_or
 from pipeline.web.security.keys import PATH
@@ -38,6 +40,8 @@ AT_ONCE_BYTES = 1 << 18
 REMEMBERED = 20_000
 CONDITIONS = frozenset((b"range", b"if-none-match", b"if-modified-since"))
 
+# Which original of a name is meant: one of the input folder, or one that was fetched for a job.
+AskedSource = Annotated[Source | None, Query()]
 ANSWERS = {
     **page_or(None, 404, 410, 416),
     200: {"description": "The file", "content": {"image/*": {}}},
@@ -101,18 +105,14 @@ class Shelf:
         if "\0" in key:
             raise HTTPException(404, "there is no such file")
         for step in self.app.renders:
-            prefix = prefix_of(step.output_dir, self.app.settings.output_dir)
-            if not key.startswith(prefix):
-                continue
-            row = _row(step.pending, key[len(prefix) :])
-            if row is not None:
-                file = inside(step.output_dir, row)
+            if _has_row(step.pending, key):
+                file = inside(self.app.settings.output_dir, key)
                 if file is None:
                     break
                 # The hash of what is there, not the row's: a file takes its place before its row
                 # is written, and the new bytes under the old tag would stay in every cache.
                 status, digest = _hashed(file)
-                form = format_of_suffix(os.path.splitext(row)[1])
+                form = format_of_suffix(os.path.splitext(key)[1])
                 return self._checked(file, _media_type(form), f'"{digest}"', status), status
         if was_taken_down(self.app.takedowns, key):
             raise HTTPException(410, "this was taken down")
@@ -181,16 +181,19 @@ def _rendition(request: Request, shelf: Shelf, key: str) -> Response:
 
 
 @router.get(f"/originals/{PATH}", responses=ANSWERS, include_in_schema=False)
-def original(request: Request, path: str) -> Response:
+def original(request: Request, path: str, source: AskedSource = None) -> Response:
     """An original, to be shown beside its renditions; what no browser shows is downloaded."""
-    app = service_of(request).app
+    render = service_of(request).app.render
     file = None
-    for step in () if "\0" in path else app.renders:
-        table = step.pending.original_table
-        with app.database.reading() as con:
-            known = con.execute(sa.select(table.c.path).where(table.c.path == path)).scalar()
-        if known is not None and file is None:
-            file = inside(step.originals_dir, known, may_be_link=True)
+    for each in () if "\0" in path else sources_asked(render, source):
+        pending = render.pending_of[each]
+        table = pending.original_table
+        query = sa.select(table.c.path, table.c.sha256)
+        with pending.meta.dbconn.reading() as con:
+            row = con.execute(query.where(pending.our_originals, table.c.path == path)).first()
+        if row is not None:
+            file = render.originals[each].file(row.path, row.sha256)
+            break
     if file is None:
         raise HTTPException(404, "there is no such original")
     form = format_of_suffix(os.path.splitext(path)[1])
@@ -218,12 +221,16 @@ def not_modified(request: Request, etag: str, mtime_s: float) -> bool:
         return False
 
 
-def _row(pending: Pending, file: str) -> str | None:
+def sources_asked(render: RenderStep, source: Source | None) -> Sequence[Source]:
+    """The sources to look in, in this order, for what a request names."""
+    return render.sources if source is None else (source,)
+
+
+def _has_row(pending: Pending, file: str) -> bool:
     table = pending.table
     query = sa.select(table.c.file).where(table.c.file == file, table.c.state == State.OK.value)
     with pending.meta.dbconn.reading() as con:
-        found: str | None = con.execute(query).scalar()
-    return found
+        return con.execute(query.limit(1)).first() is not None
 
 
 def _open(file: str) -> BinaryIO:

@@ -19,6 +19,7 @@ from pipeline.names import name_of
 from pipeline.operations.preview import preview
 from pipeline.operations.retry import retry
 from pipeline.operations.status import by_reason
+from pipeline.states import Source
 from pipeline.transforms.recipes import load_recipes
 from pipeline.web import models, requests
 from pipeline.web.answers import answer, back, wants_json
@@ -85,7 +86,9 @@ async def retries(request: Request) -> Response:
 def _recipes(app: Lockstep) -> dict[str, Any]:
     table = app.render.pending.recipe_table
     with app.database.reading() as con:
-        rows = con.execute(sa.select(table).order_by(table.c.recipe)).all()
+        rows = con.execute(
+            sa.select(table).where(table.c.source == Source.INPUT.value).order_by(table.c.recipe)
+        ).all()
     in_use = [
         {"recipe": row.recipe, "fingerprint": row.fingerprint, **_settings_of(row.spec)}
         for row in rows
@@ -100,7 +103,7 @@ def _recipes(app: Lockstep) -> dict[str, Any]:
     }
     try:
         found = load_recipes(app.settings.recipes_file)
-        difference = compare_recipes(found, app.load_recipes.table)
+        difference = compare_recipes(found, app.load_recipes.table, Source.INPUT)
         data |= {
             "added": difference.added,
             "changed": difference.changed,

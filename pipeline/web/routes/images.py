@@ -11,19 +11,19 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from pipeline.app import Lockstep
+from pipeline.engine.pending import Pending
 from pipeline.engine.render_step import RenderStep
 from pipeline.imaging import format_of_suffix
 from pipeline.names import name_of
 from pipeline.operations import gallery
 from pipeline.operations.explain import explain
 from pipeline.operations.gallery import Filter
-from pipeline.states import Kind
-from pipeline.storage.folder import inside
+from pipeline.states import Kind, Source
 from pipeline.takedowns.repository import TakedownRepository
 from pipeline.web import models
 from pipeline.web.answers import answer, wants_json
 from pipeline.web.documented import page_or
-from pipeline.web.routes.files import INLINE
+from pipeline.web.routes.files import INLINE, AskedSource, sources_asked
 from pipeline.web.security.keys import PATH, clean_key
 from pipeline.web.service import service_of
 
@@ -47,8 +47,8 @@ def images(
     Those of the input folder, or those that were fetched for a ``job``.
     """
     service = service_of(request)
-    step = service.app.jobs.render if job else service.app.render
-    pending = step.pending
+    source = Source.JOBS if job else Source.INPUT
+    pending = service.app.render.pending_of[source]
     # All images of a job are in one folder named by its reference.
     wanted = Filter(state, job or folder.strip("/"), text.strip())
     counts = service.counts.get()
@@ -57,7 +57,7 @@ def images(
         found = gallery.Page([], None)
     else:
         found = gallery.page(pending, wanted, after, limit)
-    listed = [with_urls(step, image) for image in found.images]
+    listed = [with_urls(image) for image in found.images]
     data: dict[str, Any] = {"images": listed, "next": found.next}
     if wants_json(request.scope):
         return answer(request, "", data)
@@ -71,6 +71,7 @@ def images(
         data,
         asked=asked,
         narrowed=bool(narrowed),
+        source=source.value,
         after=after,
         more=more,
         states=gallery.states(),
@@ -84,83 +85,82 @@ def images(
 
 
 @router.get(f"/images/{PATH}", responses=page_or(models.ImageStory, 404, 410))
-def image(request: Request, path: str) -> Response:
+def image(request: Request, path: str, source: AskedSource = None) -> Response:
     """One original and its renditions, what the next run would do with it, and its history."""
     service = service_of(request)
-    step, found = known(service.app, path)
-    if step is not service.app.render:
-        return _image_of_job(request, step, found)
+    pending, found = known(service.app, path, source)
+    if pending.source is Source.JOBS:
+        return _image_of_job(request, service.app.render, found)
     # As a whole path: a key could be mistaken for a path below the working folder.
     story = explain(service.app, str(service.settings.input_dir / name_of(path)))
     data = {
-        **with_urls(step, found),
+        **with_urls(found),
         "explain": story.as_json(),
-        "history": gallery.times(step.pending, path),
+        "history": gallery.times(pending, path),
     }
     return answer(
         request,
         "image.html",
         data,
-        original_url=f"/originals/{quote(path)}",
+        original_url=f"/originals/{quote(path)}?source={pending.source.value}",
         shown_inline=story.exists and _form(path) in INLINE,
         folder_url=_folder_url({}, path.rpartition("/")[0]),
         of_job="",
     )
 
 
-def _image_of_job(request: Request, step: RenderStep, found: dict[str, Any]) -> Response:
+def _image_of_job(request: Request, render: RenderStep, found: dict[str, Any]) -> Response:
     """A fetched image: only what is known, because no scan looks for it in a folder."""
     path = found["path"]
-    file = inside(step.originals_dir, path)
+    file = render.originals[Source.JOBS].file(path, found["sha256"])
     verdict = "fetched for a job" if file else "fetched for a job; the file is not there any more"
     renditions = [
         {"recipe": item["recipe"], "verdict": item["reason"] or item["state"]}
         for item in found["renditions"]
     ]
     data = {
-        **with_urls(step, found),
+        **with_urls(found),
         "explain": {
             "verdict": verdict,
             "exists": file is not None,
             "sha256": found["sha256"],
             "renditions": renditions,
         },
-        "history": gallery.times(step.pending, path),
+        "history": gallery.times(render.pending_of[Source.JOBS], path),
     }
     return answer(
         request,
         "image.html",
         data,
-        original_url=f"/originals/{quote(path)}",
+        original_url=f"/originals/{quote(path)}?source={Source.JOBS.value}",
         shown_inline=file is not None and _form(path) in INLINE,
         folder_url=_folder_url({"job": path.partition("/")[0]}, ""),
         of_job=path.partition("/")[0],
     )
 
 
-def known(app: Lockstep, path: str) -> tuple[RenderStep, dict[str, Any]]:
-    """The original of a path from a request, by its row, and the step that renders it.
+def known(app: Lockstep, path: str, source: Source | None = None) -> tuple[Pending, dict[str, Any]]:
+    """The original of a path from a request, by its row, and the tables of its source.
 
     Raises:
         HTTPException: 404, there is none; 410, it was taken down. Nothing but a row's key is ever
             looked for on the disk.
     """
     key = clean_key(path)
-    for step in app.renders:
-        found = gallery.describe(step.pending, key)
+    for each in sources_asked(app.render, source):
+        pending = app.render.pending_of[each]
+        found = gallery.describe(pending, key)
         if found is not None:
-            return step, found
+            return pending, found
     if TakedownRepository(app.database).has_removed(Kind.ORIGINAL, key):
         raise HTTPException(410, "this was taken down; the page of takedowns says why")
     raise HTTPException(404, "no original of that name is known")
 
 
-def with_urls(step: RenderStep, image: dict[str, Any]) -> dict[str, Any]:
+def with_urls(image: dict[str, Any]) -> dict[str, Any]:
     """An original whose renditions have their URLs."""
-    root = step.output_dir.relative_to(step.settings.output_dir).as_posix()
-    prefix = "/files/" if root == "." else f"/files/{root}/"
     renditions = [
-        {**item, "url": prefix + quote(item["file"]) if item["file"] else None}
+        {**item, "url": f"/files/{quote(item['file'])}" if item["file"] else None}
         for item in image["renditions"]
     ]
     return {**image, "renditions": renditions}

@@ -186,7 +186,7 @@ def renditions(request: Request, reference: str) -> Response:
     """Every rendition of a job in one archive, which is created while it is sent."""
     jobs = service_of(request).app.jobs
     files = questions.renditions(jobs, checked(reference))
-    folder = jobs.render.output_dir
+    folder = jobs.settings.output_dir
     safe = (
         (name, file)
         for name, path in files

@@ -1,0 +1,107 @@
+"""Migrations: tables of a layout before this one are brought forward, and lose no row.
+
+Each is one transaction, on every database: killed at any moment, the tables are of the layout
+before, or of this one. Renditions stay as they are.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import sqlalchemy as sa
+
+from pipeline.database.connection import Database
+from pipeline.database.state import INTERRUPTED, PUBLISHING, StateRepository
+
+# Tables of layout 2, and for each the tables of layout 1 with the source of the originals that they
+# were about.
+_OF_LAYOUT_1 = {
+    "originals": {"input_images": "input", "fetched_images": "jobs"},
+    "recipes": {"recipes": "input", "job_recipes": "jobs"},
+    "renditions": {"renditions": "input", "job_renditions": "jobs"},
+    "render_meta": {"render_meta": "input", "render_jobs_meta": "jobs"},
+}
+
+
+def originals_of_one_world(database: Database) -> None:
+    """From layout 1, which had tables of their own for the images of jobs, to layout 2.
+
+    Renditions of a render step of a user's own are forgotten, and made again: their files had
+    other keys.
+    """
+    repository = StateRepository(database)
+    published = json.loads(repository.get(PUBLISHING) or "{}")
+    below = published.get("below", ".")
+    files = [f"{below}/{file}".removeprefix("./") for file in published.get("files", ())]
+    # A statement that writes comes first: SQLite's driver begins no transaction for the others.
+    repository.set(PUBLISHING, json.dumps(files) if files else None)
+    if repository.get(INTERRUPTED) is None:
+        # The next run sweeps the state folder, where the images of jobs had a name each.
+        repository.set(INTERRUPTED, repr(time.time()))
+    with database.writing() as write:
+        there = set(sa.inspect(write.con).get_table_names(schema=database.schema))
+        for new, before in _before(database.sqla_metadata, there).items():
+            _rebuild(write.con, new, before)
+
+
+def _before(metadata: sa.MetaData, there: set[str]) -> dict[sa.Table, dict[str, str]]:
+    """The tables that have a source now, and those that their rows come from."""
+    found: dict[sa.Table, dict[str, str]] = {}
+    for table in metadata.tables.values():
+        if "source" not in table.primary_key.columns:
+            continue
+        base = table.name.removesuffix("_meta")
+        if table.name in _OF_LAYOUT_1:
+            found[table] = _OF_LAYOUT_1[table.name]
+        elif base in _OF_LAYOUT_1:
+            found[table] = {f"{name}_meta": of for name, of in _OF_LAYOUT_1[base].items()}
+        elif table.name in there:
+            found[table] = {}
+    return found
+
+
+def _rebuild(con: sa.Connection, new: sa.Table, before: dict[str, str]) -> None:
+    """Create ``new`` with the rows of other tables, one of which may have its name."""
+    copies: list[tuple[sa.Table, str]] = []
+    names = set(sa.inspect(con).get_table_names(schema=new.schema))
+    for name, source in before.items():
+        if name in names:
+            old = sa.Table(name, sa.MetaData(), schema=new.schema, autoload_with=con)
+            copy = sa.Table(f"{name}_before", sa.MetaData(), schema=new.schema)
+            con.execute(sa.text(f"CREATE TABLE {_quoted(con, copy)} AS {_all(con, old)}"))
+            copies.append((copy, source))
+            old.drop(con)
+    if new.name in names and new.name not in before:
+        sa.Table(new.name, sa.MetaData(), schema=new.schema).drop(con)
+    new.create(con)
+    for copy, source in copies:
+        rows = sa.Table(copy.name, sa.MetaData(), schema=new.schema, autoload_with=con)
+        values = {name: _value(rows, name, source) for name in new.columns.keys()}
+        con.execute(sa.insert(new).from_select(list(values), sa.select(*values.values())))
+        rows.drop(con)
+
+
+def _value(rows: sa.Table, name: str, source: str) -> Any:
+    """What a column of the new table is, for each row of the old one."""
+    if name == "source":
+        return sa.literal(source)
+    if name not in rows.columns:
+        return sa.null()
+    if name == "file" and source == "jobs":
+        return sa.literal("jobs/") + rows.c.file
+    return rows.c[name]
+
+
+def _quoted(con: sa.Connection, table: sa.Table) -> str:
+    return con.dialect.identifier_preparer.format_table(table)
+
+
+def _all(con: sa.Connection, table: sa.Table) -> str:
+    return str(sa.select(table).compile(con))
+
+
+# From each layout to the one that follows it.
+MIGRATIONS: dict[int, Callable[[Database], None]] = {1: originals_of_one_world}

@@ -1,0 +1,130 @@
+"""Tables of a release before are brought forward: no row is lost, nothing is made again."""
+
+import threading
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from a_postgresql import emptied, postgres
+from a_shop import Shop
+from fetch_fixtures import server
+from killing import kill_at
+from layout_1 import downgrade, dump
+from loopback import Server
+
+__all__ = ["postgres", "server"]
+
+
+@pytest.fixture
+def shop(tmp_path: Path, server: Server) -> Shop:
+    return Shop(tmp_path / "shop", server)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, shop: Shop) -> str:
+    """The address of the database of a shop in step, with originals and a finished job."""
+    if request.param == "postgresql":
+        shop.env["PIPELINE_DB"] = emptied(request.getfixturevalue("postgres"))
+    shop.add("a.jpg")
+    shop.add("sub/b.png")
+    shop.submit(shop.csv({"1": shop.urls("/pic/1"), "2": shop.urls("/pic/2", "/pic/3")}))
+    shop.run()
+    (shop.input / "broken.jpg").write_bytes(b"no picture")
+    shop.run(code=1)
+    return shop.env.get("PIPELINE_DB", f"sqlite:///{shop.root / 'db.sqlite'}")
+
+
+def layout(url: str) -> str:
+    engine = sa.create_engine(url)
+    with engine.begin() as con:
+        value: str = con.execute(
+            sa.text("SELECT value FROM lockstep_state WHERE name = 'layout'")
+        ).scalar_one()
+    engine.dispose()
+    return value
+
+
+def test_no_row_is_lost_and_nothing_is_made_or_fetched_again(shop: Shop, url: str) -> None:
+    before, stamps, hits, answer = dump(url), shop.stamps(), shop.hits(), shop.answer()
+    downgrade(url, shop.state)
+    assert "input_images" in dump(url)
+    assert (shop.state / "originals").is_dir()
+
+    status = shop.cli("status", "--json").json
+    assert (status["originals"], status["renditions"], status["pending"]) == (3, 4, 0)
+    assert (layout(url), dump(url)) == ("2", before)
+
+    report = shop.run()
+    assert (report["renditions"]["rendered"], report["renditions"]["in_step"]) == (0, 4)
+    assert (shop.stamps(), shop.hits(), shop.answer()) == (stamps, hits, answer)
+    assert not (shop.state / "originals").exists()
+    assert shop.cli("verify").code == 0
+    # What comes later works on the rows of both kinds.
+    (shop.input / "a.jpg").unlink()
+    shop.run()
+    assert shop.cli("job", "delete", str(shop.job()["reference"])).code == 0
+    assert {name.rpartition("/")[2] for name in shop.outputs()} == {"b.png", "b.png.webp"}
+
+
+def test_killed_at_any_statement_the_tables_are_of_one_layout_or_the_other(
+    shop: Shop, url: str
+) -> None:
+    whole = dump(url)
+    downgrade(url, shop.state)
+    old, moment = dump(url), 0
+    while True:
+        moment += 1
+        if shop.in_child(kill_at(moment), "status") >= 0:
+            break
+        assert (layout(url), dump(url)) in (("1", old), ("2", whole)), moment
+    assert moment > 20
+    assert (layout(url), dump(url)) == ("2", whole)
+    assert shop.run()["renditions"]["rendered"] == 0
+
+
+def test_during_a_run_of_the_release_before_the_tables_stay_as_they_are(
+    shop: Shop, url: str
+) -> None:
+    downgrade(url, shop.state)
+    old = dump(url)
+    from pipeline.database.connection import open_database
+    from pipeline.database.locks import RUN_LOCK
+
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with open_database(url).lock(RUN_LOCK):
+            held.set()
+            done.wait(60)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    try:
+        assert held.wait(60)
+        answer = shop.cli("status")
+    finally:
+        done.set()
+        thread.join()
+    assert (answer.code, dump(url)) == (3, old), answer
+    assert shop.cli("status").code == 0
+    assert layout(url) == "2"
+
+
+def test_what_was_about_to_be_published_is_known_after_the_move(shop: Shop, url: str) -> None:
+    """A run of the release before that was killed between a file and its row is cleaned up."""
+    downgrade(url, shop.state)
+    (shop.output / "jobs/half/stray.jpg").write_bytes(b"half a batch")
+    engine = sa.create_engine(url)
+    with engine.begin() as con:
+        for name, value in {
+            "interrupted": "1.0",
+            "publishing": '{"below": "jobs", "files": ["half/stray.jpg"]}',
+        }.items():
+            con.execute(
+                sa.text("INSERT INTO lockstep_state (name, value) VALUES (:name, :value)"),
+                {"name": name, "value": value},
+            )
+    engine.dispose()
+    shop.run()
+    assert not (shop.output / "jobs/half/stray.jpg").exists()
+    assert shop.cli("verify").code == 0
