@@ -133,8 +133,8 @@ class _Reading:
     def _reject(self, check: CsvCheck, seen: dict[str, Any]) -> None:
         # The images and the result of earlier content stay: an error in a feed says nothing about
         # the products in it.
-        target = file_below(self.settings.output_dir, self.job.problems_name)
-        write_problems(target, check.problems, check.fault_count)
+        store = FolderStore(self.settings.output_dir)
+        write_problems(store, self.job.problems_name, check.problems, check.fault_count)
         count = "a problem" if check.fault_count == 1 else f"{check.fault_count:,} problems"
         reason = f"its CSV has {count}: see {self.job.problems_name} in the output folder"
         self._end(JobState.REJECTED, reason=reason, faults=_as_json(check.problems), **seen)

@@ -18,8 +18,9 @@ from pipeline.engine.render_step import RenderStep
 from pipeline.errors import OutputError
 from pipeline.names import name_of
 from pipeline.states import Kind, State, TakedownState
-from pipeline.storage.folder import make_private, move, prefix_of, sha256_of
+from pipeline.storage.folder import make_private, prefix_of, sha256_of
 from pipeline.storage.folder_store import FolderStore
+from pipeline.storage.owners import owner
 from pipeline.storage.walking import FoundFile, look_at, why_passed
 from pipeline.takedowns.context import Takedowns
 from pipeline.takedowns.quarantine import free_place
@@ -201,7 +202,7 @@ def _take_out(
             settings.quarantine_dir, row.path, f"{act.id}", repository.is_kept
         )
         repository.change_file(act.id, row.path, kept=kept)
-        move(source, settings.quarantine_dir / name_of(kept))
+        FolderStore(settings.quarantine_dir).take(source, kept, owner())
         repository.change_file(act.id, row.path, removed=True)
     except OSError as error:
         raise OutputError(
