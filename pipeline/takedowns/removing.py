@@ -58,7 +58,7 @@ def _remove_renditions(
     context: Takedowns, repository: TakedownRepository, number: int, digest: str
 ) -> None:
     """Delete the renditions of these bytes, and of the originals that go: file, then row."""
-    root = context.settings.output_dir
+    store = FolderStore(context.settings.output_dir)
     noted = repository.files_of([number])
     # The name of a removed original may belong to another one by now.
     named = [row.path for row in noted if row.kind == Kind.ORIGINAL.value and not row.removed]
@@ -70,7 +70,7 @@ def _remove_renditions(
         repository.add_files(number, Kind.RENDITION, files)
         for row in rows:
             if row.file is not None:
-                FolderStore(root).remove(below + row.file)
+                store.remove(below + row.file)
             # One row a transaction: a run in progress writes the same rows in an order of its own,
             # and two transactions of many rows could deadlock.
             with context.database.writing() as con:
@@ -92,7 +92,7 @@ def _remove_renditions(
     # Those of a lost database have no row any more.
     gone = [row.path for row in noted if row.kind == Kind.RENDITION.value]
     for key in set(gone).difference(*(_known(context, step, gone) for step in context.renders)):
-        FolderStore(root).remove(key)
+        store.remove(key)
 
 
 def renditions_of(context: Takedowns, digest: str, originals: Sequence[str]) -> list[str]:
