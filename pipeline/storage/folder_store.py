@@ -170,12 +170,9 @@ class FolderStore:
             # What a move that was killed has left here.
             self.sweep_folder(key.rpartition("/")[0], is_alive)
             if stat.S_ISLNK(source.stat(file.name).st_mode):
-                temporary = temporary_name(owner)
-                leads_to = os.readlink(old, dir_fd=source.fd)
-                os.symlink(leads_to, folder.at(temporary), dir_fd=folder.fd)
-                staged = Staged(key, _beside(key, temporary))
+                staged = _copy_link(source, file.name, self, key, owner)
             else:
-                staged = self._copy_bytes(source, file.name, key, owner, durable=True)
+                staged = _copy_bytes(source, file.name, self, key, owner, durable=True)
             try:
                 self.publish(staged)
             except BaseException:
@@ -203,22 +200,7 @@ class FolderStore:
         except OSError:
             # No hard links here (FAT, some network mounts), too many of this one, or the folder
             # has just been taken away, empty: staging makes it again.
-            return self._copy_bytes(source, name, key, owner)
-
-    def _copy_bytes(
-        self, source: RealFolder, name: str, key: str, owner: str, durable: bool = False
-    ) -> Staged:
-        flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)
-        handle = os.open(source.at(name), flags, dir_fd=source.fd)
-        with open(handle, "rb") as file, self.open_staged(key, owner, durable) as (copy, staged):
-            shutil.copyfileobj(file, copy, _PIECE_BYTES)
-            copy.flush()
-            status = os.fstat(handle)
-            # As far as the file system has them.
-            with contextlib.suppress(OSError):
-                os.utime(copy.fileno(), ns=(status.st_atime_ns, status.st_mtime_ns))
-                os.fchmod(copy.fileno(), stat.S_IMODE(status.st_mode))
-        return staged
+            return _copy_bytes(source, name, self, key, owner)
 
     def remove(self, key: str) -> bool:
         """Delete a file and the folders that it leaves empty; whether it was there.
@@ -235,14 +217,7 @@ class FolderStore:
             there = len(reached) > len(folders) and _unlink(reached[-1], name)
             if there is None:
                 return False
-            for inner in range(len(reached) - 1, 0, -1):
-                outer = reached[inner - 1]
-                try:
-                    os.rmdir(outer.at(folders[inner - 1]), dir_fd=outer.fd)
-                except FileNotFoundError:
-                    continue  # somebody else has just removed it
-                except OSError:
-                    break
+            _remove_empty(reached, folders)
         return there
 
     def sweep(
@@ -339,12 +314,47 @@ def _take_place(
     return _entry(key, folder.stat(name))
 
 
+def _copy_bytes(
+    source: RealFolder, name: str, store: FolderStore, key: str, owner: str, durable: bool = False
+) -> Staged:
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)
+    handle = os.open(source.at(name), flags, dir_fd=source.fd)
+    with open(handle, "rb") as file, store.open_staged(key, owner, durable) as (copy, staged):
+        shutil.copyfileobj(file, copy, _PIECE_BYTES)
+        copy.flush()
+        status = os.fstat(handle)
+        # As far as the file system has them.
+        with contextlib.suppress(OSError):
+            os.utime(copy.fileno(), ns=(status.st_atime_ns, status.st_mtime_ns))
+            os.fchmod(copy.fileno(), stat.S_IMODE(status.st_mode))
+    return staged
+
+
+def _copy_link(source: RealFolder, name: str, store: FolderStore, key: str, owner: str) -> Staged:
+    temporary = temporary_name(owner)
+    with opened(store.root, _parts(key)[:-1]) as folder:
+        target = os.readlink(source.at(name), dir_fd=source.fd)
+        os.symlink(target, folder.at(temporary), dir_fd=folder.fd)
+    return Staged(key, _beside(key, temporary))
+
+
 def _create(root: str, folders: list[str], name: str) -> int:
     for _ in range(8):
         with contextlib.suppress(FileNotFoundError), opened(root, folders, create=True) as folder:
             return os.open(folder.at(name), _NEW, 0o666, dir_fd=folder.fd)
         # A deletion beside us has just found the folder empty and taken it away.
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.sep.join(folders))
+
+
+def _remove_empty(reached: list[RealFolder], folders: list[str]) -> None:
+    for inner in range(len(reached) - 1, 0, -1):
+        outer = reached[inner - 1]
+        try:
+            os.rmdir(outer.at(folders[inner - 1]), dir_fd=outer.fd)
+        except FileNotFoundError:
+            continue  # somebody else has just removed it
+        except OSError:
+            return
 
 
 def _unlink(folder: RealFolder, name: str) -> bool | None:
