@@ -79,7 +79,7 @@ def _rebuild(con: sa.Connection, new: sa.Table, before: dict[str, str]) -> None:
     new.create(con)
     for copy, source in copies:
         rows = sa.Table(copy.name, sa.MetaData(), schema=new.schema, autoload_with=con)
-        values = {name: _value(rows, name, source) for name in new.columns.keys()}
+        values = {column.name: _value(rows, column.name, source) for column in new.columns}
         con.execute(sa.insert(new).from_select(list(values), sa.select(*values.values())))
         rows.drop(con)
 

@@ -20,8 +20,9 @@ import click
 from pipeline.cli.common import _on_sigterm, _open_for_reading, _print_json, json_option
 from pipeline.cli.progress import for_stderr
 from pipeline.errors import CsvRejectedError, OutputError
-from pipeline.storage.folder import temporary_name
-from pipeline.storage.owners import owner
+from pipeline.names import key_of
+from pipeline.storage.base import replaced
+from pipeline.storage.folder_store import FolderStore
 from pipeline.text import printable
 
 if TYPE_CHECKING:
@@ -345,14 +346,12 @@ def _writing(target: Path | None) -> Iterator[BinaryIO]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    temporary = target.with_name(temporary_name(owner()))
     try:
-        with open(temporary, "xb") as file:
+        # A folder that does not exist is rather a typing error.
+        store = FolderStore(target.parent.resolve(strict=True))
+        with replaced(store, key_of(target.name)) as file:
             yield file
-        os.replace(temporary, target)
     except OSError as error:
         raise OutputError(
             f"{target}: cannot be written ({error.strerror}); name another file"
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -1,26 +1,24 @@
 """Writing CSVs: the result of a job, the problems of a CSV, the rows that failed.
 
-All are streamed into a temporary file beside the target and renamed. A cell that a spreadsheet
-would run as a formula is written with an apostrophe before it (OWASP, "CSV Injection").
+All are streamed into a store, and published when they are complete. A cell that a spreadsheet would
+run as a formula is written with an apostrophe before it (OWASP, "CSV Injection").
 """
 
 from __future__ import annotations
 
 import contextlib
 import csv
-import os
+import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TextIO
 from urllib.parse import quote
 
 from pipeline.csvs.dialect import CsvDialect, CsvProblem
 from pipeline.csvs.reading import CsvRow
 from pipeline.errors import OutputError
-from pipeline.storage.folder import temporary_name
-from pipeline.storage.owners import owner
+from pipeline.storage.base import Store, replaced
 
 OUTPUT_URLS = "Output Image Urls"
 ERRORS = "Errors"
@@ -61,7 +59,8 @@ def output_columns(recipes: Sequence[str]) -> list[str]:
 
 
 def write_answer(
-    target: Path,
+    store: Store,
+    key: str,
     dialect: CsvDialect,
     rows: Iterable[CsvRow],
     recipes: Sequence[str],
@@ -72,10 +71,10 @@ def write_answer(
     Separator and line ends are the input's, the encoding is UTF-8. Returns the number of rows.
 
     Raises:
-        OutputError: the file cannot be written; ``target`` is as it was.
+        OutputError: it cannot be written; the object of this ``key`` is as it was.
     """
     count = 0
-    with replaced_file(target, dialect.answer_encoding) as file:
+    with _replaced_text(store, key, dialect.answer_encoding) as file:
         writer = _writer(file, dialect)
         _write(writer, [*dialect.header, *output_columns(recipes), ERRORS])
         for row in rows:
@@ -86,15 +85,17 @@ def write_answer(
     return count
 
 
-def write_problems(target: Path, problems: Iterable[CsvProblem], fault_count: int) -> None:
+def write_problems(
+    store: Store, key: str, problems: Iterable[CsvProblem], fault_count: int
+) -> None:
     """Write the problems of a CSV as ``Line``, ``Column``, ``Message``.
 
     Where there are more problems than ``problems``, a last line says how many.
 
     Raises:
-        OutputError: the file cannot be written; ``target`` is as it was.
+        OutputError: it cannot be written; the object of this ``key`` is as it was.
     """
-    with replaced_file(target, "utf-8-sig") as file:
+    with _replaced_text(store, key, "utf-8-sig") as file:
         writer = csv.writer(file, lineterminator="\r\n")
         _write(writer, ["Line", "Column", "Message"])
         shown = 0
@@ -120,27 +121,17 @@ def write_failed_rows(file: TextIO, dialect: CsvDialect, rows: Iterable[CsvRow])
 
 
 @contextlib.contextmanager
-def replaced_file(target: Path, encoding: str = "utf-8") -> Iterator[TextIO]:
-    """A text file that replaces ``target`` at the end; after an error it is deleted.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    temporary = target.with_name(temporary_name(owner()))
+def _replaced_text(store: Store, key: str, encoding: str) -> Iterator[TextIO]:
     try:
-        with temporary.open("x", encoding=encoding, errors="replace", newline="") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
+        with replaced(store, key) as file:
+            text = io.TextIOWrapper(file, encoding, "replace", newline="")
+            yield text
+            text.detach()
     except OSError as error:
         raise OutputError(
-            f"{target}: cannot be written ({error.strerror or error}); "
+            f"{key}: cannot be written ({error.strerror or error}); "
             "free space or change the permissions, and run again"
         ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
 
 
 def _writer(file: TextIO, dialect: CsvDialect) -> Any:  # csv.writer's type has no public name

@@ -28,6 +28,7 @@ from pipeline.fetch.types import Fetched, FetchLimits, FetchRequest, FetchStatus
 from pipeline.fetch.urls import UrlRefused, checked_url, host_of
 from pipeline.imaging.sniff import HEAD_BYTES, Sniff
 from pipeline.storage.blobs import BlobWriter
+from pipeline.storage.folder_store import FolderStore
 from pipeline.text import shortened
 
 T = TypeVar("T")
@@ -103,7 +104,7 @@ class Attempts:
     ) -> None:
         self._transport = transport
         self._limits = limits
-        self._folder = folder
+        self._store = FolderStore(folder)
         self._sniff = sniff
         self._files = files
 
@@ -246,7 +247,7 @@ class Attempts:
         if declared.isascii() and declared.isdigit() and int(declared[:19]) > max_bytes:
             raise too_large
         decoder = decoder_for(response.headers.get("content-encoding", ""))
-        writer = BlobWriter(self._folder)
+        writer = BlobWriter(self._store)
         # Not a list of pieces: one of a byte takes 40 there.
         held = bytearray()
         size_bytes = chunk_count = 0
@@ -298,8 +299,8 @@ class Attempts:
             return await asyncio.get_running_loop().run_in_executor(self._files, call, data)
         except OSError as error:
             raise OutputError(
-                f"{self._folder}: a fetched image cannot be written ({error.strerror or error}); "
-                "free space or change the permissions, and run again"
+                f"{self._store.root}: a fetched image cannot be written "
+                f"({error.strerror or error}); free space or change the permissions, and run again"
             ) from error
 
     def _network_problem(self, error: httpx.TransportError) -> Ended | Again:

@@ -21,7 +21,7 @@ from pipeline.jobs.outcomes import ImageOutcome, Outcomes
 from pipeline.jobs.store import ACTIVE, ENDED, UNREAD, Job
 from pipeline.jobs.webhooks import webhooks_due
 from pipeline.states import JobState, Source, WebhookState
-from pipeline.storage.folder import file_below
+from pipeline.storage.folder_store import FolderStore
 
 CHUNK_ROWS = 1_000
 
@@ -72,11 +72,10 @@ class _Answer:
         if not is_rejected and not self.repository.move(reference, {job.state}, JobState.WRITING):
             return
         csv = self.jobs.folders.csv(reference)
-        output_dir = self.jobs.settings.output_dir
-        target = file_below(output_dir, job.answer or job.answer_name)
+        store, key = FolderStore(self.jobs.settings.output_dir), job.answer or job.answer_name
         try:
             dialect = detect_dialect(csv)[0]
-            write_answer(target, dialect, self._read(csv), self.recipes, self._row)
+            write_answer(store, key, dialect, self._read(csv), self.recipes, self._row)
         except (CsvError, OSError) as error:
             self._lost_csv(str(error))
             return
@@ -86,7 +85,7 @@ class _Answer:
         self._end(
             JobState.COMPLETED_WITH_ERRORS if self.failed else JobState.COMPLETED,
             reason=None,
-            answer=job.answer or job.answer_name,
+            answer=key,
             made_for=self.jobs.settings_key,
             fetched=job.fetched,
             done=self.done,

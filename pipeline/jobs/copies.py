@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,8 +17,8 @@ import sqlalchemy as sa
 
 from pipeline.jobs.store import JobFolders, JobRepository
 from pipeline.names import TEMPORARY_PREFIX
-from pipeline.storage.folder import explained
 from pipeline.storage.folder_store import FolderStore
+from pipeline.storage.owners import owner
 
 
 @contextlib.contextmanager
@@ -29,28 +28,20 @@ def held_copy(folder: Path) -> Iterator[Path]:
     Raises:
         OutputError: the disk is full, or permissions are missing.
     """
-    copy = folder / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}.csv"
-    try:
-        handle = _held(copy)
-    except OSError as error:
-        raise explained(error, copy) from error
-    try:
-        yield copy
-    finally:
-        copy.unlink(missing_ok=True)
-        os.close(handle)
-
-
-def _held(copy: Path) -> int:
+    store = FolderStore(folder)
     while True:
-        handle = os.open(copy, os.O_RDWR | os.O_CREAT, 0o666)
-        # Where there are no locks (some network mounts), nothing is ever taken for a leftover.
-        with contextlib.suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        if copy.exists():
-            return handle
-        # A run deleted it between the two calls.
-        os.close(handle)
+        with store.open_staged("copy.csv", owner()) as (file, staged):
+            copy = Path(store.path_of(staged.temporary))
+            # Where there are no locks (some network mounts), nothing is ever taken for a leftover.
+            with contextlib.suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_EX)
+            # Otherwise a run deleted it between the two calls.
+            if copy.exists():
+                try:
+                    yield copy
+                finally:
+                    copy.unlink(missing_ok=True)
+                return
 
 
 def clear_copies(repository: JobRepository, folders: JobFolders) -> int:

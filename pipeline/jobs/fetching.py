@@ -25,8 +25,9 @@ from pipeline.jobs.images import bring_in_step, collect_garbage, image_counts, s
 from pipeline.jobs.recording import FLUSH_S, Recorder
 from pipeline.jobs.store import JobFolders, JobRepository
 from pipeline.states import JobState, UrlState
-from pipeline.storage.blobs import blob_path, remove_leftovers
+from pipeline.storage.blobs import blob_path
 from pipeline.storage.folder import made
+from pipeline.storage.folder_store import FolderStore
 
 PAGE_ROWS = 1_000
 # How often to check whether a job was deleted while its images are fetched.
@@ -41,7 +42,7 @@ def fetch_images(jobs: Jobs, run: Run) -> None:
     """
     remember_writing(run)
     repository, folders = jobs.repository, jobs.folders
-    remove_leftovers(made(folders.fetched))
+    FolderStore(made(folders.fetched)).sweep_folder()
     _refresh(repository, run.options.job)
     with contextlib.closing(Recorder(repository, folders, run)) as recorder:
         recorder.replay()

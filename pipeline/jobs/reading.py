@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import os
 import random
 import time
 from array import array
@@ -34,6 +33,7 @@ from pipeline.engine.context import Run
 from pipeline.engine.recovery import remember_writing
 from pipeline.errors import CsvError
 from pipeline.jobs.context import Jobs
+from pipeline.jobs.copies import held_copy
 from pipeline.jobs.images import clear_images, collect_garbage, image_counts
 from pipeline.jobs.names import image_name
 from pipeline.jobs.store import Job, JobRepository, url_key
@@ -98,9 +98,7 @@ class _Reading:
         """Copy a dropped CSV and check the copy; None if there is nothing to store."""
         job, folder = self.job, self.settings.input_dir
         source = file_below(folder, job.source)
-        made(csv.parent)
-        copy = self.folders.incoming
-        try:
+        with held_copy(made(csv.parent)) as copy:
             before = look_at(folder, job.source)
             if before is None:
                 self.repository.move(job.reference, {JobState.CHECKING}, JobState.RECEIVED)
@@ -123,18 +121,16 @@ class _Reading:
             if check.problems or check.dialect is None:
                 self._reject(check, seen)
                 return None
-            os.replace(copy, csv)
+            copy.replace(csv)
             FolderStore(self.settings.output_dir).remove(job.problems_name)
             self.repository.update(job.reference, **seen, faults=None)
             return check.dialect
-        finally:
-            copy.unlink(missing_ok=True)
 
     def _reject(self, check: CsvCheck, seen: dict[str, Any]) -> None:
         # The images and the result of earlier content stay: an error in a feed says nothing about
         # the products in it.
-        target = file_below(self.settings.output_dir, self.job.problems_name)
-        write_problems(target, check.problems, check.fault_count)
+        store = FolderStore(self.settings.output_dir)
+        write_problems(store, self.job.problems_name, check.problems, check.fault_count)
         count = "a problem" if check.fault_count == 1 else f"{check.fault_count:,} problems"
         reason = f"its CSV has {count}: see {self.job.problems_name} in the output folder"
         self._end(JobState.REJECTED, reason=reason, faults=_as_json(check.problems), **seen)

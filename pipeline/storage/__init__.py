@@ -2,9 +2,9 @@
 
 ``base``          what every store can do
 ``blobs``         files named by their SHA-256, each content once
-``folder_store``  the store that is a folder: files staged beside their target, renamed, and deleted
-                  with their empty folders
-``folder``        files in folders: names of temporary ones, hashes, moving
+``folder_store``  the store that is a folder: files staged beside their target, renamed, moved in,
+                  and deleted with their empty folders
+``folder``        files in folders: names of temporary ones, hashes, what is where
 ``owners``        owners of temporary files: which process created one, unambiguously
 ``real_folders``  folders opened one after the other, so that no link is followed
 ``walking``       walking a folder in the order of the keys, so that it can be compared with a

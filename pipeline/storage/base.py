@@ -5,8 +5,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, Protocol
+from contextlib import AbstractContextManager
+from typing import BinaryIO, NamedTuple, Protocol
+
+from pipeline.storage.owners import owner
 
 
 class Entry(NamedTuple):
@@ -25,10 +29,11 @@ class Staged(NamedTuple):
 
 
 class Store(Protocol):
-    """Where bytes lie. Keys have ``/`` between folders (:mod:`pipeline.names`)."""
+    """Where bytes lie. Keys have ``/`` between folders (:mod:`pipeline.names`).
 
-    def entries(self, below: str = "") -> Iterator[list[Entry]]:
-        """Every object below the folder ``below`` in the order of the keys; no temporary ones."""
+    Listing a store and telling it from another one come with the bucket: a folder is walked
+    (:mod:`pipeline.storage.walking`), and identified by its mount points.
+    """
 
     def read(self, key: str, max_bytes: int) -> tuple[bytes, Entry]:
         """The bytes of one object and which version they are.
@@ -47,8 +52,19 @@ class Store(Protocol):
             OSError: the name itself cannot be; ``LinkInTheWay`` where a link stands on its way.
         """
 
+    def open_staged(
+        self, key: str, owner: str, durable: bool = False
+    ) -> AbstractContextManager[tuple[BinaryIO, Staged]]:
+        """Stage what is written to a file in a ``with`` block; after an error there nothing is.
+
+        With ``durable`` it survives a power cut.
+
+        Raises:
+            OutputError, OSError: see :meth:`stage`.
+        """
+
     def publish(self, staged: Staged) -> Entry:
-        """Put what was staged in the place of its key, whole.
+        """Put what was staged in the place of its key, whole; the key may be another by now.
 
         Raises:
             OutputError, OSError: see :meth:`stage`; ``FileNotFoundError`` where it is gone.
@@ -77,9 +93,18 @@ class Store(Protocol):
             OutputError: one cannot be deleted.
         """
 
-    def identity(self) -> str:
-        """A text that another store, or one whose disk is not mounted, does not have.
 
-        Raises:
-            OSError: it is not there.
-        """
+@contextlib.contextmanager
+def replaced(store: Store, key: str) -> Iterator[BinaryIO]:
+    """A file that takes the place of ``key`` at the end, durably; after an error all is as it was.
+
+    Raises:
+        OutputError, OSError: see :meth:`Store.stage`.
+    """
+    with store.open_staged(key, owner(), durable=True) as (file, staged):
+        yield file
+    try:
+        store.publish(staged)
+    except BaseException:
+        store.remove(staged.temporary)
+        raise

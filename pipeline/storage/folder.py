@@ -1,6 +1,6 @@
-"""Files in folders: names of temporary ones, what is wrong with the disk, and moving them.
+"""Files in folders: names of temporary ones, what is wrong with the disk, and what is where.
 
-What is below ``output/`` is written and deleted by :mod:`pipeline.storage.folder_store`.
+They are written, moved and deleted by :mod:`pipeline.storage.folder_store`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import errno
 import hashlib
 import itertools
 import os
-import shutil
 import stat
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
@@ -149,54 +148,9 @@ def file_below(root: Path, key: str) -> Path:
     return root / name_of(key)
 
 
-def move(source: Path, target: Path) -> None:
-    """Move one file, or a link as a link; ``target`` is replaced.
-
-    Raises:
-        OSError: the disk is full, or a right is missing; ``source`` is still there then.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.rename(source, target)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        _copy_over(source, target)
-        os.unlink(source)
-
-
-def remove_empty(folder: Path, root: Path) -> None:
-    """Remove ``folder`` and those around it below ``root``, as far as they are empty."""
-    while folder != root and root in folder.parents:
-        try:
-            folder.rmdir()
-        except OSError:
-            return
-        folder = folder.parent
-
-
 def make_private(folder: Path) -> None:
     """Create the quarantine folder, for its owner only: what is in there was taken down."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-
-
-def _copy_over(source: Path, target: Path) -> None:
-    temporary = target.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{digest_of(target.name)[:10]}")
-    with contextlib.suppress(FileNotFoundError):
-        temporary.unlink()
-    try:
-        if source.is_symlink():
-            os.symlink(os.readlink(source), temporary)
-        else:
-            shutil.copy2(source, temporary)
-            with open(temporary, "rb") as copied:
-                os.fsync(copied.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-    sync_folder(target.parent)
 
 
 def sync_folder(folder: Path) -> None:

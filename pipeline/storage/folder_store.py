@@ -9,19 +9,29 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import stat
 import time
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from pipeline.errors import LinkInTheWay, OutputError, TooManyBytes, Unstable
-from pipeline.names import TEMPORARY_PREFIX, key_of, name_of
+from pipeline.names import name_of
 from pipeline.storage.base import Entry, Staged
-from pipeline.storage.folder import explained, is_left_behind, temporary_name, tick_ns
+from pipeline.storage.folder import (
+    explained,
+    is_left_behind,
+    sync_folder,
+    temporary_name,
+    tick_ns,
+)
+from pipeline.storage.owners import is_alive
 from pipeline.storage.real_folders import RealFolder, chain, opened
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 _FOLDERS_KNOWN = 10_000
+_PIECE_BYTES = 1 << 20
 
 
 class FolderStore:
@@ -34,41 +44,6 @@ class FolderStore:
     def __init__(self, root: str | Path) -> None:
         self.root = os.fspath(root)
         self._real: set[str] = set()
-
-    def entries(self, below: str = "") -> Iterator[list[Entry]]:
-        """Every file below the folder ``below`` in the order of the keys, a folder at a time.
-
-        Temporary files and links are left out.
-
-        Raises:
-            LinkInTheWay: ``below`` is behind a link.
-            OSError: a folder cannot be read.
-        """
-        folders = _parts(below) if below else []
-        prefix = "".join(f"{key_of(name)}/" for name in folders)
-        try:
-            with opened(self.root, folders) as folder:
-                items = sorted(
-                    (key_of(item.name) + "/" * item.is_dir(follow_symlinks=False), item.name)
-                    for item in folder.listed()
-                    if not item.name.startswith(TEMPORARY_PREFIX)
-                )
-                page: list[Entry] = []
-                for key, name in items:
-                    if not key.endswith("/"):
-                        with contextlib.suppress(FileNotFoundError):
-                            status = folder.stat(name)
-                            if stat.S_ISREG(status.st_mode):
-                                page.append(_entry(prefix + key, status))
-                        continue
-                    if page:
-                        yield page
-                        page = []
-                    yield from self.entries(prefix + key[:-1])
-                if page:
-                    yield page
-        except FileNotFoundError:
-            return
 
     def read(self, key: str, max_bytes: int) -> tuple[bytes, Entry]:
         """The bytes of a file that stands still.
@@ -105,26 +80,39 @@ class FolderStore:
             OSError: the name itself is impossible (a file is where a folder is needed).
             LinkInTheWay: a link stands on its way.
         """
+        with self.open_staged(key, owner) as (file, staged):
+            file.write(data)
+        return staged
+
+    @contextlib.contextmanager
+    def open_staged(
+        self, key: str, owner: str, durable: bool = False
+    ) -> Iterator[tuple[BinaryIO, Staged]]:
+        """The same for what is written to a file in a ``with`` block.
+
+        After an error there the temporary file is gone. With ``durable`` its bytes are on the disk.
+        """
         *folders, _ = _parts(key)
-        temporary = temporary_name(owner)
+        staged = Staged(key, _beside(key, temporary_name(owner)))
         try:
-            folder, handle = _create(self.root, folders, temporary)
-            with folder:
-                try:
-                    with open(handle, "wb", buffering=0) as file:
-                        view = memoryview(data)
-                        while view:
-                            # A write cut short (a full disk, a size limit) says why at the next.
-                            view = view[file.write(view) :]
-                except BaseException:
-                    _discard(folder, temporary)
-                    raise
+            handle = _create(self.root, folders, _parts(staged.temporary)[-1])
+            try:
+                with open(handle, "wb") as file:
+                    yield file, staged
+                    if durable:
+                        file.flush()
+                        os.fsync(handle)
+            except BaseException:
+                with contextlib.suppress(OSError, OutputError):
+                    self.remove(staged.temporary)
+                raise
         except OSError as error:
             raise explained(error, self.path_of(key)) from error
-        return Staged(key, _beside(key, temporary))
 
     def publish(self, staged: Staged) -> Entry:
         """Put a finished temporary file in the place of its key, whole.
+
+        Its folder is created if it is not the one that the file was staged in.
 
         Raises:
             OutputError: see :meth:`stage`.
@@ -134,7 +122,7 @@ class FolderStore:
         *folders, name = _parts(staged.key)
         *others, temporary = _parts(staged.temporary)
         try:
-            with opened(self.root, folders) as folder:
+            with opened(self.root, folders, create=others != folders) as folder:
                 if others == folders:
                     return _take_place(folder, temporary, folder, name, staged.key)
                 with opened(self.root, others) as other:
@@ -153,10 +141,40 @@ class FolderStore:
         with opened(self.root, folders) as folder:
             return self._copy(folder, name, key, owner)
 
-    def copy_from(self, file: Path, key: str, owner: str) -> Staged:
-        """The same for the bytes of a file that is not in this store."""
-        with opened(os.fspath(file.parent)) as folder:
-            return self._copy(folder, file.name, key, owner)
+    def take(self, file: Path, key: str, owner: str) -> None:
+        """Move a file that is not in this store to ``key``; a link as a link.
+
+        Within a file system that is one rename. Across two the copy is whole and on the disk
+        before ``file`` is deleted.
+
+        Raises:
+            OutputError, OSError: see :meth:`stage`; ``file`` is still there then.
+        """
+        *folders, name = _parts(key)
+        with (
+            opened(os.fspath(file.parent)) as source,
+            opened(self.root, folders, create=True) as folder,
+        ):
+            old, new = source.at(file.name), folder.at(name)
+            try:
+                os.rename(old, new, src_dir_fd=source.fd, dst_dir_fd=folder.fd)
+                return
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+            # What a move that was killed has left here.
+            self.sweep_folder(key.rpartition("/")[0], is_alive)
+            if stat.S_ISLNK(source.stat(file.name).st_mode):
+                staged = _copy_link(source, file.name, self, key, owner)
+            else:
+                staged = _copy_bytes(source, file.name, self, key, owner, durable=True)
+            try:
+                self.publish(staged)
+            except BaseException:
+                self.remove(staged.temporary)
+                raise
+            sync_folder(Path(self.path_of(key)).parent)
+            _unlink(source, file.name)
 
     def _copy(self, source: RealFolder, name: str, key: str, owner: str) -> Staged:
         if not stat.S_ISREG(source.stat(name).st_mode):
@@ -177,11 +195,7 @@ class FolderStore:
         except OSError:
             # No hard links here (FAT, some network mounts), too many of this one, or the folder
             # has just been taken away, empty: staging makes it again.
-            flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)
-            handle = os.open(source.at(name), flags, dir_fd=source.fd)
-            with open(handle, "rb", buffering=0) as file:
-                data = file.read()
-        return self.stage(key, data, owner)
+            return _copy_bytes(source, name, self, key, owner)
 
     def remove(self, key: str) -> bool:
         """Delete a file and the folders that it leaves empty; whether it was there.
@@ -198,14 +212,7 @@ class FolderStore:
             there = len(reached) > len(folders) and _unlink(reached[-1], name)
             if there is None:
                 return False
-            for inner in range(len(reached) - 1, 0, -1):
-                outer = reached[inner - 1]
-                try:
-                    os.rmdir(outer.at(folders[inner - 1]), dir_fd=outer.fd)
-                except FileNotFoundError:
-                    continue  # somebody else has just removed it
-                except OSError:
-                    break
+            _remove_empty(reached, folders)
         return there
 
     def sweep(
@@ -233,13 +240,17 @@ class FolderStore:
                     os.rmdir(folder.at(inside[-1]), dir_fd=folder.fd)
         return count
 
-    def sweep_folder(self, below: str, is_alive: Callable[[str], bool]) -> int:
+    def sweep_folder(
+        self, below: str = "", is_alive: Callable[[str], bool] = lambda owner: False
+    ) -> int:
         """Delete temporary files of dead owners in one folder alone; how many.
+
+        Nothing happens where there is no such folder.
 
         Raises:
             OutputError: a file cannot be deleted.
         """
-        return _sweep_one(self.root, tuple(_parts(below)), is_alive, [])
+        return _sweep_one(self.root, tuple(_parts(below)) if below else (), is_alive, [])
 
     def has(self, key: str, size_bytes: int | None) -> bool:
         """Whether a file of this size is there, with no link on its way."""
@@ -260,15 +271,6 @@ class FolderStore:
                 return False
             self._real.add(folder)
         return True
-
-    def identity(self) -> str:
-        """The device and inode of the folder.
-
-        Raises:
-            OSError: it is not there.
-        """
-        status = os.stat(self.root)
-        return f"{status.st_dev}-{status.st_ino}"
 
     def path_of(self, key: str) -> str:
         """The path of a file, for messages and for reading."""
@@ -297,11 +299,6 @@ def _entry(key: str, status: os.stat_result) -> Entry:
     return Entry(key, status.st_size, version)
 
 
-def _discard(folder: RealFolder, name: str) -> None:
-    with contextlib.suppress(OSError):
-        os.unlink(folder.at(name), dir_fd=folder.fd)
-
-
 def _take_place(
     source: RealFolder, temporary: str, folder: RealFolder, name: str, key: str
 ) -> Entry:
@@ -312,19 +309,47 @@ def _take_place(
     return _entry(key, folder.stat(name))
 
 
-def _create(root: str, folders: list[str], name: str) -> tuple[RealFolder, int]:
+def _copy_bytes(
+    source: RealFolder, name: str, store: FolderStore, key: str, owner: str, durable: bool = False
+) -> Staged:
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)
+    handle = os.open(source.at(name), flags, dir_fd=source.fd)
+    with open(handle, "rb") as file, store.open_staged(key, owner, durable) as (copy, staged):
+        shutil.copyfileobj(file, copy, _PIECE_BYTES)
+        copy.flush()
+        status = os.fstat(handle)
+        # As far as the file system has them.
+        with contextlib.suppress(OSError):
+            os.utime(copy.fileno(), ns=(status.st_atime_ns, status.st_mtime_ns))
+            os.fchmod(copy.fileno(), stat.S_IMODE(status.st_mode))
+    return staged
+
+
+def _copy_link(source: RealFolder, name: str, store: FolderStore, key: str, owner: str) -> Staged:
+    temporary = temporary_name(owner)
+    with opened(store.root, _parts(key)[:-1]) as folder:
+        target = os.readlink(source.at(name), dir_fd=source.fd)
+        os.symlink(target, folder.at(temporary), dir_fd=folder.fd)
+    return Staged(key, _beside(key, temporary))
+
+
+def _create(root: str, folders: list[str], name: str) -> int:
     for _ in range(8):
-        try:
-            folder = opened(root, folders, create=True)
-            try:
-                return folder, os.open(folder.at(name), _NEW, 0o666, dir_fd=folder.fd)
-            except BaseException:
-                folder.close()
-                raise
-        except FileNotFoundError:
-            # A deletion beside us has just found the folder empty and taken it away.
-            continue
+        with contextlib.suppress(FileNotFoundError), opened(root, folders, create=True) as folder:
+            return os.open(folder.at(name), _NEW, 0o666, dir_fd=folder.fd)
+        # A deletion beside us has just found the folder empty and taken it away.
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.sep.join(folders))
+
+
+def _remove_empty(reached: list[RealFolder], folders: list[str]) -> None:
+    for inner in range(len(reached) - 1, 0, -1):
+        outer = reached[inner - 1]
+        try:
+            os.rmdir(outer.at(folders[inner - 1]), dir_fd=outer.fd)
+        except FileNotFoundError:
+            continue  # somebody else has just removed it
+        except OSError:
+            return
 
 
 def _unlink(folder: RealFolder, name: str) -> bool | None:

@@ -18,8 +18,9 @@ from pipeline.engine.render_step import RenderStep
 from pipeline.errors import OutputError
 from pipeline.names import name_of
 from pipeline.states import Kind, Source, State, TakedownState
-from pipeline.storage.folder import make_private, move, sha256_of
+from pipeline.storage.folder import make_private, sha256_of
 from pipeline.storage.folder_store import FolderStore
+from pipeline.storage.owners import owner
 from pipeline.storage.walking import FoundFile, look_at, why_passed
 from pipeline.takedowns.context import Takedowns
 from pipeline.takedowns.quarantine import free_place
@@ -57,7 +58,7 @@ def _remove_renditions(
     context: Takedowns, repository: TakedownRepository, number: int, digest: str
 ) -> None:
     """Delete the renditions of these bytes, and of the originals that go: file, then row."""
-    root = context.settings.output_dir
+    store = FolderStore(context.settings.output_dir)
     noted = repository.files_of([number])
     # The name of a removed original may belong to another one by now.
     named = [row.path for row in noted if row.kind == Kind.ORIGINAL.value and not row.removed]
@@ -68,7 +69,7 @@ def _remove_renditions(
         repository.add_files(number, Kind.RENDITION, files)
         for row in rows:
             if row.file is not None:
-                FolderStore(root).remove(row.file)
+                store.remove(row.file)
             # One row a transaction: a run in progress writes the same rows in an order of its own,
             # and two transactions of many rows could deadlock.
             with context.database.writing() as con:
@@ -94,7 +95,7 @@ def _remove_renditions(
     # Those of a lost database have no row any more.
     gone = [row.path for row in noted if row.kind == Kind.RENDITION.value]
     for key in set(gone).difference(*(_known(context, step, gone) for step in context.renders)):
-        FolderStore(root).remove(key)
+        store.remove(key)
 
 
 def renditions_of(context: Takedowns, digest: str, originals: Sequence[str]) -> list[str]:
@@ -203,7 +204,7 @@ def _take_out(
             settings.quarantine_dir, row.path, f"{act.id}", repository.is_kept
         )
         repository.change_file(act.id, row.path, kept=kept)
-        move(source, settings.quarantine_dir / name_of(kept))
+        FolderStore(settings.quarantine_dir).take(source, kept, owner())
         repository.change_file(act.id, row.path, removed=True)
     except OSError as error:
         raise OutputError(

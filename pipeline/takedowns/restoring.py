@@ -11,9 +11,10 @@ import sqlalchemy as sa
 from pipeline.database.locks import PUBLISH_LOCK
 from pipeline.engine.recovery import forget_content
 from pipeline.errors import OutputError
-from pipeline.names import name_of
+from pipeline.names import key_of, name_of
 from pipeline.states import Kind, State, TakedownState
-from pipeline.storage.folder import move, remove_empty
+from pipeline.storage.folder_store import FolderStore
+from pipeline.storage.owners import owner
 from pipeline.takedowns.context import Takedowns
 from pipeline.takedowns.quarantine import free_place
 from pipeline.takedowns.repository import TakedownRepository
@@ -51,15 +52,15 @@ def _restore(
     if not os.path.lexists(source):
         return  # put back before an interruption, or removed by hand
     path = free_place(settings.input_dir, row.path, f"{number}", lambda key: False)
+    target = settings.input_dir / name_of(path)
     try:
         # Recorded first: if the move is interrupted, the file is at one of the two places.
         repository.change_file(number, row.path, restored=path)
-        move(source, settings.input_dir / name_of(path))
+        FolderStore(target.parent).take(source, key_of(target.name), owner())
     except OSError as error:
         raise OutputError(
-            f"{settings.input_dir / name_of(path)}: the original cannot be put back "
-            f"({error.strerror}); it is kept as {source}. Free some space or change the "
-            f"permissions, "
-            "and try again"
+            f"{target}: the original cannot be put back ({error.strerror}); it is kept as "
+            f"{source}. Free some space or change the permissions, and try again"
         ) from None
-    remove_empty(source.parent, settings.quarantine_dir)
+    # Its folders, as far as they are empty now.
+    FolderStore(settings.quarantine_dir).remove(row.kept)

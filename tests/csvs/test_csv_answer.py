@@ -20,6 +20,7 @@ from pipeline.csvs.writing import (
     write_problems,
 )
 from pipeline.errors import OutputError
+from pipeline.storage.folder_store import FolderStore
 
 SOURCE = (
     "Id;S. No.;Product Name;Input Image Urls;Note\r\n"
@@ -53,7 +54,12 @@ def test_the_answer_has_the_inputs_rows_and_columns_and_two_more(
 ) -> None:
     file, dialect = source
     target = tmp_path / "answer.csv"
-    assert write_answer(target, dialect, iter_rows(file, dialect), ["half"], half) == 2
+    assert (
+        write_answer(
+            FolderStore(tmp_path), target.name, dialect, iter_rows(file, dialect), ["half"], half
+        )
+        == 2
+    )
     assert target.read_bytes().decode() == (
         "Id;S. No.;Product Name;Input Image Urls;Note;Output Image Urls;Errors\r\n"
         'a;1;"Chair; red";http://a.example/1.jpg,http://a.example/2.jpg;\'=1+1;,half/1_1.jpg;'
@@ -68,7 +74,14 @@ def test_each_further_recipe_has_a_column_of_its_own(
 ) -> None:
     file, dialect = source
     target = tmp_path / "answer.csv"
-    write_answer(target, dialect, iter_rows(file, dialect), ["half", "thumb"], half)
+    write_answer(
+        FolderStore(tmp_path),
+        target.name,
+        dialect,
+        iter_rows(file, dialect),
+        ["half", "thumb"],
+        half,
+    )
     with target.open(encoding=dialect.answer_encoding, newline="") as answer:
         header, first, _ = csv.reader(answer, delimiter=";")
     assert header[5:] == ["Output Image Urls", "Output Image Urls (thumb)", "Errors"]
@@ -83,7 +96,9 @@ def test_spreadsheets_get_the_mark_that_they_need(tmp_path: Path) -> None:
         file.write_bytes(text.encode(encoding))
         dialect = check_csv(file).dialect
         assert dialect is not None
-        write_answer(target, dialect, iter_rows(file, dialect), ["half"], nothing)
+        write_answer(
+            FolderStore(tmp_path), target.name, dialect, iter_rows(file, dialect), ["half"], nothing
+        )
         assert target.read_bytes().startswith(b"\xef\xbb\xbf") == marked
         assert "Größe" in target.read_text("utf-8-sig")
 
@@ -107,7 +122,9 @@ def test_headers_are_disarmed_as_well(tmp_path: Path) -> None:
     file.write_text("S. No.,Product Name,Input Image Urls,=x()\n1,a,http://a.example/,\n")
     dialect = check_csv(file).dialect
     assert dialect is not None
-    write_answer(target, dialect, iter_rows(file, dialect), ["half"], nothing)
+    write_answer(
+        FolderStore(tmp_path), target.name, dialect, iter_rows(file, dialect), ["half"], nothing
+    )
     assert ",'=x()," in target.read_text()
 
 
@@ -129,17 +146,22 @@ def test_an_error_while_writing_leaves_the_old_answer_and_nothing_else(
         raise LookupError(row.number)
 
     with pytest.raises(LookupError):
-        write_answer(target, dialect, iter_rows(file, dialect), ["half"], broken)
+        write_answer(
+            FolderStore(tmp_path), target.name, dialect, iter_rows(file, dialect), ["half"], broken
+        )
     assert target.read_text() == "old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["answer.csv", "feed.csv"]
     with pytest.raises(OutputError, match="cannot be written"):
-        write_answer(tmp_path / "no" / "x.csv", dialect, [], ["half"], broken)
+        write_answer(FolderStore(file), "x.csv", dialect, [], ["half"], broken)
 
 
 def test_the_faults_of_a_csv_are_a_csv(tmp_path: Path) -> None:
     target = tmp_path / "feed.errors.csv"
     write_problems(
-        target, [CsvProblem(3, "S. No.", "no number"), CsvProblem(4, "", "=x, wrong")], 12
+        FolderStore(tmp_path),
+        target.name,
+        [CsvProblem(3, "S. No.", "no number"), CsvProblem(4, "", "=x, wrong")],
+        12,
     )
     assert target.read_text("utf-8-sig").splitlines() == [
         "Line,Column,Message",

@@ -42,7 +42,7 @@ def downgrade(url: str, state: Path) -> None:
             query = sa.select(*columns).where(table.c.source == source)
             rows[name] = [dict(row._mapping) for row in con.execute(query)]
         old = sa.MetaData()
-        for name, (source, new, keys, others) in plan.items():
+        for name, (_, new, keys, others) in plan.items():
             kinds = metadata.tables[new].c
             columns = [sa.Column(key, kinds[key].type, primary_key=True) for key in keys]
             columns += [sa.Column(other, kinds[other].type) for other in others]

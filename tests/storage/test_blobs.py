@@ -8,7 +8,8 @@ from pathlib import Path
 
 from routes import JPEG
 
-from pipeline.storage.blobs import BlobWriter, remove_leftovers
+from pipeline.storage.blobs import BlobWriter
+from pipeline.storage.folder_store import FolderStore
 
 
 def test_a_torn_file_under_the_right_name_is_replaced(tmp_path: Path) -> None:
@@ -16,16 +17,16 @@ def test_a_torn_file_under_the_right_name_is_replaced(tmp_path: Path) -> None:
     torn = tmp_path / sha256[:2] / sha256
     torn.parent.mkdir()
     torn.write_bytes(b"")
-    assert BlobWriter(tmp_path).keep(JPEG) == (sha256, torn)
+    assert BlobWriter(FolderStore(tmp_path)).keep(JPEG) == (sha256, torn)
     assert torn.read_bytes() == JPEG
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
-    writer = BlobWriter(tmp_path)
+    writer = BlobWriter(FolderStore(tmp_path))
     writer.write(b"half")
     assert len(os.listdir(tmp_path)) == 1
-    assert remove_leftovers(tmp_path) == 1
-    assert remove_leftovers(tmp_path / "missing") == 0
+    assert FolderStore(tmp_path).sweep_folder() == 1
+    assert FolderStore(tmp_path / "missing").sweep_folder() == 0
     writer.discard()
     writer.write(b"late")
     assert writer.keep(b"late") is None

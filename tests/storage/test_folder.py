@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import resource
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from conformance import MakeStore, StoreTests, put
 
-from pipeline.errors import OutputError
+from pipeline.errors import LinkInTheWay, OutputError
+from pipeline.names import key_of
 from pipeline.storage import folder_store, real_folders
 from pipeline.storage.base import Store
 from pipeline.storage.folder_store import FolderStore
+
+
+def _across(*args: object, **options: object) -> None:
+    raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+
+@contextlib.contextmanager
+def limited_to(size_bytes: int) -> Iterator[None]:
+    """Files of this process cannot grow beyond it, like on a disk that is full."""
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, old[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+        signal.signal(signal.SIGXFSZ, ignored)
 
 
 class TestFolder(StoreTests):
@@ -25,6 +47,12 @@ class TestFolder(StoreTests):
             return FolderStore(tmp_path / name)
 
         return make
+
+    def keys(self, store: Store) -> list[str]:
+        assert isinstance(store, FolderStore)
+        files = [path for path in Path(store.root).rglob("*") if path.is_file()]
+        shown = [path for path in files if not path.name.startswith(".lockstep-")]
+        return sorted(key_of(path.relative_to(store.root).as_posix()) for path in shown)
 
     def temporary(self, store: Store) -> int:
         assert isinstance(store, FolderStore)
@@ -65,7 +93,7 @@ class TestFolder(StoreTests):
         assert (tmp_path / "store/half/a.png/b.png").read_bytes() == b"one"
 
     def test_a_full_disk_leaves_no_temporary_file(
-        self, store: Store, monkeypatch: pytest.MonkeyPatch
+        self, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         put(store, "a.jpg", b"one")
 
@@ -76,22 +104,75 @@ class TestFolder(StoreTests):
         staged = store.stage("a.jpg", b"two", "me")
         with pytest.raises(OutputError, match="the disk is full: free some space and run again"):
             store.publish(staged)
-        monkeypatch.setattr(folder_store, "memoryview", full, raising=False)
-        with pytest.raises(OutputError, match="the disk is full"):
-            store.stage("b.jpg", b"two", "me")
+        monkeypatch.undo()
+        with limited_to(1 << 16), pytest.raises(OutputError, match="over the size limit"):
+            store.stage("half/b.jpg", b"two" * (1 << 16), "me")
         assert self.temporary(store) == 1  # the staged one, for whoever published it to drop
+        assert not (tmp_path / "store/half").exists()
 
-    def test_links_are_no_entries_and_are_swept_around(self, store: Store, tmp_path: Path) -> None:
+    def test_links_are_not_copied_and_are_swept_around(self, store: Store, tmp_path: Path) -> None:
         (tmp_path / "victim").mkdir()
         (tmp_path / "victim/.lockstep-dead-1-1").write_bytes(b"")
         (tmp_path / "victim/a.jpg").write_bytes(b"")
         put(store, "half/a.jpg", b"one")
         (tmp_path / "store/half/sub").symlink_to(tmp_path / "victim")
         (tmp_path / "store/half/b.jpg").symlink_to("a.jpg")
-        assert [e.key for page in store.entries() for e in page] == ["half/a.jpg"]
         assert store.sweep(lambda owner: False) == 0
         with pytest.raises(FileNotFoundError):
             store.copy("half/b.jpg", "c.jpg", "me")
+
+    @pytest.mark.parametrize("same_file_system", [True, False])
+    def test_a_file_is_moved_with_its_times_and_permissions_and_a_link_as_a_link(
+        self,
+        store: Store,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        same_file_system: bool,
+    ) -> None:
+        assert isinstance(store, FolderStore)
+        if not same_file_system:
+            monkeypatch.setattr(os, "rename", _across)
+        outside = tmp_path / "outside"
+        outside.mkdir()
+        file, link = outside / "a.jpg", outside / "b.jpg"
+        file.write_bytes(b"one")
+        file.chmod(0o640)
+        os.utime(file, ns=(1_000_000_007, 2_000_000_011))
+        link.symlink_to("elsewhere/a.jpg")
+        put(store, "deep/b.jpg", b"what was there")
+        if not same_file_system:
+            store.stage("deep/a.jpg", b"of a killed move", "dead")
+        store.take(file, "deep/a.jpg", "me")
+        store.take(link, "deep/b.jpg", "me")
+        moved = tmp_path / "store/deep/a.jpg"
+        status = moved.stat()
+        assert (status.st_mode & 0o777, status.st_mtime_ns) == (0o640, 2_000_000_011)
+        assert (moved.read_bytes(), os.listdir(outside)) == (b"one", [])
+        assert os.readlink(tmp_path / "store/deep/b.jpg") == "elsewhere/a.jpg"
+        assert self.temporary(store) == 0
+
+    @pytest.mark.parametrize("same_file_system", [True, False])
+    def test_a_file_that_cannot_be_moved_stays_where_it_is(
+        self,
+        store: Store,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        same_file_system: bool,
+    ) -> None:
+        assert isinstance(store, FolderStore)
+        if not same_file_system:
+            monkeypatch.setattr(os, "rename", _across)
+        file = tmp_path / "a.jpg"
+        file.write_bytes(b"one")
+        (tmp_path / "store/a.jpg").mkdir()
+        with pytest.raises(IsADirectoryError):
+            store.take(file, "a.jpg", "me")
+        (tmp_path / "victim").mkdir()
+        (tmp_path / "store/sub").symlink_to(tmp_path / "victim")
+        with pytest.raises(LinkInTheWay):
+            store.take(file, "sub/a.jpg", "me")
+        assert (file.read_bytes(), self.temporary(store)) == (b"one", 0)
+        assert os.listdir(tmp_path / "victim") == []
 
 
 class TestFolderBehindALink(TestFolder):
