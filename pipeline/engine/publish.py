@@ -168,7 +168,7 @@ class Publisher:
         if outcome.unsettled:
             self._unsettled += len(before)
             return
-        _count(self.report, outcome, original, self.run.began_ts, self.mark_unchanged)
+        correct_counts(self.report, outcome, original, self.run.began_ts, self.mark_unchanged)
         if outcome.sha256 in self._blocked:
             self._bar(outcome, original, rows, marks)
             return
@@ -221,7 +221,7 @@ class Publisher:
         for old in original.renditions:
             self.places.clear(old.file)
             marks.append((old.path, old.recipe))
-            if (old.state, old.sha256, old.reason) == (State.TAKEN_DOWN, outcome.sha256, reason):
+            if is_barred_already(old, outcome.sha256, reason):
                 continue  # as it was; the file was only touched
             self.report.taken_down += 1
             rows.append(self._row(old, outcome, State.TAKEN_DOWN) | {"reason": reason})
@@ -289,7 +289,12 @@ class Publisher:
             self.run.repository.set(PUBLISHING, None)
 
 
-def _count(
+def is_barred_already(old: PendingRendition, sha256: str | None, reason: str) -> bool:
+    """Whether a rendition is recorded as taken down, for this reason."""
+    return (old.state, old.sha256, old.reason) == (State.TAKEN_DOWN, sha256, reason)
+
+
+def correct_counts(
     report: Report,
     outcome: Outcome,
     original: PendingOriginal,

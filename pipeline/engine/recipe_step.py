@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pandas as pd
 import sqlalchemy as sa
@@ -14,19 +14,11 @@ from datapipe.types import IndexDF
 from pipeline.database.tracked import TrackedTable
 from pipeline.database.tracking import frame
 from pipeline.engine.context import Run
+from pipeline.engine.difference import RecipeDifference
 from pipeline.engine.step import Step
 from pipeline.errors import RecipeError
 from pipeline.settings.values import Settings
 from pipeline.transforms.recipes import Recipe
-
-
-@dataclass
-class RecipeDifference:
-    """How the file differs from the table, by recipe name."""
-
-    added: list[str] = field(default_factory=list)
-    changed: list[str] = field(default_factory=list)
-    removed: list[str] = field(default_factory=list)
 
 
 def compare_recipes(recipes: dict[str, Recipe], table: DataTable) -> RecipeDifference:
@@ -80,6 +72,15 @@ class LoadRecipesStep(Step):
         run.recipes_moved = True
         with run.database.writing() as write:
             self._write(written, difference.removed, write.now)
+
+    def preview(self, run: Run) -> None:
+        """Note what is new, changed and gone.
+
+        Raises:
+            RecipeError: as :meth:`work`.
+        """
+        difference = compare_recipes(self.wanted(run.recipes), self.table)
+        run.expected.recipes[self.table.name] = difference
 
     def wanted(self, recipes: dict[str, Recipe]) -> dict[str, Recipe]:
         """Those of ``recipes``, as ``recipes.toml`` has them, that the table is to hold.

@@ -101,7 +101,7 @@ def run_once(
             forget_writing(run, all_fixed=steps is None)
             if steps is None:
                 report.warnings += warn_of_gone(run, plan.renders) + _compare_if_older(plan, run)
-            _count(plan, run)
+            complete(plan, run)
             report.seconds = time.monotonic() - began
             remember_run(database, report)
             if database.clock.written_ts >= run.began_ts:
@@ -119,7 +119,7 @@ def run_once(
     return report
 
 
-def _count(plan: Plan, run: Run) -> None:
+def complete(plan: Plan, run: Run) -> None:
     """Complete the report by what only the tables tell."""
     report = run.report
     report.jobs.count_renditions(run.job_report)
