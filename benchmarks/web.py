@@ -202,7 +202,8 @@ def fill(database: Path, count: int) -> None:
         for recipe in RECIPES:
             con.executemany(
                 "INSERT INTO renditions (source, path, recipe, file, width_px, height_px, "
-                "size_bytes, file_sha256, sha256, original_bytes, state, reason, since, fingerprint, renderer)"
+                "size_bytes, file_sha256, sha256, original_bytes, state, reason, since, "
+                "fingerprint, renderer)"
                 " VALUES ('input', ?, ?, ?, 400, 300, 900, ?, ?, 1000, ?, ?, 1, 'f', 1)",
                 [_rendition(path, recipe.name, number) for number, path in chunk],
             )

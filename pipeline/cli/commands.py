@@ -57,13 +57,11 @@ def run(
     # Imported here: `datapipe --help` does without the engine, which costs 80 ms.
     from pipeline.engine.context import RunOptions
     from pipeline.engine.run import run_once
+    from pipeline.operations.preview import preview
 
     app = _app(context)
     options = RunOptions(rehash=rehash, wait=wait, allow_removed=allow_removed)
     if dry_run:
-        # Imported here: it reads CSVs, which a run without jobs does without: 150 ms.
-        from pipeline.operations.preview import preview
-
         report = preview(app, options)
     else:
         signal.signal(signal.SIGTERM, _on_sigterm)

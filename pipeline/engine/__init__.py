@@ -3,6 +3,8 @@
 ``compare``      comparing the files of ``output/`` with the rows that describe them
 ``context``      the context of one run: its options, counts, clock and workers, handed to every
                  step
+``difference``   how folders and files differ from their tables, and what a dry run expects of
+                 them
 ``generation``   generation: whether the database knows all that was done to the output folder
 ``gone``         folders of recipes that are gone with all their renditions, as where a disk is
                  not mounted
@@ -25,4 +27,6 @@
                  one order
 ``unmounted``    telling an unmounted disk from an intended removal: what is gone with its disk is
                  not deleted
+``verdicts``     what becomes of each rendition, and why: the rules of a run, of a dry run and of
+                 ``explain``
 """

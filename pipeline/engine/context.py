@@ -7,6 +7,7 @@ run``) finds none and makes one, with the lock held.
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -16,7 +17,8 @@ from datapipe.run_config import RunConfig
 
 from pipeline.database.connection import Database
 from pipeline.database.locks import RUN, RUN_LOCK
-from pipeline.database.state import StateRepository
+from pipeline.database.state import INTERRUPTED, StateRepository
+from pipeline.engine.difference import Expected
 from pipeline.engine.pending import NARROW_ROWS, Look, Pending
 from pipeline.engine.progress import Progress, Silent
 from pipeline.engine.report import Report
@@ -90,6 +92,8 @@ class Run(RunConfig):
     input: InputFolder | None = None
     # Whether there is any job; None until a step has looked. Without one, no step of jobs works.
     has_jobs: bool | None = None
+    # What a dry run would have written so far.
+    expected: Expected = field(default_factory=Expected)
     # Started in threads after the lock is released, so that no run waits for it.
     afterwards: list[Callable[[], threading.Thread]] = field(default_factory=list)
     _looks: dict[Pending, Look] = field(default_factory=dict)
@@ -184,6 +188,27 @@ def open_run(
             for call in before:
                 call(run)
             yield run
+
+
+def dry_run(database: Database, settings: Settings, options: RunOptions) -> Run:
+    """The context of a dry run: without the lock, and with workers that are never started.
+
+    Raises:
+        DatabaseError
+    """
+    make_tables(database)
+    repository = StateRepository(database)
+    return Run(
+        database=database,
+        settings=settings,
+        options=options,
+        repository=repository,
+        workers=make_workers(settings),
+        progress=Silent(),
+        report=Report(dry_run=True),
+        began_ts=math.inf,  # nothing in the tables was found by it
+        recovering=repository.get(INTERRUPTED) is not None,
+    )
 
 
 def make_workers(settings: Settings) -> Workers:

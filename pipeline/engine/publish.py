@@ -173,7 +173,7 @@ class Publisher:
         if outcome.unsettled:
             self._unsettled += len(before)
             return
-        _count(self.counts, outcome, original, self.run.began_ts, self.mark_unchanged)
+        correct_counts(self.counts, outcome, original, self.run.began_ts, self.mark_unchanged)
         if outcome.sha256 in self._blocked:
             self._bar(outcome, original, rows, marks)
             return
@@ -226,7 +226,7 @@ class Publisher:
         for old in original.renditions:
             self.places.clear(old.file)
             marks.append((old.path, old.recipe))
-            if (old.state, old.sha256, old.reason) == (State.TAKEN_DOWN, outcome.sha256, reason):
+            if is_barred_already(old, outcome.sha256, reason):
                 continue  # as it was; the file was only touched
             self.counts.taken_down += 1
             rows.append(self._row(old, outcome, State.TAKEN_DOWN) | {"reason": reason})
@@ -302,7 +302,12 @@ class Publisher:
         return IndexDF(pd.DataFrame(keys, columns=["source", "path", "recipe"], dtype="object"))
 
 
-def _count(
+def is_barred_already(old: PendingRendition, sha256: str | None, reason: str) -> bool:
+    """Whether a rendition is recorded as taken down, for this reason."""
+    return (old.state, old.sha256, old.reason) == (State.TAKEN_DOWN, sha256, reason)
+
+
+def correct_counts(
     counts: Counts,
     outcome: Outcome,
     original: PendingOriginal,

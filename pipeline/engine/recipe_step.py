@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pandas as pd
 import sqlalchemy as sa
@@ -14,20 +14,12 @@ from datapipe.types import IndexDF
 from pipeline.database.tracked import TrackedTable
 from pipeline.database.tracking import frame
 from pipeline.engine.context import Run
+from pipeline.engine.difference import RecipeDifference
 from pipeline.engine.sources import Originals
 from pipeline.engine.step import Step
 from pipeline.settings.values import Settings
 from pipeline.states import Source
 from pipeline.transforms.recipes import Recipe
-
-
-@dataclass
-class RecipeDifference:
-    """How the file differs from the table, by recipe name."""
-
-    added: list[str] = field(default_factory=list)
-    changed: list[str] = field(default_factory=list)
-    removed: list[str] = field(default_factory=list)
 
 
 def compare_recipes(
@@ -94,6 +86,16 @@ class LoadRecipesStep(Step):
             if difference.removed:
                 gone = pd.DataFrame({"source": source.value, "recipe": difference.removed})
                 self.table.delete_by_idx(IndexDF(gone), now=write.now)
+
+    def preview(self, run: Run) -> None:
+        """Note what is new, changed and gone.
+
+        Raises:
+            RecipeError: as :meth:`work`.
+        """
+        for originals in self.originals:
+            recipes, source = originals.recipes(run.recipes), originals.source
+            run.expected.recipes[source] = compare_recipes(recipes, self.table, source)
 
 
 @dataclass

@@ -19,7 +19,6 @@ from functools import partial
 from itertools import groupby
 from pathlib import Path
 
-import sqlalchemy as sa
 from datapipe.compute import Catalog, ComputeInput, ComputeOutput, ComputeStep, PipelineStep
 from datapipe.datatable import DataStore
 from datapipe.executor import ExecutorConfig
@@ -33,22 +32,20 @@ from pipeline.engine.pending import Pending, PendingOriginal, PendingRendition
 from pipeline.engine.publish import FLUSH_S, Publisher
 from pipeline.engine.sources import Originals
 from pipeline.engine.step import Step
+from pipeline.engine.verdicts import (
+    KILLED_ONCE,
+    KILLED_TWICE,
+    Verdict,
+    explain_renditions,
+    preview_renditions,
+    recipes_of,
+    wanted_of,
+)
 from pipeline.errors import LockstepError
 from pipeline.settings.values import Settings
 from pipeline.states import Source
 from pipeline.storage.folder import prefix_of
-from pipeline.transforms.recipes import Recipe, recipe_of
-from pipeline.workers.tasks import Outcome, RenditionWanted, Task
-
-# Reasons of a failure; the first one makes the next run retry the original alone.
-KILLED_ONCE = (
-    "its worker was killed, also when it was tried by itself (out of memory, or a restart?); the "
-    "next run tries it once more"
-)
-KILLED_TWICE = (
-    "its worker was killed in two runs, also when it was tried by itself (out of memory?); "
-    "`datapipe retry` tries it again"
-)
+from pipeline.workers.tasks import Outcome, Task
 
 
 class RenderStep(Step, BaseBatchTransformStep):
@@ -116,6 +113,22 @@ class RenderStep(Step, BaseBatchTransformStep):
             if run.works_on(source):
                 _Rendering(self, run, source).work()
 
+    def preview(self, run: Run) -> None:
+        """Count what would be rendered and deleted; files whose row may still hold are hashed."""
+        for source in self._needed(run):
+            preview_renditions(run, self.pending_of[source], self.originals[source])
+
+    def explain(self, path: str, is_there: bool) -> tuple[str | None, list[Verdict]]:
+        """The SHA-256 of an original, and what would become of each of its renditions, and why.
+
+        Raises:
+            RecipeError: ``recipes.toml`` has problems.
+        """
+        source = self.sources[0]
+        return explain_renditions(
+            self.settings, self.pending_of[source], self.originals[source], path, is_there
+        )
+
     def look_ahead(self, run: Run) -> None:
         for source in self._needed(run):
             run.look(self.pending_of[source]).look_ahead()
@@ -133,9 +146,7 @@ class _Rendering:
         self.originals = step.originals[source]
         self.pending = step.pending_of[source]
         self.look = run.look(self.pending)
-        # The table may have one that the file has no more, where the step that loads recipes was
-        # not among the steps: it is kept in step until that has worked.
-        self.recipes = {**self._stored_recipes(), **run.recipes}
+        self.recipes = recipes_of(self.pending, run)
         self.fingerprints = {name: recipe.fingerprint for name, recipe in self.recipes.items()}
         self.publisher = Publisher(
             self.pending,
@@ -160,13 +171,6 @@ class _Rendering:
             # Also on Ctrl-C and on a full disk: what is done is kept.
             self.publisher.flush()
         self.publisher.finish()
-
-    def _stored_recipes(self) -> dict[str, Recipe]:
-        table = self.pending.recipe_table
-        query = sa.select(table.c.recipe, table.c.spec)
-        with self.pending.meta.dbconn.reading() as con:
-            rows = con.execute(query.where(table.c.source == self.pending.source.value)).all()
-        return {row.recipe: recipe_of(row.spec) for row in rows}
 
     def _bring_in_step(self) -> None:
         self.look.narrow(self.run.narrowed_to)
@@ -237,17 +241,7 @@ class _Rendering:
         wanted = []
         for rendition in original.renditions:
             recipe = self.recipes[rendition.recipe]
-            same = (
-                rendition.fingerprint == self.fingerprints[recipe.name] and not self.run.recovering
-            )
-            wanted.append(
-                RenditionWanted(
-                    recipe,
-                    rendition.sha256 if same else None,
-                    rendition.file,
-                    rendition.size_bytes,
-                )
-            )
+            wanted.append(wanted_of(rendition, recipe, self.run.recovering))
             if rendition.reason == KILLED_ONCE:
                 self.killed_before.add(original.path)
         self.publisher.expect(original)

@@ -105,7 +105,7 @@ def run_once(
             forget_writing(run, all_fixed=is_whole)
             if is_whole:
                 report.warnings += warn_of_gone(run, plan.renders) + _compare_if_older(plan, run)
-            _count(plan, run)
+            complete(plan, run)
             report.seconds = time.monotonic() - began
             remember_run(database, report)
             if database.clock.written_ts >= run.began_ts:
@@ -137,7 +137,7 @@ def _work(plan: Plan, run: Run, steps: Sequence[ComputeStep], only: Source | Non
     run.source = None
 
 
-def _count(plan: Plan, run: Run) -> None:
+def complete(plan: Plan, run: Run) -> None:
     """Complete the report by what only the tables tell."""
     report = run.report
     report.partial = run.narrowed_to is not None

@@ -20,10 +20,11 @@ from datapipe.datatable import DataStore, DataTable
 from datapipe.types import IndexDF
 
 from pipeline.blocklist import Blocklist
+from pipeline.database.paging import chunks
 from pipeline.database.tracked import TrackedTable
 from pipeline.database.tracking import frame
 from pipeline.engine.context import Run
-from pipeline.engine.difference import Difference
+from pipeline.engine.difference import Difference, Sighting
 from pipeline.engine.step import Step
 from pipeline.engine.unmounted import (
     REMOVED_AT_LEAST,
@@ -277,13 +278,46 @@ class ScanStep(Step):
         Raises:
             TooManyRemovedError: nothing is deleted then.
         """
-        folder = self.settings.input_dir
         difference = Difference(passed=run.passed)
         waiting: list[FoundFile] = []
-        options = run.options
+        for file in self._differing(run, difference):
+            run.workers.warm_up()
+            waiting.append(file)
+            if len(waiting) >= CHUNK_ROWS:
+                self._store(waiting, run)
+        self._store(waiting, run)
+        self._accept(run, difference)
+        for paths in chunks(difference.removed, CHUNK_ROWS):
+            run.touch(Source.INPUT, paths)
+            gone = pd.DataFrame({"source": Source.INPUT.value, "path": paths})
+            with run.database.writing() as write:
+                self.table.delete_by_idx(IndexDF(gone), now=write.now)
+
+    def preview(self, run: Run) -> None:
+        """Note what is new, changed and gone.
+
+        Raises:
+            TooManyRemovedError: as :meth:`work`.
+        """
+        difference = Difference(passed=run.passed)
+        expected = run.expected.originals[Source.INPUT]
+        expected.found = {file.path: file.size_bytes for file in self._differing(run, difference)}
+        self._accept(run, difference)
+        expected.changed, expected.removed = difference.changed, set(difference.removed)
+
+    def explain(self, path: str) -> Sighting:
+        """What the table and the folder have of one original."""
+        folder = self.settings.input_dir
+        row = _stored_below(self.table, path).get(path)
+        there = look_at(folder, path)
+        passed = why_passed(folder, path, self.suffixes) if there else None
+        return Sighting(None if row is None else FoundFile(*row), there, passed)
+
+    def _differing(self, run: Run, difference: Difference) -> Iterator[FoundFile]:
+        """What is new and changed; the rest of it is in ``difference``, once this is exhausted."""
+        folder, options = self.settings.input_dir, run.options
         allowed = options.allow_removed
-        run.input = input_folder = InputFolder(folder, run.repository, allowed)
-        identity = options.identity or input_folder.identity
+        run.input = InputFolder(folder, run.repository, allowed)
         if options.only is None:
             found = compare_folder(
                 folder, self.suffixes, self.table, difference, allowed, run.check_stop
@@ -297,11 +331,18 @@ class ScanStep(Step):
                 continue
             if run.narrowed_to is not None:
                 run.narrowed_to.append(file.path)
-            run.workers.warm_up()
-            waiting.append(file)
-            if len(waiting) >= CHUNK_ROWS:
-                self._store(waiting, run)
-        self._store(waiting, run)
+            yield file
+
+    def _accept(self, run: Run, difference: Difference) -> None:
+        """Count the difference, unless it looks like that of a missing disk.
+
+        Raises:
+            TooManyRemovedError
+        """
+        folder, input_folder = self.settings.input_dir, run.input
+        assert input_folder is not None
+        allowed = run.options.allow_removed
+        identity = run.options.identity or input_folder.identity
         run.check_stop()
         if folder_identity(folder, allowed) != identity:
             raise not_there(folder, "it was unmounted or replaced")
@@ -311,12 +352,6 @@ class ScanStep(Step):
             refuse_too_many(difference, self.settings.max_removed_percent, input_folder, takedowns)
         if run.narrowed_to is not None:
             run.narrowed_to += difference.removed
-        for start in range(0, len(difference.removed), CHUNK_ROWS):
-            paths = difference.removed[start : start + CHUNK_ROWS]
-            run.touch(Source.INPUT, paths)
-            gone = pd.DataFrame({"source": Source.INPUT.value, "path": paths})
-            with run.database.writing() as write:
-                self.table.delete_by_idx(IndexDF(gone), now=write.now)
         report = run.report
         report.new, report.changed = difference.new, difference.changed
         report.unchanged, report.removed = difference.unchanged, len(difference.removed)

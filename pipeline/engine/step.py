@@ -21,7 +21,7 @@ Before = Callable[[Run], None]
 
 
 class Step(ComputeStep):
-    """Base of the steps; ``work`` is what each of them does."""
+    """Base of the steps; ``work`` is what each of them does, ``preview`` what it would do."""
 
     settings: Settings
     before: Sequence[Before] = ()
@@ -50,6 +50,16 @@ class Step(ComputeStep):
     def work(self, run: Run) -> None:
         """What the step does, within the run."""
         raise NotImplementedError
+
+    def preview(self, run: Run) -> None:
+        """What :meth:`work` would do, by the code that does it; by default nothing.
+
+        Counted in ``run.report``, and noted in ``run.expected`` for the steps after this one.
+        Writes nothing: ``run`` is a dry run, without the lock, and another may be in progress.
+
+        Raises:
+            LockstepError: what would stop the run before it writes.
+        """
 
     def look_ahead(self, run: Run) -> None:
         """Begin to ask what is pending, beside the steps before this one; by default nothing."""

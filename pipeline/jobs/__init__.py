@@ -5,10 +5,10 @@
 ``context``    what the parts of this room work with, by name
 ``copies``     copies of CSVs in the state folder: those in use, and leftovers
 ``fetching``   request the URLs that are waiting
-``foresight``  what the next run would do
 ``images``     fetched bytes as originals of jobs; unused ones are removed
 ``names``      references of jobs and file names of job images
 ``outcomes``   the outcome of each image
+``previewing`` what the reading of CSVs would do
 ``questions``  one job, all of them, what failed, the result CSV, the renditions
 ``reading``    a CSV is copied, checked, and compared with its rows
 ``recording``  how each fetch ended: journal, then table

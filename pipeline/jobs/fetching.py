@@ -15,16 +15,16 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from pipeline.database.paging import pages
+from pipeline.database.paging import known_among, pages
 from pipeline.engine.context import STOP_POLL_S, Run
 from pipeline.engine.recovery import remember_writing
 from pipeline.fetch.client import fetch_all
 from pipeline.fetch.types import Fetched, FetchLimits, FetchRequest
 from pipeline.jobs.context import Jobs
-from pipeline.jobs.images import bring_in_step, collect_garbage, image_counts, sweep_state
+from pipeline.jobs.images import bring_in_step, collect_garbage, image_counts, paths_of, sweep_state
 from pipeline.jobs.recording import FLUSH_S, Recorder
 from pipeline.jobs.store import JobFolders, JobRepository
-from pipeline.states import JobState, UrlState
+from pipeline.states import JobState, Source, UrlState
 from pipeline.storage.blobs import blob_path
 from pipeline.storage.folder import made
 from pipeline.storage.folder_store import FolderStore
@@ -52,6 +52,32 @@ def fetch_images(jobs: Jobs, run: Run) -> None:
                 pass
             if not _settle(jobs, run):
                 break
+
+
+def preview_fetches(jobs: Jobs, run: Run) -> None:
+    """Count the URLs that would be requested, and the images that would come of them."""
+    repository, expected = jobs.repository, run.expected
+    fetches = repository.fetches.c
+    # What becomes of the others is noted by the step before.
+    others = {reference for reference, _ in expected.csvs} | expected.jobs_gone
+    fetching = repository.in_states({JobState.FETCHING}, run.options.job)
+    ours = [job for job in fetching if job.reference not in others]
+    references = [job.reference for job in ours]
+    wanted = _wanted_by(
+        repository,
+        run.options.job,
+        sa.or_(fetches.state == UrlState.WAITING.value, repository.jobs.c.ask_again.is_(sa.true())),
+        repository.jobs.c.reference.in_(references),
+    )
+    coming = sum(job.total - job.failed for job in ours)
+    with repository.database.reading() as con:
+        count = con.execute(sa.select(sa.func.count(fetches.url_key)).where(wanted)).scalar_one()
+        for reference in references:
+            there = sa.select(sa.func.count()).select_from(paths_of(jobs, reference).subquery())
+            coming -= con.execute(there).scalar_one()
+    expected.originals[Source.JOBS].coming += max(0, coming)
+    known = known_among(repository.database, fetches.url_key, expected.urls, wanted)
+    run.report.jobs.requested = count + len(expected.urls) - len(known)
 
 
 def recover_fetches(jobs: Jobs, run: Run) -> None:
@@ -201,16 +227,24 @@ async def _or_none(
 
 def _waiting(repository: JobRepository, only: str | None) -> sa.Select[Any]:
     """Waiting URLs of jobs that are to be fetched."""
-    urls, fetches, jobs = repository.urls, repository.fetches, repository.jobs
-    wanted_by = sa.exists().where(
-        urls.c.url_key == fetches.c.url_key,
+    fetches = repository.fetches
+    columns = ("url", "place", "sha256", "etag", "last_modified")
+    return sa.select(*[fetches.c[name] for name in columns]).where(
+        fetches.c.state == UrlState.WAITING.value, _wanted_by(repository, only)
+    )
+
+
+def _wanted_by(
+    repository: JobRepository, only: str | None, *conditions: sa.ColumnElement[bool]
+) -> sa.ColumnElement[bool]:
+    """The condition on a URL that it is in a job that is to be fetched."""
+    urls, jobs = repository.urls, repository.jobs
+    return sa.exists().where(
+        urls.c.url_key == repository.fetches.c.url_key,
         jobs.c.reference == urls.c.reference,
         jobs.c.state == JobState.FETCHING.value,
         sa.true() if only is None else jobs.c.reference == only,
-    )
-    columns = ("url", "place", "sha256", "etag", "last_modified")
-    return sa.select(*[fetches.c[name] for name in columns]).where(
-        fetches.c.state == UrlState.WAITING.value, wanted_by
+        *conditions,
     )
 
 

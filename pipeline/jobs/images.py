@@ -79,8 +79,7 @@ def bring_in_step(jobs: Jobs, run: Run, reference: str) -> int:
 
 def clear_images(jobs: Jobs, run: Run, reference: str) -> None:
     """Delete all images of a job; the render step then deletes their renditions."""
-    path = jobs.pending.original_table.c.path
-    query = sa.select(path).where(*_of_job(jobs, reference)).limit(CHUNK)
+    query = paths_of(jobs, reference).limit(CHUNK)
     while True:
         with jobs.database.reading() as con:
             paths = list(con.execute(query).scalars())
@@ -198,12 +197,17 @@ def _to_remove(jobs: Jobs, reference: str) -> Iterator[list[str]]:
         .subquery()
     )
     query = (
-        sa.select(images.c.path)
+        paths_of(jobs, reference)
         .outerjoin(brought, brought.c.path == images.c.path)
-        .where(*_of_job(jobs, reference), brought.c.path.is_(None))
+        .where(brought.c.path.is_(None))
     )
     for rows in pages(jobs.database, query, (images.c.path,), CHUNK):
         yield [row.path for row in rows]
+
+
+def paths_of(jobs: Jobs, reference: str) -> sa.Select[tuple[str]]:
+    """The paths of all images of a job."""
+    return sa.select(jobs.pending.original_table.c.path).where(*_of_job(jobs, reference))
 
 
 def _of_job(jobs: Jobs, reference: str) -> tuple[sa.ColumnElement[bool], ...]:

@@ -171,14 +171,8 @@ class _Reading:
 
     def _store_chunk(self, rows: Sequence[CsvRow]) -> bool:
         """Write those of ``rows`` that differ; whether one was there before, with other URLs."""
-        reference, table = self.job.reference, data_of(self.jobs.rows)
-        query = sa.select(table.c.number, table.c.name, table.c.urls).where(
-            table.c.reference == reference, table.c.number.in_([row.number for row in rows])
-        )
-        with self.run.database.reading() as con:
-            stored = {found.number: (found.name, found.urls) for found in con.execute(query)}
-        told = {row.number: (row.name, json.dumps(row.urls, ensure_ascii=False)) for row in rows}
-        differing = [row for row in rows if stored.get(row.number) != told[row.number]]
+        reference = self.job.reference
+        differing, is_any_stored = differing_rows(self.jobs, reference, rows)
         if not differing:
             return False
         values = [
@@ -186,30 +180,58 @@ class _Reading:
                 "number": row.number,
                 "reference": reference,
                 "name": row.name,
-                "urls": told[row.number][1],
+                "urls": _urls_stored(row),
             }
             for row in differing
         ]
         with self.run.database.writing() as write:
             self.jobs.rows.store_chunk(frame(values, list(values[0])), now=write.now)
             _store_urls(self.repository, reference, differing)
-        return bool(stored)
+        return is_any_stored
 
     def _remove_others(self, seen: array[int]) -> bool:
-        """Remove rows that are no longer in the CSV; numbers are compared by 64-bit hashes."""
+        """Remove rows that are no longer in the CSV; whether there are any."""
         reference, rows = self.job.reference, data_of(self.jobs.rows)
         count = sa.select(sa.func.count()).where(rows.c.reference == reference)
         with self.run.database.reading() as con:
             if con.execute(count).scalar_one() == len(seen):
                 return False
-        known = np.sort(np.frombuffer(seen, dtype=np.int64))
-        for page in _numbers(self.repository, reference):
-            hashes = np.fromiter((hash(number) for number in page), np.int64, len(page))
-            at = np.searchsorted(known, hashes).clip(max=len(known) - 1)
-            there = known[at] == hashes
-            gone = [number for number, kept in zip(page, there, strict=True) if not kept]
+        for gone in numbers_gone(self.repository, reference, seen):
             _forget_rows(self.jobs, self.run, reference, gone)
         return True
+
+
+def numbers_gone(
+    repository: JobRepository, reference: str, seen: array[int]
+) -> Iterator[list[str]]:
+    """The numbers of rows that are in the table, and whose 64-bit hashes are not in ``seen``."""
+    known = np.sort(np.frombuffer(seen, dtype=np.int64))
+    for page in _numbers(repository, reference):
+        hashes = np.fromiter((hash(number) for number in page), np.int64, len(page))
+        at = np.searchsorted(known, hashes).clip(max=len(known) - 1)
+        there = known[at] == hashes
+        yield [number for number, kept in zip(page, there, strict=True) if not kept]
+
+
+def differing_rows(jobs: Jobs, reference: str, rows: Sequence[CsvRow]) -> tuple[list[CsvRow], bool]:
+    """Those of ``rows`` that are not in the table like that, and whether it has any of ``rows``."""
+    table = data_of(jobs.rows)
+    query = sa.select(table.c.number, table.c.name, table.c.urls).where(
+        table.c.reference == reference, table.c.number.in_([row.number for row in rows])
+    )
+    with jobs.database.reading() as con:
+        stored = {found.number: (found.name, found.urls) for found in con.execute(query)}
+    differing = [row for row in rows if stored.get(row.number) != (row.name, _urls_stored(row))]
+    return differing, bool(stored)
+
+
+def _urls_stored(row: CsvRow) -> str:
+    return json.dumps(row.urls, ensure_ascii=False)
+
+
+def stem_of(reference: str, row: CsvRow, sequence: int) -> str:
+    """The path of an image, but for its suffix."""
+    return f"{reference}/{image_name(reference, row.number, row.name, sequence, '')}"
 
 
 def _as_json(faults: Iterable[CsvProblem]) -> str:
@@ -226,14 +248,13 @@ def _store_urls(repository: JobRepository, reference: str, rows: Sequence[CsvRow
         for sequence, url in enumerate(row.urls):
             key = url_key(url)
             distinct[key] = url
-            name = image_name(reference, row.number, row.name, sequence, "")
             wanted.append(
                 {
                     "reference": reference,
                     "number": row.number,
                     "sequence": sequence,
                     "url_key": key,
-                    "stem": f"{reference}/{name}",
+                    "stem": stem_of(reference, row, sequence),
                 }
             )
     with repository.database.writing() as con:

@@ -12,7 +12,7 @@ from pipeline.jobs.store import ACTIVE, ENDED, NOT_DELETED, UNREAD, Job, JobRepo
 from pipeline.settings.values import Settings
 from pipeline.states import JobState
 from pipeline.storage.folder import file_below, sha256_of
-from pipeline.storage.walking import CSV_SUFFIXES, FoundFile, Passed, walk
+from pipeline.storage.walking import CSV_SUFFIXES, FoundFile, Passed, look_at, walk, why_passed
 
 
 @dataclass
@@ -61,7 +61,66 @@ def scan_csvs(jobs: Jobs, run: Run) -> None:
     Raises:
         TooManyRemovedError: see :func:`refuse_unmounted`.
     """
-    repository, settings, report = jobs.repository, jobs.settings, run.report
+    repository, difference = jobs.repository, _find(jobs, run)
+    for job, found in difference.touched:
+        repository.update(job.reference, **_stat(found))
+    for found in difference.new:
+        repository.create(found.path, found.path.rpartition("/")[2])
+    for job in difference.changed:
+        repository.move(job.reference, NOT_DELETED, JobState.RECEIVED, **UNREAD, ended_ts=None)
+    for job in difference.gone:
+        repository.move(job.reference, NOT_DELETED, JobState.DELETED, **UNREAD)
+    for job in difference.forgotten:
+        repository.update(job.reference, **UNREAD)
+
+
+def preview_csvs(jobs: Jobs, run: Run) -> None:
+    """Note which CSVs would be read, and which jobs deleted.
+
+    Raises:
+        TooManyRemovedError: as :func:`scan_csvs`.
+    """
+    difference, expected = _find(jobs, run), run.expected
+    expected.csvs = [("", found.path) for found in difference.new]
+    expected.csvs += [(job.reference, job.source) for job in difference.changed]
+    expected.jobs_gone = {job.reference for job in difference.gone}
+    if difference.new:
+        run.has_jobs = True
+
+
+def explain_csv(jobs: Jobs, path: str) -> tuple[bool, bool, str]:
+    """Whether a CSV below ``input/`` is known, whether it is there, and what would happen to it."""
+    there = look_at(jobs.settings.input_dir, path)
+    made = [job for job in jobs.repository.dropped() if job.source == path]
+    job = made[-1] if made else None
+    passed = why_passed(jobs.settings.input_dir, path, CSV_SUFFIXES) if there else None
+    if passed is not None:
+        return job is not None, True, f"skipped: {passed}"
+    return job is not None, there is not None, _verdict(jobs, job, there)
+
+
+def _verdict(jobs: Jobs, job: Job | None, there: FoundFile | None) -> str:
+    if job is None or (job.state is JobState.DELETED and job.inode is None):
+        return "a new CSV: the next run creates a job from it" if there else "there is no such CSV"
+    prefix = f"job {job.reference} is {job.state.value}"
+    if there is None:
+        ends = "" if job.state is JobState.DELETED else "; the next run deletes it"
+        return f"{prefix}, and its CSV is gone{ends}"
+    difference = compare_csvs(jobs.repository, Passed(deferred=[there]), jobs.settings)
+    if difference.changed:
+        return f"{prefix}; its CSV changed, and the next run reads it again"
+    if difference.new:
+        return f"{prefix}; its CSV changed since, and the next run creates a new job from it"
+    if difference.touched:
+        return f"{prefix}; its CSV was touched, but its content is unchanged"
+    if job.state in ACTIVE:
+        return f"{prefix}; the next run continues it"
+    return f"{prefix}, and its CSV is unchanged since the last run"
+
+
+def _find(jobs: Jobs, run: Run) -> CsvDifference:
+    """How the CSVs differ from the jobs, counted, unless it looks like a missing disk."""
+    repository, settings = jobs.repository, jobs.settings
     passed = run.passed
     input_folder = run.input
     if input_folder is None:
@@ -76,18 +135,8 @@ def scan_csvs(jobs: Jobs, run: Run) -> None:
     difference = compare_csvs(repository, passed, settings)
     if not run.options.allow_removed:
         refuse_unmounted(difference.gone, run.report.there, passed, settings, input_folder.moved)
-    for job, found in difference.touched:
-        repository.update(job.reference, **_stat(found))
-    for found in difference.new:
-        repository.create(found.path, found.path.rpartition("/")[2])
-        report.jobs.received += 1
-    for job in difference.changed:
-        repository.move(job.reference, NOT_DELETED, JobState.RECEIVED, **UNREAD, ended_ts=None)
-        report.jobs.received += 1
-    for job in difference.gone:
-        repository.move(job.reference, NOT_DELETED, JobState.DELETED, **UNREAD)
-    for job in difference.forgotten:
-        repository.update(job.reference, **UNREAD)
+    run.report.jobs.received += len(difference.new) + len(difference.changed)
+    return difference
 
 
 def refuse_unmounted(

@@ -24,8 +24,8 @@ from pipeline.engine.step import Step
 from pipeline.jobs.context import Jobs
 from pipeline.jobs.copies import clear_copies
 from pipeline.jobs.originals import has_jobs
-from pipeline.jobs.scanning import scan_csvs
-from pipeline.jobs.store import ACTIVE, ENDED, JobRepository
+from pipeline.jobs.scanning import preview_csvs, scan_csvs
+from pipeline.jobs.store import ACTIVE, ENDED, Job, JobRepository
 from pipeline.settings.values import Settings
 from pipeline.states import JobState, Source, WebhookState
 
@@ -70,26 +70,45 @@ class ScanCsvsStep(JobStep):
             TooManyRemovedError: nothing is deleted then.
         """
         clear_copies(self.repository, self.jobs.folders)
-        if not run.scanned or run.passed.deferred or has_jobs(self.repository, run):
+        if self._is_due(run):
             scan_csvs(self.jobs, run)
             run.has_jobs = None
         # Only now: a folder that was replaced for the originals was replaced for the CSVs as well.
         if run.input is not None and run.narrowed_to is None:
             run.input.remember()
 
+    def preview(self, run: Run) -> None:
+        if self._is_due(run):
+            preview_csvs(self.jobs, run)
+
+    def _is_due(self, run: Run) -> bool:
+        return not run.scanned or bool(run.passed.deferred) or has_jobs(self.repository, run)
+
 
 class ReadCsvsStep(JobStep):
     """Checks the CSVs of new and changed jobs, and brings ``csv_rows`` in step with them."""
 
     def work(self, run: Run) -> None:
-        wanted = {JobState.RECEIVED, JobState.CHECKING}
-        jobs = self.repository.in_states(wanted, run.options.job)
-        deleted = self.repository.to_clear()
+        jobs, deleted = self._due(run)
         if jobs or deleted:
             # Imported here: a run without a new CSV does not read one, which costs 150 ms.
             from pipeline.jobs.reading import read_csvs
 
             read_csvs(self.jobs, run, jobs, deleted)
+
+    def preview(self, run: Run) -> None:
+        jobs, deleted = self._due(run)
+        run.expected.jobs_gone |= {job.reference for job in deleted}
+        if jobs or run.expected.jobs_gone or run.expected.csvs:
+            # Imported here: a run without a new CSV does not read one, which costs 150 ms.
+            from pipeline.jobs.previewing import preview_reading
+
+            preview_reading(self.jobs, run, jobs)
+
+    def _due(self, run: Run) -> tuple[list[Job], list[Job]]:
+        """Jobs whose CSV is to be read, and deleted ones of which something is left."""
+        wanted = {JobState.RECEIVED, JobState.CHECKING}
+        return self.repository.in_states(wanted, run.options.job), self.repository.to_clear()
 
 
 class FetchStep(JobStep):
@@ -101,6 +120,13 @@ class FetchStep(JobStep):
             from pipeline.jobs.fetching import fetch_images
 
             fetch_images(self.jobs, run)
+
+    def preview(self, run: Run) -> None:
+        if run.expected.urls or self.repository.in_states({JobState.FETCHING}, run.options.job):
+            # Imported here: a run that fetches nothing does not speak HTTP, which costs 200 ms.
+            from pipeline.jobs.fetching import preview_fetches
+
+            preview_fetches(self.jobs, run)
 
     def recover(self, run: Run) -> None:
         """Repair what an interrupted run left in the state folder."""
@@ -144,6 +170,10 @@ class AnswerStep(JobStep):
         from pipeline.jobs.answering import answer_jobs
 
         answer_jobs(self.jobs, run)
+
+    def preview(self, run: Run) -> None:
+        active = {job.reference for job in self.repository.in_states(ACTIVE)}
+        run.report.jobs.active = len(active - run.expected.jobs_gone)
 
 
 @dataclass

@@ -89,7 +89,7 @@ def work(task: Task) -> Outcome:
     outcome.sha256 = hashlib.sha256(data).hexdigest()
     store, todo = FolderStore(task.output_dir), []
     for wanted in task.wanted:
-        if wanted.made_of == outcome.sha256 and _is_there(wanted, store):
+        if is_current(wanted, outcome.sha256, store):
             outcome.unchanged.append(wanted.recipe.name)
         else:
             todo.append(wanted.recipe)
@@ -103,7 +103,10 @@ def work(task: Task) -> Outcome:
     return outcome
 
 
-def _is_there(wanted: RenditionWanted, store: FolderStore) -> bool:
+def is_current(wanted: RenditionWanted, sha256: str | None, store: FolderStore) -> bool:
+    """Whether a rendition stays as it is, where its original has these bytes."""
+    if wanted.made_of is None or wanted.made_of != sha256:
+        return False
     if wanted.file is None:
         return True  # failed before, on these very bytes: it would fail again
     return store.has(wanted.file, wanted.size_bytes)

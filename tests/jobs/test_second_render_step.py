@@ -106,3 +106,15 @@ def test_a_job_can_be_worked_on_at_once(extended: Shop) -> None:
     answer = extended.cli("job", "submit", str(file), "--wait", "--json")
     assert (answer.code, answer.json["state"]) == (0, "completed"), answer
     assert extended.pictures()
+
+
+def test_a_dry_run_asks_both_steps(extended: Shop) -> None:
+    extended.add("a.jpg")
+    extended.add("b.jpg")
+    extended.run()
+    (extended.input / "a.jpg").unlink()
+    extended.add("b.jpg", seed=2)
+    said = extended.run("--dry-run")["renditions"]
+    assert (said["rendered"], said["deleted"]) == (4, 4)
+    done = extended.run()["renditions"]
+    assert (done["rendered"], done["deleted"]) == (4, 4)

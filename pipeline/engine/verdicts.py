@@ -1,0 +1,311 @@
+"""What becomes of each rendition, and why: the rules of a run, of a dry run and of ``explain``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import sqlalchemy as sa
+
+from pipeline.blocklist import Blocklist
+from pipeline.database.paging import chunks
+from pipeline.database.tracking import FRESH
+from pipeline.engine.context import Run
+from pipeline.engine.pending import PAGE_ROWS, Pending, PendingOriginal, PendingRendition
+from pipeline.engine.publish import correct_counts, is_barred_already
+from pipeline.engine.sources import Originals
+from pipeline.imaging import RENDERER_VERSION
+from pipeline.names import name_of
+from pipeline.settings.values import Settings
+from pipeline.states import State
+from pipeline.storage.folder import sha256_of
+from pipeline.storage.folder_store import FolderStore
+from pipeline.transforms.recipes import Recipe, load_recipes, recipe_of
+from pipeline.workers.tasks import Outcome, RenditionWanted
+from pipeline.workers.worker import is_current
+
+# Reasons of a failure; the first one makes the next run retry the original alone.
+KILLED_ONCE = (
+    "its worker was killed, also when it was tried by itself (out of memory, or a restart?); the "
+    "next run tries it once more"
+)
+KILLED_TWICE = (
+    "its worker was killed in two runs, also when it was tried by itself (out of memory?); "
+    "`datapipe retry` tries it again"
+)
+
+
+# Size in bytes of an original, and the hash that a fetched one is stored under.
+Now: TypeAlias = "tuple[int | None, str | None]"
+# A recipe, the row of its rendition, and what a run would do about it, and why.
+Verdict: TypeAlias = tuple[str, "sa.Row[Any] | None", str]
+
+
+def recipes_of(pending: Pending, run: Run) -> dict[str, Recipe]:
+    """The recipes of a run by name.
+
+    The table may have one that the file has no more, where the step that loads recipes was not
+    among the steps: it is kept in step until that has worked.
+    """
+    table = pending.recipe_table
+    query = sa.select(table.c.recipe, table.c.spec)
+    with pending.meta.dbconn.reading() as con:
+        rows = con.execute(query.where(table.c.source == pending.source.value)).all()
+    return {**{row.recipe: recipe_of(row.spec) for row in rows}, **run.recipes}
+
+
+def wanted_of(
+    rendition: PendingRendition, recipe: Recipe, recovering: bool = False
+) -> RenditionWanted:
+    """A pending rendition for the workers: what it was made of, if the recipe was the same.
+
+    After an interrupted run a file may hold other bytes than its row says: it is made again.
+    """
+    same = rendition.fingerprint == recipe.fingerprint and not recovering
+    made_of = rendition.sha256 if same else None
+    return RenditionWanted(recipe, made_of, rendition.file, rendition.size_bytes)
+
+
+def preview_renditions(run: Run, pending: Pending, originals: Originals) -> None:
+    """Count what the render step would do for the originals of one source.
+
+    What is pending now, and what is added by what the steps before would write.
+    """
+    preview = _Preview(run, pending, originals)
+    preview.count_pending()
+    preview.count_found()
+    preview.count_backlog()
+    preview.count_deleted()
+
+
+class _Preview:
+    """The work of one render step, counted. Recipes that ``moved`` are new or changed."""
+
+    def __init__(self, run: Run, pending: Pending, originals: Originals) -> None:
+        self.run, self.pending, self.counts = run, pending, originals.counts(run)
+        self.file_of = originals.key
+        self.folder = originals.folder
+        self.store = FolderStore(run.settings.output_dir)
+        self.blocklist = Blocklist(run.database)
+        self.blocked_sizes = self.blocklist.blocked_sizes()
+        self.originals = run.expected.originals[pending.source]
+        difference = run.expected.recipes[pending.source]
+        self.moved = [*difference.added, *difference.changed]
+        self.removed = difference.removed
+        table = pending.recipe_table
+        query = sa.select(table.c.recipe).where(table.c.source == pending.source.value)
+        with run.database.reading() as con:
+            stored = con.execute(query).scalars().all()
+        every = recipes_of(pending, run)
+        names = {*stored, *difference.added} - {*difference.removed}
+        self.recipes = {name: every[name] for name in sorted(names)}
+        # Pending renditions by recipes that moved, counted one by one.
+        self.moved_counted = 0
+
+    def count_pending(self) -> None:
+        """What is pending already, but for what the other counts have anyway."""
+        look = self.run.look(self.pending)
+        for kind in look.counts():
+            for page in look.pages(kind):
+                left = [(original, self._left_of(original)) for original in page]
+                self._count([o._replace(renditions=wanted) for o, wanted in left if wanted])
+
+    def count_found(self) -> None:
+        """New and changed originals."""
+        # Later than all that is in the tables: found by this run.
+        found = {path: (size, None) for path, size in self.originals.found.items()}
+        self._count_all(found, list(self.recipes), math.inf)
+        self.counts.rendered += self.originals.coming * len(self.recipes)
+
+    def count_backlog(self) -> None:
+        """All other originals, by the recipes that moved; only what may be blocked is read."""
+        if not self.moved:
+            return
+        originals = self.pending.original_table
+        ours = self.pending.our_originals
+        sizes = sa.select(originals.c.path, originals.c.size_bytes, originals.c.sha256).where(ours)
+        looked_at = self.originals.found.keys() | self.originals.removed
+        suspects: dict[str, Now] = {}
+        with self.run.database.reading() as con:
+            count = con.execute(
+                sa.select(sa.func.count()).select_from(originals).where(ours)
+            ).scalar_one()
+            for chunk in chunks(self.blocked_sizes):
+                rows = con.execute(sizes.where(originals.c.size_bytes.in_(chunk))).tuples()
+                suspects |= {
+                    path: (size, digest) for path, size, digest in rows if path not in looked_at
+                }
+        self._count_all(suspects, self.moved, 0.0)
+        others = count - self.originals.changed - len(self.originals.removed) - len(suspects)
+        self.counts.rendered += others * len(self.moved) - self.moved_counted
+
+    def count_deleted(self) -> None:
+        """Renditions whose original or recipe goes now."""
+        table, counts = self.pending.table, self.counts
+        count = sa.select(sa.func.count()).select_from(table).where(self.pending.ours)
+        by_recipe = table.c.recipe.in_(self.removed)
+        with self.run.database.reading() as con:
+            counts.deleted += con.execute(count.where(by_recipe)).scalar_one()
+            for chunk in chunks(self.originals.removed):
+                gone = count.where(table.c.path.in_(chunk), ~by_recipe)
+                counts.deleted += con.execute(gone).scalar_one()
+
+    def _left_of(self, original: PendingOriginal) -> tuple[PendingRendition, ...]:
+        """Those of its pending renditions to count one by one; those that are gone are counted."""
+        wanted: list[PendingRendition] = []
+        is_there = original.path in self.originals.found or original.size_bytes is not None
+        for rendition in original.renditions:
+            recipe = rendition.recipe
+            if original.path in self.originals.removed or recipe in self.removed:
+                continue
+            if not is_there or recipe not in self.recipes:
+                self.counts.deleted += rendition.state is not None
+            elif original.path in self.originals.found:
+                continue
+            elif recipe not in self.moved:
+                wanted.append(rendition)
+            elif original.size_bytes not in self.blocked_sizes:
+                self.moved_counted += 1
+                wanted.append(rendition)
+        return tuple(wanted)
+
+    def _count_all(
+        self, originals: Mapping[str, Now], names: Sequence[str], found_ts: float
+    ) -> None:
+        """Count originals by the recipes of these names."""
+        table = self.pending.table
+        for paths in chunks(originals, PAGE_ROWS):
+            with self.run.database.reading() as con:
+                rows = con.execute(
+                    sa.select(table).where(self.pending.ours, table.c.path.in_(paths))
+                ).all()
+            made = {(row.path, row.recipe): row for row in rows}
+            page = []
+            for path in paths:
+                now = originals[path]
+                renditions = [
+                    PendingRendition(
+                        path, name, FRESH, found_ts, *now, *_known(made.get((path, name)))
+                    )
+                    for name in names
+                ]
+                page.append(PendingOriginal(path, *now, found_ts, tuple(renditions)))
+            self._count(page)
+
+    def _count(self, page: Sequence[PendingOriginal]) -> None:
+        """Count what the workers would do about each pending rendition."""
+        counts = self.counts
+        outcomes = [Outcome(original.path, self._hash(original)) for original in page]
+        blocked = self.blocklist.blocked_among([outcome.sha256 for outcome in outcomes])
+        for original, outcome in zip(page, outcomes, strict=True):
+            digest = outcome.sha256
+            correct_counts(counts, outcome, original, self.run.began_ts, mark_unchanged=True)
+            for rendition in original.renditions:
+                if digest in blocked:
+                    is_new = not is_barred_already(rendition, digest, blocked[digest])
+                    counts.taken_down += is_new
+                    continue
+                wanted = wanted_of(rendition, self.recipes[rendition.recipe], self.run.recovering)
+                counts.rendered += not is_current(wanted, digest, self.store)
+
+    def _hash(self, original: PendingOriginal) -> str | None:
+        """Its SHA-256, where anything depends on it and it can be read."""
+        if original.stored_under is not None:
+            return original.stored_under
+        is_known = any(rendition.sha256 is not None for rendition in original.renditions)
+        is_suspect = original.size_bytes in self.blocked_sizes
+        if original.size_bytes is None or not (is_known or is_suspect):
+            return None
+        try:
+            return sha256_of(self.folder / name_of(self.file_of(original.path, None)))
+        except OSError:
+            return None
+
+
+def _known(row: sa.Row[Any] | None) -> list[Any]:
+    """What a row of renditions has for the last columns of :class:`PendingRendition`."""
+    return [None if row is None else getattr(row, name) for name in PendingRendition._fields[6:]]
+
+
+@dataclass(frozen=True)
+class _Content:
+    """What the file of an original has now; ``blocked`` is why it must have no renditions."""
+
+    is_there: bool
+    sha256: str | None
+    blocked: str | None
+    cannot_read: str | None
+
+
+def explain_renditions(
+    settings: Settings,
+    pending: Pending,
+    originals: Originals,
+    path: str,
+    is_there: bool,
+) -> tuple[str | None, list[Verdict]]:
+    """The SHA-256 of an original, and what a run would do about each of its renditions, and why.
+
+    Raises:
+        RecipeError: ``recipes.toml`` has problems.
+    """
+    digest, cannot_read = None, None
+    if is_there:
+        try:
+            digest = sha256_of(originals.folder / name_of(path))
+        except OSError as error:
+            cannot_read = f"it cannot be read ({error.strerror})"
+    database, table, marks = pending.meta.dbconn, pending.table, pending.meta.sql_table
+    blocked = Blocklist(database).blocked_among([digest]).get(digest or "")
+    content = _Content(is_there, digest, blocked, cannot_read)
+    with database.reading() as con:
+        made = con.execute(sa.select(table).where(pending.ours, table.c.path == path)).all()
+        its = marks.c.source == pending.source.value, marks.c.path == path
+        failed = *its, marks.c.is_success.is_not(sa.true())
+        unmarked = set(con.execute(sa.select(marks.c.recipe).where(*failed)).scalars())
+    by_recipe, recipes = {row.recipe: row for row in made}, load_recipes(settings.recipes_file)
+    store = FolderStore(settings.output_dir)
+    verdicts: list[Verdict] = []
+    for name in sorted({*by_recipe, *recipes}):
+        row, recipe = by_recipe.get(name), recipes.get(name)
+        verdict = _verdict(row, recipe, content, name in unmarked, store)
+        verdicts.append((name, row, verdict))
+    return digest, verdicts
+
+
+def _verdict(
+    item: Any,
+    recipe: Recipe | None,
+    content: _Content,
+    is_unmarked: bool,
+    store: FolderStore,
+) -> str:
+    """What the next run would do about one rendition, of which ``item`` is the row, and why."""
+    if not content.is_there:
+        return "would be deleted: the original is gone" if item else "nothing to do"
+    if content.blocked is not None:
+        return f"would not be rendered: {content.blocked}"
+    if recipe is None:
+        return "would be deleted: the recipe is gone"
+    if item is None:
+        return "would be rendered: it has none yet"
+    wanted = wanted_of(item, recipe)
+    if item.fingerprint != recipe.fingerprint:
+        return "would be rendered: the recipe changed"
+    if content.cannot_read is not None:
+        return f"would fail: {content.cannot_read}"
+    if item.reason == KILLED_ONCE:
+        return "would be rendered again, alone: its worker was killed"
+    if wanted.made_of is None or is_unmarked:
+        return "would be rendered: a retry was requested, or the last run was interrupted"
+    if wanted.made_of != content.sha256:
+        return "would be rendered: the content changed"
+    if item.state == State.FAILED.value:
+        return "skipped: this exact file failed before; `datapipe retry` tries it again"
+    if not is_current(wanted, content.sha256, store):
+        return "its file is missing or altered: runs do not check that (`datapipe verify`)"
+    if item.renderer != RENDERER_VERSION:
+        return "in step; made by an older renderer (`datapipe retry --older`)"
+    return "in step"
