@@ -42,6 +42,8 @@ from pipeline.workers.tasks import Outcome
 BATCH = 250
 FLUSH_S = 3.0
 FAILURES_SHOWN = 20
+# What the row of a rendition has only where there is one.
+_MADE = ("file", "width_px", "height_px", "size_bytes", "file_sha256", "reason")
 
 
 class Publisher:
@@ -65,6 +67,7 @@ class Publisher:
         self.fingerprints = fingerprints
         self.places = Places(run)
         self.pending = pending
+        self._source = pending.source.value
         self.meta = pending.meta
         self.takedowns = Blocklist(run.database)
         self.reuse = Reuse(pending, fingerprints, self.places)
@@ -94,7 +97,7 @@ class Publisher:
         if self._begun:
             if self._deleted_any and not self._unsettled:
                 # Forget only what this run looked at; above NARROW_ROWS that was everything.
-                only: dict[str, Collection[str]] = {"source": [self.pending.source.value]}
+                only: dict[str, Collection[str]] = {"source": [self._source]}
                 paths = few_of(self.run.narrowed_to)
                 forget_deleted(self.meta, only if paths is None else only | {"path": paths})
             if not self.run.workers.lost:  # otherwise when their leftovers are swept
@@ -155,7 +158,7 @@ class Publisher:
                 done.append(rendition)
         finally:
             for chunk in chunks(done):
-                idx = self._index([(row.path, row.recipe) for row in chunk])
+                idx = _index(self._source, [(row.path, row.recipe) for row in chunk])
                 with self.run.database.writing() as write:
                     self.pending.renditions.delete_by_idx(idx, now=write.now)
                     self.meta.mark_rows_processed_success(idx, process_ts=write.now)
@@ -180,7 +183,7 @@ class Publisher:
         for made in outcome.made:
             old = before[made.recipe]
             try:
-                file = self.places.take(made, self._key(outcome.path, made.recipe), owners)
+                file = self.places.take(made, (self._source, outcome.path, made.recipe), owners)
             except FileNotFoundError:
                 # Somebody cleared the output folder during the run: the pair stays pending.
                 self._unsettled += 1
@@ -260,18 +263,15 @@ class Publisher:
 
     def _row(self, old: PendingRendition, outcome: Outcome, state: State) -> dict[str, Any]:
         return {
-            "source": self.pending.source.value,
+            "source": self._source,
             "path": outcome.path,
             "recipe": old.recipe,
-            "file": None,
-            "width_px": None,
-            "height_px": None,
-            "size_bytes": None,
-            "file_sha256": None,
+            **dict.fromkeys(
+                ("file", "width_px", "height_px", "size_bytes", "file_sha256", "reason")
+            ),
             "sha256": outcome.sha256,
             "original_bytes": outcome.size_bytes,
             "state": state.value,
-            "reason": None,
             "since": self.page_ts,
             "fingerprint": self.fingerprints[old.recipe],
             "renderer": RENDERER_VERSION,
@@ -287,19 +287,19 @@ class Publisher:
             for chunk in chunks(rows):
                 self.pending.renditions.store_chunk(frame(chunk, list(chunk[0])), now=now)
             if marks:
-                self.meta.mark_rows_processed_success(self._index(marks), process_ts=self.page_ts)
+                done = _index(self._source, marks)
+                self.meta.mark_rows_processed_success(done, process_ts=self.page_ts)
             if again:
                 # Also where it was in step before, as in a run that looks at everything.
-                self.meta.mark_rows_processed_error(self._index(again), self.page_ts, "killed")
+                failed = _index(self._source, again)
+                self.meta.mark_rows_processed_error(failed, self.page_ts, "killed")
             self._settled({row["path"] for row in rows})
             self.run.repository.set(PUBLISHING, None)
 
-    def _key(self, path: str, recipe: str) -> RenditionKey:
-        return (self.pending.source.value, path, recipe)
 
-    def _index(self, pairs: list[tuple[str, str]]) -> IndexDF:
-        keys = [self._key(*pair) for pair in pairs]
-        return IndexDF(pd.DataFrame(keys, columns=["source", "path", "recipe"], dtype="object"))
+def _index(source: str, pairs: list[tuple[str, str]]) -> IndexDF:
+    keys = [(source, *pair) for pair in pairs]
+    return IndexDF(pd.DataFrame(keys, columns=["source", "path", "recipe"], dtype="object"))
 
 
 def is_barred_already(old: PendingRendition, sha256: str | None, reason: str) -> bool:

@@ -124,15 +124,14 @@ def run_once(
 
 
 def _work(plan: Plan, run: Run, steps: Sequence[ComputeStep], only: Source | None) -> None:
-    """Work the steps for one source of originals after the other; those of users with the last.
+    """Work the steps for one source of originals after the other; those of none with the last.
 
     So the renditions of ``input/`` wait for no download, though both are made by one step.
     """
     sources = list(Source) if only is None else [only]
     for source in sources:
         run.source = source
-        is_last = source is sources[-1]
-        theirs = [s for s in steps if (source in s.sources if isinstance(s, Step) else is_last)]
+        theirs = [s for s in steps if source in (getattr(s, "sources", ()) or sources[-1:])]
         run_steps(plan.store, theirs, run_config=run)
     run.source = None
 

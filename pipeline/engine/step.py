@@ -25,8 +25,9 @@ class Step(ComputeStep):
 
     settings: Settings
     before: Sequence[Before] = ()
-    # Which originals the step is for: a run works on one source after the other.
-    sources: Sequence[Source] = tuple(Source)
+    # Which originals the step is for: a run works on one source after the other, and on what is for
+    # none in particular with the last.
+    sources: Sequence[Source] = ()
 
     def run_full(
         self,

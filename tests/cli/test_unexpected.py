@@ -15,6 +15,7 @@ def test_a_watcher_survives_whatever_a_run_raises(project: Project, error: str) 
     watching = Watching(project)
     try:
         watching.wait_for("a.jpg")
+        watching.wait_for_words("the shelf fell over")
         said = "".join(watching.said)
         assert f"\nunexpected error: {error}: the shelf fell over\n" in f"\n{said}"
         assert "Traceback" in said
@@ -33,6 +34,7 @@ def test_an_unexpected_error_of_a_run_is_remembered(project: Project) -> None:
         project.cli("run")
     (stopped,) = remembered(project)
     assert stopped["stopped_by"] == "unexpected error: RuntimeError: the shelf fell over"
+    project.add("b.jpg")
     project.run(code=0)
     assert remembered(project)[0]["stopped_by"] is None
 

@@ -44,7 +44,7 @@ def watch(project: Project) -> Iterator[Callable[..., Watching]]:
 @pytest.mark.parametrize("new", [RENAMED, REMOVED], ids=["renamed", "removed"])
 def test_recipes_that_change_during_a_run_are_the_next_runs(project: Project, new: str) -> None:
     add_many(project)
-    project.own_step(EDIT)
+    project.own_step(EDIT, is_early=True)
     (project.root / "new.toml").write_text(new)
     done = project.run(code=0)["renditions"]
     assert (done["rendered"] + done["reused"], done["in_step"]) == (2 * MANY, 2 * MANY)
