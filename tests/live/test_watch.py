@@ -58,7 +58,7 @@ def test_whatever_changes_is_followed(
     project.add("a.jpg", seed=99)
     wait_until(lambda: project.outputs().get("half/a.jpg") not in (None, before))
     project.recipes("[half]\nscale = 0.25\n")
-    wait_until(lambda: "thumb" not in {name.split("/")[0] for name in project.outputs()})
+    wait_until(lambda: not (project.output / "thumb").exists())
     assert watching.stop() == 0
     # All but the first look and that for the recipes (cut off, maybe) were at some paths alone.
     assert [run["partial"] for run in watching.runs].count(False) in (1, 2)
@@ -81,7 +81,7 @@ def test_a_bad_file_is_told_and_its_mending_as_well(
     project.recipes("[half]\nscale = -1\n")
     watching.wait_for_words("scale")
     project.recipes("[half]\nscale = 0.5\nquality = 60\n")
-    wait_until(lambda: not any(name.startswith("thumb/") for name in project.outputs()))
+    wait_until(lambda: not (project.output / "thumb").exists())
     assert watching.stop(signal.SIGINT) == 130
 
 
@@ -254,14 +254,14 @@ def test_what_is_taken_down_stays_away(project: Project, watch: Callable[..., Wa
     watching = watch()
     watching.wait_for("a.jpg", "b.jpg")
     watching.wait_for_start()
-    assert project.process("takedown", "a.jpg", "--reason", "flagged").code == 0
+    assert project.cli("takedown", "a.jpg", "--reason", "flagged").code == 0
     project.add("c.jpg", seed=1)
     watching.wait_for_row("SELECT 1 FROM renditions WHERE state = 'taken_down'")
     watching.wait_for("b.jpg")
-    assert project.process("takedown", "lift", "1").code == 0
+    assert project.cli("takedown", "lift", "1").code == 0
     wait_until(lambda: (project.output / "half/a.jpg").exists())
     # What came meanwhile with the same bytes is shown again at the next look at the whole folder.
-    assert project.process("run", "--wait").code == 0
+    assert project.cli("run", "--wait").code == 0
     watching.wait_for("a.jpg", "b.jpg", "c.jpg")
     assert watching.stop() == 0
 
