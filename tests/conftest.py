@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from a_mount import MountNamespace
 from a_project import Project
+from a_watcher import Watching
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -34,3 +35,17 @@ def namespace(project: Project) -> Iterator[MountNamespace]:
         yield namespace
     finally:
         namespace.close()
+
+
+@pytest.fixture
+def watch(project: Project) -> Iterator[Callable[..., Watching]]:
+    """Start watchers on the project; none is left when the test ends."""
+    started: list[Watching] = []
+
+    def begin(*args: str) -> Watching:
+        started.append(Watching(project, *args))
+        return started[-1]
+
+    yield begin
+    for watching in started:
+        watching.kill()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from a_project import HALF_AND_THUMB, Project
@@ -26,19 +26,6 @@ def own():
 def add_many(project: Project, count: int = MANY) -> None:
     for number in range(count):
         project.add(f"{number:04}.png", size=(16, 12))
-
-
-@pytest.fixture
-def watch(project: Project) -> Iterator[Callable[..., Watching]]:
-    started: list[Watching] = []
-
-    def begin(*args: str) -> Watching:
-        started.append(Watching(project, *args))
-        return started[-1]
-
-    yield begin
-    for watching in started:
-        watching.kill()
 
 
 @pytest.mark.parametrize("new", [RENAMED, REMOVED], ids=["renamed", "removed"])

@@ -57,8 +57,8 @@ class MountNamespace:
     def start(self, *args: str) -> Command:
         if self._preloaded is None:
             self._preloaded = Preloaded(self.inside())
-        project = self.project
-        return self._preloaded.start(DATAPIPE, args, project.root, project._environment(), False)
+        words = [str(DATAPIPE), *args]
+        return self._preloaded.start(words, self.project.root, self.project._environment())
 
     def mounted(self, *arguments: str) -> None:
         """``mount`` with these arguments, paths from the folder of the project on."""

@@ -3,7 +3,7 @@
 ``project.cli("run")`` calls the `datapipe` command in this process with a freshly loaded `app.py`:
 what differs from a process of its own is the second that Python and pandas take to start.
 ``project.process("run")`` is a process of its own that starts with both loaded, for what only a
-process can show; ``project.script("run")`` is the script as a shell starts it, for the start itself.
+process can show; ``project.script("run")`` is the script as a shell starts it, for its start.
 """
 
 from __future__ import annotations
@@ -125,7 +125,12 @@ class Project:
 
     def start(self, *args: str, session: bool = False) -> Command:
         """A command as a process that goes on while the test does; in its own session if asked."""
-        return preloaded().start(DATAPIPE, args, self.root, self._environment(), session)
+        words = [str(DATAPIPE), *args]
+        return preloaded().start(words, self.root, self._environment(), session)
+
+    def python(self, code: str) -> Command:
+        """Code that runs in a process of its own."""
+        return preloaded().start(["-c", code], self.root, self._environment())
 
     def script(self, *args: str, timeout_s: float = 90, **options: Any) -> Answer:
         """The script `datapipe`, with ``options`` of ``subprocess``."""

@@ -56,10 +56,9 @@ class Preloaded:
         self._process.wait()
 
     def start(
-        self, script: Path, args: tuple[str, ...], cwd: Path, env: dict[str, str], session: bool
+        self, words: list[str], cwd: Path, env: dict[str, str], session: bool = False
     ) -> Command:
-        """``script`` with these arguments, in ``cwd``; in a session of its own if so asked."""
-        words = [str(script), *args]
+        """`datapipe` and its arguments, or `-c` and code; in its own session if so asked."""
         ours, theirs = socket.socketpair()
         stdout, stdout_end = os.pipe()
         stderr, stderr_end = os.pipe()
@@ -221,6 +220,9 @@ def _begin(status_end: int, stdout_end: int, stderr_end: int) -> None:
 
 def main() -> Any:
     serve(socket.socket(fileno=int(sys.argv[1])))
+    if sys.argv[0] == "-c":
+        exec(sys.argv[1], {"__name__": "__main__"})
+        return 0
     from datapipe.cli import main as datapipe
 
     return datapipe()
