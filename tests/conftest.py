@@ -14,8 +14,8 @@ from a_watcher import Watching
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """For ``-n auto``: one more than cores, as tests wait for servers, browsers, quiet folders."""
-    return 1 + (os.cpu_count() or 1)
+    """For ``-n auto``: two more than cores, as tests wait for servers, browsers, quiet folders."""
+    return 2 + (os.cpu_count() or 1)
 
 
 @pytest.fixture
