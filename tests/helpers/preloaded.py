@@ -47,7 +47,12 @@ class Preloaded:
             number = theirs.fileno()
             words = [*(inside or []), sys.executable, __file__, str(number)]
             self._process = subprocess.Popen(
-                words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=[number]
+                words,
+                # A process with threads cannot be forked safely, and numpy would start some.
+                env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=[number],
             )
 
     def close(self) -> None:
