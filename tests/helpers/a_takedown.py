@@ -7,6 +7,9 @@ from typing import Any
 
 from a_project import Project
 
+# Two originals with the same bytes, in the order of their names.
+RED = ["folder/twin.png", "red.png"]
+
 
 def take_down(project: Project, *args: str) -> Any:
     answer = project.cli("takedown", *args, "--reason", "flagged", "--who", "mod", "--json")

@@ -9,19 +9,6 @@ import pytest
 from a_project import Project, picture
 from a_takedown import audit, journal, kept, lines, lose_database, sha256, take_down
 
-RED = ("red.png", "folder/twin.png")
-
-
-@pytest.fixture
-def shop(project: Project) -> Project:
-    """Two originals with the same bytes, and one of its own."""
-    project.recipes("[half]\nscale = 0.5\n")
-    for path in RED:
-        project.add(path, seed=1)
-    project.add("blue.png", seed=2)
-    project.run()
-    return project
-
 
 def test_a_line_that_was_cut_off_costs_itself_alone(shop: Project) -> None:
     take_down(shop, "red.png")

@@ -8,20 +8,7 @@ from typing import Any
 
 import pytest
 from a_project import Project
-from a_takedown import audit, journal, kept, lines, lose_database, originals, take_down
-
-RED = ("red.png", "folder/twin.png")
-
-
-@pytest.fixture
-def shop(project: Project) -> Project:
-    """Two originals with the same bytes, and one of its own."""
-    project.recipes("[half]\nscale = 0.5\n")
-    for path in RED:
-        project.add(path, seed=1)
-    project.add("blue.png", seed=2)
-    project.run()
-    return project
+from a_takedown import RED, audit, journal, kept, lines, lose_database, originals, take_down
 
 
 def copied_database(project: Project) -> Callable[[], None]:

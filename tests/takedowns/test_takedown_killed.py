@@ -11,20 +11,8 @@ from typing import Any
 
 import pytest
 from a_project import Project
-from a_takedown import audit, journal, kept, lose_database, originals, take_down
+from a_takedown import RED, audit, journal, kept, lose_database, originals, take_down
 from killing import kill_at
-
-RED = ["folder/twin.png", "red.png"]
-
-
-@pytest.fixture
-def shop(project: Project) -> Project:
-    """Two originals with the same bytes."""
-    project.recipes("[half]\nscale = 0.5\n")
-    for path in RED:
-        project.add(path, seed=1)
-    project.run()
-    return project
 
 
 def torn_at(number: int) -> Callable[[], None]:
@@ -58,6 +46,8 @@ def cut_off(
 
     Each time it is given the same shop, of which ``template`` is a copy.
     """
+    (shop.input / "blue.png").unlink()
+    shop.run()
     arguments = ["takedown", "red.png", "--reason", "flagged"]
     if command == "lift":
         take_down(shop, "red.png")
