@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 from a_mount import MountNamespace
 from a_project import Project
+from a_watcher import Watching
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """For ``-n auto``: one more than cores, as tests wait for servers, browsers, quiet folders."""
-    return 1 + (os.cpu_count() or 1)
+    """For ``-n auto``: two more than cores, as tests wait for servers, browsers, quiet folders."""
+    return 2 + (os.cpu_count() or 1)
 
 
 @pytest.fixture
@@ -34,3 +35,17 @@ def namespace(project: Project) -> Iterator[MountNamespace]:
         yield namespace
     finally:
         namespace.close()
+
+
+@pytest.fixture
+def watch(project: Project) -> Iterator[Callable[..., Watching]]:
+    """Start watchers on the project; none is left when the test ends."""
+    started: list[Watching] = []
+
+    def begin(*args: str) -> Watching:
+        started.append(Watching(project, *args))
+        return started[-1]
+
+    yield begin
+    for watching in started:
+        watching.kill()

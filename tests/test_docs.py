@@ -282,7 +282,7 @@ class Reader:
         address = PUBLIC if "--host" in words else HERE
         self.stop(address)
         port = ["--port", "0"] if words[0] == "serve" else []
-        process = self.processes[address] = self.project.start(*words, *port)
+        process = self.processes[address] = self.project.start_script(*words, *port)
         said = []
         assert process.stderr is not None
         for line in process.stderr:

@@ -29,14 +29,14 @@ def test_every_command_has_help_with_an_example(project: Project, command: str) 
 def test_a_process_speaks_json_on_stdout_and_nothing_else(project: Project) -> None:
     project.add("a.png")
     for _ in range(2):
-        answer = project.process("run", "--json")
+        answer = project.script("run", "--json")
         assert (answer.code, answer.stderr) == (0, "")
     report = answer.json
     assert report["originals"] == {"new": 0, "changed": 0, "removed": 0, "unchanged": 1}
     assert set(report["renditions"]) >= {"rendered", "deleted", "failed", "in_step", "reused"}
     assert report["renditions"]["in_step"] == 2
     assert isinstance(report["seconds"], float)
-    answer = project.process("run")
+    answer = project.script("run")
     assert answer.stdout.startswith("originals   1 unchanged\nrenditions  2 in step\nin step (")
     assert answer.stderr == ""
 
@@ -358,7 +358,7 @@ def test_usage_errors_end_with_2(project: Project) -> None:
 
 
 def test_a_folder_without_an_app_is_one_clear_line(project: Project) -> None:
-    answer = project.process("--pipeline", "no_such_app", "run")
+    answer = project.script("--pipeline", "no_such_app", "run")
     assert answer.code == 1
     assert "there is no no_such_app.py in" in answer.stderr
     assert "Traceback" not in answer.stderr

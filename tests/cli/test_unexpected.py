@@ -7,10 +7,13 @@ from a_project import Project
 from a_watcher import Watching, wait_until
 from failing_runs import FAILS_ONCE, remembered
 
+# A watcher tries again five seconds after an unexpected error, which is too long to wait for.
+SOON = "from pipeline.live import watcher\n\nwatcher.BACK_OFF_S = 0.2\n"
+
 
 @pytest.mark.parametrize("error", ["RuntimeError", "SystemExit", "BaseException"])
 def test_a_watcher_survives_whatever_a_run_raises(project: Project, error: str) -> None:
-    project.own_step(FAILS_ONCE.format(error=error))
+    project.own_step(SOON + FAILS_ONCE.format(error=error))
     project.add("a.jpg")
     watching = Watching(project)
     try:
@@ -40,7 +43,8 @@ def test_an_unexpected_error_of_a_run_is_remembered(project: Project) -> None:
 
 
 def test_a_database_that_fails_once_does_not_end_a_watcher(project: Project) -> None:
-    project.own_step(FAILS_ONCE.format(error="__import__('sqlalchemy').exc.InvalidRequestError"))
+    error = "__import__('sqlalchemy').exc.InvalidRequestError"
+    project.own_step(SOON + FAILS_ONCE.format(error=error))
     project.add("a.jpg")
     watching = Watching(project)
     try:

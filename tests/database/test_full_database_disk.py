@@ -44,7 +44,7 @@ def fill(namespace: MountNamespace) -> None:
 
 def test_no_command_that_writes_ends_in_a_traceback(project: Project) -> None:
     in_need(project)
-    assert project.process("run").code == 0
+    assert project.cli("run").code == 0
     before = project.stamps()
 
     def limit() -> None:
@@ -53,7 +53,7 @@ def test_no_command_that_writes_ends_in_a_traceback(project: Project) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 
     for command in ("run", "verify --fix", "takedown a.png --reason x", "job submit feed.csv"):
-        answer = project.process(*command.split(), preexec_fn=limit)
+        answer = project.script(*command.split(), preexec_fn=limit)
         assert answer.code == 2, answer
         assert "run again" in answer.stderr
         assert "Traceback" not in answer.stderr
@@ -102,7 +102,6 @@ def test_a_watcher_says_once_that_the_disk_is_full_and_goes_on(
     (project.input / "c.png").unlink()
     said: list[str] = []
     with namespace.start("watch") as watching:
-        assert watching.stderr is not None
         reader = threading.Thread(target=said.extend, args=(watching.stderr,))
         reader.start()
         try:

@@ -6,6 +6,7 @@ import zlib
 
 import pytest
 from a_project import Project, picture
+from folder_entries import list_with
 
 
 def huge_png() -> bytes:
@@ -127,9 +128,6 @@ def test_a_disk_that_reports_errors_for_a_file_is_no_removal(
     project.add("b.jpg")
     project.run()
     before = project.stamps()
-    import pipeline.storage.walking as walk
-
-    scandir = os.scandir
 
     class Failing:
         """A folder entry whose `stat` meets a bad sector."""
@@ -143,22 +141,8 @@ def test_a_disk_that_reports_errors_for_a_file_is_no_removal(
         def stat(self, follow_symlinks: bool = True) -> os.stat_result:
             raise OSError(5, "Input/output error")
 
-    class Listing:
-        def __init__(self, folder: str) -> None:
-            self.items = scandir(folder)
-
-        def __enter__(self) -> "Listing":
-            return self
-
-        def __exit__(self, *error: object) -> None:
-            self.items.close()
-
-        def __iter__(self):
-            for entry in self.items:
-                yield Failing(entry) if entry.name == "a.jpg" else entry
-
     with monkeypatch.context() as patch:
-        patch.setattr(walk.os, "scandir", Listing)
+        list_with(patch, lambda entry: Failing(entry) if entry.name == "a.jpg" else entry)
         answer = project.cli("run", "--json")
     assert answer.json["originals"]["removed"] == 0
     assert "a.jpg" in answer.stderr

@@ -5,6 +5,7 @@ import sqlite3
 
 import pytest
 from a_project import Project
+from folder_entries import list_with
 
 
 def tree(project: Project) -> dict[str, tuple[int, int, int]]:
@@ -101,10 +102,7 @@ def test_a_file_costs_one_stat(project: Project, monkeypatch: pytest.MonkeyPatch
     for number in range(30):
         project.add(f"{number % 3}/{number}.jpg")
     project.run()
-    import pipeline.storage.walking as walk
-
     stats: list[str] = []
-    scandir = os.scandir
 
     class Counting:
         """A folder entry that counts what it is asked; `is_dir` and `is_symlink` cost no call."""
@@ -118,19 +116,6 @@ def test_a_file_costs_one_stat(project: Project, monkeypatch: pytest.MonkeyPatch
             stats.append(self.path)
             return self.entry.stat(follow_symlinks=follow_symlinks)
 
-    class Listing:
-        def __init__(self, folder: str) -> None:
-            self.items = scandir(folder)
-
-        def __enter__(self) -> "Listing":
-            return self
-
-        def __exit__(self, *error: object) -> None:
-            self.items.close()
-
-        def __iter__(self):
-            return map(Counting, self.items)
-
     opened: list[str] = []
 
     def no_other_stat(path: object, **options: object) -> os.stat_result:
@@ -138,7 +123,7 @@ def test_a_file_costs_one_stat(project: Project, monkeypatch: pytest.MonkeyPatch
         return real_stat(path, **options)  # type: ignore[call-overload]
 
     real_stat = os.stat
-    monkeypatch.setattr(walk.os, "scandir", Listing)
+    list_with(monkeypatch, Counting)
     monkeypatch.setattr(os, "stat", no_other_stat)
     project.run()
     monkeypatch.undo()

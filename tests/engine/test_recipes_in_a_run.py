@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from a_project import HALF_AND_THUMB, Project
@@ -10,7 +10,8 @@ from a_watcher import Watching, wait_until
 
 RENAMED = HALF_AND_THUMB.replace("[half]", "[demi]")
 REMOVED = HALF_AND_THUMB[HALF_AND_THUMB.index("[thumb]") :]
-MANY = 1_000
+# Several times what is published at once, and so much that a watcher is at it for seconds.
+SOME, MANY = 300, 1_000
 
 # A step of the user's between loading the recipes and rendering, which edits as a person may.
 EDIT = """
@@ -23,32 +24,19 @@ def own():
 """
 
 
-def add_many(project: Project, count: int = MANY) -> None:
+def add_many(project: Project, count: int) -> None:
     for number in range(count):
         project.add(f"{number:04}.png", size=(16, 12))
 
 
-@pytest.fixture
-def watch(project: Project) -> Iterator[Callable[..., Watching]]:
-    started: list[Watching] = []
-
-    def begin(*args: str) -> Watching:
-        started.append(Watching(project, *args))
-        return started[-1]
-
-    yield begin
-    for watching in started:
-        watching.kill()
-
-
 @pytest.mark.parametrize("new", [RENAMED, REMOVED], ids=["renamed", "removed"])
 def test_recipes_that_change_during_a_run_are_the_next_runs(project: Project, new: str) -> None:
-    add_many(project)
+    add_many(project, SOME)
     project.own_step(EDIT, is_early=True)
     (project.root / "new.toml").write_text(new)
     done = project.run(code=0)["renditions"]
-    assert (done["rendered"] + done["reused"], done["in_step"]) == (2 * MANY, 2 * MANY)
-    assert sum(name.startswith("half/") for name in project.outputs()) == MANY
+    assert (done["rendered"] + done["reused"], done["in_step"]) == (2 * SOME, 2 * SOME)
+    assert sum(name.startswith("half/") for name in project.outputs()) == SOME
     project.run(code=0)
     assert not any(name.startswith("half/") for name in project.outputs())
     project.assert_in_step()
@@ -57,7 +45,7 @@ def test_recipes_that_change_during_a_run_are_the_next_runs(project: Project, ne
 def test_a_watcher_follows_recipes_that_changed_during_its_run(
     project: Project, watch: Callable[..., Watching]
 ) -> None:
-    add_many(project)
+    add_many(project, MANY)
     watching = watch()
     wait_until(lambda: any((project.output / "half").glob("*.png")), lambda: watching.said)
     project.recipes(RENAMED)

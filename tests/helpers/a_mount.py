@@ -7,7 +7,8 @@ import shutil
 import subprocess
 
 import pytest
-from a_project import DATAPIPE, Answer, Project
+from a_project import DATAPIPE, Answer, Project, answer_of
+from preloaded import Command, Preloaded
 
 
 class MountNamespace:
@@ -15,6 +16,7 @@ class MountNamespace:
 
     def __init__(self, project: Project) -> None:
         self.project = project
+        self._preloaded: Preloaded | None = None
         self._as_root = os.geteuid() == 0
         if shutil.which("unshare") is None or shutil.which("nsenter") is None:
             pytest.skip("needs unshare and nsenter, which this system has not")
@@ -35,6 +37,8 @@ class MountNamespace:
             pytest.skip("this user may not mount anything on this system")
 
     def close(self) -> None:
+        if self._preloaded is not None:
+            self._preloaded.close()
         self._holder.kill()
         self._holder.communicate()
 
@@ -48,16 +52,13 @@ class MountNamespace:
         return self._run("sh", "-c", script)
 
     def datapipe(self, *args: str) -> Answer:
-        return self._run(str(DATAPIPE), *args)
+        return answer_of(self.start(*args), 90)
 
-    def start(self, *args: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            self.inside(str(DATAPIPE), *args),
-            env=self.project._environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    def start(self, *args: str) -> Command:
+        if self._preloaded is None:
+            self._preloaded = Preloaded(self.inside())
+        words = [str(DATAPIPE), *args]
+        return self._preloaded.start(words, self.project.root, self.project._environment())
 
     def mounted(self, *arguments: str) -> None:
         """``mount`` with these arguments, paths from the folder of the project on."""

@@ -2,7 +2,8 @@
 
 ``project.cli("run")`` calls the `datapipe` command in this process with a freshly loaded `app.py`:
 what differs from a process of its own is the second that Python and pandas take to start.
-``project.process("run")`` is that process, for what only a process can show.
+``project.process("run")`` is a process of its own that starts with both loaded, for what only a
+process can show; ``project.script("run")`` is the script as a shell starts it, for its start.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from preloaded import Command, preloaded
 
 # Each command sets up tracing, which a process does once.
 logging.getLogger("opentelemetry").setLevel(logging.ERROR)
@@ -129,8 +131,21 @@ class Project:
         assert code is None or answer.code == code, answer
         return answer.json
 
-    def process(self, *args: str, timeout_s: float = 90, **options: Any) -> Answer:
+    def process(self, *args: str, timeout_s: float = 90, session: bool = False) -> Answer:
         """A command as a process of its own."""
+        return answer_of(self.start(*args, session=session), timeout_s)
+
+    def start(self, *args: str, session: bool = False) -> Command:
+        """A command as a process that goes on while the test does; in its own session if asked."""
+        words = [str(DATAPIPE), *args]
+        return preloaded().start(words, self.root, self._environment(), session)
+
+    def python(self, code: str) -> Command:
+        """Code that runs in a process of its own."""
+        return preloaded().start(["-c", code], self.root, self._environment())
+
+    def script(self, *args: str, timeout_s: float = 90, **options: Any) -> Answer:
+        """The script `datapipe`, with ``options`` of ``subprocess``."""
         done = subprocess.run(
             [str(DATAPIPE), *args],
             cwd=self.root,
@@ -143,8 +158,8 @@ class Project:
         )
         return Answer(done.returncode, done.stdout, done.stderr)
 
-    def start(self, *args: str, **options: Any) -> subprocess.Popen[str]:
-        """A command as a process that goes on while the test does."""
+    def start_script(self, *args: str, **options: Any) -> subprocess.Popen[str]:
+        """The script `datapipe`, which goes on while the test does."""
         return subprocess.Popen(
             [str(DATAPIPE), *args],
             cwd=self.root,
@@ -157,6 +172,12 @@ class Project:
 
     def in_child(self, prepare: Callable[[], object], *args: str) -> int:
         """A command in a forked child, after ``prepare`` there; its exit code, or -signal."""
+        from multiprocessing import forkserver
+
+        # Ours loads the decoders once for all children.
+        is_shared = forkserver._forkserver._forkserver_pid is not None  # type: ignore[attr-defined]
+        if is_shared:
+            forkserver.ensure_running()
         pid = os.fork()
         if pid == 0:
             code = 99
@@ -164,11 +185,10 @@ class Project:
                 with open(os.devnull, "w") as nowhere:
                     os.dup2(nowhere.fileno(), 1)
                     os.dup2(nowhere.fileno(), 2)
-                # The fork server of multiprocessing is a child of our parent, not of us.
-                from multiprocessing import forkserver
-
-                for name in ("_forkserver_pid", "_forkserver_address", "_forkserver_alive_fd"):
-                    setattr(forkserver._forkserver, name, None)  # type: ignore[attr-defined]
+                if is_shared:
+                    # It runs, but it would be waited for as a child, which it is of our parent.
+                    for place in (forkserver, forkserver._forkserver):  # type: ignore[attr-defined]
+                        setattr(place, "ensure_running", lambda: None)  # noqa: B010
                 prepare()
                 code = self.cli(*args).code
             except BaseException:
@@ -215,9 +235,12 @@ class Project:
         shutil.rmtree(fresh)
         return outputs
 
-    def assert_in_step(self) -> None:
-        """Exactly the right files with exactly the right bytes, and nothing else."""
-        have, want = self.outputs(), self.expected()
+    def assert_in_step(self, want: dict[str, bytes] | None = None) -> None:
+        """Exactly the right files with exactly the right bytes, and nothing else.
+
+        ``want`` is what :meth:`expected` gave for the same originals and recipes, if known.
+        """
+        have, want = self.outputs(), self.expected() if want is None else want
         assert sorted(have) == sorted(want)
         assert [name for name in want if have[name] != want[name]] == []
 
@@ -251,6 +274,17 @@ class Project:
             os.environ.clear()
             os.environ.update(environ)
             os.chdir(cwd)
+
+
+def answer_of(process: Command, timeout_s: float) -> Answer:
+    """What a command gives back at its end; one that takes longer is killed."""
+    with process:
+        try:
+            stdout, stderr = process.communicate(timeout_s)
+        except BaseException:
+            process.kill()
+            raise
+        return Answer(process.wait(), stdout, stderr)
 
 
 def picture(suffix: str, seed: object, size: tuple[int, int] = (60, 40)) -> bytes:

@@ -36,7 +36,6 @@ class Server:
         self.client = httpx.Client(base_url=self.url, timeout=30)
 
     def _read(self) -> None:
-        assert self.process.stderr is not None
         with self.process.stderr as lines:
             for line in lines:
                 self.log.append(line)
@@ -94,7 +93,6 @@ class Server:
             raise
         finally:
             self._reader.join(DEADLINE_S)
-            assert self.process.stdout is not None
             self.process.stdout.close()
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from a_project import Project, picture
+from a_project import Project, answer_of, picture
 from loopback import Request, Server
 from routes import route
 
@@ -117,6 +117,25 @@ class Shop(Project):
 
     def hits(self) -> dict[str, int]:
         return dict(self.server.hits)
+
+
+def submit_at_once(shop: Shop, file: Path, processes: int, times: int) -> list[str]:
+    """The references of the jobs that several processes submit, each some, at the same time."""
+    code = (
+        "import sys; sys.path.insert(0, ''); import app\n"
+        "from pathlib import Path\n"
+        "from pipeline.jobs.acts import submit\n"
+        "from pipeline.tables import make_tables\n"
+        "make_tables(app.app.database)\n"
+        f"file = Path({str(file)!r})\n"
+        f"for _ in range({times}): print(submit(app.app.jobs, file, 'feed.csv').reference)\n"
+    )
+    references: list[str] = []
+    for process in [shop.python(code) for _ in range(processes)]:
+        answer = answer_of(process, 90)
+        assert answer.code == 0, answer.stderr
+        references += answer.stdout.split()
+    return references
 
 
 def wait_for(condition: Callable[[], Any], what: str) -> Any:

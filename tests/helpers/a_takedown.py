@@ -1,10 +1,14 @@
 """Taking originals down in a test, and what is left of them."""
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
 from a_project import Project
+
+# Two originals with the same bytes, in the order of their names.
+RED = ["folder/twin.png", "red.png"]
 
 
 def take_down(project: Project, *args: str) -> Any:
@@ -28,3 +32,20 @@ def originals(project: Project) -> list[str]:
     return sorted(
         f.relative_to(project.input).as_posix() for f in project.input.rglob("*") if f.is_file()
     )
+
+
+def journal(project: Project) -> Path:
+    return project.root / "quarantine/journal.jsonl"
+
+
+def lines(project: Project) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in journal(project).read_text("utf-8").splitlines()]
+
+
+def lose_database(project: Project) -> None:
+    for file in project.root.glob("db.sqlite*"):
+        file.unlink()
+
+
+def audit(project: Project) -> Any:
+    return project.cli("takedown", "list", "--json").json

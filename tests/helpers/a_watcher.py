@@ -29,7 +29,7 @@ class Watching:
 
     def __init__(self, project: Project, *args: str) -> None:
         self.project = project
-        self.process = project.start("watch", "--json", *args, start_new_session=True)
+        self.process = project.start("watch", "--json", *args, session=True)
         self.runs: list[dict[str, Any]] = []
         self.said: list[str] = []
         self._readers = [
@@ -40,13 +40,11 @@ class Watching:
             reader.start()
 
     def _read_runs(self) -> None:
-        assert self.process.stdout is not None
         with self.process.stdout as lines:
             for line in lines:
                 self.runs.append(json.loads(line))
 
     def _read_said(self) -> None:
-        assert self.process.stderr is not None
         with self.process.stderr as lines:
             for line in lines:
                 self.said.append(line)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 from a_postgresql import emptied, postgres
-from a_shop import Shop
+from a_shop import Shop, submit_at_once
 
 __all__ = ["postgres"]
 
@@ -59,30 +56,6 @@ def test_on_postgresql_jobs_go_from_csv_to_answer_and_away(pg_shop: Shop) -> Non
 
 def test_on_postgresql_many_submit_to_a_new_database_at_once(pg_shop: Shop) -> None:
     file = pg_shop.csv({"1": pg_shop.urls("/pic/1")})
-    code = (
-        "import sys; sys.path.insert(0, ''); import app\n"
-        "from pathlib import Path\n"
-        "from pipeline.jobs.acts import submit\n"
-        "from pipeline.tables import make_tables\n"
-        "make_tables(app.app.database)\n"
-        f"file = Path({str(file)!r})\n"
-        "for _ in range(8): print(submit(app.app.jobs, file, 'feed.csv').reference)\n"
-    )
-    waiting = [
-        subprocess.Popen(
-            [sys.executable, "-c", code],
-            cwd=pg_shop.root,
-            env=pg_shop._environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(3)
-    ]
-    references: list[str] = []
-    for process in waiting:
-        stdout, stderr = process.communicate(timeout=90)
-        assert process.returncode == 0, stderr
-        references += stdout.split()
+    references = submit_at_once(pg_shop, file, processes=3, times=8)
     assert len(set(references)) == 24
     assert pg_shop.cli("status", "--json").json["jobs"] == {"received": 24}

@@ -7,8 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,21 +15,7 @@ from a_project import Project, picture
 from a_watcher import DEADLINE_S, Watching, wait_until
 from killing import alive_in_group
 
-from pipeline.live.changes import LATEST_S, MANY, Changes
-from pipeline.live.events import changed_keys
-
-
-@pytest.fixture
-def watch(project: Project) -> Iterator[Callable[..., Watching]]:
-    started: list[Watching] = []
-
-    def begin(*args: str) -> Watching:
-        started.append(Watching(project, *args))
-        return started[-1]
-
-    yield begin
-    for watching in started:
-        watching.kill()
+from pipeline.live.changes import LATEST_S
 
 
 def test_whatever_changes_is_followed(
@@ -58,7 +43,7 @@ def test_whatever_changes_is_followed(
     project.add("a.jpg", seed=99)
     wait_until(lambda: project.outputs().get("half/a.jpg") not in (None, before))
     project.recipes("[half]\nscale = 0.25\n")
-    wait_until(lambda: "thumb" not in {name.split("/")[0] for name in project.outputs()})
+    wait_until(lambda: not (project.output / "thumb").exists())
     assert watching.stop() == 0
     # All but the first look and that for the recipes (cut off, maybe) were at some paths alone.
     assert [run["partial"] for run in watching.runs].count(False) in (1, 2)
@@ -81,7 +66,7 @@ def test_a_bad_file_is_told_and_its_mending_as_well(
     project.recipes("[half]\nscale = -1\n")
     watching.wait_for_words("scale")
     project.recipes("[half]\nscale = 0.5\nquality = 60\n")
-    wait_until(lambda: not any(name.startswith("thumb/") for name in project.outputs()))
+    wait_until(lambda: not (project.output / "thumb").exists())
     assert watching.stop(signal.SIGINT) == 130
 
 
@@ -254,14 +239,14 @@ def test_what_is_taken_down_stays_away(project: Project, watch: Callable[..., Wa
     watching = watch()
     watching.wait_for("a.jpg", "b.jpg")
     watching.wait_for_start()
-    assert project.process("takedown", "a.jpg", "--reason", "flagged").code == 0
+    assert project.cli("takedown", "a.jpg", "--reason", "flagged").code == 0
     project.add("c.jpg", seed=1)
     watching.wait_for_row("SELECT 1 FROM renditions WHERE state = 'taken_down'")
     watching.wait_for("b.jpg")
-    assert project.process("takedown", "lift", "1").code == 0
+    assert project.cli("takedown", "lift", "1").code == 0
     wait_until(lambda: (project.output / "half/a.jpg").exists())
     # What came meanwhile with the same bytes is shown again at the next look at the whole folder.
-    assert project.process("run", "--wait").code == 0
+    assert project.cli("run", "--wait").code == 0
     watching.wait_for("a.jpg", "b.jpg", "c.jpg")
     assert watching.stop() == 0
 
@@ -321,44 +306,6 @@ def change_something(project: Project, chance: random.Random, names: list[str]) 
     return name
 
 
-# --- what is gathered, by a clock of its own -----------------------------------------------------
-
-
-def test_a_run_is_due_when_all_is_quiet_or_has_not_been_for_too_long() -> None:
-    changes = Changes(settle_s=0.3)
-    assert not changes.is_due(0.0)
-    changes.add(["a"], 10.0)
-    assert not changes.is_due(10.2)
-    assert changes.is_due(10.3)
-    for tenth in range(25):
-        changes.add(["b"], 10.0 + tenth / 10)
-        assert changes.is_due(10.0 + tenth / 10) == (tenth / 10 >= LATEST_S)
-
-
-def test_only_what_is_still_is_taken_and_the_rest_later() -> None:
-    changes = Changes(settle_s=0.3)
-    changes.add(["still"], 10.0)
-    changes.add(["growing"], 12.1)
-    work = changes.take(12.2)
-    assert (work.only, work.leave, work.whole) == ({"still"}, {"growing"}, False)
-    assert not changes.is_due(12.3)
-    assert changes.is_due(12.4)
-    assert changes.take(12.4).only == {"growing"}
-    assert changes.is_empty
-
-
-def test_the_folder_itself_or_very_many_paths_are_a_look_at_all() -> None:
-    changes = Changes(settle_s=0.3)
-    changes.add([""], 10.0)
-    assert changes.take(10.5).whole
-    changes.add([str(n) for n in range(MANY + 1)], 20.0)
-    work = changes.take(20.5)
-    assert work.whole
-    changes.put_back(work, 20.6)
-    assert changes.is_due(20.6)
-    assert changes.take(20.6).whole
-
-
 def test_two_interrupts_end_it_at_once(project: Project, watch: Callable[..., Watching]) -> None:
     project.add("a.jpg")
     watching = watch()
@@ -372,30 +319,6 @@ def test_the_help_tells_how_it_ends(project: Project) -> None:
     answer = project.cli("watch", "--help")
     assert answer.code == 0
     assert "SIGTERM (exit code 0) and Ctrl-C (130)" in " ".join(answer.stdout.split())
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="other file systems take no such names")
-@pytest.mark.parametrize("poll", [False, True])
-def test_names_that_are_no_text_lose_no_event_and_end_no_watching(
-    tmp_path: Path, poll: bool
-) -> None:
-    stop, raw = threading.Event(), os.fsencode(tmp_path)
-    ticks = changed_keys(tmp_path, stop, poll)
-
-    def until(key: str) -> None:
-        # Ten seconds of ticks, far more than it takes.
-        assert any(key in next(ticks) for _ in range(100)), key
-
-    next(ticks)
-    for number in range(3):
-        (tmp_path / f"lost {number}.jpg").touch()
-        with open(raw + b"/\xff%d.jpg" % number, "wb"):
-            pass
-        until("")
-        (tmp_path / f"{number}.jpg").touch()
-        until(f"{number}.jpg")
-    stop.set()
-    assert list(ticks) == []
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other file systems take no such names")

@@ -85,7 +85,7 @@ def test_the_environment_wins_over_the_dotenv_file(tmp_path: Path) -> None:
 def test_a_bad_setting_ends_the_command_with_2_before_any_work(project: Project) -> None:
     project.add("a.jpg")
     project.env["PIPELINE_WORKERS"] = "none"
-    answer = project.process("run")
+    answer = project.script("run")
     assert answer.code == 2
     assert answer.stdout == ""
     assert answer.stderr.startswith("Error: PIPELINE_WORKERS='none'")
@@ -106,7 +106,7 @@ def test_a_locale_that_would_rename_every_original_is_refused(
     project.add("a.png")
     for name, value in (("PYTHONUTF8", "0"), ("PYTHONCOERCECLOCALE", "0"), ("LC_ALL", "C")):
         monkeypatch.setenv(name, value)
-    answer = project.process("run")
+    answer = project.script("run")
     assert answer.code == 2
     assert "set PYTHONUTF8=1" in answer.stderr
     assert "Traceback" not in answer.stderr

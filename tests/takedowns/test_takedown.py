@@ -1,11 +1,9 @@
 """What is taken down is gone at once, stays gone under any name, and can be put back."""
 
-import contextlib
 import hashlib
 import os
 import shutil
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,16 +11,7 @@ from typing import Any
 import pytest
 from a_project import Project, picture
 from a_takedown import kept, originals, sha256, take_down
-from killing import kill_at
-
-DEADLINE_S = 60
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
+from a_watcher import DEADLINE_S, wait_until
 
 
 @pytest.fixture
@@ -296,46 +285,3 @@ def test_a_takedown_finds_what_a_run_is_just_publishing(shop: Project) -> None:
 
 def is_blocked(project: Project) -> bool:
     return bool(project.query("SELECT 1 FROM takedowns"))
-
-
-# --- cut off -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("command", "step"), [("takedown", 7), ("lift", 5)])
-def test_whatever_cuts_it_off_the_next_run_finishes_it(
-    make_project: Callable[[str], Project], tmp_path: Path, command: str, step: int
-) -> None:
-    shop = make_project("shop")
-    shop.recipes("[half]\nscale = 0.5\n")
-    shop.add("a.png", seed=1)
-    shop.add("folder/twin.png", seed=1)
-    shop.run()
-    arguments = ["takedown", "a.png", "--reason", "flagged"]
-    if command == "lift":
-        take_down(shop, "a.png")
-        arguments = ["takedown", "lift", "1"]
-    template = tmp_path / "template"
-    shutil.copytree(shop.root, template, symlinks=True)
-
-    def was_cut_off(moment: int) -> bool:
-        shutil.rmtree(shop.root)
-        shutil.copytree(template, shop.root, symlinks=True)
-        code = shop.in_child(kill_at(moment), *arguments)
-        assert code in (0, -9)
-        shop.run()
-        acts = shop.cli("takedown", "list", "--json").json
-        state = acts[0]["state"] if acts else None
-        is_down = state == "in_force"
-        assert state in ("in_force", "lifted" if command == "lift" else None)
-        twins = ["a.png", "folder/twin.png"]
-        assert (kept(shop), originals(shop)) == ((twins, []) if is_down else ([], twins))
-        assert len(shop.outputs()) == (0 if is_down else 2)
-        assert shop.cli("verify", "--deep").code == 0
-        with contextlib.suppress(IndexError):
-            assert len(acts[0]["originals"]) == 2
-        return code != 0
-
-    moment = 1
-    while was_cut_off(moment):
-        moment += step
-    assert moment > 20

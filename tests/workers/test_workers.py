@@ -122,7 +122,7 @@ def test_each_kind_of_loss_is_one_failed_original(dangerous: Project) -> None:
     for number, word in enumerate(words):
         (project.input / f"{number:02}-{word}.png").write_bytes(word.encode() + b" me")
     began = time.monotonic()
-    answer = project.process("run", "--json")
+    answer = project.script("run", "--json")
     assert answer.code == 1, answer
     assert time.monotonic() - began < 60
     done = answer.json["renditions"]
@@ -138,7 +138,7 @@ def test_each_kind_of_loss_is_one_failed_original(dangerous: Project) -> None:
     assert not list(project.output.rglob(".lockstep-*"))
 
     # Not tried again, and the neighbours are in step.
-    again = project.process("run", "--json")
+    again = project.script("run", "--json")
     assert again.code == 0, again
     assert again.json["renditions"]["failed_before"] == 12
     assert again.json["seconds"] < 3
@@ -152,7 +152,7 @@ def test_many_crashes_in_a_row_leave_the_rest_whole(dangerous: Project) -> None:
             project.add(f"{number:02}.png")
         else:
             (project.input / f"{number:02}.png").write_bytes(b"CRASH %d" % number)
-    answer = project.process("run", "--json", timeout_s=110)
+    answer = project.script("run", "--json", timeout_s=110)
     assert answer.code == 1
     done = answer.json["renditions"]
     assert (done["rendered"], done["failed"]) == (40, 20)
@@ -163,7 +163,7 @@ def test_no_worker_is_left_when_a_run_ends(dangerous: Project) -> None:
     project = dangerous
     project.add("a.png")
     (project.input / "b.png").write_bytes(b"CRASH")
-    answer = project.process("run", start_new_session=True)
+    answer = project.script("run", start_new_session=True)
     assert answer.code == 1
     # What a process of ours was started with stays readable for as long as it lives.
     marker = str(project.root / "plugin").encode()
@@ -230,7 +230,7 @@ class Killing:
         for name in range(kills):
             (self.plugin / "kills" / str(name)).touch()
         beside: list[set[str]] = []
-        process = self.project.start("run", "--json")
+        process = self.project.start_script("run", "--json")
         held = self.plugin / "held"
         deadline = time.monotonic() + 90
         while process.poll() is None:
