@@ -73,13 +73,13 @@ def test_killed_at_any_statement_the_tables_are_of_one_layout_or_the_other(
     downgrade(url, shop.state)
     old, moment = dump(url), 0
     # The transaction is the same on both; a statement of a server takes longer.
-    step = 1 if url.startswith("sqlite") else 5
+    step = 4 if url.startswith("sqlite") else 12
     while True:
         moment += step
         if shop.in_child(kill_at(moment), "status") >= 0:
             break
         assert (layout(url), dump(url)) in (("1", old), ("2", whole)), moment
-    assert moment > 20
+    assert moment > 40
     assert (layout(url), dump(url)) == ("2", whole)
     assert shop.run()["renditions"]["rendered"] == 0
 
