@@ -334,7 +334,7 @@ def test_workers_that_are_killed_while_idle_cost_no_original(dangerous: Project)
         for task in tasks:
             workers.submit(task)
         made = []
-        while workers.waiting:
+        while workers.waiting():
             outcome = workers.next_outcome()
             if outcome is not None:
                 assert not outcome.failed, outcome
