@@ -80,6 +80,8 @@ class Run(RunConfig):
     urgency: Urgency = Urgency.BACKLOG
     # Paths of the input folder that more urgent work has seen to while this run was going on.
     superseded: set[str] = field(default_factory=set)
+    # It has seen to more than are known by path: another run has to finish this one's work.
+    overtaken: bool = False
     # What writes files now: of this run, and of more urgent work within it.
     writers: list[object] = field(default_factory=list)
     # As in the options, and what steps add.

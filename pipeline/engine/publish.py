@@ -108,7 +108,8 @@ class Publisher:
 
     def is_superseded(self, path: str) -> bool:
         """Whether more urgent work has seen to an original meanwhile."""
-        return self.pending.source is Source.INPUT and path in self.run.superseded
+        run = self.run
+        return self.pending.source is Source.INPUT and (run.overtaken or path in run.superseded)
 
     def expect(self, original: PendingOriginal) -> None:
         """A task for ``original`` is about to be handed out."""
