@@ -94,6 +94,12 @@ class Lockstep(DatapipeApp):
         )
 
     @property
+    def csv_steps(self) -> list[Step]:
+        """The steps that find CSVs and read them."""
+        names = ("scan_csvs", "read_csvs")
+        return [step for step in self.steps if isinstance(step, JobStep) and step.name in names]
+
+    @property
     def render_and_answer(self) -> list[ComputeStep]:
         """The steps that bring renditions in step with the tables, and result CSVs with them."""
         return [step for step in self.steps if step is self.answer or step in self.renders]

@@ -123,7 +123,7 @@ def main() -> int:
                 for path in files:
                     workers.submit(_task(path, recipes, root))
                 for _ in files:
-                    outcome = workers.next_outcome(timeout_s=60)
+                    outcome = workers.next_outcome(60)
                     if outcome is None:
                         print("FAULT: a task never ended", flush=True)
                         return 1

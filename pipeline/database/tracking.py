@@ -223,19 +223,19 @@ def forget_deleted(
     ``only`` rows with these values of their keys are looked at; without it, all rows are.
 
     A deleted input stays in its meta table so that its renditions can be found and deleted; after
-    that it would only make every later change query longer. Call it when nothing is pending. A row
-    that another transform reads too stays until that has seen that it is gone.
+    that it would only make every later change query longer. It stays until every transform that
+    reads it has seen that it is gone.
     """
     with step_meta.dbconn.writing() as con:
         for compute_input in step_meta.inputs:
             table = _meta_table(compute_input)
             if only is not None and not set(only) <= set(table.c.keys()):
                 continue
-            others = _other_readers(step_meta, table)
-            which = sa.and_(_is_deleted(table, only), *[_has_seen(*it, table) for it in others])
+            readers = [(step_meta, compute_input), *_other_readers(step_meta, table)]
+            which = sa.and_(_is_deleted(table, only), *[_has_seen(*it, table) for it in readers])
             if con.execute(sa.select(table).where(which).limit(1)).first() is None:
                 continue
-            for reader, read in [(step_meta, compute_input), *others]:
+            for reader, read in readers:
                 columns, done = _key_columns(read, table), reader.sql_table
                 # SQLite looks single values up in an index, but not rows of one value.
                 found = [done.c[key] for key in columns]

@@ -10,7 +10,7 @@ import contextlib
 import math
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from datapipe.run_config import RunConfig
@@ -31,7 +31,7 @@ from pipeline.storage.walking import CSV_SUFFIXES, Passed
 from pipeline.tables import make_tables
 from pipeline.transforms.recipes import Recipe, load_recipes
 from pipeline.workers.local import Workers
-from pipeline.workers.tasks import WorkerSetup
+from pipeline.workers.tasks import Urgency, WorkerSetup
 
 # How often a run checks whether it should stop.
 STOP_POLL_S = 0.2
@@ -57,6 +57,8 @@ class RunOptions:
     holder: str = RUN
     # The reference of a job: the steps of jobs then look at this one alone.
     job: str | None = None
+    # Work that must not wait for less urgent work, called by long steps between two pieces of it.
+    urgent: Mapping[Urgency, Callable[[Run], None]] = field(default_factory=dict)
 
 
 @dataclass
@@ -74,6 +76,16 @@ class Run(RunConfig):
     last_write_ts: float = 0.0
     # When this run began to look, by its own clock: what has a later time was found by it.
     began_ts: float = 0.0
+    # How urgent the originals of the input folder are.
+    urgency: Urgency = Urgency.BACKLOG
+    # Paths of the input folder that more urgent work has seen to while this run was going on.
+    superseded: set[str] = field(default_factory=set)
+    # It has seen to more than are known by path: another run has to finish this one's work.
+    overtaken: bool = False
+    # What writes files now: of this run, and of more urgent work within it.
+    writers: list[object] = field(default_factory=list)
+    # As in the options, and what steps add.
+    urgent: dict[Urgency, Callable[[Run], None]] = field(default_factory=dict)
     # The source of originals that the steps work on now; `None`: all of them.
     source: Source | None = None
     # By source: paths of the originals whose rows this run has written, if they are few.
@@ -139,6 +151,12 @@ class Run(RunConfig):
         few = touched is not None and len(touched) <= NARROW_ROWS
         return touched if few and source not in self.recipes_moved else None
 
+    def attend(self, urgency: Urgency) -> None:
+        """Do what is more urgent than the work at hand; called between two pieces of that."""
+        for each in sorted(self.urgent):
+            if each < urgency:
+                self.urgent[each](self)
+
     def check_stop(self) -> None:
         """Stop if the run was told to.
 
@@ -182,6 +200,7 @@ def open_run(
             progress=progress or Silent(),
             last_write_ts=last_write_ts,
             began_ts=database.clock.now(),
+            urgent=dict(options.urgent),
         )
         run.workers.lost = 0
         with contextlib.closing(own_workers), contextlib.closing(run):

@@ -237,6 +237,9 @@ class Look:
         self._only: Collection[str] | None = None
         self._first: tuple[bool, list[PendingRendition]] | None = None
         self._ahead: Ahead[list[PendingRendition]] | None = None
+        # A time before the rows of the last page were read, and after all that they show: what is
+        # done with them is done as of then. A change that is written meanwhile is later.
+        self.as_of = 0.0
 
     def narrow(self, paths: Collection[str] | None) -> None:
         """Query only these originals from now on, by their keys; ``None``: all.
@@ -267,6 +270,7 @@ class Look:
         ``touched`` are the originals whose rows were written since :meth:`look_ahead`: for all
         others its result holds, and only they are queried again. ``None``: all are.
         """
+        self.as_of = self.pending.meta.dbconn.clock.now()
         rows = None if everything or touched is None else self._looked_ahead(touched)
         if rows is None:
             rows = self.pending.fetch(self._first_query(everything))
@@ -294,6 +298,7 @@ class Look:
             return
         after: str | None = None
         while True:
+            self.as_of = self.pending.meta.dbconn.clock.now()
             query = self.pending.query(self._only, everything, kind, after).limit(PAGE_ROWS)
             rows = self.pending.fetch(query)
             if not rows:

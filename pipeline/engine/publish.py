@@ -34,7 +34,7 @@ from pipeline.engine.recovery import forget_writing, owners_of, remember_writing
 from pipeline.engine.report import Counts
 from pipeline.engine.reuse import Reuse
 from pipeline.imaging import RENDERER_VERSION
-from pipeline.states import State
+from pipeline.states import Source, State
 from pipeline.workers.tasks import Outcome
 
 # Each batch costs 30 ms of fixed work in pandas. A takedown waits for one batch at most, and must
@@ -89,6 +89,7 @@ class Publisher:
         """Remember that files are about to be written, until :meth:`finish` says all went well."""
         if not self._begun:
             self._begun = True
+            self.run.writers.append(self)
             remember_writing(self.run)
 
     def finish(self) -> None:
@@ -100,8 +101,15 @@ class Publisher:
                 only: dict[str, Collection[str]] = {"source": [self._source]}
                 paths = few_of(self.run.narrowed_to)
                 forget_deleted(self.meta, only if paths is None else only | {"path": paths})
-            if not self.run.workers.lost:  # otherwise when their leftovers are swept
+            self.run.writers.remove(self)
+            # Where workers were lost: when their leftovers are swept.
+            if not self.run.workers.lost and not self.run.writers:
                 forget_writing(self.run)
+
+    def is_superseded(self, path: str) -> bool:
+        """Whether more urgent work has seen to an original meanwhile."""
+        run = self.run
+        return self.pending.source is Source.INPUT and (run.overtaken or path in run.superseded)
 
     def expect(self, original: PendingOriginal) -> None:
         """A task for ``original`` is about to be handed out."""
@@ -172,6 +180,9 @@ class Publisher:
         marks: list[tuple[str, str]],
     ) -> None:
         original = self._expected.pop(outcome.path)
+        if self.is_superseded(outcome.path):
+            self.places.discard(outcome.made)
+            return
         before = {rendition.recipe: rendition for rendition in original.renditions}
         if outcome.unsettled:
             self._unsettled += len(before)

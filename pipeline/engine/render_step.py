@@ -45,7 +45,7 @@ from pipeline.errors import LockstepError
 from pipeline.settings.values import Settings
 from pipeline.states import Source
 from pipeline.storage.folder import prefix_of
-from pipeline.workers.tasks import Outcome, Task
+from pipeline.workers.tasks import Outcome, Task, Urgency
 
 
 class RenderStep(Step, BaseBatchTransformStep):
@@ -159,6 +159,7 @@ class _Rendering:
         self.killed_before: set[str] = set()
         # Enough tasks ahead that no worker waits while a batch of rows is written.
         self.ahead = max(64, 32 * run.workers.count)
+        self.urgency = Urgency.JOBS if source is Source.JOBS else run.urgency
         self.patience_s = FLUSH_S if run.options.stop is None else STOP_POLL_S
 
     def work(self) -> None:
@@ -218,7 +219,7 @@ class _Rendering:
 
     def _render(self, pages: Iterable[list[PendingOriginal]]) -> None:
         for page in pages:
-            self.publisher.page_ts = self.run.database.clock.now()
+            self.publisher.page_ts = self.look.as_of
             # After an interrupted run, a file may hold other bytes than its row says: take none of
             # them.
             recovering = self.run.recovering
@@ -228,6 +229,8 @@ class _Rendering:
             plain: list[Task] = []
             to_compare: list[Task] = []
             for original in page:
+                if self.publisher.is_superseded(original.path):
+                    continue
                 task = self._task(original)
                 (to_compare if original.size_bytes in maybe_known else plain).append(task)
             for outcome in self._through_workers(plain):
@@ -256,16 +259,18 @@ class _Rendering:
         )
 
     def _through_workers(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
-        workers = self.run.workers
+        workers, urgency = self.run.workers, self.urgency
         alone = [task for task in tasks if task.path in self.killed_before]
         coming = (task for task in tasks if task.path not in self.killed_before)
         task = next(coming, None)
-        while task is not None or workers.waiting:
-            while task is not None and workers.waiting < self.ahead:
-                workers.submit(task)
+        while task is not None or workers.waiting(urgency):
+            while task is not None and workers.waiting(urgency) < self.ahead:
+                if not self.publisher.is_superseded(task.path):
+                    workers.submit(task, urgency)
                 task = next(coming, None)
             self.run.check_stop()
-            outcome = workers.next_outcome(timeout_s=self.patience_s)
+            self.run.attend(urgency)
+            outcome = workers.next_outcome(self.patience_s, urgency)
             if outcome is None:
                 self.publisher.flush()
                 continue
@@ -283,11 +288,11 @@ class _Rendering:
         Killed again, it has failed; the next run retries it once, and then it stays failed.
         """
         workers = self.run.workers
-        workers.submit(task)
+        workers.submit(task, self.urgency)
         outcome: Outcome | None = None
         while outcome is None:
             self.run.check_stop()
-            outcome = workers.next_outcome(timeout_s=self.patience_s)
+            outcome = workers.next_outcome(self.patience_s, self.urgency)
         if outcome.killed:
             outcome.try_again = task.path not in self.killed_before
             reason = KILLED_ONCE if outcome.try_again else KILLED_TWICE

@@ -1,6 +1,8 @@
 """The watcher: waits until changes have settled, and starts a run that looks at just these.
 
-The lock is held only during a run. The workers stay for a minute, so that the next change finds
+What changes during a long run is seen to within that run, between two of its tasks: a new photo
+waits for no backlog, and a withdrawn one keeps nothing for as long as one. The lock is held only
+during a run. The workers stay for a minute, so that the next change finds
 them loaded; without changes none is left, and the loop costs a few stats per second.
 """
 
@@ -11,7 +13,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -19,13 +21,15 @@ import sqlalchemy as sa
 
 from pipeline.app import Lockstep
 from pipeline.database.locks import WATCH
-from pipeline.engine.context import RunOptions, make_workers
+from pipeline.engine.context import Run, RunOptions, make_workers
 from pipeline.engine.progress import Progress
 from pipeline.engine.report import Report
 from pipeline.engine.run import run_once
+from pipeline.engine.urgent import work_within
 from pipeline.errors import LockedError, LockstepError, RecipeError, StoppedError, in_one_line
 from pipeline.live.changes import LATEST_S, Changes, Work
-from pipeline.live.events import POLL_MS, STEP_MS, EventsFailed, changed_keys
+from pipeline.live.events import POLL_MS, STEP_MS, TICK_MS, EventsFailed, changed_keys
+from pipeline.workers.tasks import Urgency
 
 log = logging.getLogger("lockstep.live")
 
@@ -65,25 +69,35 @@ class Watcher:
         self._recipes = self._recipes_stamp()
         self._last_said = ""
         self._changes = Changes(self._settle_s())
+        # Set when something has changed, and when nobody listens any more; why, if it is an error.
+        self._stirred = threading.Event()
+        self._deaf: EventsFailed | None = None
+        self._jobs_requested = threading.Event()
+        self._stop = threading.Event()
+        self._on_run: OnRun = lambda report: None
         self._workers = make_workers(self._settings)
         self._worked_at = self._rescan_at = self._try_at = 0.0
         self._back_off_s = BACK_OFF_S
 
     def ask(self) -> None:
         """Start a run over everything soon, for example after a retry; from any thread."""
+        self._jobs_requested.set()
         self._requested.set()
+        self._stirred.set()
 
     def run(self, stop: threading.Event, on_run: OnRun) -> None:
         """Work until ``stop`` is set; ``on_run`` is called with the report of each run.
 
         Errors that end a run are reported, and the run is retried later: no error ends the watcher.
         """
+        self._stop, self._on_run = stop, on_run
         with contextlib.closing(self._workers):
             while not stop.is_set():
                 if not self._wait_for_folder(stop):
                     return
                 try:
-                    self._watch(stop, on_run)
+                    with self._listening(stop):
+                        self._watch(stop, on_run)
                 except EventsFailed as error:
                     if self._poll:
                         self._say(f"{error}; trying again")
@@ -95,20 +109,49 @@ class Watcher:
 
     def _watch(self, stop: threading.Event, on_run: OnRun) -> None:
         """One period during which the input folder is there."""
-        # Events are gathered from here on, also while the first run looks at everything.
         self._changes.add([""], time.monotonic() - self._changes.settle_s)
-        for keys in changed_keys(self._settings.input_dir, stop, self._poll):
+        while not stop.is_set():
+            self._stirred.wait(TICK_MS / 1000)
+            self._stirred.clear()
+            if self._deaf is not None:
+                raise self._deaf
             now = time.monotonic()
             if self._folder_now() != self._identity:
                 return
-            if keys:
-                # The last step yielded nothing new, so the last event is at least that old.
-                self._changes.add(keys, now - STEP_MS / 1000)
             self._look_beyond(now)
             if self._changes.is_due(now) and now >= self._try_at:
                 self._work(now, stop, on_run)
             elif self._workers.started and now - self._worked_at >= IDLE_WORKERS_S:
                 self._workers.close()
+
+    @contextlib.contextmanager
+    def _listening(self, stop: threading.Event) -> Iterator[None]:
+        """Gather changes in a thread for the length of the block, from its beginning on."""
+        over, begun = threading.Event(), threading.Event()
+        self._deaf = None
+
+        def listen() -> None:
+            try:
+                for keys in changed_keys(self._settings.input_dir, over, self._poll):
+                    begun.set()
+                    if keys:
+                        # The last step yielded nothing new, so the last event is at least that old.
+                        self._changes.add(keys, time.monotonic() - STEP_MS / 1000)
+                        self._stirred.set()
+            except EventsFailed as error:
+                self._deaf = error
+            finally:
+                begun.set()
+                self._stirred.set()
+
+        thread = threading.Thread(target=listen, name="events", daemon=True)
+        thread.start()
+        try:
+            begun.wait()
+            yield
+        finally:
+            over.set()
+            thread.join()
 
     def _look_beyond(self, now: float) -> None:
         """Other reasons for a run: recipes, a request, the time."""
@@ -119,6 +162,7 @@ class Watcher:
             self._changes.add([""], now)
         if self._requested.is_set():
             self._requested.clear()
+            self._jobs_requested.clear()
             self._try_at = 0.0
             self._changes.add([""], now - self._changes.settle_s)
         if self._rescan_at and now >= self._rescan_at and self._changes.is_empty:
@@ -180,11 +224,44 @@ class Watcher:
             identity=self._identity,
             stop=stop,
             holder=WATCH,
+            urgent={Urgency.FRESH: self._attend},
         )
         if whole:
             return run_once(app.plan, options, self._options.progress, workers=self._workers)
         steps = [app.load_recipes, app.scan, app.render]
         return run_once(app.plan, options, steps=steps, workers=self._workers)
+
+    def _attend(self, run: Run) -> None:
+        """See to what has changed meanwhile, within a run that is going on."""
+        now = time.monotonic()
+        is_due = self._changes.is_due(now) and not self._changes.is_whole
+        if not is_due and not self._jobs_requested.is_set():
+            return
+        work = self._changes.take(now) if is_due else Work(whole=False)
+        app, is_about_jobs = self._app, self._jobs_requested.is_set()
+        self._jobs_requested.clear()
+        is_about_jobs = is_about_jobs or self._concerns_jobs(work.only)
+        options = RunOptions(
+            only=None if is_about_jobs or work.whole else work.only,
+            leave=work.leave,
+            identity=self._identity,
+            stop=self._stop,
+            holder=WATCH,
+        )
+        steps = [app.scan, app.render]
+        if is_about_jobs:
+            steps = [app.scan, *app.csv_steps, app.render]
+        try:
+            report = work_within(app.plan, run, options, steps)
+        except StoppedError:
+            raise
+        except LockstepError as error:
+            self._changes.put_back(Work(whole=True), now)
+            self._say(in_one_line(error))
+        else:
+            self._on_run(report)
+        if run.overtaken or work.whole:
+            self._changes.put_back(Work(whole=True), now)
 
     def _concerns_jobs(self, keys: frozenset[str]) -> bool:
         """Whether a CSV changed, or a folder with one: jobs need all the steps of a run."""

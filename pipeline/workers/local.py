@@ -12,11 +12,15 @@ working on: pebble reports which one, and replaces the worker.
 from __future__ import annotations
 
 import contextlib
+import heapq
+import itertools
 import multiprocessing
 import multiprocessing.connection
 import queue
 import signal
 import sys
+import time
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor, CancelledError, Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -25,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import OutputError, WorkersError
 from pipeline.storage.folder_store import FolderStore
 from pipeline.storage.owners import owner
-from pipeline.workers.tasks import Outcome, Task, WorkerSetup
+from pipeline.workers.tasks import Outcome, Task, Urgency, WorkerSetup
 from pipeline.workers.worker import initialize, ready, too_much_memory, work
 
 if TYPE_CHECKING:
@@ -36,10 +40,17 @@ if TYPE_CHECKING:
 # killed, which alone knows how its children end.
 KILLED_FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM, 255)
 BROKEN_AT_MOST = 3
+# What is with the processes already cannot be overtaken: this many seconds of work at most, and so
+# many tasks, which is enough that none waits while a batch of small pictures is recorded.
+WITH_PROCESSES_S = 0.25
+WITH_PROCESSES = 64
 
 
 class Workers:
-    """A pool of worker processes, started at the first task or at :meth:`warm_up`."""
+    """A pool of worker processes, started at the first task or at :meth:`warm_up`.
+
+    The most urgent tasks come first, also before those that were submitted earlier.
+    """
 
     def __init__(self, setup: WorkerSetup, count: int, timeout_s: float) -> None:
         self.count = count
@@ -50,14 +61,20 @@ class Workers:
         self._done: queue.SimpleQueue[tuple[Task, Future[Outcome]]] = queue.SimpleQueue()
         self._exits = contextlib.ExitStack()
         self._locks: list[Any] = []
-        self._at_work: dict[int, Task] = {}
+        # Tasks that the processes have, or will take next; and those that wait for them.
+        self._at_work: dict[int, tuple[Urgency, Task]] = {}
+        self._held: list[tuple[Urgency, int, Task]] = []
+        self._numbers = itertools.count()
+        self._unfinished: Counter[Urgency] = Counter()
+        # Outcomes that came while somebody waited for others.
+        self._ended: defaultdict[Urgency, deque[Outcome]] = defaultdict(deque)
+        self._task_s = 0.0
         # How often in a row all workers were lost before a task finished.
         self._broken = 0
 
-    @property
-    def waiting(self) -> int:
-        """How many submitted tasks have no outcome yet."""
-        return len(self._at_work)
+    def waiting(self, urgency: Urgency = Urgency.BACKLOG) -> int:
+        """How many submitted tasks of this urgency have no outcome yet, or one to be taken."""
+        return self._unfinished[urgency]
 
     @property
     def started(self) -> bool:
@@ -72,18 +89,28 @@ class Workers:
             self._pool = with_a_thread.submit(self._start)
             with_a_thread.shutdown(wait=False)
 
-    def submit(self, task: Task) -> None:
+    def submit(self, task: Task, urgency: Urgency = Urgency.BACKLOG) -> None:
         """Submit one task to the pool; :meth:`next_outcome` returns its outcome.
 
         Raises:
             WorkersError: workers end before they have done anything.
         """
-        self._at_work[id(task)] = task
-        try:
-            self._schedule(task)
-        except RuntimeError as error:
-            # Workers that were killed while idle: pebble only says so at the next task.
-            self._start_again(error)
+        self._unfinished[urgency] += 1
+        heapq.heappush(self._held, (urgency, next(self._numbers), task))
+        self._fill()
+
+    def _fill(self) -> None:
+        """Give the processes what they can do soon; the rest waits here, where it is in order."""
+        soon = int(WITH_PROCESSES_S * self.count / self._task_s) if self._task_s else WITH_PROCESSES
+        room = max(self.count + 1, min(WITH_PROCESSES, soon))
+        while self._held and len(self._at_work) < room:
+            urgency, _, task = heapq.heappop(self._held)
+            self._at_work[id(task)] = urgency, task
+            try:
+                self._schedule(task)
+            except RuntimeError as error:
+                # Workers that were killed while idle: pebble only says so at the next task.
+                self._start_again(error)
 
     def _schedule(self, task: Task) -> None:
         self.warm_up()
@@ -107,39 +134,56 @@ class Workers:
                     "enough memory, also for PIPELINE_WORKER_MEMORY_MB?"
                 ) from error
             self.lost += 1
-            unfinished = self.close()
-            self._at_work = {id(task): task for task in unfinished}
+            at_work = self._at_work
+            self._stop()
+            self._at_work = at_work
             try:
-                for task in unfinished:
+                for _, task in at_work.values():
                     self._schedule(task)
                 return
             except RuntimeError as broken:
                 error = broken
 
-    def next_outcome(self, timeout_s: float | None = None) -> Outcome | None:
-        """The next task that ended; ``None`` after ``timeout_s`` seconds without one, or sooner.
+    def next_outcome(
+        self, timeout_s: float | None = None, urgency: Urgency = Urgency.BACKLOG
+    ) -> Outcome | None:
+        """The next task of this urgency that ended; ``None`` after ``timeout_s`` seconds without
+        one, or sooner.
 
         Raises:
             OutputError: a rendition could not be written; no later task would fare better.
             WorkersError: workers end before they have done anything.
         """
-        try:
-            task, future = self._done.get(timeout=timeout_s)
-        except queue.Empty:
-            return None
-        self._at_work.pop(id(task))
+        give_up_at = None if timeout_s is None else time.monotonic() + timeout_s
+        while not self._ended[urgency]:
+            left_s = None if give_up_at is None else max(0.0, give_up_at - time.monotonic())
+            try:
+                task, future = self._done.get(timeout=left_s)
+            except queue.Empty:
+                return None
+            if not self._take(task, future):
+                return None
+        self._unfinished[urgency] -= 1
+        return self._ended[urgency].popleft()
+
+    def _take(self, task: Task, future: Future[Outcome]) -> bool:
+        """Keep an outcome for whom it is; false if there is none, as the processes are new."""
+        urgency, _ = self._at_work.pop(id(task))
         try:
             outcome = future.result()
         except BrokenExecutor as error:
-            self._at_work[id(task)] = task
+            self._at_work[id(task)] = urgency, task
             self._start_again(error)
-            return None
+            return False
         except OutputError:
             raise
         except Exception as error:
             outcome = self._lost(task, error)
         self._broken = 0
-        return outcome
+        self._task_s = 0.9 * (self._task_s or outcome.seconds) + 0.1 * outcome.seconds
+        self._ended[urgency].append(outcome)
+        self._fill()
+        return True
 
     def _lost(self, task: Task, error: Exception) -> Outcome:
         # pebble's `ProcessExpired` has it: the worker is gone. Anything else but a time-out is a
@@ -163,6 +207,17 @@ class Workers:
 
         A later task starts workers again.
         """
+        self._stop()
+        unfinished = [task for _, task in self._at_work.values()]
+        unfinished += [task for _, _, task in self._held]
+        self._at_work.clear()
+        self._held.clear()
+        self._ended.clear()
+        self._unfinished.clear()
+        return unfinished
+
+    def _stop(self) -> None:
+        """Stop all workers; what they ended is forgotten, what they have is still known."""
         starting, self._pool = self._pool, None
         if starting is not None and starting.exception() is None:
             pool = starting.result()
@@ -170,10 +225,7 @@ class Workers:
             pool.join()
         self._locks.clear()
         self._exits.close()
-        unfinished = list(self._at_work.values())
-        self._at_work.clear()
         self._done = queue.SimpleQueue()
-        return unfinished
 
     def _start(self) -> ProcessPool:
         # Imported here: a run with no change starts no workers, and pebble costs 6 ms.

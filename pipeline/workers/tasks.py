@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -35,6 +36,14 @@ class Task(NamedTuple):
     max_pixels: int | None = None
 
 
+class Urgency(enum.IntEnum):
+    """Whose tasks come first. Each has outcomes of its own, so that one may pause for another."""
+
+    FRESH = 0
+    JOBS = 1
+    BACKLOG = 2
+
+
 class Made(NamedTuple):
     """A finished rendition in ``temporary``, to be published as ``file``: keys below the output
     folder."""
@@ -59,6 +68,8 @@ class Outcome:
     made: list[Made] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
+    # How long the worker took.
+    seconds: float = 0.0
     # The file was removed or changed meanwhile: the next run looks again.
     unsettled: bool = False
     # Set by the main process: the renditions are those of another original with the same bytes.

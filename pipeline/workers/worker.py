@@ -10,6 +10,7 @@ import multiprocessing.connection
 import os
 import signal
 import threading
+import time
 from types import ModuleType
 
 from pipeline.errors import ImageError, TooManyBytes, Unstable
@@ -69,6 +70,13 @@ def work(task: Task) -> Outcome:
     Raises:
         OutputError: a rendition could not be written.
     """
+    began = time.perf_counter()
+    outcome = _work(task)
+    outcome.seconds = time.perf_counter() - began
+    return outcome
+
+
+def _work(task: Task) -> Outcome:
     outcome = Outcome(task.path)
     try:
         data, entry = FolderStore(task.originals_dir).read(

@@ -232,12 +232,12 @@ def test_fresh_originals_come_before_the_backlog_of_a_recipe(project: Project) -
 
     submit = Workers.submit
 
-    def noting(self: Workers, task: object) -> None:
+    def noting(self: Workers, task: object, *how: object) -> None:
         order.append(task.path)  # type: ignore[attr-defined]
         # The old rendition is served until the new one takes its place.
         if task.path == "0.png":  # type: ignore[attr-defined]
             assert (project.output / "thumb/0.png.webp").read_bytes() == old
-        submit(self, task)  # type: ignore[arg-type]
+        submit(self, task, *how)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Workers, "submit", noting)
@@ -256,7 +256,9 @@ def test_all_recipes_of_an_original_are_made_from_one_decode(project: Project) -
     submit = Workers.submit
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            Workers, "submit", lambda self, task: (tasks.append(task), submit(self, task))
+            Workers,
+            "submit",
+            lambda self, task, *how: (tasks.append(task), submit(self, task, *how)),
         )
         project.run()
     assert [(task.path, len(task.wanted)) for task in tasks] == [("a.jpg", 2)]

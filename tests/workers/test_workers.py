@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from a_project import Answer, Project
@@ -194,10 +195,10 @@ def test_an_original_that_changes_while_it_is_read_is_looked_at_again(project: P
     gone = project.add("b.png")
     submit = workers.Workers.submit
 
-    def remove_first(self: workers.Workers, task: tasks_module.Task) -> None:
+    def remove_first(self: workers.Workers, task: tasks_module.Task, *how: Any) -> None:
         if task.path == "b.png":
             gone.unlink(missing_ok=True)
-        submit(self, task)
+        submit(self, task, *how)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(workers.Workers, "submit", remove_first)
@@ -334,7 +335,7 @@ def test_workers_that_are_killed_while_idle_cost_no_original(dangerous: Project)
         for task in tasks:
             workers.submit(task)
         made = []
-        while workers.waiting:
+        while workers.waiting():
             outcome = workers.next_outcome()
             if outcome is not None:
                 assert not outcome.failed, outcome

@@ -1,0 +1,34 @@
+"""While a watcher renders a backlog, what changes in the folder does not wait for it."""
+
+from __future__ import annotations
+
+from a_project import Project
+from a_watcher import Watching, wait_until
+
+MANY = 60
+
+
+def test_a_watcher_sees_to_changes_while_it_renders_a_backlog(project: Project) -> None:
+    for number in range(MANY):
+        project.add(f"{number:02}.png", size=(1500, 1100))
+    project.env["PIPELINE_WORKERS"] = "1"
+    project.recipes("[half]\nscale = 0.5\n")
+    project.run()
+    last = project.output / f"half/{MANY - 1}.png"
+    first, old = project.output / "half/00.png", last.read_bytes()
+    before = first.read_bytes()
+    watching = Watching(project)
+    try:
+        watching.wait_for_start()
+        project.recipes("[half]\nscale = 0.25\n")
+        wait_until(lambda: first.read_bytes() != before, lambda: watching.said)
+        project.add("new.png")
+        (project.input / "30.png").unlink()
+        gone, new = project.output / "half/30.png", project.output / "half/new.png"
+        wait_until(lambda: new.exists() and not gone.exists(), lambda: watching.said)
+        assert last.read_bytes() == old, "the backlog went first"
+        want = project.expected()
+        wait_until(lambda: project.outputs() == want, lambda: watching.said)
+        assert watching.stop() == 0
+    finally:
+        watching.kill()
