@@ -8,6 +8,7 @@
     ├── DatabaseError             the database cannot be used
     ├── LockedError               another run holds the lock              exit code 3
     ├── StoppedError              the run was told to stop                  exit code 130
+    │   └── YieldedError          a watcher's, which gave way to another run
     ├── TooManyRemovedError       the input folder looks unmounted        exit code 4
     ├── NotFoundError             what was named is not known
     ├── WorkersError              worker processes cannot be started
@@ -86,6 +87,10 @@ class StoppedError(LockstepError):
     """A run was told to stop; finished work is kept, the next run continues."""
 
     exit_code = 130
+
+
+class YieldedError(StoppedError):
+    """A watcher's run gave up the lock for another run; it goes on after that."""
 
 
 class OutputError(LockstepError):

@@ -112,6 +112,10 @@ class Database(DBConn):
         """
         return self.dialect.locks.holder(self.engine)
 
+    def is_wanted(self) -> bool:
+        """Whether a run waits for the lock of runs, which a watcher is to give up then."""
+        return self.dialect.locks.is_wanted(self.engine)
+
     def explain(self, error: Exception) -> DatabaseError:
         """The error of a statement, in the words of the person who runs Lockstep."""
         return DatabaseError(f"{self.shown}: {_cause(error)}")

@@ -2,6 +2,7 @@
 
 ``RUN_LOCK``      one run at a time
 ``PUBLISH_LOCK``  held for moments: keeps a takedown and the publishing of a run apart
+``TURN_LOCK``     held by a run that waits for the first one, which a watcher then gives up
 
 SQLite: a lock of the operating system (``flock``) on a file beside the database. PostgreSQL: an
 advisory lock on a connection of its own, so that two machines cannot run on one database either.
@@ -19,16 +20,19 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import sqlalchemy as sa
 
 from pipeline.errors import DatabaseError, LockedError
 
-RUN_LOCK, PUBLISH_LOCK = "run", "publish"
+if TYPE_CHECKING:
+    from filelock import FileLock
 
-# Who holds the lock of runs. A watcher holds it for moments, so a run that finds it held by one
-# waits a little even without ``--wait``: its turn comes soon.
+RUN_LOCK, PUBLISH_LOCK, TURN_LOCK = "run", "publish", "turn"
+
+# Who holds the lock of runs. A watcher gives it up between two tasks, so a run that finds it held
+# by one waits a little even without ``--wait``: its turn comes soon.
 RUN, WATCH = "run", "watch"
 WATCH_GRACE_S = 10.0
 
@@ -47,6 +51,9 @@ class Locks(Protocol):
     def holder(self, engine: sa.Engine) -> str | None:
         """See :meth:`pipeline.database.connection.Database.holder`."""
 
+    def is_wanted(self, engine: sa.Engine) -> bool:
+        """See :meth:`pipeline.database.connection.Database.is_wanted`."""
+
 
 class FileLocks:
     """Locks on files beside the file of a database."""
@@ -62,16 +69,14 @@ class FileLocks:
         from filelock import FileLock, Timeout
 
         is_run = name == RUN_LOCK
-        path = self._database.with_name(f"{self._database.name}{'' if is_run else '.' + name}.lock")
+        path = self._path(name)
         lock = FileLock(path, timeout=-1 if wait else 0)
         poll_s = POLL_S if is_run else PUBLISH_POLL_S
         try:
-            try:
+            if is_run and holder == RUN:
+                self._take_turn(lock, wait)
+            else:
                 lock.acquire(poll_interval=poll_s)
-            except Timeout:
-                if not is_run or holder == WATCH or not self._may_be_watcher():
-                    raise
-                lock.acquire(WATCH_GRACE_S, poll_interval=poll_s)
         except Timeout:
             raise _locked(self._written_holder()) from None
         except OSError as error:
@@ -85,6 +90,38 @@ class FileLocks:
                 with contextlib.suppress(OSError):
                     self._note.unlink()
             lock.release()
+
+    def _take_turn(self, lock: FileLock, wait: bool) -> None:
+        """Acquire the lock of runs, and let a watcher know that somebody waits for it."""
+        # Imported here: what takes no lock does without it, and it costs 5 ms.
+        from filelock import FileLock, Timeout
+
+        try:
+            lock.acquire(0)
+            return
+        except Timeout:
+            if not wait and not self._may_be_watcher():
+                raise
+        patience_s = -1 if wait else WATCH_GRACE_S
+        with FileLock(self._path(TURN_LOCK)).acquire(patience_s, poll_interval=POLL_S):
+            lock.acquire(patience_s, poll_interval=POLL_S)
+
+    def is_wanted(self, engine: sa.Engine) -> bool:
+        """Whether somebody waits for the lock of runs."""
+        # Imported here: what takes no lock does without it, and it costs 5 ms.
+        from filelock import FileLock, Timeout
+
+        try:
+            with FileLock(self._path(TURN_LOCK)).acquire(0):
+                return False
+        except Timeout:
+            return True
+        except OSError:
+            return False
+
+    def _path(self, name: str) -> Path:
+        infix = "" if name == RUN_LOCK else f".{name}"
+        return self._database.with_name(f"{self._database.name}{infix}.lock")
 
     def holder(self, engine: sa.Engine) -> str | None:
         """Who else holds the lock of runs now."""
@@ -130,6 +167,7 @@ class AdvisoryLocks:
     KEYS = {  # noqa: RUF012 - a constant
         RUN_LOCK: int.from_bytes(b"LOCKSTEP", "big"),
         PUBLISH_LOCK: int.from_bytes(b"LOCKPUBL", "big"),
+        TURN_LOCK: int.from_bytes(b"LOCKTURN", "big"),
     }
     NAMES = {RUN: "lockstep run", WATCH: "lockstep watch"}  # noqa: RUF012
 
@@ -157,17 +195,31 @@ class AdvisoryLocks:
         with engine.connect() as con:
             return self._holder(con) or None
 
+    def is_wanted(self, engine: sa.Engine) -> bool:
+        """Whether somebody waits for the lock of runs."""
+        key = self.KEYS[TURN_LOCK]
+        with engine.begin() as con:
+            return not con.execute(sa.select(sa.func.pg_try_advisory_xact_lock(key))).scalar()
+
     def _acquire_run_lock(self, con: sa.Connection, wait: bool, holder: str) -> None:
         give_up_at = None if wait else time.monotonic()
-        key, grace = self.KEYS[RUN_LOCK], holder == RUN
-        while not con.execute(sa.select(sa.func.pg_try_advisory_lock(key))).scalar():
-            if give_up_at is not None and grace and self._is_watcher(con):
-                give_up_at += WATCH_GRACE_S
-                grace = False  # it is given once
-            con.commit()
-            if give_up_at is not None and time.monotonic() >= give_up_at:
-                raise _locked(self._holder(con))
-            time.sleep(POLL_S)
+        key, turn, grace = self.KEYS[RUN_LOCK], self.KEYS[TURN_LOCK], holder == RUN
+        has_turn = False
+        try:
+            while not con.execute(sa.select(sa.func.pg_try_advisory_lock(key))).scalar():
+                if give_up_at is not None and grace and self._is_watcher(con):
+                    give_up_at += WATCH_GRACE_S
+                    grace = False  # it is given once
+                if holder == RUN and not has_turn:
+                    query = sa.select(sa.func.pg_try_advisory_lock(turn))
+                    has_turn = bool(con.execute(query).scalar())
+                con.commit()
+                if give_up_at is not None and time.monotonic() >= give_up_at:
+                    raise _locked(self._holder(con))
+                time.sleep(POLL_S)
+        finally:
+            if has_turn:
+                con.execute(sa.select(sa.func.pg_advisory_unlock(turn)))
 
     def _row(self, con: sa.Connection) -> sa.Row[Any] | None:
         key = self.KEYS[RUN_LOCK]

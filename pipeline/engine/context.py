@@ -10,20 +10,21 @@ import contextlib
 import math
 import sys
 import threading
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from datapipe.run_config import RunConfig
 
 from pipeline.database.connection import Database
-from pipeline.database.locks import RUN, RUN_LOCK
+from pipeline.database.locks import RUN, RUN_LOCK, WATCH
 from pipeline.database.state import INTERRUPTED, StateRepository
 from pipeline.engine.difference import Expected
 from pipeline.engine.pending import NARROW_ROWS, Look, Pending
 from pipeline.engine.progress import Progress, Silent
 from pipeline.engine.report import Report
 from pipeline.engine.unmounted import InputFolder
-from pipeline.errors import SettingsError, StoppedError
+from pipeline.errors import SettingsError, StoppedError, YieldedError
 from pipeline.settings.places import check_folders
 from pipeline.settings.values import Settings
 from pipeline.states import Source
@@ -35,6 +36,8 @@ from pipeline.workers.tasks import Urgency, WorkerSetup
 
 # How often a run checks whether it should stop.
 STOP_POLL_S = 0.2
+# How often a watcher checks whether another run waits for it.
+YIELD_POLL_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,7 @@ class Run(RunConfig):
     afterwards: list[Callable[[], threading.Thread]] = field(default_factory=list)
     _looks: dict[Pending, Look] = field(default_factory=dict)
     _recipes: dict[str, Recipe] | None = None
+    _looked: float = field(default_factory=time.monotonic)
 
     @property
     def recipes(self) -> dict[str, Recipe]:
@@ -162,7 +166,13 @@ class Run(RunConfig):
 
         Raises:
             StoppedError
+            YieldedError: this is a watcher's, and another run waits.
         """
+        now = time.monotonic()
+        if self.options.holder == WATCH and now - self._looked >= YIELD_POLL_S:
+            self._looked = now
+            if self.database.is_wanted():
+                raise YieldedError("another run is in progress; finished work is kept")
         if self.options.stop is not None and self.options.stop.is_set():
             raise StoppedError("stopped; finished work is kept, the next run continues")
 

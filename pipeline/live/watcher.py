@@ -26,7 +26,14 @@ from pipeline.engine.progress import Progress
 from pipeline.engine.report import Report
 from pipeline.engine.run import run_once
 from pipeline.engine.urgent import work_within
-from pipeline.errors import LockedError, LockstepError, RecipeError, StoppedError, in_one_line
+from pipeline.errors import (
+    LockedError,
+    LockstepError,
+    RecipeError,
+    StoppedError,
+    YieldedError,
+    in_one_line,
+)
 from pipeline.live.changes import LATEST_S, Changes, Work
 from pipeline.live.events import POLL_MS, STEP_MS, TICK_MS, EventsFailed, changed_keys
 from pipeline.workers.tasks import Urgency
@@ -36,6 +43,8 @@ log = logging.getLogger("lockstep.live")
 # A run that cannot work is retried after this long, and then less and less often.
 BACK_OFF_S = 5.0
 LOCKED_POLL_S = 0.2
+# After it gave up its lock for another run: that one looks for it more often.
+YIELD_S = 0.5
 # Workers that have been idle for this long are stopped: each holds about 60 MB.
 IDLE_WORKERS_S = 60.0
 FOLDER_POLL_S = 0.5
@@ -169,11 +178,17 @@ class Watcher:
             self._changes.add([""], now - self._changes.settle_s)
 
     def _work(self, now: float, stop: threading.Event, on_run: OnRun) -> None:
+        if self._app.database.is_wanted():
+            self._try_at = now + LOCKED_POLL_S
+            return
         work = self._changes.take(now)
         if not work.whole and not work.only:
             return
         try:
             report = self._run(work, stop)
+        except YieldedError as error:
+            self._put_off(work, YIELD_S)
+            self._say(f"{error.args[0].partition(';')[0]}; waiting for it to end")
         except StoppedError:
             return
         except LockedError as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from a_project import Project
 from a_watcher import Watching, wait_until
 
@@ -29,6 +31,29 @@ def test_a_watcher_sees_to_changes_while_it_renders_a_backlog(project: Project) 
         assert last.read_bytes() == old, "the backlog went first"
         want = project.expected()
         wait_until(lambda: project.outputs() == want, lambda: watching.said)
+        assert watching.stop() == 0
+    finally:
+        watching.kill()
+
+
+def test_a_run_from_cron_takes_over_what_a_watcher_is_rendering(project: Project) -> None:
+    for number in range(MANY):
+        project.add(f"{number:02}.png", size=(1500, 1100))
+    project.env["PIPELINE_WORKERS"] = "1"
+    project.recipes("[half]\nscale = 0.5\n")
+    watching = Watching(project)
+    try:
+        wait_until((project.output / "half/00.png").exists, lambda: watching.said)
+        answer = project.process("run", "--json")
+        assert answer.code == 0, answer
+        # It did not wait until the watcher was done: it did the rest itself.
+        done = json.loads(answer.stdout)["renditions"]
+        assert done["rendered"] > 0, done
+        assert done["in_step"] == MANY
+        project.assert_in_step()
+        # The watcher works on.
+        project.add("new.png")
+        wait_until((project.output / "half/new.png").exists, lambda: watching.said)
         assert watching.stop() == 0
     finally:
         watching.kill()
