@@ -4,6 +4,7 @@ Nothing here decides anything about images.
 
 ``answers``     JSON and pages, out
 ``archive``     a ZIP that is created while it is sent
+``checks``      two threads that read CSVs, and the queue before them
 ``counts``      counting in the background
 ``documented``  the API described in OpenAPI
 ``metrics``     Prometheus

@@ -16,6 +16,7 @@ from pipeline.engine.history import last_stop, runs
 from pipeline.live.lanes import Worker
 from pipeline.tables import make_tables
 from pipeline.takedowns import take_over
+from pipeline.web.checks import Checks
 from pipeline.web.counts import Counts
 from pipeline.web.metrics import Metrics
 from pipeline.web.security.hosts import Hosts
@@ -54,6 +55,7 @@ class Service:
         self.sessions = Sessions(self.settings.token) if self.settings.token else None
         self.hosts = Hosts(options.host, self.settings.hosts)
         self.listeners = Listeners()
+        self.checks = Checks()
         self.counts = Counts(app, self.listeners.notify)
         self.metrics = Metrics(app.database, self.counts.get, lambda: self.worker.doing)
         self.worker = Worker(app, options.watch, self.listeners.notify, self.metrics.observe)
