@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from pipeline.errors import CsvError
 
@@ -20,6 +21,7 @@ COLUMNS = (NUMBER, NAME, URLS)
 
 SAMPLE_BYTES = 64 * 1024
 CHUNK_BYTES = 1024 * 1024
+PIECE_CHARACTERS = 8 * 1024
 # One line of text, one row (whose quoted cells may have many lines), and one cell. Without bounds,
 # an unclosed quote reads the whole file as a cell, or as a row of a hundred million cells.
 MAX_LINE_CHARACTERS = 4_000_000
@@ -48,6 +50,8 @@ _BINARY = (
 _CONTROL = bytes([*range(9), *range(14, 32)])
 # The five bytes that Windows-1252 leaves undefined.
 _UNDEFINED = b"\x81\x8d\x8f\x90\x9d"
+_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)")
+_LINE_ENDS = re.compile(r"[\r\n]+")
 # A letter, a quote or a line end cannot be a separator: such a line is an ordinary one.
 _SEP_LINE = re.compile(r"sep=([^\w\s\"]|\t)\s*", re.IGNORECASE)
 
@@ -174,8 +178,8 @@ def detect_dialect(path: Path) -> tuple[CsvDialect, list[CsvProblem]]:
     found: list[tuple[int, int, str, list[str], int]] = []
     for order, delimiter in enumerate(wanted):
         with text_lines(path, encoding, skipped) as lines:
-            reader = csv.reader(BoundedRows(lines, skipped), delimiter=delimiter)
-            header, line = first_record(reader, skipped)
+            rows = BoundedRows(lines, delimiter)
+            header, line = first_record(rows, csv.reader(rows, delimiter=delimiter))
         known = len({same_header(cell) for cell in header} & {same_header(c) for c in COLUMNS})
         found.append((-known, order, delimiter, header, line))
     known, _, delimiter, header, line = min(found)
@@ -188,96 +192,137 @@ def detect_dialect(path: Path) -> tuple[CsvDialect, list[CsvProblem]]:
     return dialect, problems
 
 
-def first_record(reader: Iterator[list[str]], skipped: int = 0) -> tuple[list[str], int]:
+def first_record(rows: BoundedRows, reader: Iterator[list[str]]) -> tuple[list[str], int]:
     """The first record that is not blank, and its line; an empty record at the end of the file."""
-    line = skipped
     while True:
-        line_before = line
+        rows.begin()
         try:
             record = next(reader, None)
         except csv.Error as error:
             raise UnreadableCsv(
-                CsvProblem(line_before + 1, "", f"the header line cannot be read ({error})")
+                CsvProblem(rows.line, "", f"the header line cannot be read ({error})")
             ) from error
-        line = skipped + int(getattr(reader, "line_num", 0))
         if record is None:
             return [], 1
         if any(cell.strip() for cell in record):
-            return record, line_before + 1
+            return record, rows.line
 
 
 @contextmanager
-def text_lines(path: Path, encoding: str, skip: int = 0) -> Iterator[Iterator[str]]:
-    """The lines of the file with their ends (LF, CRLF or CR), without the first ``skip``.
+def text_lines(path: Path, encoding: str, skip: int = 0) -> Iterator[Lines]:
+    """The lines of the file, without the first ``skip``, which count as taken."""
+    csv.field_size_limit(max(MAX_CELL_CHARACTERS, csv.field_size_limit()))
+    with path.open(encoding=encoding, newline="") as file:
+        lines = Lines(file, encoding)
+        for _ in range(skip):
+            next(lines, "")
+        yield lines
+
+
+class Lines:
+    """The lines of a file with their ends (LF, CRLF or CR); ``taken`` counts them.
+
+    They are cut from pieces of text, so that a run of blank lines is one step: a file of four
+    megabytes may have four million of them.
 
     Raises:
         UnreadableCsv: while iterating: a line of more than 4,000,000 characters, or text that is
             not in the encoding.
     """
-    csv.field_size_limit(max(MAX_CELL_CHARACTERS, csv.field_size_limit()))
-    with path.open(encoding=encoding, newline="") as file:
 
-        def lines() -> Iterator[str]:
-            number = 0
-            try:
-                while line := file.readline(MAX_LINE_CHARACTERS):
-                    number += 1
-                    if len(line) >= MAX_LINE_CHARACTERS:
-                        raise UnreadableCsv(
-                            CsvProblem(
-                                number,
-                                "",
-                                f"a line of more than {MAX_LINE_CHARACTERS:,} characters; "
-                                "is this a CSV?",
-                            )
-                        )
-                    if "\0" in line:
-                        raise UnreadableCsv(
-                            _binary(number, "a NUL character: this is a binary file")
-                        )
-                    if number > skip:
-                        yield line
-            except UnicodeError as error:
-                raise UnreadableCsv(
-                    CsvProblem(
-                        number + 1, "", f"text that is not {encoding}; save the file as CSV UTF-8"
-                    )
-                ) from error
+    def __init__(self, file: TextIO, encoding: str) -> None:
+        self.taken = 0
+        self._file = file
+        self._encoding = encoding
+        self._text = ""
+        self._at = 0
 
-        yield lines()
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        found = _LINE.match(self._text, self._at)
+        while found is None and len(self._text) - self._at < MAX_LINE_CHARACTERS and self._more():
+            found = _LINE.match(self._text, self._at)
+        end = len(self._text) if found is None else found.end()
+        line = self._text[self._at : end]
+        if not line:
+            raise StopIteration
+        if len(line) >= MAX_LINE_CHARACTERS:
+            message = f"a line of more than {MAX_LINE_CHARACTERS:,} characters; is this a CSV?"
+            raise UnreadableCsv(CsvProblem(self.taken + 1, "", message))
+        if "\0" in line:
+            raise UnreadableCsv(_binary(self.taken + 1, "a NUL character: this is a binary file"))
+        self._at = end
+        self.taken += 1
+        return line
+
+    def run(self, wanted: re.Pattern[str]) -> str:
+        """The lines that match ``wanted`` from here on, taken at once: as many as were read."""
+        if self._at == len(self._text):
+            self._more()
+        found = wanted.match(self._text, self._at)
+        if found is None:
+            return ""
+        run = found.group()
+        self._at = found.end()
+        self.taken += run.count("\n") + run.count("\r") - run.count("\r\n")
+        return run
+
+    def _more(self) -> bool:
+        rest = self._text[self._at :]
+        try:
+            # As much as is there already: a long line is not searched once for each piece of it.
+            piece = self._file.read(max(PIECE_CHARACTERS, len(rest)))
+            if piece.endswith("\r"):
+                piece += self._file.read(1)  # a CR LF is one line end
+        except UnicodeError as error:
+            message = f"text that is not {self._encoding}; save the file as CSV UTF-8"
+            raise UnreadableCsv(CsvProblem(self.taken + 1, "", message)) from error
+        self._text, self._at = rest + piece, 0
+        return bool(piece)
 
 
 class BoundedRows:
     """Lines for ``csv.reader``, no more of them for one row than it may have characters.
 
-    Iterating raises UnreadableCsv where a row has more; call :meth:`begin` before each row.
+    Call :meth:`begin` before each row. Blank lines between rows are passed over; ``line`` is the
+    one on which the row begins. Iterating raises UnreadableCsv where a row is too long.
     """
 
-    def __init__(self, lines: Iterator[str], skipped: int = 0) -> None:
+    def __init__(self, lines: Lines, delimiter: str) -> None:
+        self.line = lines.taken + 1
         self._lines = lines
-        self._taken = skipped
-        self._begins = skipped + 1
-        self._left_characters = MAX_ROW_CHARACTERS
+        # The parser would make a record of each, with nothing in its cells.
+        self._blanks = f" \t\r\n{delimiter}"
+        self._blank = re.compile(rf"[{re.escape(self._blanks)}]*[\r\n]")
+        self.begin()
 
     def begin(self) -> None:
-        """The next line begins a row."""
-        self._begins = self._taken + 1
+        """The next line that is not blank begins a row."""
+        self._is_inside = False
         self._left_characters = MAX_ROW_CHARACTERS
 
     def __iter__(self) -> Iterator[str]:
         return self
 
     def __next__(self) -> str:
-        line = next(self._lines)
-        self._taken += 1
-        self._left_characters -= len(line)
+        if self._is_inside:
+            # Inside quotes, where the parser takes many line ends as it takes one.
+            text = self._lines.run(_LINE_ENDS) or next(self._lines)
+        else:
+            while not (text := next(self._lines)).strip(self._blanks):
+                self._lines.run(self._blank)
+            self.line = self._lines.taken
+            self._is_inside = True
+        self._left_characters -= len(text)
         if self._left_characters < 0:
             message = (
                 f"a row of more than {MAX_ROW_CHARACTERS:,} characters begins here; look for a "
                 "missing quote. What follows was not checked"
             )
-            raise UnreadableCsv(CsvProblem(self._begins, "", message))
-        return line
+            raise UnreadableCsv(CsvProblem(self.line, "", message))
+        return text
 
 
 def _columns(header: list[str], line: int) -> tuple[tuple[int, int, int], list[CsvProblem]]:

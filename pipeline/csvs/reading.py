@@ -188,27 +188,25 @@ def _records(
     path: Path, dialect: CsvDialect, problems: _Problems
 ) -> Iterator[tuple[int, list[str]]]:
     """Each record below the header that is not blank, with the line on which it begins."""
-    skipped = dialect.skipped_lines
-    with text_lines(path, dialect.encoding, skipped) as lines:
-        bounded = BoundedRows(lines, skipped)
-        reader = csv.reader(bounded, delimiter=dialect.delimiter, strict=True)
-        first_record(reader, skipped)
+    with text_lines(path, dialect.encoding, dialect.skipped_lines) as lines:
+        rows = BoundedRows(lines, dialect.delimiter)
+        reader = csv.reader(rows, delimiter=dialect.delimiter, strict=True)
+        first_record(rows, reader)
         while True:
-            bounded.begin()
-            line = skipped + reader.line_num + 1
+            rows.begin()
             try:
                 record = next(reader, None)
             except csv.Error as error:
                 ended = "unexpected end" in str(error)
                 if ended or "field larger" in str(error):
-                    problems.add(line, "", _open_quote_message(ended))
+                    problems.add(rows.line, "", _open_quote_message(ended))
                     return
-                problems.add(line, "", _quote_message(str(error)))
+                problems.add(rows.line, "", _quote_message(str(error)))
                 continue
             if record is None:
                 return
             if record and any(map(str.strip, record)):
-                yield line, record
+                yield rows.line, record
 
 
 def _doubled(path: Path, dialect: CsvDialect, hashes: array[int]) -> tuple[list[CsvProblem], int]:

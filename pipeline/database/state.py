@@ -27,6 +27,8 @@ GENERATION = "generation"
 UNVERIFIED = "unverified"
 # Recipes whose folder was found missing with all its renditions.
 FOLDERS_GONE = "folders_gone"
+# Sessions of the page that were logged out, as JSON.
+ENDED_SESSIONS = "ended_sessions"
 
 
 STATE_TABLE = "lockstep_state"

@@ -4,8 +4,10 @@ Nothing here decides anything about images.
 
 ``answers``     JSON and pages, out
 ``archive``     a ZIP that is created while it is sent
+``checks``      two threads that read CSVs, and the queue before them
 ``counts``      counting in the background
 ``documented``  the API described in OpenAPI
+``listeners``   open pages, and the one poll for all of them
 ``metrics``     Prometheus
 ``models``      the shapes of JSON, in and out
 ``problems``    errors as problem documents

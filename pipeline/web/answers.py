@@ -89,6 +89,7 @@ HEADINGS = {
     413: "Too large",
     421: "Unknown name",
     422: "Something is missing",
+    429: "Too many attempts",
     500: "Something went wrong",
     503: "Temporarily unavailable",
 }

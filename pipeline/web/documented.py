@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pipeline.web.models import Problem, Unusable
 
 # What the guard may answer instead of any route.
-ALWAYS = (400, 401, 403, 421, 500, 503)
+ALWAYS = (400, 401, 403, 421, 429, 500, 503)
 WORDS = {
     303: "Redirects a browser to a page",
     304: "Not modified",
@@ -24,6 +24,7 @@ WORDS = {
     416: "No such part of the file",
     421: "The Host header names another service",
     422: "Something is wrong with what was sent",
+    429: "Too many wrong tokens",
     500: "Something went wrong; the log says what",
     503: "Not possible for now; the log says why",
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from dataclasses import dataclass
 from typing import Any
@@ -12,11 +11,14 @@ from anyio import to_thread
 from fastapi import Request
 
 from pipeline.app import Lockstep
+from pipeline.database.state import StateRepository
 from pipeline.engine.history import last_stop, runs
 from pipeline.live.lanes import Worker
 from pipeline.tables import make_tables
 from pipeline.takedowns import take_over
+from pipeline.web.checks import Checks
 from pipeline.web.counts import Counts
+from pipeline.web.listeners import Listeners
 from pipeline.web.metrics import Metrics
 from pipeline.web.security.hosts import Hosts
 from pipeline.web.security.sessions import Sessions
@@ -51,9 +53,11 @@ class Service:
         make_tables(app.database)
         for warning in take_over(app.database, app.settings):
             log.warning("%s", warning)
-        self.sessions = Sessions(self.settings.token) if self.settings.token else None
+        ended = StateRepository(app.database)
+        self.sessions = Sessions(self.settings.token, ended) if self.settings.token else None
         self.hosts = Hosts(options.host, self.settings.hosts)
-        self.listeners = Listeners()
+        self.listeners = Listeners(lambda: self.counts.clock())
+        self.checks = Checks()
         self.counts = Counts(app, self.listeners.notify)
         self.metrics = Metrics(app.database, self.counts.get, lambda: self.worker.doing)
         self.worker = Worker(app, options.watch, self.listeners.notify, self.metrics.observe)
@@ -103,40 +107,6 @@ class Service:
 
     def _elsewhere(self) -> str | None:
         return self.app.database.holder()
-
-
-class Listeners:
-    """Open pages that are notified when something has changed."""
-
-    def __init__(self) -> None:
-        self.loop: asyncio.AbstractEventLoop | None = None
-        self.closing = False
-        self._events: set[asyncio.Event] = set()
-
-    def notify(self) -> None:
-        """Wake them all; from any thread."""
-        if self.loop is not None:
-            with contextlib.suppress(RuntimeError):  # the loop has ended
-                self.loop.call_soon_threadsafe(self._wake)
-
-    def close(self) -> None:
-        """End all of them."""
-        self.closing = True
-        self.notify()
-
-    @contextlib.contextmanager
-    def one(self) -> Any:
-        """An event that is set whenever something has moved."""
-        event = asyncio.Event()
-        self._events.add(event)
-        try:
-            yield event
-        finally:
-            self._events.discard(event)
-
-    def _wake(self) -> None:
-        for event in self._events:
-            event.set()
 
 
 def service_of(request: Request) -> Service:

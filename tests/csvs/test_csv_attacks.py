@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import codecs
+import csv
+import io
+import random
 import time
 import tracemalloc
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import pytest
 
-from pipeline.csvs import dialect
+from pipeline.csvs import dialect, reading
 from pipeline.csvs.reading import CsvCheck, CsvLimits, check_csv, iter_rows
 from pipeline.fetch.urls import split_cell, url_problem
 
@@ -73,6 +77,70 @@ def test_many_short_rows_are_no_long_one(check: Check) -> None:
     rows = "".join(f'{n},"a\nb","http://a.example/{"x" * 3000}"\n' for n in range(2000))
     checked = check(HEADER + rows)
     assert (checked.rows, checked.problems) == (2000, [])
+
+
+BLANK = {
+    "LF": "\n",
+    "CR LF": "\r\n",
+    "CR": "\r",
+    "spaces": " \t\n",
+    "separators": ",,\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    # Inside quotes, spaces and separators are text.
+    [*product(("before", "between"), BLANK), *product(("inside",), ("LF", "CR LF", "CR"))],
+)
+def test_blank_lines_are_no_work_and_are_counted(
+    check: Check, monkeypatch: pytest.MonkeyPatch, place: str, name: str
+) -> None:
+    count = 400_000
+    run = BLANK[name] * count
+    faulty = "1,,http://a.example/\n"
+    content, line = {
+        "before": (run + HEADER + faulty, count + 2),
+        "between": (HEADER + run + faulty, count + 2),
+        "inside": (f'{HEADER}0,"{run}b",http://a.example/\n{faulty}', count + 3),
+    }[place]
+    taken = 0
+    take = dialect.BoundedRows.__next__
+
+    def counted(rows: dialect.BoundedRows) -> str:
+        nonlocal taken
+        taken += 1
+        return take(rows)
+
+    monkeypatch.setattr(dialect.BoundedRows, "__next__", counted)
+    checked = check(content)
+    assert [(problem.line, problem.column) for problem in checked.problems] == [
+        (line, "Product Name")
+    ]
+    # Read in pieces of 8,192 characters, by three attempts at the header and once for the rows.
+    assert taken < 4 * (len(run) // 8192 + 10)
+
+
+def test_rows_and_their_lines_are_those_of_a_plain_reader(tmp_path: Path) -> None:
+    chance = random.Random(9)
+    file = tmp_path / "feed.csv"
+    for _ in range(100):
+        text = HEADER
+        for _ in range(chance.randrange(20)):
+            end = chance.choice(["\n", "\r", "\r\n"])
+            text += chance.choice(["", " ", ",", " ,\t", "\t"]) * chance.choice([1, 1, 9000])
+            text += end * chance.choice([0, 1, 3, 9000])
+            cell = "".join(chance.choices(["a", '""', ",", " ", "\n", "\r", "\r\n" * 5000], k=6))
+            text += f'b,"{cell}",c{end}'
+        file.write_bytes(text.encode())
+        expected, begins = [], 1
+        plain = csv.reader(io.StringIO(text, newline=""))
+        for record in plain:
+            if any(cell.strip() for cell in record):
+                expected.append((begins, record))
+            begins = plain.line_num + 1
+        told = dialect.CsvDialect("utf-8", ",", "\n", ("",) * 3, (0, 1, 2))
+        assert list(reading._records(file, told, reading._Problems())) == expected[1:]
 
 
 @pytest.mark.parametrize("first", ["sep=\n", "sep=\r\n", 'sep="\n', "sep=a\n", "sep= \n", "sep=\r"])

@@ -199,6 +199,26 @@ def test_home_moves_by_itself(visit, make_project) -> None:
         expect(page.locator("#past li")).to_have_count(1)
 
 
+def test_a_page_for_which_there_is_no_stream_polls(visit, make_project) -> None:
+    project = make_project("polling")
+    text = (project.root / "app.py").read_text("utf-8")
+    none_left = "\nfrom pipeline.web import listeners\n\nlisteners.STREAMS = 0\n"
+    (project.root / "app.py").write_text(text + none_left, "utf-8")
+    project.env["PYTHONPATH"] = str(project.root)
+    with serving(project, "--no-watch") as server:
+        page = visit(server).page
+        page.clock.install()
+        with page.expect_response("**/events.json") as polled:
+            page.goto("/")
+        moves = polled.value.json()["moves"]
+        expect(page.get_by_role("heading", name="Ready for the first originals")).to_be_visible()
+        project.add("a.png")
+        project.run()
+        server.until(lambda: server.get("/events.json").json()["moves"] > moves)
+        page.clock.fast_forward(10_000)
+        expect(page.get_by_role("heading", name="All in step")).to_be_visible(timeout=PATIENT_MS)
+
+
 def test_pages_work_without_script(browser: Browser, shop: Server) -> None:
     context = browser.new_context(java_script_enabled=False, base_url=shop.url)
     page = context.new_page()

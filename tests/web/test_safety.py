@@ -50,6 +50,23 @@ def test_a_port_that_is_taken_is_a_clear_error(server: Server, project: Project)
         ("user@localhost", 421),
         ("localhost/..", 421),
         ("localhost:port", 421),
+        ("localhost:65536", 421),
+        ("localhost.", 200),
+        ("localhost..", 421),
+        (".localhost", 421),
+        ("[0:0::0:1]:8000", 200),
+        ("[::1].evil.com", 421),
+        ("[::1]evil.com", 421),
+        ("[::1]:80.evil.com", 421),
+        ("evil.com[::1]", 421),
+        ("[localhost]", 421),
+        ("[::1", 421),
+        ("::1", 421),
+        ("[::1%25eth0]", 421),
+        ("localhost,evil.com", 421),
+        ("localhost?", 421),
+        ("localhost#", 421),
+        ("", 421),
         ("192.0.2.1", 421),
     ],
 )
@@ -63,9 +80,18 @@ def test_a_server_for_others_answers_to_numbers_and_to_the_names_it_was_given() 
     assert hosts.knows("IMAGES.example.com")
     assert hosts.knows("192.0.2.7:8000")
     assert hosts.knows("[2001:db8::1]")
+    assert not hosts.knows("[2001:db8::1].evil.com")
+    assert not hosts.knows("192.0.2.7.evil.com")
     assert not hosts.knows("evil.example")
     assert not hosts.knows(None)
     assert not hosts.knows("")
+    assert Hosts("127.0.0.1", ["[2001:DB8:0::1]"]).knows("[2001:db8::1]:8000")
+    assert not Hosts("127.0.0.1", ["[2001:DB8:0::1]"]).knows("[2001:db8::2]")
+
+
+def test_two_names_in_one_request_are_refused(server: Server) -> None:
+    answer = _raw(server, "/status", "Host: evil.example\r\n")
+    assert b" 421 " in answer or b" 400 " in answer
 
 
 @pytest.mark.parametrize(
@@ -79,6 +105,7 @@ def test_a_server_for_others_answers_to_numbers_and_to_the_names_it_was_given() 
         ({"origin": "http://evil.example"}, 403),
         ({"origin": "null"}, 403),
         ({"origin": ""}, 403),
+        ({"origin": "http://[::1"}, 403),
     ],
 )
 def test_a_page_of_another_site_changes_nothing(
@@ -92,6 +119,8 @@ def test_an_origin_must_be_the_very_host_that_was_asked() -> None:
     assert comes_from_us({"origin": "http://localhost:8000", "host": "localhost:8000"})
     assert not comes_from_us({"origin": "http://localhost:9000", "host": "localhost:8000"})
     assert not comes_from_us({"origin": "http://localhost:8000"})
+    assert not comes_from_us({"origin": "ftp://localhost:8000", "host": "localhost:8000"})
+    assert not comes_from_us({"origin": "http://localhost:8000/x", "host": "localhost:8000"})
 
 
 def test_whoever_has_no_token_sees_the_log_in_page_and_nothing_else(project: Project) -> None:
@@ -240,13 +269,13 @@ def test_no_path_leads_out(server: Server, root: str, path: str) -> None:
     assert b"scale" not in answer
 
 
-def _raw(server: Server, target: str) -> bytes:
+def _raw(server: Server, target: str, more: str = "") -> bytes:
     import socket
 
     url = httpx.URL(server.url)
     with socket.create_connection((url.host, url.port), 30) as connection:
         connection.sendall(
-            f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
+            f"GET {target} HTTP/1.1\r\nHost: localhost\r\n{more}Connection: close\r\n\r\n".encode()
         )
         pieces = []
         while piece := connection.recv(65536):

@@ -3,58 +3,82 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from fastapi import APIRouter, Request
-from starlette.concurrency import run_in_threadpool
-from starlette.responses import StreamingResponse
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
-from pipeline.web.service import Service, service_of
+from pipeline.web.listeners import Listeners
+from pipeline.web.service import service_of
 
 router = APIRouter()
 
 # Pages fetch changes at most this often.
 AT_MOST_EVERY_S = 0.5
-# Runs of other processes notify nobody: the tables are polled this often while a page is open.
-LOOK_EVERY_S = 2.0
 # A proxy that hears nothing for a minute takes the connection for dead.
 BEAT_EVERY_S = 20.0
+NO_STORE = {"cache-control": "no-store"}
 
 
 @router.get(
     "/events",
     include_in_schema=False,
 )
-async def events(request: Request) -> StreamingResponse:
-    """Sends ``moved`` whenever there is something new to show."""
-    return StreamingResponse(
-        _moves(service_of(request)),
-        media_type="text/event-stream",
-        headers={"cache-control": "no-store", "x-accel-buffering": "no"},
-    )
+async def events(request: Request) -> Response:
+    """Sends ``moved`` whenever there is something new to show.
+
+    Beyond the limit of streams the answer is 204, after which a browser does not try again: the
+    page polls ``/events.json``, whose ``moves`` differs whenever there is something new.
+    """
+    service = service_of(request)
+    if request.headers.get("accept") == "application/json":
+        return JSONResponse({"moves": service.listeners.polled()}, headers=NO_STORE)
+    cookie = request.scope["state"].get("session")
+
+    def may_hear() -> bool:
+        return cookie is None or service.sessions is None or service.sessions.holds(cookie)
+
+    return Stream(service.listeners, may_hear)
 
 
-async def _moves(service: Service) -> AsyncIterator[str]:
-    loop = asyncio.get_running_loop()
-    with service.listeners.one() as moved:
-        # Something may have changed between the page and this stream: refresh once.
-        yield "retry: 2000\nevent: moved\ndata:\n\n"
-        clock = await run_in_threadpool(service.counts.clock)
-        last_sent = loop.time()
-        while not service.listeners.closing:
-            try:
-                await asyncio.wait_for(moved.wait(), LOOK_EVERY_S)
-            except asyncio.TimeoutError:
-                now = await run_in_threadpool(service.counts.clock)
-                if now == clock:
-                    if loop.time() - last_sent >= BEAT_EVERY_S:
-                        last_sent = loop.time()
-                        yield ": still here\n\n"
-                    continue
-                clock = now
-            moved.clear()
-            if service.listeners.closing:
-                return
-            last_sent = loop.time()
-            yield "event: moved\ndata:\n\n"
-            await asyncio.sleep(AT_MOST_EVERY_S)
+class Stream(Response):
+    """A stream of events as long as there is room for one, which is seen when it begins."""
+
+    def __init__(self, listeners: Listeners, may_hear: Callable[[], bool]) -> None:
+        """``may_hear`` says whether its session goes on."""
+        super().__init__(None, 204, NO_STORE)
+        self.listeners = listeners
+        self.may_hear = may_hear
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the events, or 204."""
+        if self.listeners.is_full:
+            await super().__call__(scope, receive, send)
+            return
+        with self.listeners.one() as moved:
+            stream = StreamingResponse(
+                _moves(self.listeners, moved, self.may_hear),
+                media_type="text/event-stream",
+                headers=NO_STORE | {"x-accel-buffering": "no"},
+            )
+            await stream(scope, receive, send)
+
+
+async def _moves(
+    listeners: Listeners, moved: asyncio.Event, may_hear: Callable[[], bool]
+) -> AsyncIterator[str]:
+    # Something may have changed between the page and this stream: refresh once.
+    yield "retry: 2000\nevent: moved\ndata:\n\n"
+    while True:
+        try:
+            await asyncio.wait_for(moved.wait(), BEAT_EVERY_S)
+            told = "event: moved\ndata:\n\n"
+        except asyncio.TimeoutError:
+            told = ": still here\n\n"
+        moved.clear()
+        # It may have been logged out meanwhile.
+        if listeners.closing or not may_hear():
+            return
+        yield told
+        await asyncio.sleep(AT_MOST_EVERY_S)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -86,25 +87,24 @@ def job_list(
 async def hand_in(request: Request) -> Response:
     """Submit a CSV as ``file``.
 
-    It is checked completely: it becomes a job, or all its problems are listed.
+    It is checked completely: it becomes a job, or all its problems are listed. 503 while many
+    others are being checked.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "multipart/form-data":
         raise HTTPException(415, "send the CSV as the field `file` of multipart/form-data")
     service = service_of(request)
+    service.checks.refuse_if_full()
     # The parts are written to a temporary file as they come; memory holds a megabyte at most.
     async with request.form(max_files=1, max_fields=4) as form:
         file, webhook = form.get("file"), form.get("webhook")
         if not isinstance(file, UploadFile) or not file.filename:
-            return _refused(request, "", [_problem("choose a CSV")])
+            return await run_in_threadpool(_refused, request, "", [_problem("choose a CSV")])
+        submission = partial(_submit, service, file, str(webhook or "").strip())
         try:
-            submitted = await run_in_threadpool(_submit, service, file, str(webhook or "").strip())
-        except CsvRejectedError as error:
-            return _refused(request, file.filename, error.errors, error.fault_count)
-        except CsvError:
-            return _refused(request, file.filename, [_problem("this is not a readable CSV")])
-        except SettingsError:
-            return _refused(request, file.filename, [_problem("may not be requested", "webhook")])
+            submitted = await service.checks.run(submission)
+        except (CsvError, SettingsError) as error:
+            return await run_in_threadpool(_refused, request, file.filename, *_faults_of(error))
     service.changed()
     address = f"/jobs/{submitted.reference}"
     if wants_json(request.scope):
@@ -153,14 +153,17 @@ def output(request: Request, reference: str) -> Response:
         200: {"description": "The rows that failed, to be fixed", "content": {"text/csv": {}}},
     },
 )
-def failed_csv(request: Request, reference: str) -> Response:
+async def failed_csv(request: Request, reference: str) -> Response:
     """The rows with a failed image, in the format of the submitted CSV."""
-    jobs = service_of(request).app.jobs
+    service = service_of(request)
     checked(reference)
     # Not a spooled one: up to Python 3.10 that is no file to the wrapper which writes text into it.
     target = tempfile.TemporaryFile()  # noqa: SIM115 - the answer closes it
     try:
-        questions.failed_rows(jobs, reference, target)
+        # The whole CSV is read for them.
+        await service.checks.run(
+            partial(questions.failed_rows, service.app.jobs, reference, target)
+        )
     except BaseException:
         target.close()
         raise
@@ -279,7 +282,7 @@ def _page(
 
 
 def _refused(
-    request: Request, filename: str, faults: list[dict[str, Any]], count: int | None = None
+    request: Request, filename: str, faults: list[dict[str, Any]], count: int = 1
 ) -> Response:
     if wants_json(request.scope):
         return unprocessable(request, faults)
@@ -291,9 +294,18 @@ def _refused(
         422,
         filename=filename,
         faults=faults,
-        fault_count=count or len(faults),
+        fault_count=count,
         looked_for="",
     )
+
+
+def _faults_of(error: CsvError | SettingsError) -> tuple[list[dict[str, Any]], int]:
+    """The problems of a CSV that was not accepted, and the count of all."""
+    if isinstance(error, CsvRejectedError):
+        return error.errors, error.fault_count
+    if isinstance(error, CsvError):
+        return [_problem("this is not a readable CSV")], 1
+    return [_problem("may not be requested", "webhook")], 1
 
 
 def _problem(message: str, column: str = "file") -> dict[str, Any]:

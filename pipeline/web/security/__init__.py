@@ -1,5 +1,6 @@
 """What checks every request: name, origin, token, size.
 
+``attempts``  how often a wrong token may be tried
 ``guard``     the guard before every request: its name, its origin, its token, its size; and after
               it, headers
 ``hosts``     under which names the service may be requested, and from which pages

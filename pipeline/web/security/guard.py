@@ -19,6 +19,7 @@ from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline.web.answers import problem, wants_json
+from pipeline.web.security.attempts import TOO_MANY, WRONG_TOKEN_S, Verdict, address_of
 from pipeline.web.security.hosts import UNSAFE, Hosts, comes_from_us
 from pipeline.web.security.sessions import COOKIE, Sessions
 
@@ -113,21 +114,24 @@ class Guard:
 
     async def _refusal(self, scope: Scope) -> ASGIApp | None:
         headers = Headers(scope=scope)
-        if not self.hosts.knows(headers.get("host")):
+        hosts = headers.getlist("host")
+        if len(hosts) != 1 or not self.hosts.knows(hosts[0]):
             return problem(
                 scope,
                 421,
                 "this service does not know that host name; add it to PIPELINE_HOSTS",
             )
-        by_token = self._has_token(headers)
-        if scope["method"] in UNSAFE and not by_token and not comes_from_us(headers):
-            return problem(scope, 403, "this request came from a page of another site")
         path = scope["path"]
         is_open = path in OPEN or path.startswith(OPEN_BELOW)
+        verdict = None if is_open else self._judged(scope, headers)
+        by_token = verdict is Verdict.RIGHT
+        if scope["method"] in UNSAFE and not by_token and not comes_from_us(headers):
+            return problem(scope, 403, "this request came from a page of another site")
         if self.sessions is not None and not is_open and not by_token:
-            cookie = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
-            if not (cookie and self.sessions.holds(cookie)):
-                return await self._log_in_first(scope, headers)
+            cookie = session_in(headers)
+            if not self.sessions.holds(cookie):
+                return await self._log_in_first(scope, verdict)
+            scope["state"]["session"] = cookie
         length = headers.get("content-length", "0")
         if not length.isascii() or not length.isdigit():
             return problem(scope, 400, "the length of the request is no number")
@@ -135,14 +139,19 @@ class Guard:
             return problem(scope, 413, self._too_large(scope))
         return None
 
-    def _has_token(self, headers: Headers) -> bool:
-        if self.sessions is None:
-            return False
+    def _judged(self, scope: Scope, headers: Headers) -> Verdict | None:
+        """What the bearer token of a request is; ``None`` if it has none."""
         kind, _, token = headers.get("authorization", "").partition(" ")
-        return kind.lower() == "bearer" and self.sessions.admits(token.strip())
+        if self.sessions is None or kind.lower() != "bearer":
+            return None
+        return self.sessions.attempts.judge(token.strip(), address_of(scope))
 
-    async def _log_in_first(self, scope: Scope, headers: Headers) -> ASGIApp:
-        if "authorization" in headers:
+    async def _log_in_first(self, scope: Scope, verdict: Verdict | None) -> ASGIApp:
+        if verdict is Verdict.NOT_HEARD:
+            answer = problem(scope, 429, TOO_MANY)
+            answer.headers["retry-after"] = "1"
+            return answer
+        if verdict is Verdict.WRONG:
             await asyncio.sleep(WRONG_TOKEN_S)
         if wants_json(scope) or scope["method"] not in ("GET", "HEAD"):
             answer = problem(scope, 401, "a token is needed: send it as a bearer, or log in")
@@ -179,8 +188,9 @@ class Guard:
         return counted
 
 
-# Long enough to stop dictionary attacks, short enough for a typo.
-WRONG_TOKEN_S = 0.5
+def session_in(headers: Headers) -> str:
+    """The cookie of the session, or an empty text."""
+    return cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
 
 
 def _ask_for_json(scope: Scope) -> None:

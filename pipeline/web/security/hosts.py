@@ -9,13 +9,18 @@ a page of ours.
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 from collections.abc import Collection, Mapping
-from urllib.parse import urlsplit
 
 LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
 # Host headers that were accepted: parsing one costs as much as the rest of the guard.
 REMEMBERED = 100
+MAX_PORT = 65_535
+_HOST = re.compile(
+    r"(?:(?P<name>[\w-]+(?:\.[\w-]+)*\.?)|\[(?P<address>[0-9a-f:.]+)\])(?::(?P<port>\d{1,5}))?",
+    re.ASCII | re.IGNORECASE,
+)
 UNSAFE = frozenset(("POST", "PUT", "PATCH", "DELETE"))
 
 
@@ -34,13 +39,13 @@ class Hosts:
 
     def __init__(self, bound: str, more: Collection[str] = ()) -> None:
         """``bound`` is the address that the server listens on, ``more`` is ``PIPELINE_HOSTS``."""
-        self.names = {*LOOPBACK, bound.lower(), *(name.lower() for name in more)}
+        self.names = LOOPBACK | {_plain(name) for name in (bound, *more)}
         self._known: set[str] = set()
         # A server that people reach by the machine's address cannot be rebound to by number: the
         # page of an attacker would have to come from that very address.
         self.any_number = not is_loopback(bound)
         if self.any_number:
-            self.names.add(socket.gethostname().lower())
+            self.names |= {_plain(socket.gethostname())}
 
     def knows(self, header: str | None) -> bool:
         """Whether this Host header is one of ours; with or without a port."""
@@ -66,15 +71,25 @@ class Hosts:
 
 
 def host_named_in(header: str) -> str | None:
-    """The name or address in a Host header, in lower case; ``None`` if it is malformed."""
+    """The name or address in a Host header, in lower case; ``None`` if it is malformed.
+
+    An IPv6 address is in its shortest form. Nothing may follow it but a port: some parsers of URLs
+    take ``[::1].evil.example`` for ``::1``.
+    """
+    found = _HOST.fullmatch(header)
+    if found is None or int(found["port"] or 0) > MAX_PORT:
+        return None
+    if found["name"] is not None:
+        return found["name"].lower().removesuffix(".")
     try:
-        parts = urlsplit(f"//{header}")
-        _ = parts.port
+        return str(ipaddress.IPv6Address(found["address"]))
     except ValueError:
         return None
-    if parts.path or parts.query or parts.fragment or parts.username is not None:
-        return None
-    return (parts.hostname or "").rstrip(".") or None
+
+
+def _plain(name: str) -> str | None:
+    """A name or address of the settings as :func:`host_named_in` gives it."""
+    return host_named_in(f"[{name.strip('[]')}]" if ":" in name else name)
 
 
 def comes_from_us(headers: Mapping[str, str]) -> bool:
@@ -89,4 +104,5 @@ def comes_from_us(headers: Mapping[str, str]) -> bool:
     origin = headers.get("origin")
     if origin is None:
         return True
-    return urlsplit(origin).netloc.lower() == headers.get("host", "").lower() != ""
+    host = headers.get("host", "").lower()
+    return host != "" and origin.lower() in (f"http://{host}", f"https://{host}")

@@ -1,25 +1,52 @@
 """Who has access: the token of ``PIPELINE_TOKEN``, and the session that a login gives a browser.
 
-The cookie never holds the token. It holds a time and that time's HMAC under a key made of the
-token, so that nothing has to be stored, and a new token ends every session.
+The cookie never holds the token. It holds a time and a random number, and their HMAC under a key
+made of the token: sessions outlive a restart although none is stored, and a new token ends all of
+them. Those that were logged out are stored until they would have ended anyway.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import json
+import secrets
+import threading
 import time
+from typing import Protocol
+
+from pipeline.database.state import ENDED_SESSIONS
+from pipeline.web.security.attempts import Attempts
 
 COOKIE = "lockstep_session"
 SESSION_S = 14 * 24 * 3600
+NUMBER_DIGITS = 16
+# Sessions that were logged out. Beyond that, the older half of all sessions ends early.
+MAX_ENDED = 4_000
+
+
+class Values(Protocol):
+    """Named texts that outlive a restart: a ``StateRepository``."""
+
+    def fresh(self, name: str) -> str | None: ...
+
+    def set(self, name: str, value: str | None) -> None: ...
 
 
 class Sessions:
     """Checks tokens and sessions; both in constant time."""
 
-    def __init__(self, token: str) -> None:
+    def __init__(self, token: str, values: Values | None = None) -> None:
+        """``values`` keeps which sessions were logged out; without it, a restart forgets them."""
         self._token = hashlib.sha256(token.encode()).digest()
         self._key = hmac.digest(token.encode(), b"lockstep session key 1", "sha256")
+        self._values = values
+        self._ending = threading.Lock()
+        # By number, when they would have ended; and up to when all others are over, too.
+        self._ended: dict[str, int] = {}
+        self._over_until = 0
+        self._load()
+        self.attempts = Attempts(self.admits)
 
     def admits(self, token: str) -> bool:
         """Whether this is the token."""
@@ -30,14 +57,58 @@ class Sessions:
     def begin(self, now_s: float | None = None) -> str:
         """The value of the cookie of a new session."""
         ends = str(int((time.time() if now_s is None else now_s) + SESSION_S))
-        return f"{ends}.{self._sign(ends)}"
+        number = secrets.token_hex(NUMBER_DIGITS // 2)
+        return f"{ends}.{number}{self._sign(ends, number)}"
 
     def holds(self, value: str, now_s: float | None = None) -> bool:
         """Whether this is the cookie of a session that has not ended."""
-        ends, _, signature = value.partition(".")
-        if not hmac.compare_digest(signature.encode("utf-8", "replace"), self._sign(ends).encode()):
-            return False
-        return int(ends) > (time.time() if now_s is None else now_s)
+        ends, number = self._read(value)
+        return (
+            ends > (time.time() if now_s is None else now_s)
+            and ends > self._over_until
+            and number not in self._ended
+        )
 
-    def _sign(self, ends: str) -> str:
-        return hmac.digest(self._key, ends.encode("utf-8", "replace"), "sha256").hex()
+    def end(self, value: str, now_s: float | None = None) -> None:
+        """Log out: whoever has a copy of the cookie of this session has no access any more.
+
+        Nothing happens if it is not the cookie of a session.
+
+        Raises:
+            sqlalchemy.exc.SQLAlchemyError: it cannot be stored; it has ended until the next start.
+        """
+        ends, number = self._read(value)
+        if not ends:
+            return
+        now = time.time() if now_s is None else now_s
+        with self._ending:
+            self._ended[number] = ends
+            self._load()
+            kept = {number: ends for number, ends in self._ended.items() if ends > now}
+            if len(kept) > MAX_ENDED:
+                self._over_until = sorted(kept.values())[MAX_ENDED // 2]
+            self._ended = {n: ends for n, ends in kept.items() if ends > self._over_until}
+            if self._values is not None:
+                stored = {"sessions": self._ended, "over_until": self._over_until}
+                self._values.set(ENDED_SESSIONS, json.dumps(stored))
+
+    def _load(self) -> None:
+        """Add what is stored: another service on the same database may have ended sessions."""
+        text = self._values.fresh(ENDED_SESSIONS) if self._values is not None else None
+        if text is not None:
+            stored = json.loads(text)
+            self._ended = self._ended | stored["sessions"]
+            self._over_until = max(self._over_until, stored["over_until"])
+
+    def _read(self, value: str) -> tuple[int, str]:
+        """When the session of a cookie ends, and its number; 0 if the cookie is not ours."""
+        ends, _, rest = value.partition(".")
+        number, signature = rest[:NUMBER_DIGITS], rest[NUMBER_DIGITS:]
+        ours = self._sign(ends, number).encode()
+        if not hmac.compare_digest(signature.encode("utf-8", "replace"), ours):
+            return 0, ""
+        return int(ends), number
+
+    def _sign(self, ends: str, number: str) -> str:
+        text = f"{ends}.{number}".encode("utf-8", "replace")
+        return hmac.digest(self._key, text, "sha256").hex()

@@ -2,17 +2,35 @@
 "use strict";
 
 // The server says that something changed; the parts of the page that show it reload themselves.
+const POLL_EVERY_MS = 10000;
 let stream = null;
+let polling = null;
+let known = null;
 function listen() {
   if (!document.querySelector("[data-live]")) return;
   if (document.hidden) {
     // A page that nobody sees keeps no connection: browsers have six for each server.
     if (stream) stream.close();
-    stream = null;
-  } else if (!stream) {
+    clearInterval(polling);
+    stream = polling = null;
+  } else if (!stream && !polling) {
     stream = new EventSource("/events");
     stream.addEventListener("moved", () => htmx.trigger(document.body, "moved"));
+    stream.addEventListener("error", (event) => {
+      if (event.target !== stream || stream.readyState !== EventSource.CLOSED) return;
+      // The server has as many streams as it allows: it is asked now and then instead.
+      stream = null;
+      polling = setInterval(poll, POLL_EVERY_MS);
+      poll();
+    });
   }
+}
+async function poll() {
+  const answer = await fetch("/events.json").catch(() => null);
+  if (!answer || !answer.ok) return;
+  const { moves } = await answer.json();
+  if (moves !== known) htmx.trigger(document.body, "moved");
+  known = moves;
 }
 document.addEventListener("visibilitychange", listen);
 document.addEventListener("DOMContentLoaded", listen);
