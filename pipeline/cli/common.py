@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import gc
-import json
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 from sqlalchemy.exc import SQLAlchemyError
 
+from pipeline.cli.terminal import say, say_json
 from pipeline.errors import LockstepError
 
 if TYPE_CHECKING:
@@ -25,7 +25,13 @@ class _Shown(click.ClickException):
 
     def __init__(self, error: LockstepError) -> None:
         super().__init__(str(error))
+        self._lines = error.lines
         setattr(self, "exit_code", error.exit_code)  # noqa: B010 - click declares it for the class
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print the message on stderr."""
+        first, *more = self._lines
+        say(f"Error: {first}", *more, err=True)
 
 
 def _database_problem(error: Exception, context: click.Context) -> _Shown | None:
@@ -53,7 +59,7 @@ def _app(context: click.Context) -> Lockstep:
 
 
 def _print_json(answer: Any) -> None:
-    click.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+    say_json(answer, indent=2)
 
 
 def _on_sigterm(number: int, stack: object) -> None:
