@@ -67,7 +67,8 @@ def submit(
     """Check the CSV in FILE and create a job from it; the next run works on it.
 
     All problems are reported at once, each with its line, and nothing is started (exit code 2).
-    With --wait, exit code 1 means that images failed.
+    With --wait, exit code 1 means that images failed. What is sent to --webhook is signed with a
+    secret of its own, which is shown once, now: on stderr, or in the JSON.
 
     \b
     Examples:
@@ -84,10 +85,13 @@ def submit(
     except CsvRejectedError as error:
         _report_problems(error, as_json)
         context.exit(error.exit_code)
+    if submitted.webhook_secret and (wait or not as_json):
+        # Before the job ends: its receiver needs it then.
+        say(f"webhook secret, shown only now: {submitted.webhook_secret}", err=True)
     if wait:
         context.exit(_work(jobs, submitted.reference, as_json))
     if as_json:
-        _print_json({"reference": submitted.reference, "state": submitted.state})
+        _print_json(submitted.as_json())
     else:
         say(submitted.reference)
         say("received; the next `datapipe run` works on it", err=True)
