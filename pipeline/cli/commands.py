@@ -19,7 +19,14 @@ import signal
 
 import click
 
-from pipeline.cli.common import _app, _on_sigterm, _open_for_reading, _print_json, json_option
+from pipeline.cli.common import (
+    _app,
+    _on_sigterm,
+    _open_for_reading,
+    _open_places,
+    _print_json,
+    json_option,
+)
 from pipeline.cli.progress import for_stderr
 from pipeline.cli.takedown import open_for_takedowns
 from pipeline.cli.terminal import say
@@ -60,6 +67,8 @@ def run(
     from pipeline.operations.preview import preview
 
     app = _app(context)
+    for warning in _open_places(app):
+        say(f"warning: {warning}", err=True)
     options = RunOptions(rehash=rehash, wait=wait, allow_removed=allow_removed)
     if dry_run:
         report = preview(app, options)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
+import shlex
 from typing import IO, TYPE_CHECKING, Any
 
 import click
@@ -11,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline.cli.terminal import say, say_json
 from pipeline.errors import LockstepError
+from pipeline.storage.modes import open_to_others
 
 if TYPE_CHECKING:
     from pipeline.app import Lockstep
@@ -56,6 +59,24 @@ def _app(context: click.Context) -> Lockstep:
     for name in (None, "datapipe", "tqdm_loggable"):
         logging.getLogger(name).setLevel(logging.WARNING)
     return app
+
+
+def _open_places(app: Lockstep) -> list[str]:
+    """A warning if what only this service should read is open to every user of the machine."""
+    files, settings = app.database.dialect.files, app.settings
+    folders = open_to_others((settings.state_dir, settings.quarantine_dir))
+    names = [os.path.relpath(place) for place in folders]
+    closing = [shlex.quote(name) for name in names]
+    if open_to_others(files):
+        # With the files beside it, which come and go.
+        names.insert(0, os.path.relpath(files[0]))
+        closing.insert(0, f"{shlex.quote(names[0])}*")
+    if not names:
+        return []
+    return [
+        f"other users of this machine can get at {', '.join(names)}; to close that, run "
+        f"`chmod o-rwx {' '.join(closing)}`"
+    ]
 
 
 def _print_json(answer: Any) -> None:

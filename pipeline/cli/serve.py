@@ -6,7 +6,7 @@ import logging
 
 import click
 
-from pipeline.cli.common import _app
+from pipeline.cli.common import _app, _open_places
 from pipeline.cli.terminal import log_to_stderr
 
 
@@ -46,5 +46,8 @@ def serve(context: click.Context, host: str, port: int, no_watch: bool, insecure
     app = _app(context)
     refuse_open_door(app.settings, host, insecure)
     log_to_stderr(logging.WARNING, "%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
-    logging.getLogger("lockstep").setLevel(logging.INFO)
+    log = logging.getLogger("lockstep")
+    log.setLevel(logging.INFO)
+    for warning in _open_places(app):
+        log.warning("%s", warning)
     serve_app(app, Options(host, port, watch=not no_watch))
