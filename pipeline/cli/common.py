@@ -62,7 +62,7 @@ def _app(context: click.Context) -> Lockstep:
 
 
 def _open_places(app: Lockstep) -> list[str]:
-    """A warning if what only this service should read is open to every user of the machine."""
+    """A warning if what Lockstep alone should read is open to every user of the machine."""
     files, settings = app.database.dialect.files, app.settings
     folders = open_to_others((settings.state_dir, settings.quarantine_dir))
     names = [os.path.relpath(place) for place in folders]
