@@ -18,7 +18,7 @@ def test_a_watcher_survives_whatever_a_run_raises(project: Project, error: str) 
     watching = Watching(project)
     try:
         watching.wait_for("a.jpg")
-        watching.wait_for_words("unexpected error:")
+        watching.wait_for_words(f"unexpected error: {error}: the shelf")
         said = "".join(watching.said)
         assert f"\nunexpected error: {error}: the shelf fell over\n" in f"\n{said}"
         assert "Traceback" in said
