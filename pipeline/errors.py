@@ -34,6 +34,7 @@ A message is a subject and a remedy: what is wrong, where, and what to do.
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -42,6 +43,11 @@ class LockstepError(Exception):
 
     exit_code = 2
 
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The message as it is printed: one line, but for a list of problems."""
+        return (str(self),)
+
 
 def in_one_line(error: BaseException) -> str:
     """What people read of ``error``: its message, and for an unexpected one its type as well.
@@ -49,7 +55,7 @@ def in_one_line(error: BaseException) -> str:
     The traceback of the latter is for the log.
     """
     if isinstance(error, LockstepError):
-        return str(error)
+        return " ".join(line.strip() for line in error.lines)
     text = " ".join(str(error).split())
     shown = text if len(text) <= 300 else f"{text[:297]}..."
     return f"unexpected error: {type(error).__name__}" + (f": {shown}" if shown else "")
@@ -61,6 +67,15 @@ class SettingsError(LockstepError):
 
 class RecipeError(LockstepError):
     """``recipes.toml`` is wrong; the message names the table, the key and what is allowed."""
+
+    def __init__(self, message: str, problems: Sequence[str] = ()) -> None:
+        self._lines = (message, *(f"  {problem}" for problem in problems))
+        super().__init__("\n".join(self._lines))
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The message, and a line for each problem."""
+        return self._lines
 
 
 class DatabaseError(LockstepError):

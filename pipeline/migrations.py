@@ -45,6 +45,8 @@ def originals_of_one_world(database: Database) -> None:
         there = set(sa.inspect(write.con).get_table_names(schema=database.schema))
         for new, before in _before(database.sqla_metadata, there).items():
             _rebuild(write.con, new, before)
+        if "jobs" in there:
+            _add(write.con, database.sqla_metadata, "webhook_secret", to="jobs")
 
 
 def _before(metadata: sa.MetaData, there: set[str]) -> dict[sa.Table, dict[str, str]]:
@@ -82,6 +84,13 @@ def _rebuild(con: sa.Connection, new: sa.Table, before: dict[str, str]) -> None:
         values = {column.name: _value(rows, column.name, source) for column in new.columns}
         con.execute(sa.insert(new).from_select(list(values), sa.select(*values.values())))
         rows.drop(con)
+
+
+def _add(con: sa.Connection, metadata: sa.MetaData, name: str, to: str) -> None:
+    """Add a column, empty in every row, to a table that is there."""
+    (table,) = (table for table in metadata.tables.values() if table.name == to)
+    kind = table.c[name].type.compile(con.dialect)
+    con.execute(sa.text(f"ALTER TABLE {_quoted(con, table)} ADD COLUMN {name} {kind}"))
 
 
 def _value(rows: sa.Table, name: str, source: str) -> Any:

@@ -120,7 +120,8 @@ def jobs_table(metadata: sa.MetaData) -> sa.Table:
     ``total``, ``fetched``, ``done`` and ``failed`` count images. ``made_for`` holds the settings
     that the answer was written with.
     ``ask_again``: the next run fetches all of its URLs again. ``cleared``: a deleted job is
-    completely purged.
+    completely purged. ``webhook_secret`` signs what ``webhook``, an address of the job's own, is
+    sent.
     """
     return _plain_table(
         "jobs",
@@ -152,6 +153,7 @@ def jobs_table(metadata: sa.MetaData) -> sa.Table:
         sa.Column("webhook_reason", sa.String, nullable=True),
         sa.Column("ask_again", sa.Boolean, nullable=False, default=False),
         sa.Column("cleared", sa.Boolean, nullable=False, default=False),
+        sa.Column("webhook_secret", sa.String, nullable=True),
     )
 
 

@@ -11,9 +11,11 @@ def iso(timestamp_s: float) -> str:
     return moment.isoformat(timespec="seconds")
 
 
-def printable(path: str) -> str:
-    """A path on one line of a terminal: line breaks and controls shown, not obeyed."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in path)
+def printable(text: str) -> str:
+    """``text`` on one line of a terminal: line breaks and controls shown, not obeyed."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def counts_in_words(counts: list[tuple[int, str]], rest: tuple[int, str] | None = None) -> str:

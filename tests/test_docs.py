@@ -7,7 +7,10 @@ somebody decides otherwise. A block that is no example is labelled `text`.
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hashlib
+import hmac
 import http.server
 import json
 import os
@@ -21,6 +24,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from email.message import Message
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,7 +75,7 @@ class Shop:
     """A web server of pictures, which also keeps the webhooks that it is sent."""
 
     def __init__(self) -> None:
-        delivered: list[tuple[bytes, str]] = []
+        delivered: list[tuple[bytes, Message]] = []
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
@@ -79,7 +83,7 @@ class Shop:
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                delivered.append((body, self.headers["X-Lockstep-Signature"]))
+                delivered.append((body, self.headers))
                 self._answer(b"")
 
             def _answer(self, body: bytes) -> None:
@@ -344,9 +348,19 @@ def test_every_example_of_a_page_works_when_it_is_typed_in_order(page, reader):
     is_genuine = reader.namespace.get("is_genuine")
     if is_genuine is not None:
         assert reader.shop.delivered
-        for body, signature in reader.shop.delivered:
-            assert is_genuine(body, signature, SECRET)
-            assert not is_genuine(body, signature, "another secret")
+        for body, headers in reader.shop.delivered:
+            assert is_genuine(body, headers, SECRET)
+            assert not is_genuine(body, headers, "another secret")
+            assert not is_genuine(body + b" ", headers, SECRET)
+            # Recorded, and sent again ten minutes later: the time is signed.
+            headers.replace_header(
+                "webhook-timestamp", str(int(headers["webhook-timestamp"]) - 600)
+            )
+            assert not is_genuine(body, headers, SECRET)
+            signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+            digest = hmac.new(SECRET.encode(), signed, hashlib.sha256).digest()
+            headers.replace_header("webhook-signature", f"v1,{base64.b64encode(digest).decode()}")
+            assert not is_genuine(body, headers, SECRET)
 
 
 def test_the_reference_of_commands_is_what_the_commands_say():

@@ -19,10 +19,17 @@ import signal
 
 import click
 
-from pipeline.cli.common import _app, _on_sigterm, _open_for_reading, _print_json, json_option
+from pipeline.cli.common import (
+    _app,
+    _on_sigterm,
+    _open_for_reading,
+    _open_places,
+    _print_json,
+    json_option,
+)
 from pipeline.cli.progress import for_stderr
 from pipeline.cli.takedown import open_for_takedowns
-from pipeline.text import printable
+from pipeline.cli.terminal import say
 
 
 @click.command()
@@ -60,6 +67,8 @@ def run(
     from pipeline.operations.preview import preview
 
     app = _app(context)
+    for warning in _open_places(app):
+        say(f"warning: {warning}", err=True)
     options = RunOptions(rehash=rehash, wait=wait, allow_removed=allow_removed)
     if dry_run:
         report = preview(app, options)
@@ -67,11 +76,11 @@ def run(
         signal.signal(signal.SIGTERM, _on_sigterm)
         report = run_once(app.plan, options, for_stderr())
     for warning in report.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        say(f"warning: {warning}", err=True)
     if as_json:
         _print_json(report.as_json())
     else:
-        click.echo(report.as_text())
+        say(*report.as_lines())
     report.join()
     context.exit(1 if report.is_bad else 0)
 
@@ -101,23 +110,23 @@ def status(context: click.Context, check: bool, as_json: bool) -> None:
     if as_json:
         _print_json(answer)
     else:
-        click.echo(
+        say(
             f"{answer['originals']:,} originals, {answer['renditions']:,} renditions in step, "
             f"{answer['failed']:,} failed, {answer['pending']:,} pending"
             + (f", {answer['taken_down']:,} taken down" if answer["taken_down"] else "")
         )
         for name, counts in answer["recipes"].items():
-            click.echo(
+            say(
                 f"  {name}: {counts['ok']:,} ok, {counts['failed']:,} failed, "
                 f"{counts['pending']:,} pending"
                 + (f", {counts['taken_down']:,} taken down" if counts["taken_down"] else "")
             )
         if answer["jobs"]:
             counts = ", ".join(f"{count:,} {state}" for state, count in answer["jobs"].items())
-            click.echo(f"  jobs: {counts}")
+            say(f"  jobs: {counts}")
         if answer["unverified"] is not None:
             counts = ", ".join(f"{count:,} {what}" for what, count in answer["unverified"].items())
-            click.echo(
+            say(
                 "  the database was new, or older than the output folder "
                 f"({counts or 'not compared yet'}): `datapipe verify --fix`"
             )
@@ -143,9 +152,9 @@ def errors(context: click.Context, as_json: bool) -> None:
         _print_json(answer)
         return
     for row in answer:
-        click.echo(f"{printable(row['path'])} [{row['recipe']}] {row['reason']} ({row['since']})")
+        say(f"{row['path']} [{row['recipe']}] {row['reason']} ({row['since']})")
     if not answer:
-        click.echo("nothing failed")
+        say("nothing failed")
 
 
 @click.command()
@@ -173,7 +182,7 @@ def retry(context: click.Context, paths: tuple[str, ...], older: bool, as_json: 
     if as_json:
         _print_json({"retried": count})
     else:
-        click.echo(f"{count:,} renditions will be retried in the next run")
+        say(f"{count:,} renditions will be retried in the next run")
 
 
 @click.command()
@@ -205,8 +214,8 @@ def verify(context: click.Context, fix: bool, deep: bool, as_json: bool) -> None
             ("stray", found.strays),
         ):
             for file in files:
-                click.echo(f"{kind}  {printable(file)}")
-        click.echo(found.as_text())
+                say(f"{kind}  {file}")
+        say(found.as_text())
     context.exit(0 if found.all_fixed else 1)
 
 
@@ -229,7 +238,7 @@ def explain(context: click.Context, path: str, as_json: bool) -> None:
     if as_json:
         _print_json(answer.as_json())
     else:
-        click.echo(answer.as_text())
+        say(*answer.as_lines())
     context.exit(0 if answer.known or answer.exists else 1)
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import gc
-import json
 import logging
-from typing import TYPE_CHECKING, Any
+import os
+import shlex
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 from sqlalchemy.exc import SQLAlchemyError
 
+from pipeline.cli.terminal import say, say_json
 from pipeline.errors import LockstepError
+from pipeline.storage.modes import open_to_others
 
 if TYPE_CHECKING:
     from pipeline.app import Lockstep
@@ -25,7 +28,13 @@ class _Shown(click.ClickException):
 
     def __init__(self, error: LockstepError) -> None:
         super().__init__(str(error))
+        self._lines = error.lines
         setattr(self, "exit_code", error.exit_code)  # noqa: B010 - click declares it for the class
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print the message on stderr."""
+        first, *more = self._lines
+        say(f"Error: {first}", *more, err=True)
 
 
 def _database_problem(error: Exception, context: click.Context) -> _Shown | None:
@@ -52,8 +61,26 @@ def _app(context: click.Context) -> Lockstep:
     return app
 
 
+def _open_places(app: Lockstep) -> list[str]:
+    """A warning if what Lockstep alone should read is open to every user of the machine."""
+    files, settings = app.database.dialect.files, app.settings
+    folders = open_to_others((settings.state_dir, settings.quarantine_dir))
+    names = [os.path.relpath(place) for place in folders]
+    closing = [shlex.quote(name) for name in names]
+    if open_to_others(files):
+        # With the files beside it, which come and go.
+        names.insert(0, os.path.relpath(files[0]))
+        closing.insert(0, f"{shlex.quote(names[0])}*")
+    if not names:
+        return []
+    return [
+        f"other users of this machine can get at {', '.join(names)}; to close that, run "
+        f"`chmod o-rwx {' '.join(closing)}`"
+    ]
+
+
 def _print_json(answer: Any) -> None:
-    click.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+    say_json(answer, indent=2)
 
 
 def _on_sigterm(number: int, stack: object) -> None:

@@ -19,11 +19,11 @@ import click
 
 from pipeline.cli.common import _on_sigterm, _open_for_reading, _print_json, json_option
 from pipeline.cli.progress import for_stderr
+from pipeline.cli.terminal import say
 from pipeline.errors import CsvRejectedError, OutputError
 from pipeline.names import key_of
 from pipeline.storage.base import replaced
 from pipeline.storage.folder_store import FolderStore
-from pipeline.text import printable
 
 if TYPE_CHECKING:
     from pipeline.jobs.context import Jobs
@@ -67,7 +67,8 @@ def submit(
     """Check the CSV in FILE and create a job from it; the next run works on it.
 
     All problems are reported at once, each with its line, and nothing is started (exit code 2).
-    With --wait, exit code 1 means that images failed.
+    With --wait, exit code 1 means that images failed. What is sent to --webhook is signed with a
+    secret of its own, which is shown once, now: on stderr, or in the JSON.
 
     \b
     Examples:
@@ -84,29 +85,32 @@ def submit(
     except CsvRejectedError as error:
         _report_problems(error, as_json)
         context.exit(error.exit_code)
+    if submitted.webhook_secret and (wait or not as_json):
+        # Before the job ends: its receiver needs it then.
+        say(f"webhook secret, shown only now: {submitted.webhook_secret}", err=True)
     if wait:
         context.exit(_work(jobs, submitted.reference, as_json))
     if as_json:
-        _print_json({"reference": submitted.reference, "state": submitted.state})
+        _print_json(submitted.as_json())
     else:
-        click.echo(submitted.reference)
-        click.echo("received; the next `datapipe run` works on it", err=True)
+        say(submitted.reference)
+        say("received; the next `datapipe run` works on it", err=True)
 
 
 def _report_problems(error: CsvRejectedError, as_json: bool) -> None:
     if as_json:
         _print_json({"errors": error.errors, "fault_count": error.fault_count})
         return
-    click.echo(f"Error: {error}", err=True)
+    say(f"Error: {error}", err=True)
     _print_problems(error.errors[:PROBLEMS_SHOWN])
     if error.fault_count > PROBLEMS_SHOWN:
-        click.echo(f"and {error.fault_count - PROBLEMS_SHOWN:,} more: see --json", err=True)
+        say(f"and {error.fault_count - PROBLEMS_SHOWN:,} more: see --json", err=True)
 
 
 def _print_problems(problems: Iterable[dict[str, Any]]) -> None:
     for problem in problems:
         column = f", {problem['column']}" if problem["column"] else ""
-        click.echo(f"  line {problem['line']}{column}: {problem['message']}", err=True)
+        say(f"  line {problem['line']}{column}: {problem['message']}", err=True)
 
 
 def _work(jobs: Jobs, reference: str, as_json: bool) -> int:
@@ -143,12 +147,12 @@ def list_jobs(context: click.Context, limit: int, before: str | None, as_json: b
     for found in answer:
         images = found["images"]
         failed = f", {images['failed']:,} failed" if images["failed"] else ""
-        click.echo(
+        say(
             f"{found['reference']}  {found['state']:<21}  {images['done']:,} of "
-            f"{images['total']:,} images{failed}  {printable(found['filename'])}"
+            f"{images['total']:,} images{failed}  {found['filename']}"
         )
     if not answer:
-        click.echo("no jobs", err=True)
+        say("no jobs", err=True)
 
 
 @job.command()
@@ -174,20 +178,20 @@ def _print_job(answer: dict[str, Any], as_json: bool) -> None:
         _print_json(answer)
         return
     images = answer["images"]
-    click.echo(f"{answer['reference']}  {printable(answer['filename'])}: {answer['state']}")
+    say(f"{answer['reference']}  {answer['filename']}: {answer['state']}")
     if answer["reason"]:
-        click.echo(f"  {printable(answer['reason'])}")
-    click.echo(
+        say(f"  {answer['reason']}")
+    say(
         f"  {answer['rows']:,} rows, {images['total']:,} images: {images['fetched']:,} fetched, "
         f"{images['done']:,} done, {images['failed']:,} failed"
     )
     ended = f", ended {answer['ended']}" if answer["ended"] else ""
-    click.echo(f"  received {answer['created']}{ended}")
+    say(f"  received {answer['created']}{ended}")
     if answer["answer"]:
-        click.echo(f"  answer: {printable(answer['answer'])} in the output folder")
+        say(f"  answer: {answer['answer']} in the output folder")
     if answer["webhook"]:
         why = f" ({answer['webhook']['reason']})" if answer["webhook"]["reason"] else ""
-        click.echo(f"  webhook: {answer['webhook']['state']}{printable(why)}")
+        say(f"  webhook: {answer['webhook']['state']}{why}")
     _print_problems(answer["errors"][:PROBLEMS_SHOWN])
 
 
@@ -215,16 +219,12 @@ def errors(context: click.Context, reference: str, as_json: bool) -> None:
         return
     found = bool(answer["errors"])
     for problem in answer["errors"]:
-        click.echo(f"line {problem['line']} {problem['column']}: {problem['message']}")
+        say(f"line {problem['line']} {problem['column']}: {problem['message']}")
     for failure in failed:
         found = True
-        click.echo(
-            printable(
-                f"{failure['number']} {failure['product']}: {failure['url']}: {failure['reason']}"
-            )
-        )
+        say(f"{failure['number']} {failure['product']}: {failure['url']}: {failure['reason']}")
     if not found:
-        click.echo("nothing failed", err=True)
+        say("nothing failed", err=True)
 
 
 @job.command()
@@ -281,7 +281,7 @@ def failed_rows(context: click.Context, reference: str, target: Path | None, as_
     if as_json:
         _print_json({"reference": reference, "rows": count})
     else:
-        click.echo(f"{count:,} rows", err=True)
+        say(f"{count:,} rows", err=True)
 
 
 @job.command()
@@ -305,7 +305,7 @@ def delete(context: click.Context, reference: str, as_json: bool) -> None:
     if as_json:
         _print_json({"reference": reference, "state": "deleted", "removed": gone})
     else:
-        click.echo(
+        say(
             f"{reference} is deleted"
             + ("" if gone else "; a run is in progress, the next one removes its files")
         )
@@ -336,7 +336,7 @@ def refresh(context: click.Context, reference: str, wait: bool, as_json: bool) -
     if as_json:
         _print_json({"reference": reference, "urls": count})
     else:
-        click.echo(f"the next run fetches {count:,} URLs again")
+        say(f"the next run fetches {count:,} URLs again")
 
 
 @contextlib.contextmanager

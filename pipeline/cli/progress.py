@@ -6,7 +6,9 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from pipeline.cli.terminal import say
 from pipeline.engine.progress import Progress
+from pipeline.text import printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -29,11 +31,10 @@ class Lines:
             self._last = now
             rate = self._done / (now - self._began)
             left_s = (self._total - self._done) / rate if rate else 0
-            print(
+            say(
                 f"{self._done:,} of {self._total:,} {self._what}, {rate:,.0f}/s, "
                 f"{left_s:,.0f} s left",
-                file=sys.stderr,
-                flush=True,
+                err=True,
             )
 
     def stop(self) -> None:
@@ -62,7 +63,7 @@ class Bar:
             transient=True,
         )
         self._rich.start()
-        self._task = self._rich.add_task(what, total=total)
+        self._task = self._rich.add_task(printable(what), total=total)
 
     def advance(self, count: int) -> None:
         if self._rich is not None and self._task is not None:

@@ -14,8 +14,10 @@ from pipeline.cli.common import INTERRUPTED, _database_problem, _Shown
 from pipeline.cli.jobs import job
 from pipeline.cli.serve import serve
 from pipeline.cli.takedown import takedown
+from pipeline.cli.terminal import log_to_stderr, say, show_crashes
 from pipeline.cli.watch import watch
 from pipeline.errors import LockstepError
+from pipeline.text import printable
 
 
 def register(cli: click.Group) -> None:
@@ -39,7 +41,8 @@ def _speak_plainly(cli: click.Group) -> None:
 
     def invoke_and_explain(context: click.Context) -> Any:
         # datapipe logs "Running render ..." and the like at INFO for every step.
-        logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+        log_to_stderr(logging.WARNING)
+        show_crashes()
         try:
             return invoke(context)
         except LockstepError as error:
@@ -49,16 +52,20 @@ def _speak_plainly(cli: click.Group) -> None:
             if error.name != wanted:
                 raise
             raise click.ClickException(
-                f"there is no {wanted}.py in {os.getcwd()}; change to the project's folder, "
-                "or name the module with --pipeline"
+                f"there is no {wanted}.py in {printable(os.getcwd())}; change to the project's "
+                "folder, or name the module with --pipeline"
             ) from None
+        except click.ClickException as error:
+            # One of click's own, which may quote an argument.
+            setattr(error, "message", printable(error.message))  # noqa: B010 - declared final
+            raise
         except Exception as error:
             shown = _database_problem(error, context)
             if shown is None:
                 raise
             raise shown from error
         except KeyboardInterrupt:
-            click.echo("stopped; finished work is kept, the next run continues", err=True)
+            say("stopped; finished work is kept, the next run continues", err=True)
             sys.exit(INTERRUPTED)
 
     cli.invoke = invoke_and_explain  # type: ignore[method-assign, assignment]

@@ -6,7 +6,8 @@ import logging
 
 import click
 
-from pipeline.cli.common import _app
+from pipeline.cli.common import _app, _open_places
+from pipeline.cli.terminal import log_to_stderr
 
 
 @click.command()
@@ -44,8 +45,9 @@ def serve(context: click.Context, host: str, port: int, no_watch: bool, insecure
 
     app = _app(context)
     refuse_open_door(app.settings, host, insecure)
-    logging.basicConfig(
-        level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
-    )
-    logging.getLogger("lockstep").setLevel(logging.INFO)
+    log_to_stderr(logging.WARNING, "%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
+    log = logging.getLogger("lockstep")
+    log.setLevel(logging.INFO)
+    for warning in _open_places(app):
+        log.warning("%s", warning)
     serve_app(app, Options(host, port, watch=not no_watch))

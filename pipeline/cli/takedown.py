@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pipeline.cli.common import _open_for_reading, _print_json, json_option
-from pipeline.text import printable
+from pipeline.cli.terminal import say
 
 if TYPE_CHECKING:
     from pipeline.app import Lockstep
@@ -71,12 +71,12 @@ def add(
     if as_json:
         _print_json(done.as_json())
         return
-    click.echo(f"takedown {done.id}: {done.sha256}")
+    say(f"takedown {done.id}: {done.sha256}")
     for path in done.originals:
-        click.echo(f"  {printable(path)}: {'deleted' if purge else 'kept in the quarantine'}")
+        say(f"  {path}: {'deleted' if purge else 'kept in the quarantine'}")
     if not done.originals:
-        click.echo("  no original has these bytes now; they are blocked from now on")
-    click.echo(f"  {done.renditions:,} renditions deleted")
+        say("  no original has these bytes now; they are blocked from now on")
+    say(f"  {done.renditions:,} renditions deleted")
 
 
 @takedown.command("list")
@@ -100,24 +100,21 @@ def list_(context: click.Context, limit: int, before: int | None, as_json: bool)
         _print_json(answer)
         return
     for act in answer:
-        click.echo(
-            f"{act['id']}  {act['when']}  {act['state']}  {printable(act['who'])}: "
-            f"{printable(act['reason'])}"
-        )
-        click.echo(f"   sha256 {act['sha256']}")
+        say(f"{act['id']}  {act['when']}  {act['state']}  {act['who']}: {act['reason']}")
+        say(f"   sha256 {act['sha256']}")
         for original in act["originals"]:
             if original["restored"] is not None:
-                what = f"put back as {printable(original['restored'])}"
+                what = f"put back as {original['restored']}"
             elif original["kept"] is not None:
-                what = f"kept as {printable(original['kept'])}"
+                what = f"kept as {original['kept']}"
             else:
                 what = "deleted"
-            click.echo(f"   {printable(original['path'])}: {what}")
-        click.echo(f"   {len(act['renditions']):,} renditions deleted")
+            say(f"   {original['path']}: {what}")
+        say(f"   {len(act['renditions']):,} renditions deleted")
         if act["lifted"] is not None:
-            click.echo(f"   reinstated {act['lifted']} by {printable(act['lifted_by'])}")
+            say(f"   reinstated {act['lifted']} by {act['lifted_by']}")
     if not answer:
-        click.echo("nothing was taken down")
+        say("nothing was taken down")
 
 
 @takedown.command("reinstate")
@@ -145,12 +142,12 @@ def reinstate(context: click.Context, number: str, who: str | None, as_json: boo
         return
     apart = {new: old for old, new in done.set_apart.items()}
     for path in done.originals:
-        note = f" (another file is now called {printable(apart[path])})" if path in apart else ""
-        click.echo(f"{printable(path)}: put back{note}")
+        note = f" (another file is now called {apart[path]})" if path in apart else ""
+        say(f"{path}: put back{note}")
     for path in done.missing:
-        click.echo(f"{printable(path)}: was not kept, so it cannot be put back")
+        say(f"{path}: was not kept, so it cannot be put back")
     numbers = ", ".join(str(number) for number in done.takedowns)
-    click.echo(f"reinstated: takedown {numbers}; the next run renders them")
+    say(f"reinstated: takedown {numbers}; the next run renders them")
 
 
 # The earlier name of `reinstate`; scripts use it.
@@ -171,7 +168,7 @@ def open_for_takedowns(context: click.Context) -> Lockstep:
 
     app = _open_for_reading(context)
     for warning in take_over(app.database, app.settings):
-        click.echo(f"warning: {warning}", err=True)
+        say(f"warning: {warning}", err=True)
     return app
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import datetime
-import json
+import functools
 import signal
 import threading
 from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.cli.common import INTERRUPTED, _app, json_option
+from pipeline.cli.common import INTERRUPTED, _app, _open_places, json_option
 from pipeline.cli.progress import for_stderr
-from pipeline.text import printable
+from pipeline.cli.terminal import say, say_json
 
 if TYPE_CHECKING:
     from pipeline.engine.report import Report
@@ -43,6 +43,8 @@ def watch(context: click.Context, poll: bool, as_json: bool) -> None:
     from pipeline.live import Watcher, WatchOptions
 
     app = _app(context)
+    for warning in _open_places(app):
+        say(f"warning: {warning}", err=True)
     stop = threading.Event()
     came: list[int] = []
 
@@ -62,19 +64,16 @@ def watch(context: click.Context, poll: bool, as_json: bool) -> None:
             return
         moment = datetime.datetime.now().astimezone()
         for warning in report.warnings:
-            click.echo(f"warning: {warning}", err=True)
-        click.echo(f"{moment:%H:%M:%S}  {_line(report, is_first)}", err=True)
+            say(f"warning: {warning}", err=True)
+        say(f"{moment:%H:%M:%S}  {_line(report, is_first)}", err=True)
         for path, reason in report.failures:
-            click.echo(f"          failed  {printable(path)}: {reason}", err=True)
+            say(f"          failed  {path}: {reason}", err=True)
         if as_json:
             when = {"when": moment.isoformat(timespec="milliseconds"), "partial": report.partial}
-            click.echo(json.dumps(when | report.as_json(), ensure_ascii=False))
+            say_json(when | report.as_json())
         is_first = False
 
-    def say(line: str) -> None:
-        click.echo(line, err=True)
-
-    watcher = Watcher(app, WatchOptions(poll, say, for_stderr()))
+    watcher = Watcher(app, WatchOptions(poll, functools.partial(say, err=True), for_stderr()))
     watcher.run(stop, on_run)
     context.exit(INTERRUPTED if came[:1] == [signal.SIGINT] else 0)
 

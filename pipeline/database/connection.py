@@ -49,6 +49,7 @@ class Database(DBConn):
     def _init(self, connstr: str, *args: Any, **options: Any) -> None:
         self._here = threading.local()
         self.dialect = dialect_of(sa.make_url(connstr))
+        self.dialect.prepare()
         super()._init(connstr, *args, **options)
         self.dialect.tune(self.engine)
         self.clock = Clock(StateRepository(self))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,6 +25,11 @@ class Dialect(Protocol):
 
     name: str
     locks: Locks
+    # The files of this machine that hold what the tables hold.
+    files: tuple[Path, ...]
+
+    def prepare(self) -> None:
+        """What has to be done before the first connection."""
 
     def tune(self, engine: sa.Engine) -> None:
         """Set up an engine before its first use."""
@@ -44,6 +51,17 @@ class SQLite:
         assert url.database is not None
         self._file = Path(url.database)
         self.locks: Locks = FileLocks(self._file)
+        beside = (f"{self._file.name}{end}" for end in ("-wal", "-shm"))
+        self.files = (self._file, *map(self._file.with_name, beside))
+
+    def prepare(self) -> None:
+        # Created here, for its owner only: SQLite would let everybody read it, and gives the files
+        # beside it the mode that it has. A link may lead to a file that is still to be made.
+        if str(self._file) == ":memory:" or str(self._file).startswith("file:"):
+            return
+        with contextlib.suppress(OSError):  # it is there; SQLite says what else is wrong
+            new = os.O_CREAT | os.O_EXCL | os.O_WRONLY
+            os.close(os.open(os.path.realpath(self._file), new, 0o600))
 
     def tune(self, engine: sa.Engine) -> None:
         sa.event.listen(engine, "connect", _set_pragmas)
@@ -64,9 +82,13 @@ class PostgreSQL:
     """A server, which several machines may use at once."""
 
     name = "postgresql"
+    files: tuple[Path, ...] = ()
 
     def __init__(self, url: sa.URL) -> None:
         self.locks: Locks = AdvisoryLocks()
+
+    def prepare(self) -> None:
+        return
 
     def tune(self, engine: sa.Engine) -> None:
         return

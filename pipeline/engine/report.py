@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.text import counts_in_words, printable
+from pipeline.text import counts_in_words
 
 JOBS_SHOWN = 20
 
@@ -188,7 +188,7 @@ class Report(Counts):
             "seconds": round(self.seconds, 3),
         } | ({"dry_run": True} if self.dry_run else {})
 
-    def as_text(self) -> str:
+    def as_lines(self) -> list[str]:
         """The summary that a person reads at the end of a run."""
         would = "would be " if self.dry_run else ""
         originals = counts_in_words(
@@ -215,11 +215,11 @@ class Report(Counts):
             )
             lines.append(f"ignored     {ignored}")
         for path, reason in self.failures:
-            lines.append(f"failed      {printable(path)}: {reason}")
+            lines.append(f"failed      {path}: {reason}")
         if self.more_failures:
             lines.append("            and more: see `datapipe errors`")
         lines.append(f"{self._verdict()} ({self.seconds:.1f} s)")
-        return "\n".join(lines)
+        return lines
 
     def _verdict(self) -> str:
         if self.dry_run:

@@ -9,6 +9,7 @@
 ``network``    connections to validated addresses only
 ``resolver``   from a host name to validated addresses
 ``schedule``   scheduling: limits on concurrency, per host, and per second
+``signing``    signatures of webhooks, by the Standard Webhooks scheme
 ``transport``  httpx over these connections
 ``types``      the limits, requests and results of the fetch
 ``urls``       which URLs may be requested, and the URLs of a cell

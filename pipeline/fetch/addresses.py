@@ -7,7 +7,7 @@ this machine, of the network around it, or of a cloud's metadata service may be 
 
 Sources: the IANA special-purpose address registries, https://www.iana.org/assignments/
 iana-ipv4-special-registry and iana-ipv6-special-registry; RFC 6052 (NAT64), RFC 3056 (6to4),
-RFC 2765 (translated), RFC 4291 (mapped, compatible).
+RFC 2765 (translated), RFC 4291 (mapped, compatible), RFC 9780 (dummy).
 """
 
 from __future__ import annotations
@@ -47,7 +47,10 @@ REFUSED_V6: tuple[tuple[str, str], ...] = (
     # is wrapped cannot be known from outside.
     ("64:ff9b:1::/48", "local NAT64"),
     ("100::/64", "discard"),
-    ("2001::/32", "Teredo"),
+    ("100:0:0:1::/64", "dummy"),
+    # Teredo, benchmarking (2001:2::/48), ORCHID (2001:10::/28, 2001:20::/28) and others. What is
+    # globally reachable in there, such as anycast addresses of relays, holds no images.
+    ("2001::/23", "protocol assignments"),
     ("2001:db8::/32", "documentation"),
     ("3fff::/20", "documentation"),
     ("5f00::/16", "segment routing"),

@@ -1,16 +1,13 @@
 """Notify another system that a job ended: its JSON, signed, by POST.
 
-The receiver checks ``X-Lockstep-Signature``: ``sha256=`` and the HMAC-SHA256, in hexadecimal, of
-the body's bytes under the shared secret. ``X-Lockstep-Delivery`` is the same in every attempt of
-one delivery, because a receiver may get it twice: a lost response counts as none.
+The receiver checks the headers of :mod:`pipeline.fetch.signing`. ``webhook-id`` is the same in
+every attempt of one delivery, because a receiver may get it twice: a lost response counts as none.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
-import hmac
 import json
 import ssl
 import time
@@ -24,12 +21,13 @@ import anyio
 import httpx
 
 from pipeline.fetch.resolver import AddressRefused, Resolver, system_resolver
+from pipeline.fetch.signing import signed_headers
 from pipeline.fetch.transport import ValidatedTransport
 from pipeline.fetch.types import FetchLimits
 from pipeline.fetch.urls import UrlRefused, checked_url
 from pipeline.text import shortened
 
-SIGNATURE_HEADER = "X-Lockstep-Signature"
+# What `webhook-id` was called in the release before.
 DELIVERY_HEADER = "X-Lockstep-Delivery"
 
 
@@ -44,22 +42,20 @@ class Delivery:
     duration_ms: int = 0
 
 
-def signature(body: bytes, secret: str) -> str:
-    """The value of ``X-Lockstep-Signature`` for a body."""
-    return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
-
-
 def deliver(
     url: str,
     job: Mapping[str, Any],
     secret: str,
     limits: FetchLimits,
     *,
+    message_id: str | None = None,
     deadline_s: float = 60.0,
     resolve: Resolver | None = None,
     ssl_context: ssl.SSLContext | None = None,
 ) -> Delivery:
     """POST the job's JSON to ``url``; at most ``deadline_s`` seconds, retries included.
+
+    ``message_id`` is by what a receiver knows a delivery that it has had; by default a new one.
 
     To be called in a thread of its own, with no event loop in it. The rules for URLs and addresses
     are the fetch's. A 2xx response is a success; redirects are not followed, because a POST must
@@ -72,7 +68,14 @@ def deliver(
     try:
         delivery = asyncio.run(
             _deliver(
-                url, job, secret, limits, deadline_s, resolve or system_resolver(names), ssl_context
+                url,
+                job,
+                secret,
+                limits,
+                message_id or f"msg_{uuid.uuid4().hex}",
+                deadline_s,
+                resolve or system_resolver(names),
+                ssl_context,
             )
         )
     finally:
@@ -85,6 +88,7 @@ async def _deliver(
     job: Mapping[str, Any],
     secret: str,
     limits: FetchLimits,
+    message_id: str,
     deadline_s: float,
     resolve: Resolver,
     ssl_context: ssl.SSLContext | None,
@@ -98,10 +102,8 @@ async def _deliver(
         "Content-Type": "application/json",
         "User-Agent": limits.user_agent,
         "Accept-Encoding": "identity",
-        DELIVERY_HEADER: str(uuid.uuid4()),
+        DELIVERY_HEADER: message_id,
     }
-    if secret:
-        headers[SIGNATURE_HEADER] = signature(body, secret)
     transport = ValidatedTransport(
         resolve, limits.allow, ssl_context, http2=limits.http2, proxy_url=limits.proxy_url
     )
@@ -110,7 +112,9 @@ async def _deliver(
         with anyio.move_on_after(deadline_s):
             for attempt in range(1, limits.retries + 2):
                 last = Delivery(False, None, f"no response within {deadline_s:g} s", attempt)
-                last, again = await _post(transport, target, body, headers, limits, attempt)
+                # Each attempt has its own time: a receiver refuses one that was long ago.
+                signed = headers | signed_headers(message_id, int(time.time()), body, secret)
+                last, again = await _post(transport, target, body, signed, limits, attempt)
                 if not again or attempt > limits.retries:
                     break
                 await asyncio.sleep(limits.backoff_after_s(attempt))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from pipeline.csvs.reading import check_csv
 from pipeline.engine.context import RunOptions
 from pipeline.engine.progress import Progress
 from pipeline.errors import CsvError, CsvRejectedError, JobNotReadyError, LockedError, SettingsError
+from pipeline.fetch.signing import new_secret
 from pipeline.fetch.urls import UrlRefused, checked_url
 from pipeline.jobs.context import Jobs
 from pipeline.jobs.copies import held_copy
@@ -99,12 +100,19 @@ class Submitted:
 
     reference: str
     state: str
+    # What its own webhook is signed with. Shown now, and never again.
+    webhook_secret: str | None = field(default=None, repr=False)
+
+    def as_json(self) -> dict[str, Any]:
+        """What a program reads; ``webhook_secret`` only where there is one."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 def submit(jobs: Jobs, source: Path, filename: str, webhook: str | None = None) -> Submitted:
     """Check the CSV in ``source`` and create a job from it; ``filename`` is its name for people.
 
-    ``webhook`` is an address to notify when the job ends, instead of PIPELINE_WEBHOOK_URL.
+    ``webhook`` is an address to notify when the job ends, instead of PIPELINE_WEBHOOK_URL; what it
+    is sent is signed with a secret of its own.
 
     Raises:
         CsvRejectedError: it has problems, and lists all of them; nothing is left behind.
@@ -117,6 +125,7 @@ def submit(jobs: Jobs, source: Path, filename: str, webhook: str | None = None) 
             checked_url(webhook, jobs.settings.fetch.ports)
         except UrlRefused as error:
             raise SettingsError(f"--webhook {webhook}: {error}") from None
+    secret = new_secret() if webhook else None
     folders = jobs.folders
     # The copy is checked and kept, whatever happens to the source meanwhile.
     with held_copy(made(folders.csvs)) as copy:
@@ -137,6 +146,7 @@ def submit(jobs: Jobs, source: Path, filename: str, webhook: str | None = None) 
             csv_sha256=digest,
             rows=check.rows,
             total=check.images,
-            webhook=webhook,
+            webhook=webhook or None,
+            webhook_secret=secret,
         )
-    return Submitted(reference, JobState.RECEIVED.value)
+    return Submitted(reference, JobState.RECEIVED.value, secret)

@@ -145,7 +145,7 @@ class _Reading:
             counts.rejected += state is JobState.REJECTED
             counts.failed += state is JobState.FAILED
             counts.add_line(
-                f"{self.job.reference} ({self.job.filename}) {state}: {values['reason']}"
+                f"{self.job.reference} ({self.job.filename}) {state.value}: {values['reason']}"
             )
 
     def _store(self, csv: Path, dialect: CsvDialect) -> bool:

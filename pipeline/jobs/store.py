@@ -6,7 +6,7 @@ import datetime
 import hashlib
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,7 @@ class Job:
     webhook_reason: str | None
     ask_again: bool
     cleared: bool
+    webhook_secret: str | None = field(repr=False)
 
     @property
     def stat(self) -> tuple[int | None, ...]:

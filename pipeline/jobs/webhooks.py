@@ -1,10 +1,12 @@
 """Webhooks of jobs that ended, sent in a thread after the run has released its lock.
 
-An interrupted delivery is repeated by the next run: a receiver may be notified twice.
+An interrupted delivery is repeated by the next run, with the same id: a receiver may be notified
+twice.
 """
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -81,12 +83,28 @@ def _deliverer(settings: Settings) -> Callable[[Job], Delivery]:
         return deliver(
             job.webhook or settings.jobs.webhook_url,
             as_json(job, settings),
-            settings.jobs.webhook_secret,
+            _secret(job, settings),
             limits,
+            message_id=_message_id(job),
             deadline_s=settings.jobs.webhook_timeout_s,
         )
 
     return deliver_one
+
+
+def _secret(job: Job, settings: Settings) -> str:
+    """What the receiver of a job's end knows to check the signature by; empty for no signature.
+
+    Whoever submits a job may name any receiver. Signed with the secret of the configured one, what
+    it is sent could be passed on to that one as genuine.
+    """
+    return job.webhook_secret or "" if job.webhook else settings.jobs.webhook_secret
+
+
+def _message_id(job: Job) -> str:
+    """The same for one end of a job whichever run delivers it."""
+    end = f"{job.reference} {job.ended_ts!r}".encode()
+    return f"msg_{hashlib.blake2b(end, digest_size=16).hexdigest()}"
 
 
 def _note(repository: JobRepository, job: Job, delivery: Delivery) -> None:

@@ -12,7 +12,7 @@ from pipeline.app import Lockstep
 from pipeline.jobs.scanning import explain_csv
 from pipeline.names import key_below
 from pipeline.storage.walking import CSV_SUFFIXES
-from pipeline.text import iso, printable
+from pipeline.text import iso
 
 
 @dataclass
@@ -48,9 +48,9 @@ class Story:
         """The result of ``datapipe explain --json``."""
         return asdict(self)
 
-    def as_text(self) -> str:
+    def as_lines(self) -> list[str]:
         """The result as text for people."""
-        lines = [f"{printable(self.path)}: {self.verdict}"]
+        lines = [f"{self.path}: {self.verdict}"]
         if self.sha256:
             lines.append(f"  sha256  {self.sha256}")
         if self.fingerprint:
@@ -60,12 +60,12 @@ class Story:
             lines.append(f"  {story.recipe}: {story.state or 'none yet'}; {story.verdict}")
             if story.file:
                 lines.append(
-                    f"    {printable(story.file)}, {story.width_px} x {story.height_px} px, "
+                    f"    {story.file}, {story.width_px} x {story.height_px} px, "
                     f"{story.size_bytes:,} bytes, since {story.since}"
                 )
             if story.reason:
                 lines.append(f"    {story.reason} (since {story.since})")
-        return "\n".join(lines)
+        return lines
 
 
 def explain(app: Lockstep, typed: str) -> Story:

@@ -11,6 +11,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from pipeline.fetch.signing import key_of
+
 # 16 characters of a random token are 96 bits: too many to try.
 TOKEN_MIN = 16
 _HOST = re.compile(r"[A-Za-z0-9._-]+|\[?[0-9A-Fa-f:]+\]?")
@@ -144,6 +146,12 @@ def web_address(text: str) -> str:
     """An address on the web, or none."""
     if text and not text.lower().startswith(("http://", "https://")):
         raise ValueError("must be an address that begins with https:// or http://")
+    return text
+
+
+def webhook_secret(text: str) -> str:
+    """A secret that webhooks can be signed with, or none."""
+    key_of(text)
     return text
 
 

@@ -69,7 +69,7 @@ class JobSettings:
     )
     public_url: str = _setting("PUBLIC_URL", "", parsing.web_address)
     webhook_url: str = _setting("WEBHOOK_URL", "", parsing.web_address)
-    webhook_secret: str = _setting("WEBHOOK_SECRET", "", str, is_secret=True)
+    webhook_secret: str = _setting("WEBHOOK_SECRET", "", parsing.webhook_secret, is_secret=True)
     webhook_timeout_s: float = _setting("WEBHOOK_TIMEOUT_S", "60", seconds)
 
 

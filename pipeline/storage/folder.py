@@ -124,11 +124,15 @@ def inside(folder: Path, key: str, may_be_link: bool = False) -> str | None:
 def made(folder: Path) -> Path:
     """A folder of the state folder, created if it is missing.
 
+    The state folder itself is created for its owner only. Those in it need not be: where it is
+    shared on purpose, they are as well.
+
     Raises:
         SettingsError: it cannot be created.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private(folder.parent)
+        folder.mkdir(exist_ok=True)
     except OSError as error:
         raise SettingsError(
             f"PIPELINE_STATE: the folder {str(folder)!r} cannot be created ({error.strerror}); "
@@ -149,7 +153,10 @@ def file_below(root: Path, key: str) -> Path:
 
 
 def make_private(folder: Path) -> None:
-    """Create the quarantine folder, for its owner only: what is in there was taken down."""
+    """Create the quarantine or state folder, for its owner only.
+
+    What is in there was taken down, or sent in by customers. One that is there stays as it is.
+    """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 

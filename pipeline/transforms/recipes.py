@@ -147,7 +147,7 @@ def load_recipes(path: Path) -> dict[str, Recipe]:
             recipes[name] = recipe
     if problems:
         count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
-        raise RecipeError("\n  ".join([f"{path} has {count}:", *problems]))
+        raise RecipeError(f"{path} has {count}:", problems)
     if not recipes:
         raise RecipeError(f"{path} has no recipe; add one, such as [thumb] with fit = [400, 400]")
     return recipes

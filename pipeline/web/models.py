@@ -268,10 +268,11 @@ class JobsJson(BaseModel):
 
 
 class JobSubmitted(BaseModel):
-    """The job that was created from a CSV."""
+    """The job that was created from a CSV; ``webhook_secret`` only where it has its own webhook."""
 
     reference: str
     status_url: str
+    webhook_secret: str | None = None
 
 
 class CsvProblemsJson(BaseModel):

@@ -16,13 +16,15 @@ RANGES = [
     "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15",
     "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4", "168.63.129.16/32",
     "::/128", "::1/128", "fc00::/7", "fe80::/10", "fec0::/10", "ff00::/8", "100::/64",
-    "2001::/32", "2001:db8::/32", "3fff::/20", "5f00::/16",
+    "100:0:0:1::/64", "2001::/23", "2001:db8::/32", "3fff::/20", "5f00::/16",
 ]
 # fmt: on
 # Neighbours that lie in another of the ranges, or wrap an address of one (::2 wraps 0.0.0.2).
 ALSO_REFUSED = {
     "224.0.0.0/4": {"240.0.0.0"},
     "240.0.0.0/4": {"239.255.255.255"},
+    "100::/64": {"100:0:0:1::"},
+    "100:0:0:1::/64": {"100::ffff:ffff:ffff:ffff"},
     "::/128": {"::1"},
     "::1/128": {"::", "::2"},
     "fe80::/10": {"fec0::"},
@@ -49,6 +51,60 @@ def _edges() -> list[tuple[str, bool]]:
 @pytest.mark.parametrize(("address", "refused"), _edges())
 def test_ranges_end_where_they_should(address: str, refused: bool) -> None:
     assert (refusal(parse_address(address)) is not None) == refused
+
+
+# https://www.iana.org/assignments/iana-ipv4-special-registry and iana-ipv6-special-registry as of
+# 2025: each block, and whether it is globally reachable ("N/A" there: what it wraps decides).
+# fmt: off
+REGISTRY = {
+    "0.0.0.0/8": False, "0.0.0.0/32": False, "10.0.0.0/8": False, "100.64.0.0/10": False,
+    "127.0.0.0/8": False, "169.254.0.0/16": False, "172.16.0.0/12": False, "192.0.0.0/24": False,
+    "192.0.0.0/29": False, "192.0.0.8/32": False, "192.0.0.9/32": True, "192.0.0.10/32": True,
+    "192.0.0.170/32": False, "192.0.0.171/32": False, "192.0.2.0/24": False,
+    "192.31.196.0/24": True, "192.52.193.0/24": True, "192.88.99.0/24": None,
+    "192.168.0.0/16": False, "192.175.48.0/24": True, "198.18.0.0/15": False,
+    "198.51.100.0/24": False, "203.0.113.0/24": False, "240.0.0.0/4": False,
+    "255.255.255.255/32": False,
+    "::1/128": False, "::/128": False, "::ffff:0:0/96": False, "64:ff9b::/96": True,
+    "64:ff9b:1::/48": False, "100::/64": False, "100:0:0:1::/64": False, "2001::/23": False,
+    "2001::/32": None, "2001:1::1/128": True, "2001:1::2/128": True, "2001:1::3/128": True,
+    "2001:2::/48": False, "2001:3::/32": True, "2001:4:112::/48": True, "2001:10::/28": None,
+    "2001:20::/28": True, "2001:30::/28": True, "2001:db8::/32": False, "2002::/16": None,
+    "2620:4f:8000::/48": True, "3fff::/20": False, "5f00::/16": False, "fc00::/7": False,
+    "fe80::/10": False,
+}
+# Globally reachable, and refused all the same: they lie in blocks for protocols alone.
+REFUSED_ANYWAY = {
+    "192.0.0.9/32", "192.0.0.10/32", "2001:1::1/128", "2001:1::2/128", "2001:1::3/128",
+    "2001:3::/32", "2001:4:112::/48", "2001:20::/28", "2001:30::/28",
+}
+# fmt: on
+# Blocks whose addresses carry an IPv4 address: reachable as far as that is.
+WRAPPING = {"::ffff:0:0/96", "64:ff9b::/96", "2002::/16"}
+
+
+def _samples(block: str) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+    """Addresses all over a block: its ends, its middle, and some between."""
+    network = ipaddress.ip_network(block)
+    first, size = int(network.network_address), network.num_addresses
+    make = type(network.network_address)
+    return [make(first + step * (size - 1) // 64) for step in range(65)]
+
+
+@pytest.mark.parametrize("block", sorted(REGISTRY.keys() - WRAPPING))
+def test_what_the_registries_call_not_globally_reachable_is_refused(block: str) -> None:
+    is_public = REGISTRY[block] is True and block not in REFUSED_ANYWAY
+    for address in _samples(block):
+        assert (refusal(address) is None) == is_public, address
+
+
+def test_what_python_calls_not_global_is_refused() -> None:
+    """Also of a release of Python that knows of blocks which this table does not."""
+    blocks = [*REGISTRY.keys() - WRAPPING, *RANGES]
+    edges = [ipaddress.ip_address(text) for text, _ in _edges()]
+    for address in [*edges, *(address for block in blocks for address in _samples(block))]:
+        if not address.is_global or address.is_multicast:
+            assert refusal(address), address
 
 
 def _wrapped(inner: str) -> list[str]:

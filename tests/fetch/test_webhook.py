@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import hashlib
 import hmac
 import json
 import ssl
+import time
 
 import pytest
-from loopback import Fetcher, Server, names
+from loopback import Fetcher, Request, Server, names
 
 from pipeline.fetch.addresses import AllowList
-from pipeline.fetch.delivery import deliver, signature
+from pipeline.fetch.delivery import deliver
+from pipeline.fetch.signing import key_of, new_secret, signature
 from pipeline.fetch.types import FetchLimits
 
 JOB = {"reference": "202502230413203", "state": "completed", "name": "Größe"}
@@ -30,14 +33,57 @@ def test_a_job_is_posted_and_signed(server: Server, limits: FetchLimits) -> None
     assert request.method == "POST"
     assert request.headers["content-type"] == "application/json"
     assert json.loads(request.body) == JOB
+    assert is_signed(request, b"s3cret")
+    assert not is_signed(request, b"another")
+    # For receivers of the release before.
     expected = hmac.new(b"s3cret", request.body, hashlib.sha256).hexdigest()
     assert request.headers["x-lockstep-signature"] == f"sha256={expected}"
-    assert signature(request.body, "s3cret") == f"sha256={expected}"
+
+
+def is_signed(request: Request, key: bytes) -> bool:
+    """Whether a delivery is genuine: the scheme, written out again."""
+    headers = request.headers
+    signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + request.body
+    digest = base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
+    return headers["webhook-signature"] == f"v1,{digest}"
+
+
+def test_the_signature_is_the_one_that_other_implementations_give() -> None:
+    # The example of Svix, whose scheme became the standard, as its libraries test it.
+    assert signature(
+        "msg_p5jXN8AQM9LWM0D4loKWxJek",
+        1614265330,
+        b'{"test": 2432232314}',
+        "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+    ) == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="  # fmt: skip
+
+
+def test_a_secret_of_the_scheme_is_the_key_in_base64(server: Server, limits: FetchLimits) -> None:
+    key = bytes(range(24))
+    secret = "whsec_" + base64.b64encode(key).decode()
+    assert deliver(server.url("/hook"), JOB, secret, limits).delivered
+    assert is_signed(server.seen[0], key)
+    assert len(key_of(new_secret())) == 32
+    assert new_secret() != new_secret()
+
+
+@pytest.mark.parametrize("secret", ["whsec_", "whsec_not base64", "whsec_abc"])
+def test_a_secret_that_is_cut_off_is_refused(secret: str) -> None:
+    with pytest.raises(ValueError, match="base64"):
+        key_of(secret)
+
+
+def test_the_id_can_be_given_and_the_time_is_now(server: Server, limits: FetchLimits) -> None:
+    before = int(time.time())
+    assert deliver(server.url("/hook"), JOB, "s", limits, message_id="msg_1").delivered
+    headers = server.seen[0].headers
+    assert headers["webhook-id"] == headers["x-lockstep-delivery"] == "msg_1"
+    assert before <= int(headers["webhook-timestamp"]) <= time.time()
 
 
 def test_without_a_secret_there_is_no_signature(server: Server, limits: FetchLimits) -> None:
     assert deliver(server.url("/hook"), JOB, "", limits).delivered
-    assert "x-lockstep-signature" not in server.seen[0].headers
+    assert not {"x-lockstep-signature", "webhook-signature"} & set(server.seen[0].headers)
 
 
 def test_a_delivery_is_tried_again_and_is_the_same_delivery(
@@ -45,7 +91,9 @@ def test_a_delivery_is_tried_again_and_is_the_same_delivery(
 ) -> None:
     delivery = deliver(server.url("/hook-flapping"), JOB, "s", limits)
     assert (delivery.delivered, delivery.http_code, delivery.attempts) == (True, 204, 3)
-    assert len({request.headers["x-lockstep-delivery"] for request in server.seen}) == 1
+    assert len({request.headers["webhook-id"] for request in server.seen}) == 1
+    # Each attempt is signed with its own time.
+    assert all(is_signed(request, b"s") for request in server.seen)
 
 
 def test_a_receiver_that_says_no_is_not_asked_again(server: Server, limits: FetchLimits) -> None:

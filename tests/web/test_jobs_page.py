@@ -1,6 +1,7 @@
 """A CSV over HTTP: its problems, its reference, its result, its ZIP, its end."""
 
 import io
+import re
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -106,6 +107,24 @@ def test_every_fault_of_a_csv_is_told_with_its_line(shop: Server) -> None:
     answer = shop.post("/jobs", files={"file": ("a.csv", csv)}, data={"webhook": "ftp://x"})
     assert answer.status_code == 422
     assert shop.get("/jobs").json() == before
+
+
+def test_the_secret_of_its_webhook_is_shown_once(shop: Server, pictures: str) -> None:
+    csv = HEADER + f"1,SKU1,{pictures}/0.png\n"
+    own = {"webhook": f"{pictures}/hook"}
+    told = shop.post("/jobs", files={"file": ("a.csv", csv)}, data=own).json()
+    assert told["webhook_secret"].startswith("whsec_")
+    shown = shop.post("/jobs", files={"file": ("a.csv", csv)}, data=own, headers=HTML)
+    assert shown.status_code == 202
+    assert shown.headers["cache-control"] == "no-store"
+    (secret,) = set(re.findall(r"whsec_[A-Za-z0-9+/=]+", shown.text))
+    (reference,) = set(re.findall(r'href="/jobs/(\d+)"', shown.text))
+    assert secret != told["webhook_secret"]
+    for path in ("/jobs", f"/jobs/{reference}", told["status_url"]):
+        for headers in ({}, HTML):
+            assert "whsec_" not in shop.get(path, headers=headers).text
+    without = shop.post("/jobs", files={"file": ("a.csv", csv)}).json()
+    assert "webhook_secret" not in without
 
 
 def test_a_job_is_found_by_its_number_and_by_nothing_else(shop: Server, pictures: str) -> None:

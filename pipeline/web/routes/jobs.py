@@ -88,7 +88,8 @@ async def hand_in(request: Request) -> Response:
     """Submit a CSV as ``file``.
 
     It is checked completely: it becomes a job, or all its problems are listed. 503 while many
-    others are being checked.
+    others are being checked. What is sent to ``webhook`` when the job ends is signed with
+    ``webhook_secret``, which is in this answer alone.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "multipart/form-data":
@@ -107,9 +108,15 @@ async def hand_in(request: Request) -> Response:
             return await run_in_threadpool(_refused, request, file.filename, *_faults_of(error))
     service.changed()
     address = f"/jobs/{submitted.reference}"
-    if wants_json(request.scope):
-        return answer(request, "", {"reference": submitted.reference, "status_url": address}, 202)
-    return back(address)
+    data = {"reference": submitted.reference, "status_url": address}
+    if submitted.webhook_secret:
+        # Not on the page of the job: that can be opened again.
+        data["webhook_secret"] = submitted.webhook_secret
+    elif not wants_json(request.scope):
+        return back(address)
+    shown = answer(request, "submitted.html", data, 202)
+    shown.headers["cache-control"] = "no-store"
+    return shown
 
 
 @router.get("/jobs/{reference}", responses=page_or(models.JobJson, 404))
