@@ -6,9 +6,10 @@ here is uvicorn's own for httptools, with counts in its parser's callbacks and a
 server checks at every tick.
 
 Stands on these parts of uvicorn that are not documented: the callbacks of ``HttpToolsProtocol``,
-its ``transport``, ``flow``, ``url``, ``cycle``, ``pipeline`` and ``send_400_response``, the events
-of its cycle, and ``on_tick`` and ``startup`` of the server. ``tests/web/test_connections.py`` says
-so when one of them is gone.
+its ``parser``, ``transport``, ``flow``, ``url``, ``headers``, ``cycle``, ``pipeline``,
+``server_state``, ``timeout_keep_alive`` and ``send_400_response``, the events of its cycle, and
+``on_tick`` and ``startup`` of the server. ``tests/web/test_connections.py`` says so when one of
+them is gone.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import logging
 import math
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -36,10 +38,16 @@ PROGRESS_BYTES = 1024
 # What may come after a refusal; closed at once, the kernel would take the refusal back.
 LINGER_S = 2.0
 ACCEPT_ERROR_EVERY_S = 60.0
+# Copying more than this costs more than a second call of the system.
+SENT_WITH_HEAD_BYTES = 32 << 10
 # Enough for any file, and short enough for Python to read as a number.
 LENGTH_DIGITS = 18
 # A proxy on this machine connects from here for everybody, and has limits of its own.
 OF_PROXIES = ("127.0.0.1", "::1")
+
+# From a URL and headers to the head of a response, without its last line end, and its body.
+# ``None``: the application answers.
+AtOnce = Callable[[bytes, list[tuple[bytes, bytes]]], tuple[bytes, bytes] | None]
 
 log = logging.getLogger("lockstep.web")
 
@@ -70,8 +78,9 @@ class Limits:
 class Connections:
     """Those that are open, in the order in which they came."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, at_once: AtOnce | None = None) -> None:
         self.limits = limits
+        self.at_once = at_once
         self._open: dict[Connection, None] = {}
         self._of: dict[str, dict[Connection, None]] = {}
 
@@ -120,7 +129,7 @@ class Connection(HttpToolsProtocol):
         self.limits = connections.limits
         self.address = ""
         self.status = 400
-        self.is_refused = False
+        self.is_refused = self.is_answered = False
         self.in_head = self.in_body = False
         self.deadline = math.inf
         # Bytes since the last whole head or body, and those of the headers that are complete.
@@ -193,7 +202,9 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self.in_head, self.in_body = False, True
         self.unparsed_bytes = self.framing_bytes = self.fresh_bytes = 0
-        super().on_headers_complete()
+        self.is_answered = self._answer_at_once()
+        if not self.is_answered:
+            super().on_headers_complete()
         self._within(self.limits.body_s)
 
     def on_chunk_header(self) -> None:
@@ -210,9 +221,12 @@ class Connection(HttpToolsProtocol):
             self._within(self.limits.body_s)
 
     def on_message_complete(self) -> None:
-        super().on_message_complete()
         self.in_body = False
         self.unparsed_bytes = 0
+        if self.is_answered:
+            self._within(self.timeout_keep_alive)
+            return
+        super().on_message_complete()
         self._within(self.limits.head_s if self.is_idle else math.inf)
 
     def on_response_complete(self) -> None:
@@ -235,6 +249,31 @@ class Connection(HttpToolsProtocol):
                 self._refuse(408)
             else:
                 self.transport.abort()
+
+    def _answer_at_once(self) -> bool:
+        """Send what needs no application; its task and events cost more than a small file."""
+        # A client that does not read must not fill the memory with responses.
+        if self.known.at_once is None or not self.is_idle or self.flow.write_paused:
+            return False
+        if self.parser.get_method() != b"GET" or self.transport.is_closing():
+            return False
+        found = self.known.at_once(self.url, self.headers)
+        if found is None:
+            return False
+        head, body = found
+        stays = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
+        fields = [name + b": " + value for name, value in self.server_state.default_headers]
+        if not stays:
+            fields.append(b"connection: close")
+        start = b"\r\n".join((head, *fields, b"", b""))
+        if len(body) < SENT_WITH_HEAD_BYTES:
+            self.transport.write(start + body)
+        else:
+            self.transport.write(start)
+            self.transport.write(body)
+        if not stays:
+            self.transport.close()
+        return True
 
     def _within(self, seconds: float) -> None:
         if not self.is_refused:
@@ -268,8 +307,10 @@ class Connection(HttpToolsProtocol):
 class Server(uvicorn.Server):
     """uvicorn's server, which checks its connections at every tick, ten times a second."""
 
-    def __init__(self, app: ASGIApp, limits: Limits, **options: Any) -> None:
-        self.connections = Connections(limits)
+    def __init__(
+        self, app: ASGIApp, limits: Limits, at_once: AtOnce | None = None, **options: Any
+    ) -> None:
+        self.connections = Connections(limits, at_once)
         config = uvicorn.Config(
             app,
             http=functools.partial(Connection, self.connections),  # type: ignore[arg-type]

@@ -21,7 +21,7 @@ from pipeline.settings.values import Settings
 from pipeline.web import connections, problems
 from pipeline.web.connections import Limits
 from pipeline.web.routes import entry, events, files, health, home, images, jobs, takedowns
-from pipeline.web.routes.files import FilesFirst, Shelf
+from pipeline.web.routes.files import FilesAtOnce, FilesFirst, Shelf
 from pipeline.web.security.guard import Guard
 from pipeline.web.security.hosts import is_loopback
 from pipeline.web.service import Options, Service
@@ -48,7 +48,7 @@ def refuse_open_door(settings: Settings, host: str, insecure: bool) -> None:
     )
 
 
-def build(service: Service) -> ASGIApp:
+def build(service: Service, shelf: Shelf) -> ASGIApp:
     """The whole application, guard and all."""
 
     @contextlib.asynccontextmanager
@@ -68,12 +68,12 @@ def build(service: Service) -> ASGIApp:
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     site.state.service = service
-    site.state.shelf = Shelf(service.app, is_private=service.sessions is not None)
+    site.state.shelf = shelf
     problems.install(site)
     for module in PAGES:
         site.include_router(module.router)
     site.state.routes = [route for module in PAGES for route in module.router.routes]
-    front = FilesFirst(site, site.state.shelf)
+    front = FilesFirst(site, shelf)
     return Guard(front, service.hosts, service.sessions, service.settings.jobs.max_bytes)
 
 
@@ -103,7 +103,9 @@ def serve(app: Lockstep, options: Options) -> None:
     # uvicorn raises the signal again when it is done; by then it has been handled.
     signal.signal(signal.SIGTERM, lambda number, stack: None)
     # Open event streams are told to end; nothing else takes longer.
-    server = Server(build(service), limits, timeout_graceful_shutdown=3)
+    shelf = Shelf(app, is_private=service.sessions is not None)
+    at_once = FilesAtOnce(shelf, service.hosts, service.sessions)
+    server = Server(build(service, shelf), limits, at_once, timeout_graceful_shutdown=3)
     server.run(sockets=sockets)
 
 

@@ -30,7 +30,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from pipeline.web import connections
-from pipeline.web.connections import Limits
+from pipeline.web.connections import AtOnce, Limits
 
 TOKEN = "a-token-that-nobody-guesses"
 CONNECTIONS = 40
@@ -209,11 +209,11 @@ async def site(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 @contextlib.contextmanager
-def limited(**limits: float) -> Iterator[str]:
+def limited(at_once: AtOnce | None = None, **limits: float) -> Iterator[str]:
     """The address of a server in this process with limits of our own."""
     listening = socket.create_server(("127.0.0.1", 0))
     settings: dict[str, Any] = {"connections": 20, **limits}
-    server = connections.Server(site, Limits(**settings), timeout_graceful_shutdown=1)
+    server = connections.Server(site, Limits(**settings), at_once, timeout_graceful_shutdown=1)
     thread = threading.Thread(target=server.run, args=([listening],))
     thread.start()
     try:
@@ -393,7 +393,8 @@ def test_uvicorn_still_has_the_parts_that_the_limits_stand_on() -> None:
     refusing = inspect.signature(HttpToolsProtocol.send_400_response)
     assert list(refusing.parameters) == ["self", "msg"]
     known = inspect.getsource(HttpToolsProtocol)
-    for name in ("transport", "flow", "url", "cycle", "pipeline", "client"):
+    names = ("transport", "flow", "url", "headers", "cycle", "pipeline", "client", "parser")
+    for name in (*names, "server_state", "timeout_keep_alive"):
         assert f"self.{name}" in known, name
     assert "self.send_400_response(msg)" in inspect.getsource(HttpToolsProtocol.data_received)
     cycle = inspect.getsource(RequestResponseCycle.__init__)
