@@ -13,6 +13,11 @@ from pathlib import Path
 
 from pipeline.fetch.signing import key_of
 
+try:
+    import resource
+except ImportError:
+    resource = None  # type: ignore[assignment]
+
 # 16 characters of a random token are 96 bits: too many to try.
 TOKEN_MIN = 16
 _HOST = re.compile(r"[A-Za-z0-9._-]+|\[?[0-9A-Fa-f:]+\]?")
@@ -99,6 +104,19 @@ def processor_count() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def open_files_limit() -> int:
+    """How many files and connections this process may have open."""
+    if resource is None:
+        return 2048  # Windows, where sockets do not count
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return 1 << 20 if limit == resource.RLIM_INFINITY else limit
+
+
+def connection_count() -> int:
+    """How many connections leave room for the files that they serve, and for the worker's."""
+    return max(8, min(4096, open_files_limit() // 3))
 
 
 def token(text: str) -> str:

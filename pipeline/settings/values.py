@@ -103,6 +103,11 @@ class Settings:
     state_dir: Path = _setting("STATE", ".lockstep", parsing.path)
     token: str = _setting("TOKEN", "", parsing.token, is_secret=True)
     hosts: tuple[str, ...] = _setting("HOSTS", "", parsing.hosts)
+    max_connections: int = _setting(
+        "MAX_CONNECTIONS",
+        lambda values: str(parsing.connection_count()),
+        whole(8, 10**6, "connections", 1_000),
+    )
     jobs: JobSettings
     fetch: FetchLimits
 

@@ -13,6 +13,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 
@@ -60,6 +61,11 @@ def install(site: FastAPI) -> None:
     async def _(request: Request, error: Exception) -> Response:
         # The error goes on to the guard, which logs it.
         return problem(request.scope, 500, "something went wrong here; the log says what")
+
+    @site.exception_handler(ClientDisconnect)
+    async def _(request: Request, error: ClientDisconnect) -> Response:
+        # Nobody reads this. Anybody could fill the log with tracebacks of it.
+        return Response(None, 400)
 
     @site.exception_handler(LockstepError)
     async def _(request: Request, error: LockstepError) -> Response:

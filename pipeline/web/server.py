@@ -1,4 +1,4 @@
-"""The server: routes, guard and worker put together, and uvicorn to serve them."""
+"""The server: routes, guard and worker put together, and what serves them."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from collections.abc import AsyncIterator
 from importlib.metadata import version
 from types import FrameType
 
-import uvicorn
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from pipeline.app import Lockstep
 from pipeline.errors import SettingsError
+from pipeline.settings.parsing import open_files_limit
 from pipeline.settings.values import Settings
-from pipeline.web import problems
+from pipeline.web import connections, problems
+from pipeline.web.connections import Limits
 from pipeline.web.routes import entry, events, files, health, home, images, jobs, takedowns
-from pipeline.web.routes.files import FilesFirst, Shelf
+from pipeline.web.routes.files import FilesAtOnce, FilesFirst, Shelf
 from pipeline.web.security.guard import Guard
 from pipeline.web.security.hosts import is_loopback
 from pipeline.web.service import Options, Service
@@ -47,7 +48,7 @@ def refuse_open_door(settings: Settings, host: str, insecure: bool) -> None:
     )
 
 
-def build(service: Service) -> ASGIApp:
+def build(service: Service, shelf: Shelf) -> ASGIApp:
     """The whole application, guard and all."""
 
     @contextlib.asynccontextmanager
@@ -67,12 +68,12 @@ def build(service: Service) -> ASGIApp:
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     site.state.service = service
-    site.state.shelf = Shelf(service.app, is_private=service.sessions is not None)
+    site.state.shelf = shelf
     problems.install(site)
     for module in PAGES:
         site.include_router(module.router)
     site.state.routes = [route for module in PAGES for route in module.router.routes]
-    front = FilesFirst(site, site.state.shelf)
+    front = FilesFirst(site, shelf)
     return Guard(front, service.hosts, service.sessions, service.settings.jobs.max_bytes)
 
 
@@ -80,25 +81,16 @@ def serve(app: Lockstep, options: Options) -> None:
     """Serve until SIGTERM or Ctrl-C.
 
     Raises:
-        SettingsError: the address cannot be bound.
+        SettingsError: the address cannot be bound, or the limit of connections is too high.
         DatabaseError: the tables are of another layout, or cannot be made.
     """
+    limits = Limits(connections=_checked_connections(app.settings.max_connections))
     service = Service(app, options)
-    config = uvicorn.Config(
-        build(service),
-        host=options.host,
-        port=options.port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        # Open event streams are told to end; nothing else takes longer.
-        timeout_graceful_shutdown=3,
-    )
     sockets = [_listening(options.host, options.port)]
     host, port = sockets[0].getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
 
-    class Server(uvicorn.Server):
+    class Server(connections.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             print(f"Lockstep is at http://{shown}:{port} (Ctrl-C ends it)", file=sys.stderr)
@@ -110,7 +102,27 @@ def serve(app: Lockstep, options: Options) -> None:
 
     # uvicorn raises the signal again when it is done; by then it has been handled.
     signal.signal(signal.SIGTERM, lambda number, stack: None)
-    Server(config).run(sockets=sockets)
+    # Open event streams are told to end; nothing else takes longer.
+    shelf = Shelf(app, is_private=service.sessions is not None)
+    at_once = FilesAtOnce(shelf, service.hosts, service.sessions)
+    server = Server(build(service, shelf), limits, at_once, timeout_graceful_shutdown=3)
+    server.run(sockets=sockets)
+
+
+def _checked_connections(most: int) -> int:
+    """The limit of connections, if it leaves the worker descriptors of its own.
+
+    Raises:
+        SettingsError: it does not.
+    """
+    files = open_files_limit()
+    if most > files // 2:
+        raise SettingsError(
+            f"PIPELINE_MAX_CONNECTIONS={most}: this process may open {files:,} files and needs "
+            "half of them itself; raise its limit (LimitNOFILE of systemd, or `ulimit -n`), or "
+            f"choose at most {files // 2}"
+        )
+    return most
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 from collections.abc import Sequence
 from email.utils import formatdate, parsedate_to_datetime
 from typing import Annotated, BinaryIO, NamedTuple
+from urllib.parse import unquote
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.requests import cookie_parser
 from starlette.responses import FileResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -28,7 +31,10 @@ from pipeline.states import Source, State
 from pipeline.storage.folder import inside
 from pipeline.takedowns import was_taken_down
 from pipeline.web.documented import page_or
+from pipeline.web.security.guard import HEADERS
+from pipeline.web.security.hosts import Hosts
 from pipeline.web.security.keys import PATH
+from pipeline.web.security.sessions import COOKIE, Sessions
 from pipeline.web.service import service_of
 
 router = APIRouter()
@@ -39,6 +45,9 @@ INLINE = frozenset(("jpeg", "png", "gif", "webp", "avif"))
 AT_ONCE_BYTES = 1 << 18
 REMEMBERED = 20_000
 CONDITIONS = frozenset((b"range", b"if-none-match", b"if-modified-since"))
+NOT_AT_ONCE = CONDITIONS | {
+    *(b"authorization", b"content-length", b"transfer-encoding", b"upgrade", b"expect")
+}
 
 # Which original of a name is meant: one of the input folder, or one that was fetched for a job.
 AskedSource = Annotated[Source | None, Query()]
@@ -59,6 +68,8 @@ class Known(NamedTuple):
     etag: str
     signature: tuple[int, int, int]
     headers: dict[str, str]
+    # All of the response before its body, but for what differs from one to the next.
+    head: bytes
 
 
 class Shelf:
@@ -128,13 +139,60 @@ class Shelf:
             "cross-origin-resource-policy": "same-site",
             "accept-ranges": "bytes",
         }
-        return Known(file, media_type, etag, _signature(status), headers)
+        fields = {name.decode(): value.decode() for name, value in HEADERS} | headers
+        fields |= {"content-type": media_type, "content-length": str(status.st_size)}
+        lines = ("HTTP/1.1 200 OK", *(f"{name}: {value}" for name, value in fields.items()))
+        head = "\r\n".join(lines).encode("latin-1")
+        return Known(file, media_type, etag, _signature(status), headers, head)
+
+
+class FilesAtOnce:
+    """Serves renditions from the shelf without the application, at less than half the cost.
+
+    Only a known file, requested by a name of ours and by somebody who is logged in, with no header
+    that changes the response. Everything else is left to the guard and the application.
+    """
+
+    def __init__(self, shelf: Shelf, hosts: Hosts, sessions: Sessions | None) -> None:
+        self.shelf = shelf
+        self.hosts = hosts
+        self.sessions = sessions
+
+    def __call__(
+        self, url: bytes, headers: list[tuple[bytes, bytes]]
+    ) -> tuple[bytes, bytes] | None:
+        """The head and the body of the response, if it can be given at once."""
+        if not url.startswith(b"/files/") or b"?" in url or b"#" in url or not url.isascii():
+            return None
+        once: dict[bytes, str] = {}
+        for name, value in headers:
+            if name in NOT_AT_ONCE or name in once:
+                return None
+            if name in (b"host", b"cookie"):
+                once[name] = value.decode("latin-1")
+        if not self.hosts.knows(once.get(b"host")):
+            return None
+        if self.sessions is not None:
+            cookie = cookie_parser(once.get(b"cookie", "")).get(COOKIE, "")
+            if not (cookie and self.sessions.holds(cookie)):
+                return None
+        remembered = self.shelf.remembered(unquote(url[len("/files/") :].decode("ascii")))
+        if remembered is None:
+            return None
+        try:
+            body = _read_small(*remembered)
+        except HTTPException:
+            return None
+        if body is None:
+            return None
+        number = secrets.token_hex(6).encode("ascii")
+        return remembered[0].head + b"\r\nx-request-id: " + number, body
 
 
 class FilesFirst:
     """ASGI middleware that serves renditions from the shelf before routing.
 
-    A shop's page has a hundred of them, and routing costs more than reading a file. As
+    Those that were not sent at once: requests with a token. Routing costs more than reading. As
     in other servers of files, the read is done at once, in the loop: it is small, and was read
     before. All that is not plain goes on to the route: parts, conditions, large files, errors.
     """
@@ -233,11 +291,16 @@ def _has_row(pending: Pending, file: str) -> bool:
         return con.execute(query.limit(1)).first() is not None
 
 
-def _open(file: str) -> BinaryIO:
+def _descriptor(file: str) -> int:
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     try:
-        return open(os.open(file, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)), "rb", buffering=0)
+        return os.open(file, flags)
     except OSError:
         raise HTTPException(404, "there is no such file") from None
+
+
+def _open(file: str) -> BinaryIO:
+    return open(_descriptor(file), "rb", buffering=0)
 
 
 def _hashed(file: str) -> tuple[os.stat_result, str]:
@@ -252,11 +315,15 @@ def _hashed(file: str) -> tuple[os.stat_result, str]:
 def _read_small(known: Known, status: os.stat_result) -> bytes | None:
     if status.st_size > AT_ONCE_BYTES:
         return None
-    with _open(known.file) as stream:
+    descriptor = _descriptor(known.file)
+    try:
         # Replaced since it was looked up: tag and bytes must belong together.
-        if _signature(os.fstat(stream.fileno())) != known.signature:
+        if _signature(os.fstat(descriptor)) != known.signature:
             return None
-        return stream.read()
+        body = os.read(descriptor, status.st_size)
+    finally:
+        os.close(descriptor)
+    return body if len(body) == status.st_size else None
 
 
 def _media_type(form: str | None) -> str:
