@@ -19,7 +19,14 @@ import signal
 
 import click
 
-from pipeline.cli.common import _app, _on_sigterm, _open_for_reading, _print_json, json_option
+from pipeline.cli.common import (
+    _app,
+    _on_sigterm,
+    _open_for_reading,
+    _print_json,
+    _say_if_not_confined,
+    json_option,
+)
 from pipeline.cli.progress import for_stderr
 from pipeline.cli.takedown import open_for_takedowns
 from pipeline.text import printable
@@ -65,6 +72,7 @@ def run(
         report = preview(app, options)
     else:
         signal.signal(signal.SIGTERM, _on_sigterm)
+        _say_if_not_confined(app)
         report = run_once(app.plan, options, for_stderr())
     for warning in report.warnings:
         click.echo(f"warning: {warning}", err=True)

@@ -52,6 +52,20 @@ def _app(context: click.Context) -> Lockstep:
     return app
 
 
+def _say_if_not_confined(app: Lockstep) -> None:
+    """Tell once where decoders run without a sandbox.
+
+    Raises:
+        SettingsError: one is required.
+    """
+    # Imported here: `datapipe --help` does without the engine, which costs 80 ms.
+    from pipeline.engine.context import no_sandbox
+
+    line = no_sandbox(app.settings)
+    if line is not None:
+        click.echo(line, err=True)
+
+
 def _print_json(answer: Any) -> None:
     click.echo(json.dumps(answer, indent=2, ensure_ascii=False))
 

@@ -6,7 +6,7 @@ import logging
 
 import click
 
-from pipeline.cli.common import _app
+from pipeline.cli.common import _app, _say_if_not_confined
 
 
 @click.command()
@@ -44,6 +44,7 @@ def serve(context: click.Context, host: str, port: int, no_watch: bool, insecure
 
     app = _app(context)
     refuse_open_door(app.settings, host, insecure)
+    _say_if_not_confined(app)
     logging.basicConfig(
         level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
     )

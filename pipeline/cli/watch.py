@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.cli.common import INTERRUPTED, _app, json_option
+from pipeline.cli.common import INTERRUPTED, _app, _say_if_not_confined, json_option
 from pipeline.cli.progress import for_stderr
 from pipeline.text import printable
 
@@ -43,6 +43,7 @@ def watch(context: click.Context, poll: bool, as_json: bool) -> None:
     from pipeline.live import Watcher, WatchOptions
 
     app = _app(context)
+    _say_if_not_confined(app)
     stop = threading.Event()
     came: list[int] = []
 

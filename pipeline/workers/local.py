@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import multiprocessing.connection
+import os
 import queue
 import signal
 import sys
@@ -51,6 +52,8 @@ class Workers:
         self._exits = contextlib.ExitStack()
         self._locks: list[Any] = []
         self._at_work: dict[int, Task] = {}
+        # Tasks whose folders were not those of the workers.
+        self._moved: set[int] = set()
         # How often in a row all workers were lost before a task finished.
         self._broken = 0
 
@@ -138,8 +141,27 @@ class Workers:
             raise
         except Exception as error:
             outcome = self._lost(task, error)
+        if outcome.moved and self._is_confined_anew(task):
+            return None
+        self._moved.discard(id(task))
         self._broken = 0
         return outcome
+
+    def _is_confined_anew(self, task: Task) -> bool:
+        """Resubmit ``task`` to new workers, which know the folders of now; once, and never again.
+
+        Raises:
+            WorkersError: workers end before they have done anything.
+        """
+        if id(task) in self._moved:
+            return False
+        unfinished = self.close()
+        self._moved.add(id(task))
+        # Those that others were working on may have left temporary files.
+        self.lost += bool(unfinished)
+        for again in (task, *unfinished):
+            self.submit(again)
+        return True
 
     def _lost(self, task: Task, error: Exception) -> Outcome:
         # pebble's `ProcessExpired` has it: the worker is gone. Anything else but a time-out is a
@@ -172,6 +194,7 @@ class Workers:
         self._exits.close()
         unfinished = list(self._at_work.values())
         self._at_work.clear()
+        self._moved.clear()
         self._done = queue.SimpleQueue()
         return unfinished
 
@@ -211,10 +234,11 @@ def clear_temporary_of(task: Task) -> None:
 
 
 class _Lasting:
-    """A context of multiprocessing whose locks are kept in ``locks`` as well.
+    """A context of multiprocessing for pebble.
 
-    pebble drops those of a pool before it stops the workers. One that is just loading would not
-    find them any more, and print a traceback.
+    Its locks are kept in ``locks`` as well: pebble drops those of a pool before it stops the
+    workers. One that is just loading would not find them any more, and print a traceback. From its
+    pipes only results are accepted.
     """
 
     def __init__(self, context: Any, locks: list[Any]) -> None:
@@ -227,6 +251,14 @@ class _Lasting:
     def RLock(self) -> Any:
         self._locks.append(lock := self._context.RLock())
         return lock
+
+    def Pipe(self, duplex: bool = True) -> Any:
+        if os.name != "posix":
+            return self._context.Pipe(duplex)
+        # Imported here: a run with no change starts no workers, and pebble costs 6 ms.
+        from pipeline.workers.results import pipe
+
+        return pipe()
 
 
 def _start_fork_server() -> None:
