@@ -25,6 +25,9 @@ NAME_MAX_BYTES = 255
 # Begins with a dot so that other tools and our own scans skip it.
 TEMPORARY_PREFIX = ".lockstep-"
 
+# Below the state folder: the bytes of every fetched image.
+FETCHED_FOLDER = "fetched"
+
 
 def key_of(name: str) -> str:
     """The key of a file name as the operating system gave it (``os.fsdecode``)."""

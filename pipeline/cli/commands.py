@@ -25,6 +25,7 @@ from pipeline.cli.common import (
     _open_for_reading,
     _open_places,
     _print_json,
+    _say_if_not_confined,
     json_option,
 )
 from pipeline.cli.progress import for_stderr
@@ -74,6 +75,7 @@ def run(
         report = preview(app, options)
     else:
         signal.signal(signal.SIGTERM, _on_sigterm)
+        _say_if_not_confined(app)
         report = run_once(app.plan, options, for_stderr())
     for warning in report.warnings:
         say(f"warning: {warning}", err=True)

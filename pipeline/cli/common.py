@@ -79,6 +79,20 @@ def _open_places(app: Lockstep) -> list[str]:
     ]
 
 
+def _say_if_not_confined(app: Lockstep) -> None:
+    """Tell once where decoders run without a sandbox.
+
+    Raises:
+        SettingsError: one is required.
+    """
+    # Imported here: `datapipe --help` does without the engine, which costs 80 ms.
+    from pipeline.engine.context import no_sandbox
+
+    line = no_sandbox(app.settings)
+    if line is not None:
+        say(line, err=True)
+
+
 def _print_json(answer: Any) -> None:
     say_json(answer, indent=2)
 

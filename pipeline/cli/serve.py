@@ -6,7 +6,7 @@ import logging
 
 import click
 
-from pipeline.cli.common import _app, _open_places
+from pipeline.cli.common import _app, _open_places, _say_if_not_confined
 from pipeline.cli.terminal import log_to_stderr
 
 
@@ -45,6 +45,7 @@ def serve(context: click.Context, host: str, port: int, no_watch: bool, insecure
 
     app = _app(context)
     refuse_open_door(app.settings, host, insecure)
+    _say_if_not_confined(app)
     log_to_stderr(logging.WARNING, "%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
     log = logging.getLogger("lockstep")
     log.setLevel(logging.INFO)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.cli.common import INTERRUPTED, _app, _open_places, json_option
+from pipeline.cli.common import INTERRUPTED, _app, _open_places, _say_if_not_confined, json_option
 from pipeline.cli.progress import for_stderr
 from pipeline.cli.terminal import say, say_json
 
@@ -45,6 +45,7 @@ def watch(context: click.Context, poll: bool, as_json: bool) -> None:
     app = _app(context)
     for warning in _open_places(app):
         say(f"warning: {warning}", err=True)
+    _say_if_not_confined(app)
     stop = threading.Event()
     came: list[int] = []
 

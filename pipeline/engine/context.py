@@ -25,14 +25,16 @@ from pipeline.engine.progress import Progress, Silent
 from pipeline.engine.report import Report
 from pipeline.engine.unmounted import InputFolder
 from pipeline.errors import SettingsError, StoppedError, YieldedError
+from pipeline.names import FETCHED_FOLDER
 from pipeline.settings.places import check_folders
-from pipeline.settings.values import Settings
+from pipeline.settings.values import PREFIX, Settings
 from pipeline.states import Source
 from pipeline.storage.walking import CSV_SUFFIXES, Passed
 from pipeline.tables import make_tables
 from pipeline.transforms.recipes import Recipe, load_recipes
 from pipeline.workers.local import Workers
-from pipeline.workers.tasks import Urgency, WorkerSetup
+from pipeline.workers.sandbox import why_not
+from pipeline.workers.tasks import Folders, Urgency, WorkerSetup
 
 # How often a run checks whether it should stop.
 STOP_POLL_S = 0.2
@@ -241,9 +243,38 @@ def dry_run(database: Database, settings: Settings, options: RunOptions) -> Run:
 
 
 def make_workers(settings: Settings) -> Workers:
-    """Workers as the settings want them; none is started yet."""
-    setup = WorkerSetup(settings.max_pixels, settings.max_frames, settings.worker_memory_mb)
+    """Workers as the settings want them; none is started yet.
+
+    Raises:
+        SettingsError: a sandbox is required, and there can be none.
+    """
+    folders = None
+    if settings.sandbox != "off" and no_sandbox(settings) is None:
+        folders = Folders(
+            (str(settings.input_dir), str(settings.state_dir / FETCHED_FOLDER)),
+            (str(settings.output_dir),),
+        )
+    setup = WorkerSetup(
+        settings.max_pixels, settings.max_frames, settings.worker_memory_mb, folders
+    )
     return Workers(setup, settings.workers, settings.render_timeout_s)
+
+
+def no_sandbox(settings: Settings) -> str | None:
+    """What people are told at start where decoders are not confined; ``None`` if they are.
+
+    Raises:
+        SettingsError: a sandbox is required, and there can be none.
+    """
+    reason = None if settings.sandbox == "off" else why_not()
+    if reason is None:
+        return None
+    if settings.sandbox == "required":
+        raise SettingsError(
+            f"{PREFIX}SANDBOX=required: the workers that decode images cannot be confined here "
+            f"({reason}); use Linux with Landlock (5.13 or newer), or set it to auto"
+        )
+    return f"no sandbox for the workers that decode images: {reason} (docs/service.md)"
 
 
 def _check_name_encoding() -> None:

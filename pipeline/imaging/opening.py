@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import IO
 
 # All plug-ins that the allow-list needs, by name: where one is missing, Pillow imports every
 # plug-in it has, which costs 100 ms in each worker.
@@ -125,7 +126,7 @@ def _load_tiff(image: Image.Image) -> None:
     except OSError:  # there is no terminal, as in some services
         image.load()
         return
-    with tempfile.TemporaryFile() as printed:
+    with _scratch_file() as printed:
         os.dup2(printed.fileno(), 2)
         try:
             image.load()
@@ -137,6 +138,13 @@ def _load_tiff(image: Image.Image) -> None:
         finally:
             os.dup2(kept, 2)
             os.close(kept)
+
+
+def _scratch_file() -> IO[bytes]:
+    # In memory where that can be: a worker in its sandbox has no folder for temporary files.
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("libtiff"), "w+b")
+    return tempfile.TemporaryFile()
 
 
 def broken(original: OpenedOriginal, error: Exception) -> ImageError:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from pipeline.database.connection import Database
 from pipeline.jobs.names import reference as reference_of
-from pipeline.names import NAME_MAX_BYTES, name_of, shortened_name
+from pipeline.names import FETCHED_FOLDER, NAME_MAX_BYTES, name_of, shortened_name
 from pipeline.states import JobState, UrlState
 from pipeline.tables import csv_urls_table, fetches_table, jobs_table
 
@@ -269,7 +269,7 @@ class JobFolders:
     @property
     def fetched(self) -> Path:
         """The bytes of every fetched image, named by their SHA-256."""
-        return self.state / "fetched"
+        return self.state / FETCHED_FOLDER
 
     def csv(self, reference: str) -> Path:
         """The copy of the CSV of one job."""

@@ -149,6 +149,17 @@ def names(text: str) -> tuple[str, ...]:
     return found
 
 
+def one_of(*words: str) -> Callable[[str], str]:
+    """One of these words."""
+
+    def parse(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"must be one of {', '.join(words)}")
+        return text
+
+    return parse
+
+
 def ports(text: str) -> frozenset[int]:
     """Ports that are allowed beside 80 and 443."""
     try:

@@ -97,6 +97,7 @@ class Settings:
         lambda values: str(default_worker_memory_mb(values["max_pixels"])),
         whole(128, 10**6, "megabytes", 2_048),
     )
+    sandbox: str = _setting("SANDBOX", "auto", parsing.one_of("auto", "off", "required"))
     quarantine_dir: Path = _setting("QUARANTINE", "quarantine", parsing.path)
     settle_ms: int = _setting("SETTLE_MS", "300", whole(10, 60_000, "milliseconds", 300))
     rescan_s: float = _setting("RESCAN_S", "300", seconds)

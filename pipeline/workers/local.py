@@ -16,6 +16,7 @@ import heapq
 import itertools
 import multiprocessing
 import multiprocessing.connection
+import os
 import queue
 import signal
 import sys
@@ -69,6 +70,8 @@ class Workers:
         # Outcomes that came while somebody waited for others.
         self._ended: defaultdict[Urgency, deque[Outcome]] = defaultdict(deque)
         self._task_s = 0.0
+        # Tasks whose folders were not those of the workers.
+        self._moved: set[int] = set()
         # How often in a row all workers were lost before a task finished.
         self._broken = 0
 
@@ -134,15 +137,17 @@ class Workers:
                     "enough memory, also for PIPELINE_WORKER_MEMORY_MB?"
                 ) from error
             self.lost += 1
-            at_work = self._at_work
-            self._stop()
-            self._at_work = at_work
             try:
-                for _, task in at_work.values():
-                    self._schedule(task)
+                self._resubmit()
                 return
             except RuntimeError as broken:
                 error = broken
+
+    def _resubmit(self) -> None:
+        """Give what the processes have to new ones."""
+        self._stop()
+        for _, task in list(self._at_work.values()):
+            self._schedule(task)
 
     def next_outcome(
         self, timeout_s: float | None = None, urgency: Urgency = Urgency.BACKLOG
@@ -179,10 +184,31 @@ class Workers:
             raise
         except Exception as error:
             outcome = self._lost(task, error)
+        if outcome.moved and self._is_confined_anew(task, urgency):
+            return False
+        self._moved.discard(id(task))
         self._broken = 0
         self._task_s = 0.9 * (self._task_s or outcome.seconds) + 0.1 * outcome.seconds
         self._ended[urgency].append(outcome)
         self._fill()
+        return True
+
+    def _is_confined_anew(self, task: Task, urgency: Urgency) -> bool:
+        """Resubmit ``task`` to new workers, which know the folders of now; once, and never again.
+
+        Raises:
+            WorkersError: workers end before they have done anything.
+        """
+        if id(task) in self._moved:
+            return False
+        self._moved.add(id(task))
+        # Those that others were working on may have left temporary files.
+        self.lost += bool(self._at_work)
+        self._at_work[id(task)] = urgency, task
+        try:
+            self._resubmit()
+        except RuntimeError as error:
+            self._start_again(error)
         return True
 
     def _lost(self, task: Task, error: Exception) -> Outcome:
@@ -214,6 +240,7 @@ class Workers:
         self._held.clear()
         self._ended.clear()
         self._unfinished.clear()
+        self._moved.clear()
         return unfinished
 
     def _stop(self) -> None:
@@ -263,10 +290,11 @@ def clear_temporary_of(task: Task) -> None:
 
 
 class _Lasting:
-    """A context of multiprocessing whose locks are kept in ``locks`` as well.
+    """A context of multiprocessing for pebble.
 
-    pebble drops those of a pool before it stops the workers. One that is just loading would not
-    find them any more, and print a traceback.
+    Its locks are kept in ``locks`` as well: pebble drops those of a pool before it stops the
+    workers. One that is just loading would not find them any more, and print a traceback. From its
+    pipes only results are accepted.
     """
 
     def __init__(self, context: Any, locks: list[Any]) -> None:
@@ -279,6 +307,14 @@ class _Lasting:
     def RLock(self) -> Any:
         self._locks.append(lock := self._context.RLock())
         return lock
+
+    def Pipe(self, duplex: bool = True) -> Any:
+        if os.name != "posix":
+            return self._context.Pipe(duplex)
+        # Imported here: a run with no change starts no workers, and pebble costs 6 ms.
+        from pipeline.workers.results import pipe
+
+        return pipe()
 
 
 def _start_fork_server() -> None:

@@ -78,11 +78,21 @@ class Outcome:
     killed: bool = False
     # It failed for now: the next run retries it once.
     try_again: bool = False
+    # Nothing was done: a folder is no longer the one that the worker is confined to.
+    moved: bool = False
+
+
+class Folders(NamedTuple):
+    """All that a confined worker reads beside its own code, and all that it writes to."""
+
+    readable: tuple[str, ...]
+    writable: tuple[str, ...]
 
 
 class WorkerSetup(NamedTuple):
-    """What every worker needs to know. Memory in megabytes."""
+    """What every worker needs to know. Memory in megabytes; without ``folders`` no sandbox."""
 
     max_pixels: int
     max_frames: int
     memory_mb: int
+    folders: Folders | None = None

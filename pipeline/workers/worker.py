@@ -13,12 +13,13 @@ import threading
 import time
 from types import ModuleType
 
-from pipeline.errors import ImageError, TooManyBytes, Unstable
+from pipeline.errors import ImageError, OutputError, TooManyBytes, Unstable
 from pipeline.imaging import Failure, Limits, format_of_suffix, suffix_for
 from pipeline.names import rendition_key, without_folders
 from pipeline.storage.folder_store import FolderStore
 from pipeline.storage.owners import act_for, owner
 from pipeline.transforms.recipes import Recipe
+from pipeline.workers import sandbox
 from pipeline.workers.tasks import Made, Outcome, RenditionWanted, Task, WorkerSetup
 
 resource: ModuleType | None
@@ -29,10 +30,12 @@ except ImportError:  # Windows
 
 _setup: WorkerSetup
 _limits: Limits
+# The folders that this worker is confined to, as they were then.
+_confined_to: dict[str, sandbox.Identity] = {}
 
 
 def initialize(setup: WorkerSetup, owner: str) -> None:
-    global _setup, _limits
+    global _setup, _limits, _confined_to
     # Files belong to the run, which publishes them even after this worker has ended.
     act_for(owner)
 
@@ -42,6 +45,8 @@ def initialize(setup: WorkerSetup, owner: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _limit_memory(setup.memory_mb)
+    if setup.folders is not None:
+        _confined_to = sandbox.confine(*setup.folders)
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
 
@@ -67,24 +72,56 @@ def ready() -> None:
 def work(task: Task) -> Outcome:
     """Hash the original of ``task`` and make its wanted renditions.
 
+    What a decoder raises is a reason: the main process takes no error of unknown type.
+
     Raises:
         OutputError: a rendition could not be written.
+        MemoryError: more was needed than is allowed, also to say so.
     """
     began = time.perf_counter()
-    outcome = _work(task)
+    outcome = _confined_work(task)
     outcome.seconds = time.perf_counter() - began
     return outcome
 
 
-def _work(task: Task) -> Outcome:
+def _confined_work(task: Task) -> Outcome:
+    if _has_moved(task):
+        return _later(task)
     outcome = Outcome(task.path)
+    try:
+        _work(task, outcome)
+    except (OutputError, MemoryError):
+        if _has_moved(task):
+            return _later(task)
+        raise
+    except Exception as error:
+        reason = f"the renderer failed: {type(error).__name__}: {error}"
+        failed = [(wanted.recipe.name, reason) for wanted in task.wanted]
+        return Outcome(task.path, failed=failed)
+    # Replaced while we worked: what could not be read now might be in the new one.
+    return _later(task) if outcome.failed and _has_moved(task) else outcome
+
+
+def _later(task: Task) -> Outcome:
+    return Outcome(task.path, unsettled=True, moved=True)
+
+
+def _has_moved(task: Task) -> bool:
+    """Whether a folder of the task was created, replaced or mounted since we were confined."""
+    return any(
+        folder in _confined_to and sandbox.identity(folder) != _confined_to[folder]
+        for folder in (task.originals_dir, task.output_dir)
+    )
+
+
+def _work(task: Task, outcome: Outcome) -> None:
     try:
         data, entry = FolderStore(task.originals_dir).read(
             task.original, _setup.memory_mb * 500_000
         )
     except (FileNotFoundError, Unstable):
         outcome.unsettled = True
-        return outcome
+        return
     except (OSError, TooManyBytes) as error:
         if isinstance(error, TooManyBytes):
             outcome.size_bytes = error.size_bytes
@@ -92,7 +129,7 @@ def _work(task: Task) -> Outcome:
         else:
             reason = f"cannot be read ({error.strerror})"
         outcome.failed = [(wanted.recipe.name, reason) for wanted in task.wanted]
-        return outcome
+        return
     outcome.size_bytes = entry.size_bytes
     outcome.sha256 = hashlib.sha256(data).hexdigest()
     store, todo = FolderStore(task.output_dir), []
@@ -108,7 +145,6 @@ def _work(task: Task) -> Outcome:
             for made in outcome.made:
                 store.remove(made.temporary)
             raise
-    return outcome
 
 
 def is_current(wanted: RenditionWanted, sha256: str | None, store: FolderStore) -> bool:

@@ -1,0 +1,71 @@
+"""What the main process accepts from a worker: results, made of classes that are listed here.
+
+Messages between processes are pickles, and a pickle may name any function to be called where it is
+read. A worker whose decoder was taken over would leave its sandbox that way.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import multiprocessing.connection
+import os
+import pickle
+from multiprocessing import reduction
+from typing import Any
+
+from pebble.common.types import RemoteException, Result, ResultStatus
+from pebble.pool.process import Acknowledgement, TaskResult
+
+from pipeline.errors import OutputError
+from pipeline.workers.tasks import Made, Outcome
+
+log = logging.getLogger("lockstep.workers")
+
+_ACCEPTED = {
+    (known.__module__, known.__qualname__): known
+    for known in (
+        *(Acknowledgement, TaskResult, Result, ResultStatus, RemoteException.rebuild_exception),
+        *(Outcome, Made, OutputError, MemoryError),
+    )
+}
+
+
+class _Reader(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return _ACCEPTED[module, name]
+        except KeyError:
+            raise pickle.UnpicklingError(f"{module}.{name} is no part of a result") from None
+
+
+class Results(multiprocessing.connection.Connection):
+    """The end of a pipe at which results arrive. Another process gets it as a plain connection."""
+
+    def recv(self) -> Any:
+        """The next message; ``None``, which the pool ignores, for one that is no result.
+
+        The task that it was for then ends by its time limit.
+
+        Raises:
+            EOFError, OSError: the pipe is closed.
+        """
+        message = self.recv_bytes()
+        try:
+            return _Reader(io.BytesIO(message)).load()
+        except Exception as error:
+            log.warning("a worker sent what is no result, and was not heard: %s", error)
+            return None
+
+
+# Only the class itself is registered for sending to other processes, not what is derived from it.
+reduction.register(Results, multiprocessing.connection.reduce_connection)  # type: ignore[attr-defined]
+
+
+def pipe() -> tuple[Results, multiprocessing.connection.Connection]:
+    """A pipe from workers to the main process, or the other way."""
+    reading, writing = os.pipe()
+    return (
+        Results(reading, writable=False),
+        multiprocessing.connection.Connection(writing, readable=False),
+    )
