@@ -269,7 +269,7 @@ class Pool:
         while True:
             outcome = self.workers.next_outcome()
             if outcome is not None:
-                assert self.workers.waiting == 0
+                assert self.workers.waiting() == 0
                 return outcome
 
 
