@@ -51,6 +51,7 @@ steps = Pipeline(
             sources=sources,
             settings=settings,
         ),
+        # Waits for what is fetched: steps of your own that work on images of jobs go after it.
         Answer(rows="csv_rows", renditions="renditions", settings=settings),
     ]
 )

@@ -14,7 +14,7 @@ class State(str, enum.Enum):
 
 
 class Source(str, enum.Enum):
-    """Where originals come from, in the order in which a run works on them."""
+    """Where originals come from, in the order in which a run renders them."""
 
     INPUT = "input"
     JOBS = "jobs"

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from datapipe.run_config import RunConfig
 
@@ -66,6 +67,20 @@ class RunOptions:
     urgent: Mapping[Urgency, Callable[[Run], None]] = field(default_factory=dict)
 
 
+class Beside(Protocol):
+    """What a step began, and what goes on while the steps after it work."""
+
+    def finish(self) -> None:
+        """Wait for its end, and do what it makes possible.
+
+        Raises:
+            LockstepError: whatever stops a run.
+        """
+
+    def close(self) -> None:
+        """End it now; what is done is kept."""
+
+
 @dataclass
 class Run(RunConfig):
     """One run in progress. Only :func:`open_run` creates one."""
@@ -91,6 +106,8 @@ class Run(RunConfig):
     writers: list[object] = field(default_factory=list)
     # As in the options, and what steps add.
     urgent: dict[Urgency, Callable[[Run], None]] = field(default_factory=dict)
+    # What goes on beside the steps; the run does not end before it.
+    beside: list[Beside] = field(default_factory=list)
     # The source of originals that the steps work on now; `None`: all of them.
     source: Source | None = None
     # By source: paths of the originals whose rows this run has written, if they are few.
@@ -135,9 +152,20 @@ class Run(RunConfig):
         return self._looks.setdefault(pending, Look(pending))
 
     def close(self) -> None:
-        """Stop every query that is still running in a thread."""
+        """Stop everything that is still running in a thread."""
         for look in self._looks.values():
             look.close()
+        for each in self.beside:
+            each.close()
+
+    def finish(self) -> None:
+        """Wait for what goes on beside the steps.
+
+        Raises:
+            LockstepError: whatever stops a run.
+        """
+        for each in self.beside:
+            each.finish()
 
     def works_on(self, source: Source) -> bool:
         """Whether the steps are to work on the originals of this source now."""

@@ -124,15 +124,11 @@ def run_once(
 
 
 def _work(plan: Plan, run: Run, steps: Sequence[ComputeStep], only: Source | None) -> None:
-    """Work the steps for one source of originals after the other; those of none with the last.
-
-    So the renditions of ``input/`` wait for no download, though both are made by one step.
-    """
-    sources = list(Source) if only is None else [only]
-    for source in sources:
-        run.source = source
-        theirs = [s for s in steps if source in (getattr(s, "sources", ()) or sources[-1:])]
-        run_steps(plan.store, theirs, run_config=run)
+    """Work the steps in their order; for one source of originals, only those that are for it."""
+    run.source = only
+    theirs = [s for s in steps if only is None or only in (getattr(s, "sources", ()) or (only,))]
+    run_steps(plan.store, theirs, run_config=run)
+    run.finish()
     run.source = None
 
 

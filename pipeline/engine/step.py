@@ -25,8 +25,7 @@ class Step(ComputeStep):
 
     settings: Settings
     before: Sequence[Before] = ()
-    # Which originals the step is for: a run works on one source after the other, and on what is for
-    # none in particular with the last.
+    # Which originals the step is for; none in particular: all of them.
     sources: Sequence[Source] = ()
 
     def run_full(
@@ -43,6 +42,8 @@ class Step(ComputeStep):
         with run_of(run_config, database_of(ds), self.settings, self.before) as run:
             if self.is_needed(run):
                 self.work(run)
+            if run is not run_config:
+                run.finish()
 
     def is_needed(self, run: Run) -> bool:
         """Whether there can be anything to do; by default there can."""

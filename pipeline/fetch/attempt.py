@@ -58,6 +58,7 @@ class Again(FetchError):
     """The attempt failed in a way that another may not.
 
     ``retry_after_s`` is what the server requested; ``connection`` means that nothing responded.
+    ``timed_out``: it took all the time that it had, and so might the next.
     """
 
     def __init__(
@@ -65,10 +66,12 @@ class Again(FetchError):
         reason: str,
         retry_after_s: float | None = None,
         connection: bool = False,
+        timed_out: bool = False,
     ) -> None:
         super().__init__(reason)
         self.retry_after_s = retry_after_s
         self.connection = connection
+        self.timed_out = timed_out
 
 
 class Moved(FetchError):
@@ -140,7 +143,7 @@ class Attempts:
                 # Whatever a server can make a library raise costs this URL, not the run.
                 reason = f"cannot be fetched ({type(error).__name__}: {shortened(str(error))})"
                 raise Ended(FetchStatus.FAILED, reason) from error
-        raise Again(watch.reason())
+        raise Again(watch.reason(), timed_out=True)
 
     async def _follow(
         self,
@@ -307,9 +310,9 @@ class Attempts:
         limits = self._limits
         if isinstance(error, httpx.ConnectTimeout):
             reason = f"no connection within {limits.connect_timeout_s:g} s"
-            return Again(reason, connection=True)
+            return Again(reason, connection=True, timed_out=True)
         if isinstance(error, httpx.TimeoutException):
-            return Again(f"no bytes for {limits.stall_timeout_s:g} s")
+            return Again(f"no bytes for {limits.stall_timeout_s:g} s", timed_out=True)
         if isinstance(error, (httpx.ConnectError, httpx.ProxyError)):
             if _caused_by(error, ssl.SSLCertVerificationError):
                 return Ended(FetchStatus.FAILED, str(error))

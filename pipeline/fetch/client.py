@@ -13,7 +13,6 @@ Nothing raises for one URL. A full disk does: it would fail every URL after it.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import ssl
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
@@ -36,10 +35,14 @@ FILE_THREADS = 2
 # Threads that resolve names; a slow name server holds one for as long as it likes, even if nothing
 # waits for it any more. They are made as needed; with few, one CSV of slow names stops the others.
 NAME_THREADS = 128
+# How soon a list that had nothing at the moment is asked again.
+ASK_AGAIN_S = 0.2
+# An attempt that takes all of its time occupies a place for minutes.
+RETRIES_AFTER_TIMEOUT = 1
 
 
 async def fetch_all(
-    requests: Iterable[FetchRequest],
+    requests: Iterable[FetchRequest | None],
     limits: FetchLimits,
     folder: Path,
     *,
@@ -49,11 +52,11 @@ async def fetch_all(
 ) -> AsyncGenerator[Fetched, None]:
     """Fetch every URL into ``folder`` and yield how each ended, in the order in which they end.
 
-    A URL that comes again within one call is left out: one result per distinct URL. ``requests``
-    is read as places come free, no further ahead than ``limits.pending`` of the results that the
-    caller took: memory does not grow with the list, but for 100 bytes a URL to know it again. When
-    the caller stops early (close the generator, or cancel the task), all fetches end and no
-    temporary file stays.
+    A URL that comes again before it has ended is left out. ``requests`` is read as places come
+    free, no further ahead than ``limits.pending`` of the results that the caller took: memory does
+    not grow with the list. It may go on as long as it likes: where it gives ``None``, there is
+    nothing at the moment, and it is asked again a little later. When the caller stops early (close
+    the generator, or cancel the task), all fetches end and no temporary file stays.
 
     Raises:
         OutputError: ``folder`` cannot be written, or the disk is full.
@@ -95,6 +98,7 @@ class _Job:
     url: httpx.URL
     moved_to: httpx.URL | None = None
     attempts: int = 0
+    timeouts: int = 0
     duration_s: float = 0.0
     trace: Trace = field(default_factory=Trace)
 
@@ -121,6 +125,7 @@ class _Call:
         self._room = asyncio.Semaphore(limits.pending)
         self._fed = False
         self._under_way = 0
+        self._urls: set[str] = set()
         self._manners: dict[str, _Manners] = {}
         self._timers: set[asyncio.TimerHandle] = set()
 
@@ -132,15 +137,16 @@ class _Call:
             yield result
             self._room.release()
 
-    async def feed(self, requests: Iterable[FetchRequest]) -> None:
+    async def feed(self, requests: Iterable[FetchRequest | None]) -> None:
         """Put the requests into the schedule, as room comes free."""
-        seen: set[bytes] = set()
         for request in requests:
-            digest = hashlib.blake2b(request.url.encode("utf-8", "surrogatepass"), digest_size=16)
-            if digest.digest() in seen:
+            if request is None:
+                await asyncio.sleep(ASK_AGAIN_S)
                 continue
-            seen.add(digest.digest())
+            if request.url in self._urls:
+                continue
             await self._room.acquire()
+            self._urls.add(request.url)
             self._under_way += 1
             try:
                 url = checked_url(request.url, self._limits.ports)
@@ -148,7 +154,7 @@ class _Call:
                 job = _Job(request, httpx.URL())
                 self._finish(job, _ended(job, FetchStatus.REFUSED, str(error)))
             else:
-                self._schedule.put(host_of(url), _Job(request, url))
+                self._schedule.put(host_of(url), _Job(request, url), group=request.group)
         self._fed = True
         self._end_if_done()
 
@@ -182,7 +188,7 @@ class _Call:
             # The limits of the host that it leads to hold as well. It queues there like any other
             # URL: were the wait in here, a CSV of redirects to a slow host would stop all others.
             job.moved_to = moved.url
-            self._schedule.put(host_of(moved.url), job, first=True)
+            self._put_first(host_of(moved.url), job)
         except Ended as end:
             job.duration_s += time.perf_counter() - started
             self._it_answered(host)
@@ -217,7 +223,8 @@ class _Call:
         manners = self._manners.setdefault(failed_host, _Manners())
         waits = again.retry_after_s is not None
         patient = not waits or manners.waited_s < limits.host_wait_max_s
-        if job.attempts > limits.retries or not patient:
+        job.timeouts += again.timed_out
+        if job.attempts > limits.retries or job.timeouts > RETRIES_AFTER_TIMEOUT or not patient:
             manners.failures_in_a_row = manners.failures_in_a_row + 1 if again.connection else 0
             self._finish(job, _ended(job, FetchStatus.FAILED, str(again)))
         elif again.retry_after_s is None:
@@ -227,20 +234,24 @@ class _Call:
             delay_s = min(again.retry_after_s, limits.retry_after_max_s)
             manners.waited_s += self._schedule.pause(failed_host, delay_s)
             if failed_host == host:
-                self._schedule.put(host, job, first=True)
+                self._put_first(host, job)
             else:
                 self._later(delay_s, host, job)
+
+    def _put_first(self, host: str, job: _Job) -> None:
+        self._schedule.put(host, job, first=True, group=job.request.group)
 
     def _later(self, delay_s: float, host: str, job: _Job) -> None:
         def put() -> None:
             self._timers.discard(timer)
-            self._schedule.put(host, job, first=True)
+            self._put_first(host, job)
 
         timer = asyncio.get_running_loop().call_later(delay_s, put)
         self._timers.add(timer)
 
     def _finish(self, job: _Job, fetched: Fetched) -> None:
         self._under_way -= 1
+        self._urls.discard(job.request.url)
         self._results.put_nowait(fetched)
         self._end_if_done()
 

@@ -2,26 +2,44 @@
 others.
 
 Hosts take turns. Ten thousand URLs of one slow host at the head of a CSV keep six places busy, not
-all of them. Knows nothing of HTTP.
+all of them. At one host, the groups of its items take turns. Knows nothing of HTTP.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
 
 class _Host(Generic[T]):
-    __slots__ = ("alarm", "next_at", "queue", "running")
+    __slots__ = ("alarm", "next_at", "queues", "running")
 
     def __init__(self) -> None:
-        self.queue: deque[T] = deque()
+        # By group, in the order of their turns; none is empty.
+        self.queues: OrderedDict[str, deque[T]] = OrderedDict()
         self.running = 0
         self.next_at = 0.0
         self.alarm: asyncio.TimerHandle | None = None
+
+    def put(self, item: T, first: bool, group: str) -> None:
+        queue = self.queues.setdefault(group, deque())
+        if first:
+            queue.appendleft(item)
+            self.queues.move_to_end(group, last=False)
+        else:
+            queue.append(item)
+
+    def next(self) -> T:
+        group, queue = next(iter(self.queues.items()))
+        item = queue.popleft()
+        if queue:
+            self.queues.move_to_end(group)
+        else:
+            del self.queues[group]
+        return item
 
 
 class Schedule(Generic[T]):
@@ -38,13 +56,9 @@ class Schedule(Generic[T]):
         self._takers: deque[asyncio.Future[None]] = deque()
         self._loop = asyncio.get_running_loop()
 
-    def put(self, host: str, item: T, first: bool = False) -> None:
+    def put(self, host: str, item: T, first: bool = False, group: str = "") -> None:
         """Queue ``item``; with ``first``, ahead of what is waiting."""
-        state = self._host(host)
-        if first:
-            state.queue.appendleft(item)
-        else:
-            state.queue.append(item)
+        self._host(host).put(item, first, group)
         self._look(host)
 
     async def take(self) -> tuple[str, T]:
@@ -63,7 +77,7 @@ class Schedule(Generic[T]):
         host = next(iter(self._ready))
         del self._ready[host]
         state = self._hosts[host]
-        item = state.queue.popleft()
+        item = state.next()
         self._start(state)
         self._look(host)
         return host, item
@@ -105,16 +119,16 @@ class Schedule(Generic[T]):
         """Check what the host may start now, or when to check again."""
         state = self._hosts[host]
         waits = self._loop.time() < state.next_at
-        if state.queue and state.running < self._per_host and not waits:
+        if state.queues and state.running < self._per_host and not waits:
             self._ready.setdefault(host)
             self._wake_taker()
             return
         self._ready.pop(host, None)
-        if waits and (state.queue or not state.running):
+        if waits and (state.queues or not state.running):
             # Also without a queue: a host that is done is forgotten as soon as its time is over.
             if state.alarm is None:
                 state.alarm = self._loop.call_at(state.next_at, self._ring, host)
-        elif not state.running and not state.queue:
+        elif not state.running and not state.queues:
             del self._hosts[host]
 
     def _ring(self, host: str) -> None:

@@ -30,9 +30,10 @@ class FetchLimits:
 
     ``connect_timeout_s`` is for the name and the connection, and once more for the TLS handshake.
     ``total_timeout_s`` counts for each attempt, redirects included. ``retries`` come on top of the
-    first attempt. ``retry_after_max_s`` caps one wait that a server asks for, ``host_wait_max_s``
-    all the waits of one host: then 429 and 503 are final there. After ``host_faults_max`` URLs in
-    a row that ended with connection problems a host counts as down for the rest of the call.
+    first attempt; of attempts that timed out, one is repeated. ``retry_after_max_s`` caps one wait
+    that a server asks for, ``host_wait_max_s`` all the waits of one host: then 429 and 503 are
+    final there. After ``host_faults_max`` URLs in a row that ended with connection problems a host
+    counts as down for the rest of the call.
     """
 
     max_bytes: int = 50_000_000
@@ -76,11 +77,15 @@ class FetchLimits:
 
 @dataclass(frozen=True)
 class FetchRequest:
-    """One URL; with ``etag`` or ``last_modified`` of the last time, a conditional request."""
+    """One URL; with ``etag`` or ``last_modified`` of the last time, a conditional request.
+
+    At a host that is busy, groups take turns, whichever came first.
+    """
 
     url: str
     etag: str | None = None
     last_modified: str | None = None
+    group: str = ""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -22,18 +22,20 @@ from pipeline.jobs.store import ACTIVE, ENDED, UNREAD, Job
 from pipeline.jobs.webhooks import webhooks_due
 from pipeline.states import JobState, Source, WebhookState
 from pipeline.storage.folder_store import FolderStore
+from pipeline.workers.tasks import Urgency
 
 CHUNK_ROWS = 1_000
 
 
-def answer_jobs(jobs: Jobs, run: Run) -> None:
-    """Write the results that are due, and send webhooks after the run.
+def answer_jobs(jobs: Jobs, run: Run, only: Collection[str] | None = None) -> None:
+    """Write the results that are due, of all jobs or ``only`` of these; send webhooks after the
+    run.
 
     Raises:
         OutputError: a result cannot be written; the next run continues with it.
     """
     repository = jobs.repository
-    if run.report.jobs.images.pending:
+    if run.report.jobs.images.pending and only is None:
         # Images whose file could not be read, including those of jobs that ended long ago.
         for reference in _unsettled_references(jobs):
             repository.move(reference, ENDED, JobState.RENDERING)
@@ -41,7 +43,8 @@ def answer_jobs(jobs: Jobs, run: Run) -> None:
     to_answer = [
         job
         for job in repository.in_states(due | ENDED | {JobState.REJECTED})
-        if job.state in due or (job.answer and job.made_for != jobs.settings_key)
+        if (job.state in due or (job.answer and job.made_for != jobs.settings_key))
+        and (only is None or job.reference in only)
     ]
     if to_answer:
         remember_writing(run)
@@ -125,6 +128,7 @@ class _Answer:
         dialect = detect_dialect(csv)[0]
         for rows in chunks(iter_rows(csv, dialect), CHUNK_ROWS):
             self.run.check_stop()
+            self.run.attend(Urgency.JOBS)
             self._found = self.outcomes.of_rows([row.number for row in rows])
             yield from rows
             self.unreported += self.outcomes.mark_reported(self._found)

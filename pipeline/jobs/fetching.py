@@ -1,57 +1,154 @@
-"""Fetching: the waiting URLs of all jobs are requested together, and how each ended is a row.
+"""Fetching: a thread requests the waiting URLs of all jobs, and how each ended is a row.
 
 A fetch that ended goes to the journal at once, and from there to the table in batches
-(``pipeline.jobs.recording``): a run that is killed fetches nothing twice.
+(``pipeline.jobs.recording``): a run that is killed fetches nothing twice. While a run goes on, only
+this thread writes to rows of ``fetches`` that wait, and it writes no table that is tracked.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
-from collections.abc import AsyncGenerator, Callable, Iterator
-from pathlib import Path
-from typing import Any
+import sys
+import threading
+from collections.abc import AsyncGenerator
+from dataclasses import replace
 
 import sqlalchemy as sa
 
-from pipeline.database.paging import known_among, pages
+from pipeline.database.paging import known_among
 from pipeline.engine.context import STOP_POLL_S, Run
-from pipeline.engine.recovery import remember_writing
 from pipeline.fetch.client import fetch_all
-from pipeline.fetch.types import Fetched, FetchLimits, FetchRequest
+from pipeline.fetch.types import Fetched
 from pipeline.jobs.context import Jobs
-from pipeline.jobs.images import bring_in_step, collect_garbage, image_counts, paths_of, sweep_state
-from pipeline.jobs.recording import FLUSH_S, Recorder
-from pipeline.jobs.store import JobFolders, JobRepository
+from pipeline.jobs.images import collect_garbage, paths_of, sweep_state
+from pipeline.jobs.recording import Recorder
+from pipeline.jobs.requesting import Requests, TimeLimit
+from pipeline.jobs.store import JobRepository
 from pipeline.states import JobState, Source, UrlState
-from pipeline.storage.blobs import blob_path
 from pipeline.storage.folder import made
 from pipeline.storage.folder_store import FolderStore
 
-PAGE_ROWS = 1_000
-# How often to check whether a job was deleted while its images are fetched.
-LOOK_EVERY_S = 1.0
 
+class Fetching:
+    """The fetch of one run: a thread that ends when nothing waits, and can be started again.
 
-def fetch_images(jobs: Jobs, run: Run) -> None:
-    """Ask for what waits, and bring the images of the jobs in jobs.
-
-    Raises:
-        OutputError: the disk is full, or permissions are missing.
+    Its methods are for the thread of the run.
     """
-    remember_writing(run)
-    repository, folders = jobs.repository, jobs.folders
-    FolderStore(made(folders.fetched)).sweep_folder()
-    _refresh(repository, run.options.job)
-    with contextlib.closing(Recorder(repository, folders, run)) as recorder:
-        recorder.replay()
-        # A second round if stored files turned out to be lost.
-        for _ in range(2):
-            while _ask(jobs, run, recorder):
-                pass
-            if not _settle(jobs, run):
-                break
+
+    def __init__(self, jobs: Jobs, run: Run) -> None:
+        self._jobs, self._run = jobs, run
+        self._thread: threading.Thread | None = None
+        self._stop = threading.Event()
+        self._error: BaseException | None = None
+        self._requests: Requests | None = None
+        self._ready: set[str] = set()
+        self._guard = threading.Lock()
+        self._time_limit = TimeLimit(jobs.settings.jobs.fetch_s)
+        # Set when there is something new: a job is ready, or the thread has ended.
+        self.news = threading.Event()
+        # Images that have ended, and that were or are to be requested, for people who watch.
+        self.ended = self.total = 0
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread is still fetching."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def start(self) -> None:
+        """Begin to fetch what waits.
+
+        Raises:
+            OutputError: the disk is full, or permissions are missing.
+        """
+        FolderStore(made(self._jobs.folders.fetched)).sweep_folder()
+        self._thread = threading.Thread(target=self._work, name="fetch")
+        self._thread.start()
+
+    def check(self) -> None:
+        """Raise what ended the thread, if an error did.
+
+        Raises:
+            OutputError: the disk is full, or permissions are missing.
+        """
+        if self._error is not None:
+            raise self._error
+
+    def take_ready(self) -> set[str]:
+        """The jobs of which nothing waits any more, as far as the thread looked; each once."""
+        with self._guard:
+            ready, self._ready = self._ready, set()
+        return ready
+
+    def look_again(self, reference: str) -> None:
+        """Have the thread look again for waiting URLs of a job."""
+        if self._requests is not None:
+            self._requests.again.add(reference)
+
+    def close(self) -> None:
+        """End all fetches; what has ended is recorded, and no temporary file stays."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _work(self) -> None:
+        jobs = self._jobs
+        try:
+            recorder = Recorder(jobs.repository, jobs.folders, self._run.report)
+            with contextlib.closing(recorder):
+                recorder.replay()
+                while asyncio.run(self._fetch(recorder)):
+                    pass
+        except BaseException as error:
+            # Whatever it is, the thread of the run has to know: it would wait for ever.
+            self._error = error
+        finally:
+            self.news.set()
+
+    async def _fetch(self, recorder: Recorder) -> bool:
+        """Fetch until nothing is left; True: until something that is being fetched is wanted by
+        no job any more, as one was deleted, or has used up its time."""
+        jobs, folder = self._jobs, self._jobs.folders.fetched
+        limits = jobs.settings.fetch
+        requests = self._requests = Requests(
+            jobs.repository,
+            jobs.folders,
+            self._run.options.job,
+            limits.pending,
+            self._time_limit,
+            recorder.flush,
+        )
+        # Bounded by the requests themselves: the URLs of one job must not keep out another's.
+        limits = replace(limits, pending=sys.maxsize)
+        try:
+            async with (
+                contextlib.aclosing(fetch_all(requests, limits, folder)) as results,
+                contextlib.aclosing(_or_none(results, STOP_POLL_S)) as coming,
+            ):
+                async for fetched in coming:
+                    if self._stop.is_set():
+                        return False
+                    if fetched is not None:
+                        recorder.add(fetched)
+                        requests.ended(fetched.url)
+                        self.ended += 1
+                    else:
+                        recorder.flush_if_due()
+                    self.total = self.ended + requests.left
+                    self._tell(requests)
+                    if requests.is_obsolete:
+                        return True
+        finally:
+            recorder.flush()
+        self._tell(requests)
+        return False
+
+    def _tell(self, requests: Requests) -> None:
+        """Hand the jobs that are done over to the thread of the run."""
+        if done := requests.take_done():
+            with self._guard:
+                self._ready |= done
+            self.news.set()
 
 
 def preview_fetches(jobs: Jobs, run: Run) -> None:
@@ -84,135 +181,23 @@ def recover_fetches(jobs: Jobs, run: Run) -> None:
     """After an interrupted run: record what it fetched, and remove files without a row."""
     repository, folders = jobs.repository, jobs.folders
     if folders.fetched.is_dir():
-        with contextlib.closing(Recorder(repository, folders, run)) as recorder:
+        with contextlib.closing(Recorder(repository, folders, run.report)) as recorder:
             recorder.replay()
     collect_garbage(repository, folders)
     sweep_state(jobs)
 
 
-def _refresh(repository: JobRepository, only: str | None) -> None:
-    """Make all URLs of the jobs wait for which a refresh was requested.
-
-    Done here, not by the process that requested it: only the run writes to ``fetches``.
-    """
-    jobs, urls, fetches = repository.jobs, repository.urls, repository.fetches
-    for job in repository.in_states({JobState.FETCHING}, only):
-        if not job.ask_again:
-            continue
-        theirs = sa.select(urls.c.url_key).where(urls.c.reference == job.reference)
-        with repository.database.writing() as con:
-            con.execute(
-                sa.update(fetches)
-                .where(fetches.c.url_key.in_(theirs))
-                .values(state=UrlState.WAITING.value)
-            )
-            con.execute(
-                sa.update(jobs).where(jobs.c.reference == job.reference).values(ask_again=False)
-            )
-
-
-def _settle(jobs: Jobs, run: Run) -> int:
-    """Move the jobs on that have no waiting URLs; returns how many stored files were lost."""
-    repository, table = jobs.repository, jobs.repository.jobs
-    lost_any = 0
-    for job in repository.in_states({JobState.FETCHING}):
-        with repository.database.reading() as con:
-            if con.execute(sa.select(repository.waits_for_urls(job.reference))).scalar_one():
-                continue
-        lost = bring_in_step(jobs, run, job.reference)
-        lost_any += lost
-        if lost:
-            continue
-        # A refresh may have been requested just now: then it stays as it is.
-        counts = image_counts(repository, job.reference)
-        with repository.database.writing() as con:
-            con.execute(
-                sa.update(table)
-                .where(
-                    table.c.reference == job.reference,
-                    table.c.state == JobState.FETCHING.value,
-                    table.c.ask_again.is_(sa.false()),
-                )
-                .values(state=JobState.RENDERING.value, changed_ts=time.time(), **counts)
-            )
-    return lost_any
-
-
-def _ask(jobs: Jobs, run: Run, recorder: Recorder) -> bool:
-    """Fetch all that waits; returns whether a job was deleted meanwhile, so that others are
-    left."""
-    repository, only = jobs.repository, run.options.job
-    waiting = _waiting(repository, only)
-    count = sa.select(sa.func.count()).select_from(waiting.subquery())
-    with repository.database.reading() as con:
-        total = con.execute(count).scalar_one()
-    if not total:
-        return False
-    run.progress.start("images", total)
-    requests = _requests(repository, jobs.folders, waiting)
-    limits = jobs.settings.fetch
-    try:
-        folder = jobs.folders.fetched
-        return asyncio.run(
-            _fetch(requests, limits, folder, recorder, repository, only, run.check_stop)
-        )
-    finally:
-        run.progress.stop()
-
-
-async def _fetch(
-    requests: Iterator[FetchRequest],
-    limits: FetchLimits,
-    folder: Path,
-    recorder: Recorder,
-    repository: JobRepository,
-    only: str | None,
-    check_stop: Callable[[], None],
-) -> bool:
-    """Fetch until nothing is left, or until one of the jobs is deleted: then True."""
-    states = {JobState.FETCHING}
-    at_first = {job.reference for job in repository.in_states(states, only)}
-    looked = time.monotonic()
-    try:
-        async with (
-            contextlib.aclosing(fetch_all(requests, limits, folder)) as results,
-            contextlib.aclosing(_or_none(results, FLUSH_S, check_stop)) as coming,
-        ):
-            async for fetched in coming:
-                if fetched is None:
-                    recorder.flush()
-                else:
-                    recorder.add(fetched)
-                if time.monotonic() - looked >= LOOK_EVERY_S:
-                    if at_first - {job.reference for job in repository.in_states(states, only)}:
-                        return True
-                    looked = time.monotonic()
-    finally:
-        recorder.flush()
-    return False
-
-
 async def _or_none(
-    results: AsyncGenerator[Fetched, None], every_s: float, check_stop: Callable[[], None]
+    results: AsyncGenerator[Fetched, None], every_s: float
 ) -> AsyncGenerator[Fetched | None, None]:
-    """``results``, and None whenever ``every_s`` seconds pass without one.
-
-    Raises:
-        StoppedError: the run was told to stop.
-    """
+    """``results``, and None whenever ``every_s`` seconds pass without one."""
     coming = asyncio.ensure_future(anext(results))
-    waited_s = 0.0
     try:
         while True:
-            done, _ = await asyncio.wait({coming}, timeout=STOP_POLL_S)
-            check_stop()
+            done, _ = await asyncio.wait({coming}, timeout=every_s)
             if not done:
-                waited_s += STOP_POLL_S
-                if waited_s >= every_s:
-                    waited_s = 0.0
-                    yield None
+                yield None
                 continue
-            waited_s = 0.0
             try:
                 fetched = coming.result()
             except StopAsyncIteration:
@@ -223,15 +208,6 @@ async def _or_none(
         if not coming.done():
             coming.cancel()
             await asyncio.wait({coming})
-
-
-def _waiting(repository: JobRepository, only: str | None) -> sa.Select[Any]:
-    """Waiting URLs of jobs that are to be fetched."""
-    fetches = repository.fetches
-    columns = ("url", "place", "sha256", "etag", "last_modified")
-    return sa.select(*[fetches.c[name] for name in columns]).where(
-        fetches.c.state == UrlState.WAITING.value, _wanted_by(repository, only)
-    )
 
 
 def _wanted_by(
@@ -246,14 +222,3 @@ def _wanted_by(
         sa.true() if only is None else jobs.c.reference == only,
         *conditions,
     )
-
-
-def _requests(
-    repository: JobRepository, folders: JobFolders, waiting: sa.Select[Any]
-) -> Iterator[FetchRequest]:
-    for rows in pages(repository.database, waiting, (repository.fetches.c.place,), PAGE_ROWS):
-        for row in rows:
-            if row.sha256 and blob_path(folders.fetched, row.sha256).exists():
-                yield FetchRequest(row.url, row.etag, row.last_modified)
-            else:
-                yield FetchRequest(row.url)

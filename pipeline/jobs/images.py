@@ -25,6 +25,7 @@ from pipeline.states import Source, UrlState
 from pipeline.storage.blobs import blob_key, blob_path
 from pipeline.storage.folder import files_below, has_size
 from pipeline.storage.folder_store import FolderStore
+from pipeline.workers.tasks import Urgency
 
 # No scan looks for a fetched image.
 NO_STAT = {"source": Source.JOBS.value, "mtime_ns": None, "ctime_ns": None, "inode": None}
@@ -53,9 +54,21 @@ def bring_in_step(jobs: Jobs, run: Run, reference: str) -> int:
 
     Those wait to be fetched again.
     """
+    lost = add_fetched(jobs, run, reference)
+    for paths in _to_remove(jobs, reference):
+        _delete(jobs, run, paths)
+    return lost
+
+
+def add_fetched(jobs: Jobs, run: Run, reference: str) -> int:
+    """Add the images of one job that were fetched; how many stored files are lost.
+
+    Those wait to be fetched again. An image stays as it was until its own URL was fetched.
+    """
     lost, originals = 0, jobs.pending.originals
     for page in _to_add(jobs, reference):
         run.check_stop()
+        run.attend(Urgency.JOBS)
         rows: list[dict[str, Any]] = []
         missing: list[str] = []
         for row in page:
@@ -72,9 +85,24 @@ def bring_in_step(jobs: Jobs, run: Run, reference: str) -> int:
             if missing:
                 _ask_again(jobs.repository, missing)
         lost += len(missing)
-    for paths in _to_remove(jobs, reference):
-        _delete(jobs, run, paths)
     return lost
+
+
+def remove_obsolete(jobs: Jobs, run: Run, reference: str) -> None:
+    """Remove images of a job that is still being fetched: those whose row is gone.
+
+    One whose row has another URL now stays until that was fetched, if anything was made of it.
+    """
+    stem, renditions = jobs.repository.urls.c.stem, jobs.pending.table
+    is_its = jobs.repository.urls.c.reference == reference
+    is_made = sa.and_(jobs.pending.ours, jobs.pending.is_ok)
+    for paths in _to_remove(jobs, reference):
+        stem_of = {path: path.rpartition(".")[0] for path in paths}
+        named = known_among(jobs.database, stem, set(stem_of.values()), is_its)
+        made = known_among(jobs.database, renditions.c.path, paths, is_made)
+        gone = [path for path in paths if stem_of[path] not in named or path not in made]
+        if gone:
+            _delete(jobs, run, gone)
 
 
 def clear_images(jobs: Jobs, run: Run, reference: str) -> None:

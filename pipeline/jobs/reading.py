@@ -42,6 +42,7 @@ from pipeline.states import JobState, UrlState, WebhookState
 from pipeline.storage.folder import explained, file_below, made, tick_ns
 from pipeline.storage.folder_store import FolderStore
 from pipeline.storage.walking import FoundFile, look_at
+from pipeline.workers.tasks import Urgency
 
 CHUNK_ROWS = 1_000
 COPY_BYTES = 1 << 20
@@ -155,6 +156,7 @@ class _Reading:
         changed_any = False
         for rows in chunks(iter_rows(csv, dialect), CHUNK_ROWS):
             self.run.check_stop()
+            self.run.attend(Urgency.JOBS)
             changed_any |= self._store_chunk(rows)
             seen.extend(hash(row.number) for row in rows)
             images += sum(len(row.urls) for row in rows)

@@ -16,7 +16,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from pipeline.engine.context import Run
+from pipeline.engine.report import Report
 from pipeline.errors import ImageError
 from pipeline.fetch.types import Fetched, FetchStatus
 from pipeline.imaging.formats import suffix_for
@@ -39,10 +39,10 @@ _CONTENT = ("sha256", "size_bytes", "suffix", "etag", "last_modified")
 class Recorder:
     """Writes how fetches ended. There is one, in the run that fetches."""
 
-    def __init__(self, repository: JobRepository, folders: JobFolders, run: Run) -> None:
+    def __init__(self, repository: JobRepository, folders: JobFolders, report: Report) -> None:
         self.repository = repository
         self.folders = folders
-        self.run = run
+        self.report = report
         self._path = folders.fetched / JOURNAL
         self._journal = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         self._batch: list[dict[str, Any]] = []
@@ -70,12 +70,18 @@ class Recorder:
         except OSError as error:
             raise explained(error, self._path) from error
         self._batch.append(ended)
-        counts = self.run.report.jobs
+        counts = self.report.jobs
         counts.requested += 1
         counts.fetched += fetched.status is FetchStatus.FETCHED
         counts.not_modified += fetched.status is FetchStatus.NOT_MODIFIED
-        self.run.progress.advance(1)
-        if len(self._batch) >= BATCH or time.monotonic() - self._last_flush >= FLUSH_S:
+        if len(self._batch) >= BATCH:
+            self.flush()
+        else:
+            self.flush_if_due()
+
+    def flush_if_due(self) -> None:
+        """Record what has been added, if the last time was a second ago."""
+        if time.monotonic() - self._last_flush >= FLUSH_S:
             self.flush()
 
     def flush(self) -> None:
@@ -139,7 +145,7 @@ class Recorder:
         elif there["sha256"] and status is FetchStatus.FAILED and _is_passing(ended["http_code"]):
             state, content = UrlState.FETCHED, there
             reason = f"kept as it was: {reason}"
-            self.run.report.warnings.append(f"{ended['url']}: {reason}")
+            self.report.warnings.append(f"{ended['url']}: {reason}")
         else:
             state = UrlState.REFUSED if status is FetchStatus.REFUSED else UrlState.FAILED
         return content | {

@@ -24,6 +24,7 @@ from pipeline.engine.step import Step
 from pipeline.jobs.context import Jobs
 from pipeline.jobs.copies import clear_copies
 from pipeline.jobs.originals import has_jobs
+from pipeline.jobs.rounds import Rounds
 from pipeline.jobs.scanning import preview_csvs, scan_csvs
 from pipeline.jobs.store import ACTIVE, ENDED, Job, JobRepository
 from pipeline.settings.values import Settings
@@ -112,16 +113,24 @@ class ReadCsvsStep(JobStep):
 
 
 class FetchStep(JobStep):
-    """Fetches the URLs that wait, and brings ``fetched_images`` in step with the result."""
+    """Fetches the URLs that wait, beside the steps that follow.
+
+    What is fetched meanwhile is rendered and answered between two tasks of long steps, also of jobs
+    that are submitted meanwhile; the rest by the step that answers.
+    """
+
+    def is_needed(self, run: Run) -> bool:
+        return True
 
     def work(self, run: Run) -> None:
-        if self.repository.in_states({JobState.FETCHING}, run.options.job):
-            # Imported here: a run that fetches nothing does not speak HTTP, which costs 200 ms.
-            from pipeline.jobs.fetching import fetch_images
-
-            fetch_images(self.jobs, run)
+        is_any = has_jobs(self.repository, run)
+        rounds = Rounds(self.jobs, run)
+        if is_any:
+            rounds.start()
 
     def preview(self, run: Run) -> None:
+        if not has_jobs(self.repository, run) and not run.expected.urls:
+            return
         if run.expected.urls or self.repository.in_states({JobState.FETCHING}, run.options.job):
             # Imported here: a run that fetches nothing does not speak HTTP, which costs 200 ms.
             from pipeline.jobs.fetching import preview_fetches
@@ -138,7 +147,8 @@ class FetchStep(JobStep):
 
 
 class AnswerStep(JobStep):
-    """Writes the results of jobs whose images are settled, and sends their webhooks."""
+    """Waits for what is fetched, writes the results of jobs whose images are settled, and sends
+    their webhooks."""
 
     def __init__(
         self,
@@ -152,6 +162,7 @@ class AnswerStep(JobStep):
         self.rows = rows
 
     def work(self, run: Run) -> None:
+        run.finish()
         jobs = self.repository.jobs
         outdated = sa.and_(
             jobs.c.state.in_([state.value for state in (*ENDED, JobState.REJECTED)]),

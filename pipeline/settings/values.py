@@ -64,6 +64,7 @@ class JobSettings:
     max_bytes: int = _setting(
         "JOB_MAX_BYTES", "1000000000", whole(1, 10**12, "bytes", 1_000_000_000)
     )
+    fetch_s: float = _setting("JOB_FETCH_S", "21600", seconds)
     max_pixels: int = _setting(
         "FETCH_MAX_PIXELS", "100000000", whole(1, 10**11, "pixels", 100_000_000)
     )

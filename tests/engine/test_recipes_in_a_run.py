@@ -32,7 +32,7 @@ def add_many(project: Project, count: int) -> None:
 @pytest.mark.parametrize("new", [RENAMED, REMOVED], ids=["renamed", "removed"])
 def test_recipes_that_change_during_a_run_are_the_next_runs(project: Project, new: str) -> None:
     add_many(project, SOME)
-    project.own_step(EDIT, is_early=True)
+    project.own_step(EDIT)
     (project.root / "new.toml").write_text(new)
     done = project.run(code=0)["renditions"]
     assert (done["rendered"] + done["reused"], done["in_step"]) == (2 * SOME, 2 * SOME)

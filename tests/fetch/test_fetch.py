@@ -383,6 +383,35 @@ def test_an_error_of_the_callers_own_list_is_raised(fetcher: Fetcher) -> None:
         asyncio.run(run())
 
 
+def test_an_attempt_that_timed_out_is_repeated_once(fetcher: Fetcher, server: Server) -> None:
+    fetcher.limit(retries=3, stall_timeout_s=0.3)
+    fetched = fetcher.one(server.url("/stalling"))
+    assert (fetched.status, fetched.attempts) == (FetchStatus.FAILED, 2)
+    assert server.hits["/stalling"] == 2
+
+
+def test_a_list_may_have_nothing_at_the_moment_and_a_url_again(
+    fetcher: Fetcher, server: Server
+) -> None:
+    count = 0
+
+    def urls() -> Iterator[FetchRequest | None]:
+        yield FetchRequest(server.url("/good/1"))
+        yield FetchRequest(server.url("/good/1"))
+        while not count:
+            yield None
+        yield FetchRequest(server.url("/good/1"))
+
+    async def run() -> None:
+        nonlocal count
+        async for fetched in fetch_all(urls(), fetcher.limits, fetcher.folder):
+            assert fetched.status is FetchStatus.FETCHED
+            count += 1
+
+    asyncio.run(asyncio.wait_for(run(), 30))
+    assert (count, server.hits["/good/1"]) == (2, 2)
+
+
 def test_nothing_to_fetch_is_no_result(fetcher: Fetcher) -> None:
     assert fetcher.all() == []
 

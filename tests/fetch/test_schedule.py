@@ -36,6 +36,18 @@ def test_hosts_take_turns() -> None:
     run(test)
 
 
+def test_groups_take_turns_at_a_host_whichever_came_first() -> None:
+    async def test() -> None:
+        schedule: Schedule[int] = Schedule(per_host=9)
+        for i in range(3):
+            schedule.put("a", i, group="early")
+        schedule.put("a", 8, group="late")
+        schedule.put("a", 9, first=True, group="late")
+        assert [(await schedule.take())[1] for _ in range(5)] == [9, 0, 8, 1, 2]
+
+    run(test)
+
+
 def test_a_place_that_comes_free_wakes_who_waits() -> None:
     async def test() -> None:
         schedule: Schedule[int] = Schedule(per_host=1)

@@ -65,14 +65,6 @@ settings = load_settings()
 """
 
 
-# The same, as a step of Lockstep's own kind.
-EARLY_STEP = OWN_STEP.replace(
-    "class OwnStep(ComputeStep):\n",
-    "from pipeline.engine.step import Step\nfrom pipeline.states import Source\n\n\n"
-    "class OwnStep(Step):\n    sources = (Source.INPUT,)\n\n",
-)
-
-
 @dataclass
 class Answer:
     """What a command gave back."""
@@ -101,14 +93,10 @@ class Project:
     def recipes(self, text: str) -> None:
         (self.root / "recipes.toml").write_text(text, "utf-8")
 
-    def own_step(self, code: str, is_early: bool = False) -> None:
-        """Declare a step of the user's before the render step; ``code`` defines its `own()`.
-
-        One that ``is_early`` works before the originals of `input/` are rendered.
-        """
+    def own_step(self, code: str) -> None:
+        """Declare a step of the user's before the render step; ``code`` defines its `own()`."""
         text = (self.root / "app.py").read_text("utf-8")
-        own = EARLY_STEP if is_early else OWN_STEP
-        text = text.replace("\nsettings = load_settings()\n", f"\n{code}{own}")
+        text = text.replace("\nsettings = load_settings()\n", f"\n{code}{OWN_STEP}")
         text = text.replace("        Render(\n", "        Own(),\n        Render(\n")
         (self.root / "app.py").write_text(text, "utf-8")
         # A process would find the `app.py` of this checkout first, where `pipeline` is installed.

@@ -60,7 +60,7 @@ def killed(shop: Shop) -> None:
     def prepare() -> None:
         from pipeline.workers.local import Workers
 
-        Workers.submit = lambda self, task: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore
+        Workers.submit = lambda *task: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore
 
     assert shop.in_child(prepare, "run") == -signal.SIGKILL
 
@@ -180,7 +180,7 @@ def waiting(shop: Shop) -> None:
     def prepare() -> None:
         from pipeline.jobs import fetching
 
-        fetching._ask = lambda *args: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore
+        fetching.Fetching._fetch = lambda *args: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore
 
     assert shop.in_child(prepare, "run") == -signal.SIGKILL
 

@@ -1,0 +1,59 @@
+"""The images of one job that are to be rendered, a few at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from pipeline.database.paging import known_among
+from pipeline.engine.pending import NARROW_ROWS
+from pipeline.jobs.context import Jobs
+from pipeline.jobs.images import paths_of
+from pipeline.jobs.outcomes import Outcomes
+
+
+class Slices:
+    """Paths of a job that may be pending: those that were written, or all where they are many."""
+
+    def __init__(self, jobs: Jobs, reference: str) -> None:
+        self._jobs, self._reference = jobs, reference
+        self._known: list[str] = []
+        # Where to read on among all images of the job; `None`: all that may be pending is known.
+        self._after: str | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is left."""
+        return not self._known and self._after is None
+
+    def add(self, touched: Collection[str]) -> None:
+        """Paths that were written; more than are queried by their keys stand for the whole job."""
+        if len(touched) > NARROW_ROWS:
+            self._after = ""
+            return
+        paths = {*self._known, *touched}
+        pending = self._jobs.pending
+        there = known_among(
+            self._jobs.database, pending.original_table.c.path, paths, pending.our_originals
+        )
+        # What is new comes first: it takes over renditions of what is gone.
+        self._known = sorted(paths, key=lambda path: (path not in there, path))
+
+    def add_pending(self) -> None:
+        """All that is pending of the job, by one query for all jobs."""
+        outcomes = Outcomes(self._jobs, self._reference)
+        self._known += outcomes.pending_paths(self._jobs.unrendered())
+
+    def take(self, count: int) -> list[str]:
+        """The next paths, no more than ``count``."""
+        if len(self._known) < count and self._after is not None:
+            path = self._jobs.pending.original_table.c.path
+            query = paths_of(self._jobs, self._reference).where(path > self._after)
+            with self._jobs.database.reading() as con:
+                more = list(con.execute(query.order_by(path).limit(count)).scalars())
+            self._known += more
+            self._after = more[-1] if more else None
+            if not more:
+                # Images that are gone have no row, but renditions.
+                self.add_pending()
+        taken, self._known = self._known[:count], self._known[count:]
+        return taken
