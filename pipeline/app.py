@@ -17,7 +17,7 @@ from pipeline.engine.step import Step
 from pipeline.errors import SettingsError
 from pipeline.jobs.context import Jobs
 from pipeline.jobs.results import compare_results
-from pipeline.jobs.steps import AnswerStep, JobStep
+from pipeline.jobs.steps import AnswerStep, JobStep, ScanCsvsStep
 from pipeline.settings.values import Settings
 from pipeline.states import Source
 from pipeline.tables import index_states
@@ -49,6 +49,7 @@ class Lockstep(DatapipeApp):
         self.scan = self._named("scan", ScanStep)
         self.load_recipes = self._named("load_recipes", LoadRecipesStep)
         self.render = self._named("render", RenderStep)
+        self.scan_csvs = self._named("scan_csvs", ScanCsvsStep)
         self.answer = self._named("answer", AnswerStep)
         self.renders = [step for step in self.steps if isinstance(step, RenderStep)]
         for step in self.renders:
@@ -92,12 +93,6 @@ class Lockstep(DatapipeApp):
             render=self.render,
             run=partial(run_once, self.plan, source=Source.JOBS),
         )
-
-    @property
-    def csv_steps(self) -> list[Step]:
-        """The steps that find CSVs and read them."""
-        names = ("scan_csvs", "read_csvs")
-        return [step for step in self.steps if isinstance(step, JobStep) and step.name in names]
 
     @property
     def render_and_answer(self) -> list[ComputeStep]:

@@ -67,7 +67,7 @@ class Publisher:
         self.fingerprints = fingerprints
         self.places = Places(run)
         self.pending = pending
-        self._source = pending.source.value
+        self.source = pending.source.value
         self.meta = pending.meta
         self.takedowns = Blocklist(run.database)
         self.reuse = Reuse(pending, fingerprints, self.places)
@@ -98,7 +98,7 @@ class Publisher:
         if self._begun:
             if self._deleted_any and not self._unsettled:
                 # Forget only what this run looked at; above NARROW_ROWS that was everything.
-                only: dict[str, Collection[str]] = {"source": [self._source]}
+                only: dict[str, Collection[str]] = {"source": [self.source]}
                 paths = few_of(self.run.narrowed_to)
                 forget_deleted(self.meta, only if paths is None else only | {"path": paths})
             self.run.writers.remove(self)
@@ -166,7 +166,7 @@ class Publisher:
                 done.append(rendition)
         finally:
             for chunk in chunks(done):
-                idx = _index(self._source, [(row.path, row.recipe) for row in chunk])
+                idx = _index(self.source, [(row.path, row.recipe) for row in chunk])
                 with self.run.database.writing() as write:
                     self.pending.renditions.delete_by_idx(idx, now=write.now)
                     self.meta.mark_rows_processed_success(idx, process_ts=write.now)
@@ -194,7 +194,7 @@ class Publisher:
         for made in outcome.made:
             old = before[made.recipe]
             try:
-                file = self.places.take(made, (self._source, outcome.path, made.recipe), owners)
+                file = self.places.take(made, (self.source, outcome.path, made.recipe), owners)
             except FileNotFoundError:
                 # Somebody cleared the output folder during the run: the pair stays pending.
                 self._unsettled += 1
@@ -211,7 +211,7 @@ class Publisher:
             else:
                 self.counts.rendered += 1
             rows.append(
-                self._row(old, outcome, State.OK)
+                _row(self, old, outcome, State.OK)
                 | {
                     "file": file,
                     "width_px": made.width_px,
@@ -243,7 +243,7 @@ class Publisher:
             if is_barred_already(old, outcome.sha256, reason):
                 continue  # as it was; the file was only touched
             self.counts.taken_down += 1
-            rows.append(self._row(old, outcome, State.TAKEN_DOWN) | {"reason": reason})
+            rows.append(_row(self, old, outcome, State.TAKEN_DOWN) | {"reason": reason})
 
     def _fail(
         self,
@@ -263,7 +263,7 @@ class Publisher:
                 counts.failures.append(shown)
             else:
                 counts.more_failures = True
-        row = self._row(old, outcome, State.FAILED)
+        row = _row(self, old, outcome, State.FAILED)
         if old.state == State.FAILED and old.reason == reason:
             row["since"] = old.since
         rows.append(row | {"reason": reason})
@@ -271,22 +271,6 @@ class Publisher:
             self._again.append((old.path, old.recipe))
         else:
             marks.append((old.path, old.recipe))
-
-    def _row(self, old: PendingRendition, outcome: Outcome, state: State) -> dict[str, Any]:
-        return {
-            "source": self._source,
-            "path": outcome.path,
-            "recipe": old.recipe,
-            **dict.fromkeys(
-                ("file", "width_px", "height_px", "size_bytes", "file_sha256", "reason")
-            ),
-            "sha256": outcome.sha256,
-            "original_bytes": outcome.size_bytes,
-            "state": state.value,
-            "since": self.page_ts,
-            "fingerprint": self.fingerprints[old.recipe],
-            "renderer": RENDERER_VERSION,
-        }
 
     def _record(self, rows: list[dict[str, Any]], marks: list[tuple[str, str]]) -> None:
         again, self._again = self._again, []
@@ -298,14 +282,30 @@ class Publisher:
             for chunk in chunks(rows):
                 self.pending.renditions.store_chunk(frame(chunk, list(chunk[0])), now=now)
             if marks:
-                done = _index(self._source, marks)
+                done = _index(self.source, marks)
                 self.meta.mark_rows_processed_success(done, process_ts=self.page_ts)
             if again:
                 # Also where it was in step before, as in a run that looks at everything.
-                failed = _index(self._source, again)
+                failed = _index(self.source, again)
                 self.meta.mark_rows_processed_error(failed, self.page_ts, "killed")
             self._settled({row["path"] for row in rows})
             self.run.repository.set(PUBLISHING, None)
+
+
+def _row(to: Publisher, old: PendingRendition, outcome: Outcome, state: State) -> dict[str, Any]:
+    """A row of a rendition; the caller adds what it has besides in its state."""
+    return {
+        "source": to.source,
+        "path": outcome.path,
+        "recipe": old.recipe,
+        **dict.fromkeys(("file", "width_px", "height_px", "size_bytes", "file_sha256", "reason")),
+        "sha256": outcome.sha256,
+        "original_bytes": outcome.size_bytes,
+        "state": state.value,
+        "since": to.page_ts,
+        "fingerprint": to.fingerprints[old.recipe],
+        "renderer": RENDERER_VERSION,
+    }
 
 
 def _index(source: str, pairs: list[tuple[str, str]]) -> IndexDF:

@@ -65,6 +65,7 @@ def work_within(plan: Plan, run: Run, options: RunOptions, steps: Sequence[Step]
         run.superseded |= found
         # More than are remembered: the run can no longer know what is out of date.
         run.overtaken |= len(found) > NARROW_ROWS
+    run.has_jobs = run.has_jobs or within.has_jobs
     complete(plan, within)
     within.report.seconds = time.monotonic() - began
     remember_run(plan.database, within.report)

@@ -39,10 +39,7 @@ READING = frozenset((JobState.RECEIVED, JobState.CHECKING))
 
 
 class Rounds:
-    """The jobs of one run from their CSV to the result, a round at a time.
-
-    All in the thread of the run, which alone writes what is tracked and moves jobs on.
-    """
+    """The jobs of one run from their CSV to the result, a round at a time, in the run's thread."""
 
     def __init__(self, jobs: Jobs, run: Run) -> None:
         self._jobs, self._run = jobs, run
@@ -55,9 +52,8 @@ class Rounds:
         # Jobs by when they began to be fetched: how often they were looked at in vain.
         self._in_vain: Counter[tuple[str, float]] = Counter()
         # Images of jobs that are fetched, still to be rendered; and how many in one round.
-        self._to_render: dict[str, Slices] = {}
-        self._slice = SLICE_FIRST
-        # Whether the steps before have ended; and whether nothing has come since all was finished.
+        self._to_render, self._slice = dict[str, Slices](), SLICE_FIRST
+        # The steps before have ended; nothing has come since all was finished.
         self._is_waiting = self._is_finished = False
         self._next_at = time.monotonic() + ROUND_S
         run.urgent[Urgency.JOBS] = self._attend

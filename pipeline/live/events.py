@@ -15,6 +15,7 @@ from watchfiles import watch
 from watchfiles.main import FileChange
 
 from pipeline.errors import LockstepError
+from pipeline.live.changes import Changes
 from pipeline.names import key_of
 
 # The loop checks this often whether it should stop; a change is known after at most two steps.
@@ -59,6 +60,44 @@ def changed_keys(folder: Path, stop: threading.Event, poll: bool) -> Iterator[se
         missed = True
         while time.monotonic() - began < RENEW_S and not stop.wait(TICK_MS / 1000):
             yield set()
+
+
+class Listening:
+    """A thread that gathers what changes below a folder, for the length of a ``with`` block."""
+
+    def __init__(
+        self, folder: Path, poll: bool, changes: Changes, stirred: threading.Event
+    ) -> None:
+        """``stirred`` is set when there is something new in ``changes``, or in :attr:`error`."""
+        self.error: EventsFailed | None = None
+        self._what = folder, poll
+        self._changes, self._stirred = changes, stirred
+        self._begun, self._over = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._listen, name="events", daemon=True)
+
+    def __enter__(self) -> Listening:
+        self._thread.start()
+        self._begun.wait()  # what changes from here on is seen
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _listen(self) -> None:
+        folder, poll = self._what
+        try:
+            for keys in changed_keys(folder, self._over, poll):
+                self._begun.set()
+                if keys:
+                    # The last step yielded nothing new, so the last event is at least that old.
+                    self._changes.add(keys, time.monotonic() - STEP_MS / 1000)
+                    self._stirred.set()
+        except EventsFailed as error:
+            self.error = error
+        finally:
+            self._begun.set()
+            self._stirred.set()
 
 
 def _changes(root: str, stop: threading.Event, poll: bool) -> Iterator[set[FileChange]]:

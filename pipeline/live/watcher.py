@@ -13,7 +13,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -35,7 +35,7 @@ from pipeline.errors import (
     in_one_line,
 )
 from pipeline.live.changes import LATEST_S, Changes, Work
-from pipeline.live.events import POLL_MS, STEP_MS, TICK_MS, EventsFailed, changed_keys
+from pipeline.live.events import POLL_MS, TICK_MS, EventsFailed, Listening
 from pipeline.workers.tasks import Urgency
 
 log = logging.getLogger("lockstep.live")
@@ -78,9 +78,7 @@ class Watcher:
         self._recipes = self._recipes_stamp()
         self._last_said = ""
         self._changes = Changes(self._settle_s())
-        # Set when something has changed, and when nobody listens any more; why, if it is an error.
         self._stirred = threading.Event()
-        self._deaf: EventsFailed | None = None
         self._jobs_requested = threading.Event()
         self._stop = threading.Event()
         self._on_run: OnRun = lambda report: None
@@ -105,8 +103,7 @@ class Watcher:
                 if not self._wait_for_folder(stop):
                     return
                 try:
-                    with self._listening(stop):
-                        self._watch(stop, on_run)
+                    self._watch(stop, on_run)
                 except EventsFailed as error:
                     if self._poll:
                         self._say(f"{error}; trying again")
@@ -118,49 +115,22 @@ class Watcher:
 
     def _watch(self, stop: threading.Event, on_run: OnRun) -> None:
         """One period during which the input folder is there."""
-        self._changes.add([""], time.monotonic() - self._changes.settle_s)
-        while not stop.is_set():
-            self._stirred.wait(TICK_MS / 1000)
-            self._stirred.clear()
-            if self._deaf is not None:
-                raise self._deaf
-            now = time.monotonic()
-            if self._folder_now() != self._identity:
-                return
-            self._look_beyond(now)
-            if self._changes.is_due(now) and now >= self._try_at:
-                self._work(now, stop, on_run)
-            elif self._workers.started and now - self._worked_at >= IDLE_WORKERS_S:
-                self._workers.close()
-
-    @contextlib.contextmanager
-    def _listening(self, stop: threading.Event) -> Iterator[None]:
-        """Gather changes in a thread for the length of the block, from its beginning on."""
-        over, begun = threading.Event(), threading.Event()
-        self._deaf = None
-
-        def listen() -> None:
-            try:
-                for keys in changed_keys(self._settings.input_dir, over, self._poll):
-                    begun.set()
-                    if keys:
-                        # The last step yielded nothing new, so the last event is at least that old.
-                        self._changes.add(keys, time.monotonic() - STEP_MS / 1000)
-                        self._stirred.set()
-            except EventsFailed as error:
-                self._deaf = error
-            finally:
-                begun.set()
-                self._stirred.set()
-
-        thread = threading.Thread(target=listen, name="events", daemon=True)
-        thread.start()
-        try:
-            begun.wait()
-            yield
-        finally:
-            over.set()
-            thread.join()
+        folder = self._settings.input_dir
+        with Listening(folder, self._poll, self._changes, self._stirred) as listening:
+            self._changes.add([""], time.monotonic() - self._changes.settle_s)
+            while not stop.is_set():
+                self._stirred.wait(TICK_MS / 1000)
+                self._stirred.clear()
+                if listening.error is not None:
+                    raise listening.error
+                now = time.monotonic()
+                if self._folder_now() != self._identity:
+                    return
+                self._look_beyond(now)
+                if self._changes.is_due(now) and now >= self._try_at:
+                    self._work(now, stop, on_run)
+                elif self._workers.started and now - self._worked_at >= IDLE_WORKERS_S:
+                    self._workers.close()
 
     def _look_beyond(self, now: float) -> None:
         """Other reasons for a run: recipes, a request, the time."""
@@ -265,7 +235,7 @@ class Watcher:
         )
         steps = [app.scan, app.render]
         if is_about_jobs:
-            steps = [app.scan, *app.csv_steps, app.render]
+            steps = [app.scan, app.scan_csvs, app.render]
         try:
             report = work_within(app.plan, run, options, steps)
         except StoppedError:

@@ -7,13 +7,13 @@ import json
 from a_project import Project
 from a_watcher import Watching, wait_until
 
-MANY = 60
+MANY = 90
 
 
 def test_a_watcher_sees_to_changes_while_it_renders_a_backlog(project: Project) -> None:
     for number in range(MANY):
         project.add(f"{number:02}.png", size=(1500, 1100))
-    project.env["PIPELINE_WORKERS"] = "1"
+    project.env |= {"PIPELINE_WORKERS": "1", "PIPELINE_SETTLE_MS": "50"}
     project.recipes("[half]\nscale = 0.5\n")
     project.run()
     last = project.output / f"half/{MANY - 1}.png"
@@ -39,7 +39,7 @@ def test_a_watcher_sees_to_changes_while_it_renders_a_backlog(project: Project) 
 def test_a_run_from_cron_takes_over_what_a_watcher_is_rendering(project: Project) -> None:
     for number in range(MANY):
         project.add(f"{number:02}.png", size=(1500, 1100))
-    project.env["PIPELINE_WORKERS"] = "1"
+    project.env |= {"PIPELINE_WORKERS": "1", "PIPELINE_SETTLE_MS": "50"}
     project.recipes("[half]\nscale = 0.5\n")
     watching = Watching(project)
     try:
