@@ -52,7 +52,8 @@ class Rounds:
         # Jobs by when they began to be fetched: how often they were looked at in vain.
         self._in_vain: Counter[tuple[str, float]] = Counter()
         # Images of jobs that are fetched, still to be rendered; and how many in one round.
-        self._to_render, self._slice = dict[str, Slices](), SLICE_FIRST
+        self._to_render: dict[str, Slices] = {}
+        self._slice = SLICE_FIRST
         # The steps before have ended; nothing has come since all was finished.
         self._is_waiting = self._is_finished = False
         self._next_at = time.monotonic() + ROUND_S
