@@ -4,21 +4,44 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from a_project import Project
 from a_watcher import Watching, wait_until
 
-MANY = 90
+MANY = 50
+# Makes each original take a while, as a large one does.
+SLOW = """
+import time
+import pipeline.imaging.render as module
+render = module.render
+module.render = lambda *given: time.sleep(0.15) or render(*given)
+"""
 
 
-def test_a_watcher_sees_to_changes_while_it_renders_a_backlog(project: Project) -> None:
+@pytest.fixture
+def large(project: Project) -> Project:
+    """A project of originals that one worker is busy with for many seconds."""
     for number in range(MANY):
-        project.add(f"{number:02}.png", size=(1500, 1100))
-    project.env |= {"PIPELINE_WORKERS": "1", "PIPELINE_SETTLE_MS": "50"}
+        project.add(f"{number:02}.png", size=(60 + number, 40))
+    plugin = project.root / "plugin"
+    plugin.mkdir()
+    (plugin / "sitecustomize.py").write_text(SLOW)
+    project.env["PIPELINE_WORKERS"] = "1"
     project.recipes("[half]\nscale = 0.5\n")
+    return project
+
+
+def slowly(project: Project) -> None:
+    """From now on, each original takes a while."""
+    project.env["PYTHONPATH"] = str(project.root / "plugin")
+
+
+def test_a_watcher_sees_to_changes_while_it_renders_a_backlog(large: Project) -> None:
+    project = large
     project.run()
-    last = project.output / f"half/{MANY - 1}.png"
-    first, old = project.output / "half/00.png", last.read_bytes()
-    before = first.read_bytes()
+    slowly(project)
+    first, last = project.output / "half/00.png", project.output / f"half/{MANY - 1}.png"
+    before, old = first.read_bytes(), last.read_bytes()
     watching = Watching(project)
     try:
         watching.wait_for_start()
@@ -36,11 +59,9 @@ def test_a_watcher_sees_to_changes_while_it_renders_a_backlog(project: Project) 
         watching.kill()
 
 
-def test_a_run_from_cron_takes_over_what_a_watcher_is_rendering(project: Project) -> None:
-    for number in range(MANY):
-        project.add(f"{number:02}.png", size=(1500, 1100))
-    project.env |= {"PIPELINE_WORKERS": "1", "PIPELINE_SETTLE_MS": "50"}
-    project.recipes("[half]\nscale = 0.5\n")
+def test_a_run_from_cron_takes_over_what_a_watcher_is_rendering(large: Project) -> None:
+    project = large
+    slowly(project)
     watching = Watching(project)
     try:
         wait_until((project.output / "half/00.png").exists, lambda: watching.said)
