@@ -46,7 +46,7 @@ def test_tables_with_other_columns_are_refused(project: Project) -> None:
 @pytest.mark.parametrize("command", [*COMMANDS, "db create-all"])
 def test_a_file_that_is_no_database_is_refused(project: Project, command: str) -> None:
     (project.root / "db.sqlite").write_text("no database, but long enough to be looked at" * 40)
-    answer = project.cli(*command.split())
+    answer = project.process(*command.split())
     assert answer.code == 2, answer
     assert "PIPELINE_DB" in answer.stderr
     assert "Traceback" not in answer.stderr
@@ -63,7 +63,7 @@ def test_a_damaged_database_is_a_clear_error(project: Project) -> None:
     for name in ("db.sqlite-wal", "db.sqlite-shm"):
         (project.root / name).unlink(missing_ok=True)
     for command in ("run", "status", "errors", "verify", "explain a.jpg", "retry"):
-        answer = project.cli(*command.split())
+        answer = project.process(*command.split())
         assert answer.code == 2, (command, answer)
         assert "Traceback" not in answer.stderr
 

@@ -89,5 +89,9 @@ class Http2Server:
                     connection.end_stream(event.stream_id)
                     if path.startswith("/goodbye") and event.stream_id > 7:
                         connection.close_connection(last_stream_id=event.stream_id)
+                        writer.write(connection.data_to_send())
+                        await writer.drain()
+                        writer.close()
+                        return
             writer.write(connection.data_to_send())
             await writer.drain()
