@@ -12,8 +12,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 from datapipe.run_config import RunConfig
 
@@ -184,6 +184,14 @@ class Run(RunConfig):
         touched = self.touched.get(source)
         few = touched is not None and len(touched) <= NARROW_ROWS
         return touched if few and source not in self.recipes_moved else None
+
+    def part(self, **changes: Any) -> Run:
+        """A part of this run, with an account of its own of what it looks at and finds.
+
+        What goes on beside the run is not the part's, and does not end with it.
+        """
+        own: dict[str, Any] = {"touched": {}, "narrowed_to": None, "beside": [], "_looks": {}}
+        return replace(self, **own | changes)
 
     def attend(self, urgency: Urgency) -> None:
         """Do what is more urgent than the work at hand; called between two pieces of that."""

@@ -7,7 +7,6 @@ before is out of date.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import time
 from collections.abc import Sequence
 
@@ -33,8 +32,7 @@ def work_within(plan: Plan, run: Run, options: RunOptions, steps: Sequence[Step]
     """
     began = time.monotonic()
     scan, *others = steps
-    within = dataclasses.replace(
-        run,
+    within = run.part(
         options=options,
         report=Report(),
         progress=Silent(),
@@ -42,14 +40,11 @@ def work_within(plan: Plan, run: Run, options: RunOptions, steps: Sequence[Step]
         source=Source.INPUT,
         superseded=set(),
         urgent={},
-        touched={},
         recipes_moved=set(),
-        narrowed_to=None,
         passed=Passed(deferred_suffixes=CSV_SUFFIXES),
         scanned=False,
         input=None,
         has_jobs=None,
-        _looks={},
     )
     try:
         with contextlib.closing(within):

@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Collection
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -276,16 +275,8 @@ class Rounds:
         urgent: dict[Urgency, Callable[[Run], None]] = {
             each: partial(_for, call, self._run) for each, call in self._run.urgent.items()
         }
-        return replace(
-            self._run,
-            source=Source.JOBS,
-            progress=progress,
-            urgent=urgent,
-            touched={},
-            narrowed_to=[],
-            afterwards=[],
-            beside=[],
-            _looks={},
+        return self._run.part(
+            source=Source.JOBS, progress=progress, urgent=urgent, narrowed_to=[], afterwards=[]
         )
 
 

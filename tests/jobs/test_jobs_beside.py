@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from a_project import picture
 from a_shop import Shop, wait_for
+from a_watcher import Watching
 
 
 @contextlib.contextmanager
@@ -262,3 +263,21 @@ def test_the_end_of_a_job_is_posted_while_another_is_fetched(shop: Shop) -> None
         wait_for(lambda: shop.hits().get("/hook/all"), "the webhook")
         assert state(shop, slow) == "fetching"
     assert shop.hits()["/hook/all"] == 2
+
+
+def test_a_photo_that_a_watcher_sees_to_meanwhile_ends_no_fetch(shop: Shop) -> None:
+    reference = shop.submit(shop.csv({"1": shop.urls("/gated/1")}))
+    watching = Watching(shop)
+    try:
+        wait_for(lambda: shop.hits().get("/gated/1"), "a request for /gated/1")
+        for name in ("a.jpg", "b.jpg"):
+            shop.add(name)
+            wait_for((shop.output / "half" / name).exists, f"the rendition of {name}")
+        assert state(shop, reference) == "fetching"
+        shop.server.gate.set()  # type: ignore[attr-defined]
+        wait_for(lambda: state(shop, reference) == "completed", "the job")
+        assert watching.stop() == 0
+    finally:
+        shop.server.gate.set()  # type: ignore[attr-defined]
+        watching.kill()
+    assert_fetched_once(shop)
