@@ -121,17 +121,22 @@ class TestFolder(StoreTests):
         with pytest.raises(FileNotFoundError):
             store.copy("half/b.jpg", "c.jpg", "me")
 
-    @pytest.mark.parametrize("same_file_system", [True, False])
+    @pytest.fixture(params=[True, False], ids=["same", "across"])
+    def same_file_system(
+        self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    ) -> bool:
+        """Whether a file is moved within one file system, or from one to another."""
+        if not request.param:
+            monkeypatch.setattr(os, "rename", _across)
+        return bool(request.param)
+
     def test_a_file_is_moved_with_its_times_and_permissions_and_a_link_as_a_link(
         self,
         store: Store,
         tmp_path: Path,
-        monkeypatch: pytest.MonkeyPatch,
         same_file_system: bool,
     ) -> None:
         assert isinstance(store, FolderStore)
-        if not same_file_system:
-            monkeypatch.setattr(os, "rename", _across)
         outside = tmp_path / "outside"
         outside.mkdir()
         file, link = outside / "a.jpg", outside / "b.jpg"
@@ -151,17 +156,13 @@ class TestFolder(StoreTests):
         assert os.readlink(tmp_path / "store/deep/b.jpg") == "elsewhere/a.jpg"
         assert self.temporary(store) == 0
 
-    @pytest.mark.parametrize("same_file_system", [True, False])
     def test_a_file_that_cannot_be_moved_stays_where_it_is(
         self,
         store: Store,
         tmp_path: Path,
-        monkeypatch: pytest.MonkeyPatch,
         same_file_system: bool,
     ) -> None:
         assert isinstance(store, FolderStore)
-        if not same_file_system:
-            monkeypatch.setattr(os, "rename", _across)
         file = tmp_path / "a.jpg"
         file.write_bytes(b"one")
         (tmp_path / "store/a.jpg").mkdir()
