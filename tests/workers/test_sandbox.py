@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from a_project import Project
 from icc_profiles import gamma, grey_profile
+from patched_renderer import FINDER
 from samples import encoded, every_format, photo
 
 from pipeline.transforms.recipes import Recipe
@@ -30,26 +31,12 @@ needs_landlock = pytest.mark.skipif(
 
 # Loaded by every Python that is started with this folder on its path, so also by the fork server:
 # an original that ends with a word of ours meets a decoder that does what the word says.
-TAKEN_OVER = '''
-import importlib.abc
-import sys
-
-
-class Finder(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path, target=None):
-        if name != "pipeline.imaging.render":
-            return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
-        load = spec.loader.exec_module
-
-        def load_and_patch(module):
-            load(module)
-            whole = module.render
-            module.render = lambda data, *rest: taken_over(data) or whole(data, *rest)
-
-        spec.loader.exec_module = load_and_patch
-        return spec
+TAKEN_OVER = (
+    FINDER
+    + '''
+def patch(module):
+    whole = module.render
+    module.render = lambda data, *rest: taken_over(data) or whole(data, *rest)
 
 
 def taken_over(data):
@@ -130,8 +117,8 @@ def outcome(attempt):
     return "done"
 
 
-sys.meta_path.insert(0, Finder())
 '''
+)
 NEEDED = 5
 
 

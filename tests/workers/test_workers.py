@@ -11,40 +11,25 @@ from typing import Any
 
 import pytest
 from a_project import Answer, Project
+from patched_renderer import FINDER
 
 # Loaded by every Python that is started with this folder on its path, so also by the workers'
 # fork server: bytes that begin with a word of ours meet a decoder that does what the word says.
-DECODER = '''
-import importlib.abc
-import importlib.machinery
+DECODER = (
+    FINDER
+    + '''
 import os
-import sys
 
 HERE = os.path.dirname(__file__)
 
 
-class Finder(importlib.abc.MetaPathFinder):
-    """Puts the decoder in place as soon as the renderer is loaded."""
-
-    def find_spec(self, name, path, target=None):
-        if name != "pipeline.imaging.render":
-            return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
-        load = spec.loader.exec_module
-
-        def load_and_patch(module):
-            load(module)
-            whole = module.render
-            module.render = lambda data, *rest: decode(data) or whole(data, *rest)
-            module.render = noted(module.render)
-            # The notes are kept beside this file.
-            from pipeline.workers import sandbox
-            confine = sandbox.confine
-            sandbox.confine = lambda read, write: confine((*read, HERE), (*write, HERE))
-
-        spec.loader.exec_module = load_and_patch
-        return spec
+def patch(module):
+    whole = module.render
+    module.render = noted(lambda data, *rest: decode(data) or whole(data, *rest))
+    # The notes are kept beside this file.
+    from pipeline.workers import sandbox
+    confine = sandbox.confine
+    sandbox.confine = lambda read, write: confine((*read, HERE), (*write, HERE))
 
 
 def noted(render):
@@ -101,8 +86,8 @@ def decode(data):
         raise RuntimeError("a decoder of a dream")
 
 
-sys.meta_path.insert(0, Finder())
 '''
+)
 
 
 @pytest.fixture
