@@ -18,7 +18,6 @@ from datapipe.store.database import DBConn
 
 from pipeline.database.dialects import Dialect, dialect_of
 from pipeline.database.locks import RUN
-from pipeline.database.state import StateRepository
 from pipeline.database.transaction import Clock, Inside, Write
 from pipeline.errors import DatabaseError
 
@@ -52,7 +51,7 @@ class Database(DBConn):
         self.dialect.prepare()
         super()._init(connstr, *args, **options)
         self.dialect.tune(self.engine)
-        self.clock = Clock(StateRepository(self))
+        self.clock = Clock(self)
 
     @property
     def con(self) -> Any:
@@ -89,7 +88,6 @@ class Database(DBConn):
             self._here.write = write = Write(con, self.clock)
             try:
                 yield write
-                write.remember()
             finally:
                 self._here.write = None
 

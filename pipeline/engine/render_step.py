@@ -219,7 +219,6 @@ class _Rendering:
 
     def _render(self, pages: Iterable[list[PendingOriginal]]) -> None:
         for page in pages:
-            self.publisher.page_ts = self.look.as_of
             # After an interrupted run, a file may hold other bytes than its row says: take none of
             # them.
             recovering = self.run.recovering

@@ -225,8 +225,8 @@ class _Preview:
 
 
 def _known(row: sa.Row[Any] | None) -> list[Any]:
-    """What a row of renditions has for the last columns of :class:`PendingRendition`."""
-    return [None if row is None else getattr(row, name) for name in PendingRendition._fields[6:]]
+    """What a row of renditions has for its columns of :class:`PendingRendition`."""
+    return [None if row is None else getattr(row, name) for name in PendingRendition._fields[6:-1]]
 
 
 @dataclass(frozen=True)
