@@ -22,6 +22,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+import pandas as pd
 import sqlalchemy as sa
 from datapipe.meta.sql_meta import SQLTableMeta
 
@@ -35,6 +36,7 @@ from pipeline.database.state import (
     WRITER,
     StateRepository,
 )
+from pipeline.database.tracked import is_one_of
 from pipeline.engine.generation import advance, notice_older, update_folder
 from pipeline.errors import LinkInTheWay
 from pipeline.names import TEMPORARY_PREFIX, key_of, name_of
@@ -231,17 +233,9 @@ def forget_content(pending: Pending, renditions: list[RenditionKey]) -> None:
     table, marks = pending.table, pending.meta.sql_table
     with pending.meta.dbconn.writing() as con:
         for chunk in chunks(renditions):
-            con.execute(sa.update(table).where(_is_one_of(table, chunk)).values(sha256=None))
-            con.execute(sa.update(marks).where(_is_one_of(marks, chunk)).values(is_success=False))
-
-
-def _is_one_of(table: sa.Table, renditions: list[RenditionKey]) -> sa.ColumnElement[bool]:
-    keys = (table.c.source, table.c.path, table.c.recipe)
-    sources, paths = ({key[at] for key in renditions} for at in (0, 1))
-    # SQLite finds no index for a list of rows, only for lists of values.
-    return sa.and_(
-        table.c.source.in_(sources), table.c.path.in_(paths), sa.tuple_(*keys).in_(renditions)
-    )
+            keys = pd.DataFrame(chunk, columns=["source", "path", "recipe"])
+            con.execute(sa.update(table).where(is_one_of(table.c, keys)).values(sha256=None))
+            con.execute(sa.update(marks).where(is_one_of(marks.c, keys)).values(is_success=False))
 
 
 def _unknown(keys: list[str], pending: Pending) -> Iterator[str]:
