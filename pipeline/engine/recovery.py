@@ -117,9 +117,9 @@ def recover(run: Run, renders: Sequence[HasRenditions]) -> bool:
     notice_older(run)
     if is_cut_off:
         run.recovering = True
-        remove_unrecorded(run.repository, run.settings.output_dir, renders)
+        remove_unrecorded(run.repository, run.settings.output_store, renders)
     if is_cut_off or is_of_release_before:
-        sweep_output(run.settings.output_dir, renders)
+        sweep_output(run.settings.output_store, renders)
     if is_of_release_before and run.repository.get(GENERATION) is None:
         advance(run)
         update_folder(run)
@@ -132,7 +132,7 @@ def recover(run: Run, renders: Sequence[HasRenditions]) -> bool:
 
 
 def sweep_after_kill(
-    repository: StateRepository, root: Path, renders: Sequence[HasRenditions]
+    repository: StateRepository, output: FolderStore, renders: Sequence[HasRenditions]
 ) -> None:
     """Delete temporary files that a killed run left, without the lock of runs: for a takedown.
 
@@ -141,11 +141,11 @@ def sweep_after_kill(
     writer = repository.get(WRITER)
     is_swept = repository.get(INTERRUPTED) is None and repository.get(GENERATION) is not None
     if not is_swept and (writer is None or not is_alive(writer)):
-        sweep_output(root, renders, is_alive)
+        sweep_output(output, renders, is_alive)
 
 
 def remove_unrecorded(
-    repository: StateRepository, root: Path, renders: Sequence[HasRenditions]
+    repository: StateRepository, output: FolderStore, renders: Sequence[HasRenditions]
 ) -> None:
     """Remove files that were about to be published when a run was killed, and have no row.
 
@@ -160,7 +160,7 @@ def remove_unrecorded(
         forget_content(step.pending, list(owners.values()))
     for key in unrecorded:
         with contextlib.suppress(LinkInTheWay):  # it is not ours, what that leads to
-            FolderStore(root).remove(key)
+            output.remove(key)
 
 
 def folders_of(step: HasRenditions) -> dict[tuple[str, str], str]:
@@ -185,7 +185,7 @@ def has_renditions(step: HasRenditions, source: str, recipe: str) -> bool:
 
 
 def sweep_output(
-    root: Path,
+    output: FolderStore,
     renders: Sequence[HasRenditions],
     is_alive: Callable[[str], bool] = lambda owner: False,
 ) -> None:
@@ -196,7 +196,7 @@ def sweep_output(
         for which, folder in folders_of(step).items()
         if has_renditions(step, *which)
     ]
-    FolderStore(root).sweep(is_alive, keep)
+    output.sweep(is_alive, keep)
 
 
 def strays(

@@ -303,7 +303,7 @@ async def tasks_left() -> int:
 def test_cancelling_leaves_no_temporary_file(fetcher: Fetcher, server: Server) -> None:
     async def stopped_early() -> int:
         requests = [FetchRequest(server.url(f"/large/{i}")) for i in range(40)]
-        results = fetch_all(requests, fetcher.limits, fetcher.folder)
+        results = fetch_all(requests, fetcher.limits, fetcher.store)
         await results.__anext__()
         await results.aclose()
         return await tasks_left()
@@ -316,7 +316,7 @@ def test_cancelling_the_task_ends_every_fetch(fetcher: Fetcher, server: Server) 
     async def cancelled() -> int:
         request = FetchRequest(server.url("/stalling"))
         limits = fetcher.limit(stall_timeout_s=30).limits
-        results = fetch_all([request], limits, fetcher.folder)
+        results = fetch_all([request], limits, fetcher.store)
 
         async def first() -> None:
             await results.__anext__()
@@ -347,7 +347,7 @@ def test_urls_are_read_no_further_ahead_than_allowed(fetcher: Fetcher, server: S
         ahead = []
         taken = 0
         limits = fetcher.limit(pending=20).limits
-        async for _ in fetch_all(urls(), limits, fetcher.folder):
+        async for _ in fetch_all(urls(), limits, fetcher.store):
             taken += 1
             await asyncio.sleep(0)
             ahead.append(read - taken)
@@ -376,7 +376,7 @@ def test_an_error_of_the_callers_own_list_is_raised(fetcher: Fetcher) -> None:
         yield FetchRequest("")
 
     async def run() -> None:
-        async for _ in fetch_all(urls(), fetcher.limits, fetcher.folder):
+        async for _ in fetch_all(urls(), fetcher.limits, fetcher.store):
             pass
 
     with pytest.raises(LookupError, match="no table"):
@@ -404,7 +404,7 @@ def test_a_list_may_have_nothing_at_the_moment_and_a_url_again(
 
     async def run() -> None:
         nonlocal count
-        async for fetched in fetch_all(urls(), fetcher.limits, fetcher.folder):
+        async for fetched in fetch_all(urls(), fetcher.limits, fetcher.store):
             assert fetched.status is FetchStatus.FETCHED
             count += 1
 
