@@ -45,6 +45,17 @@ def exported(file: str) -> dict[tuple[str, str], set[str]]:
     return found
 
 
+ROOMS = sorted(ROOT.glob("pipeline/*/**/__init__.py"))
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.parent.name)
+def test_a_room_says_what_is_in_each_of_its_modules(room):
+    inside = {path.stem for path in room.parent.glob("*.py")}
+    inside |= {path.parent.name for path in room.parent.glob("*/__init__.py")}
+    named = re.findall(r"^``(\w+)`` ", ast.get_docstring(ast.parse(room.read_text())) or "", re.M)
+    assert sorted(named) == sorted(inside - {"__init__"})
+
+
 @pytest.mark.parametrize(
     ("file", "groups", "optional"),
     [
