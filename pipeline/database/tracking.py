@@ -34,7 +34,7 @@ from datapipe.run_config import RunConfig
 from datapipe.types import IndexDF, MetadataDF
 
 from pipeline.database.connection import Database
-from pipeline.database.tracked import insert_or_update, narrowed
+from pipeline.database.tracked import insert_or_update, is_one_of
 
 # Why a row is to be processed, in the order of urgency. A change of the first input (an original)
 # is fresh; a change of no more than a later one (a recipe) is backlog.
@@ -52,8 +52,10 @@ class TrackedTableMeta(SQLTableMeta):
     def _build_metadata_query(
         self, sql: Any, idx: IndexDF | None = None, include_deleted: bool = False
     ) -> Any:
-        query = super()._build_metadata_query(sql, idx, include_deleted)
-        return query if idx is None else narrowed(query, self.sql_table.c, idx)
+        query = super()._build_metadata_query(sql, None, include_deleted)
+        if idx is None:
+            return query
+        return query.where(is_one_of(self.sql_table.c, idx[self.primary_keys]))
 
     def update_rows(self, df: MetadataDF) -> None:
         """Insert or update meta rows; nothing happens for an empty frame."""
@@ -118,7 +120,7 @@ class LinearTransformMeta(SQLTransformMeta):
         )
         if filters_idx is not None:
             wanted = filters_idx[[name for name in filters_idx.columns if name in keys]]
-            query = query.where(_is_among(keys, wanted))
+            query = query.where(is_one_of(keys, wanted))
         for key, value in (run_config.filters if run_config else {}).items():
             if key in keys:
                 query = query.where(keys[key] == value)
@@ -285,23 +287,6 @@ def _is_deleted(
 ) -> sa.ColumnElement[bool]:
     wanted = [table.c[name].in_(values) for name, values in (only or {}).items()]
     return sa.and_(*wanted, table.c.delete_ts.is_not(None))
-
-
-def _is_among(keys: Mapping[str, sa.Column[Any]], wanted: pd.DataFrame) -> sa.ColumnElement[bool]:
-    """Whether the keys are those of a row of ``wanted``.
-
-    SQLite looks a list of values up in an index, but not a list of rows: what all rows share is a
-    condition of its own.
-    """
-    shared = [name for name in wanted.columns if wanted[name].nunique() == 1]
-    conditions = [keys[name] == wanted[name].iloc[0] for name in shared]
-    rest = [name for name in wanted.columns if name not in shared]
-    if len(rest) == 1:
-        conditions.append(keys[rest[0]].in_(wanted[rest[0]].tolist()))
-    elif rest:
-        rows = list(wanted[rest].itertuples(index=False, name=None))
-        conditions.append(sa.tuple_(*[keys[name] for name in rest]).in_(rows))
-    return sa.and_(*conditions)
 
 
 def _meta_table(compute_input: ComputeInput) -> sa.Table:

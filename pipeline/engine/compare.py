@@ -16,7 +16,6 @@ from pipeline.engine.render_step import RenderStep
 from pipeline.names import name_of
 from pipeline.states import State
 from pipeline.storage.folder import sha256_of
-from pipeline.storage.folder_store import FolderStore
 
 PAGE_ROWS = 10_000
 
@@ -110,7 +109,7 @@ def _compare(
     check_stop: Callable[[], None],
 ) -> int:
     """Compare the files of one step with its rows; how many renditions are to be made again."""
-    store = FolderStore(root)
+    store = step.settings.output_store
     wrong: list[RenditionKey] = []
     for row in rows_in_step(step.pending):
         found.checked += 1

@@ -87,7 +87,7 @@ class _Preview:
         self.run, self.pending, self.counts = run, pending, originals.counts(run)
         self.file_of = originals.key
         self.folder = originals.folder
-        self.store = FolderStore(run.settings.output_dir)
+        self.store = run.settings.output_store
         self.blocklist = Blocklist(run.database)
         self.blocked_sizes = self.blocklist.blocked_sizes()
         self.originals = run.expected.originals[pending.source]
@@ -266,7 +266,7 @@ def explain_renditions(
         failed = *its, marks.c.is_success.is_not(sa.true())
         unmarked = set(con.execute(sa.select(marks.c.recipe).where(*failed)).scalars())
     by_recipe, recipes = {row.recipe: row for row in made}, load_recipes(settings.recipes_file)
-    store = FolderStore(settings.output_dir)
+    store = settings.output_store
     verdicts: list[Verdict] = []
     for name in sorted({*by_recipe, *recipes}):
         row, recipe = by_recipe.get(name), recipes.get(name)

@@ -3,7 +3,7 @@
 ::
 
     limits = FetchLimits(allow=AllowList.parse("10.1.0.0/16"))
-    async with contextlib.aclosing(fetch_all(requests, limits, folder)) as results:
+    async with contextlib.aclosing(fetch_all(requests, limits, store)) as results:
         async for fetched in results:
             ...
 
@@ -13,12 +13,12 @@ Nothing raises for one URL. A full disk does: it would fail every URL after it.
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import httpx
 
@@ -29,6 +29,7 @@ from pipeline.fetch.transport import ValidatedTransport
 from pipeline.fetch.types import Fetched, FetchLimits, FetchRequest, FetchStatus
 from pipeline.fetch.urls import UrlRefused, checked_url, host_of
 from pipeline.imaging.sniff import Sniff, image_problem
+from pipeline.storage.folder_store import FolderStore
 
 # Threads that hash and write. Both release Python's lock, and two keep a disk busy.
 FILE_THREADS = 2
@@ -44,13 +45,13 @@ RETRIES_AFTER_TIMEOUT = 1
 async def fetch_all(
     requests: Iterable[FetchRequest | None],
     limits: FetchLimits,
-    folder: Path,
+    store: FolderStore,
     *,
     sniff: Sniff = image_problem,
     resolve: Resolver | None = None,
     ssl_context: ssl.SSLContext | None = None,
 ) -> AsyncGenerator[Fetched, None]:
-    """Fetch every URL into ``folder`` and yield how each ended, in the order in which they end.
+    """Fetch every URL into ``store`` and yield how each ended, in the order in which they end.
 
     A URL that comes again before it has ended is left out. ``requests`` is read as places come
     free, no further ahead than ``limits.pending`` of the results that the caller took: memory does
@@ -59,9 +60,9 @@ async def fetch_all(
     the generator, or cancel the task), all fetches end and no temporary file stays.
 
     Raises:
-        OutputError: ``folder`` cannot be written, or the disk is full.
+        OutputError: ``store`` cannot be written, or the disk is full.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    os.makedirs(store.root, exist_ok=True)
     names = ThreadPoolExecutor(NAME_THREADS, "resolve")
     files = ThreadPoolExecutor(FILE_THREADS, "store")
     transport = ValidatedTransport(
@@ -71,7 +72,7 @@ async def fetch_all(
         http2=limits.http2,
         proxy_url=limits.proxy_url,
     )
-    call = _Call(limits, Attempts(transport, limits, folder, sniff, files))
+    call = _Call(limits, Attempts(transport, limits, store, sniff, files))
     tasks = [asyncio.create_task(call.feed(requests))]
     tasks += [asyncio.create_task(call.work()) for _ in range(limits.concurrent)]
     for task in tasks:

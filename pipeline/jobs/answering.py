@@ -21,7 +21,6 @@ from pipeline.jobs.outcomes import ImageOutcome, Outcomes
 from pipeline.jobs.store import ACTIVE, ENDED, UNREAD, Job
 from pipeline.jobs.webhooks import webhooks_due
 from pipeline.states import JobState, Source, WebhookState
-from pipeline.storage.folder_store import FolderStore
 from pipeline.workers.tasks import Urgency
 
 CHUNK_ROWS = 1_000
@@ -75,7 +74,7 @@ class _Answer:
         if not is_rejected and not self.repository.move(reference, {job.state}, JobState.WRITING):
             return
         csv = self.jobs.folders.csv(reference)
-        store, key = FolderStore(self.jobs.settings.output_dir), job.answer or job.answer_name
+        store, key = self.jobs.settings.output_store, job.answer or job.answer_name
         try:
             dialect = detect_dialect(csv)[0]
             write_answer(store, key, dialect, self._read(csv), self.recipes, self._row)

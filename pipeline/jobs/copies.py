@@ -83,6 +83,6 @@ def _clear(repository: JobRepository, folders: JobFolders, name: str) -> bool:
             return False  # a living process holds it
         # Checked again under the lock: its job may have been created meanwhile.
         job = repository.get(name.removesuffix(".csv"))
-        return (job is None or job.cleared) and FolderStore(folders.csvs).remove(name)
+        return (job is None or job.cleared) and folders.csv_store.remove(name)
     finally:
         os.close(handle)

@@ -27,7 +27,6 @@ from pipeline.jobs.requesting import Requests, TimeLimit
 from pipeline.jobs.store import JobRepository
 from pipeline.states import JobState, Source, UrlState
 from pipeline.storage.folder import made
-from pipeline.storage.folder_store import FolderStore
 
 
 class Fetching:
@@ -61,7 +60,8 @@ class Fetching:
         Raises:
             OutputError: the disk is full, or permissions are missing.
         """
-        FolderStore(made(self._jobs.folders.fetched)).sweep_folder()
+        made(self._jobs.folders.fetched)
+        self._jobs.folders.fetched_store.sweep_folder()
         self._thread = threading.Thread(target=self._work, name="fetch")
         self._thread.start()
 
@@ -108,7 +108,7 @@ class Fetching:
     async def _fetch(self, recorder: Recorder) -> bool:
         """Fetch until nothing is left; True: until something that is being fetched is wanted by
         no job any more, as one was deleted, or has used up its time."""
-        jobs, folder = self._jobs, self._jobs.folders.fetched
+        jobs, store = self._jobs, self._jobs.folders.fetched_store
         limits = jobs.settings.fetch
         requests = self._requests = Requests(
             jobs.repository,
@@ -122,7 +122,7 @@ class Fetching:
         limits = replace(limits, pending=sys.maxsize)
         try:
             async with (
-                contextlib.aclosing(fetch_all(requests, limits, folder)) as results,
+                contextlib.aclosing(fetch_all(requests, limits, store)) as results,
                 contextlib.aclosing(_or_none(results, STOP_POLL_S)) as coming,
             ):
                 async for fetched in coming:

@@ -24,7 +24,6 @@ from pipeline.names import TEMPORARY_PREFIX, key_of
 from pipeline.states import Source, UrlState
 from pipeline.storage.blobs import blob_key, blob_path
 from pipeline.storage.folder import files_below, has_size
-from pipeline.storage.folder_store import FolderStore
 from pipeline.workers.tasks import Urgency
 
 # No scan looks for a fetched image.
@@ -161,7 +160,7 @@ def drop_stored(repository: JobRepository, folders: JobFolders, digests: Collect
         used = known_among(repository.database, column, chunk)
         for digest in chunk:
             if digest not in used:
-                FolderStore(folders.fetched).remove(blob_key(digest))
+                folders.fetched_store.remove(blob_key(digest))
 
 
 def sweep_state(jobs: Jobs) -> None:
@@ -174,7 +173,7 @@ def sweep_state(jobs: Jobs) -> None:
     shutil.rmtree(jobs.folders.state / "originals", ignore_errors=True)
     if not folder.is_dir():
         return
-    store = FolderStore(folder)
+    store = jobs.folders.fetched_store
     store.sweep()
     paths = {
         path.rpartition("/")[2]: path

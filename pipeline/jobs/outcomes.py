@@ -6,14 +6,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import pandas as pd
 import sqlalchemy as sa
 
 from pipeline.database.paging import chunks, pages
-from pipeline.database.tracked import data_of
+from pipeline.database.tracked import data_of, is_one_of
 from pipeline.jobs.context import Jobs
 from pipeline.states import State, UrlState
 
-# Two values each stay below SQLite's 32,766 in one statement.
+# Three values each stay below SQLite's 32,766 in one statement.
 PAGE_ROWS = 5_000
 
 
@@ -152,15 +153,10 @@ class Outcomes:
                     moved[failed].append((number, sequence))
         for failed, places in moved.items():
             for chunk in chunks(places, PAGE_ROWS):
+                rows = pd.DataFrame(chunk, columns=["number", "sequence"])
+                which = sa.and_(urls.c.reference == self._reference, is_one_of(urls.c, rows))
                 with self._repository.database.writing() as con:
-                    con.execute(
-                        sa.update(urls)
-                        .where(
-                            urls.c.reference == self._reference,
-                            sa.tuple_(urls.c.number, urls.c.sequence).in_(chunk),
-                        )
-                        .values(told=failed)
-                    )
+                    con.execute(sa.update(urls).where(which).values(told=failed))
         return len(moved[True])
 
     def failed_numbers(self, numbers: Sequence[str]) -> set[str]:

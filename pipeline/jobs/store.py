@@ -16,6 +16,7 @@ from pipeline.database.connection import Database
 from pipeline.jobs.names import reference as reference_of
 from pipeline.names import FETCHED_FOLDER, NAME_MAX_BYTES, name_of, shortened_name
 from pipeline.states import JobState, UrlState
+from pipeline.storage.folder_store import FolderStore
 from pipeline.tables import csv_urls_table, fetches_table, jobs_table
 
 # The source of a job whose CSV was submitted by a command or the page; all others are files.
@@ -270,6 +271,14 @@ class JobFolders:
     def fetched(self) -> Path:
         """The bytes of every fetched image, named by their SHA-256."""
         return self.state / FETCHED_FOLDER
+
+    @property
+    def csv_store(self) -> FolderStore:
+        return FolderStore(self.csvs)
+
+    @property
+    def fetched_store(self) -> FolderStore:
+        return FolderStore(self.fetched)
 
     def csv(self, reference: str) -> Path:
         """The copy of the CSV of one job."""

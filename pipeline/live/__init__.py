@@ -2,6 +2,7 @@
 
 ``changes``  what changed, and whether it is still being written
 ``events``   the file system's events as keys of originals
+``lanes``    the thread that runs the pipeline, when files change or the page asks for it
 ``watcher``  the loop: wait, gather, run
 """
 

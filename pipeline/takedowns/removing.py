@@ -19,7 +19,6 @@ from pipeline.errors import OutputError
 from pipeline.names import name_of
 from pipeline.states import Kind, Source, State, TakedownState
 from pipeline.storage.folder import make_private, sha256_of
-from pipeline.storage.folder_store import FolderStore
 from pipeline.storage.owners import owner
 from pipeline.storage.walking import FoundFile, look_at, why_passed
 from pipeline.takedowns.context import Takedowns
@@ -38,8 +37,8 @@ def carry_out(
         _remove_renditions(context, repository, number, act.sha256)
         # A killed run may have left the picture under names without a row. With this lock held, no
         # run is between a file and its row.
-        remove_unrecorded(state, context.settings.output_dir, context.renders)
-    sweep_after_kill(state, context.settings.output_dir, context.renders)
+        remove_unrecorded(state, context.settings.output_store, context.renders)
+    sweep_after_kill(state, context.settings.output_store, context.renders)
     # Hashing takes its time, so it is done while no run has to wait.
     duplicates = dict(_duplicates(context, act.sha256, act.size_bytes, verified))
     with context.database.lock(PUBLISH_LOCK, wait=True):
@@ -58,7 +57,7 @@ def _remove_renditions(
     context: Takedowns, repository: TakedownRepository, number: int, digest: str
 ) -> None:
     """Delete the renditions of these bytes, and of the originals that go: file, then row."""
-    store = FolderStore(context.settings.output_dir)
+    store = context.settings.output_store
     noted = repository.files_of([number])
     # The name of a removed original may belong to another one by now.
     named = [row.path for row in noted if row.kind == Kind.ORIGINAL.value and not row.removed]
@@ -204,7 +203,7 @@ def _take_out(
             settings.quarantine_dir, row.path, f"{act.id}", repository.is_kept
         )
         repository.change_file(act.id, row.path, kept=kept)
-        FolderStore(settings.quarantine_dir).take(source, kept, owner())
+        settings.quarantine_store.take(source, kept, owner())
         repository.change_file(act.id, row.path, removed=True)
     except OSError as error:
         raise OutputError(

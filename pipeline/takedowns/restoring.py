@@ -63,4 +63,4 @@ def _restore(
             f"{source}. Free some space or change the permissions, and try again"
         ) from None
     # Its folders, as far as they are empty now.
-    FolderStore(settings.quarantine_dir).remove(row.kept)
+    settings.quarantine_store.remove(row.kept)

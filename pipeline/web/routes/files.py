@@ -26,7 +26,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from pipeline.app import Lockstep
 from pipeline.engine.pending import Pending
 from pipeline.engine.render_step import RenderStep
-from pipeline.imaging import format_of_suffix
+from pipeline.imaging import WEB_FORMATS, format_of_suffix
 from pipeline.states import Source, State
 from pipeline.storage.folder import inside
 from pipeline.takedowns import was_taken_down
@@ -39,8 +39,6 @@ from pipeline.web.service import service_of
 
 router = APIRouter()
 
-# Formats that a browser shows as a picture and nothing else: no SVG, no HTML, no PDF.
-INLINE = frozenset(("jpeg", "png", "gif", "webp", "avif"))
 # Read and sent in one go, by one thread; what is larger is streamed.
 AT_ONCE_BYTES = 1 << 18
 REMEMBERED = 20_000
@@ -260,7 +258,7 @@ def original(request: Request, path: str, source: AskedSource = None) -> Respons
         headers={"content-security-policy": "default-src 'none'; sandbox"},
         media_type=_media_type(form),
         filename=path.rpartition("/")[2],
-        content_disposition_type="inline" if form in INLINE else "attachment",
+        content_disposition_type="inline" if form in WEB_FORMATS else "attachment",
     )
 
 
@@ -327,7 +325,7 @@ def _read_small(known: Known, status: os.stat_result) -> bytes | None:
 
 
 def _media_type(form: str | None) -> str:
-    return f"image/{form}" if form in INLINE else "application/octet-stream"
+    return f"image/{form}" if form in WEB_FORMATS else "application/octet-stream"
 
 
 def _signature(status: os.stat_result) -> tuple[int, int, int]:

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from pipeline.app import Lockstep
 from pipeline.engine.pending import Pending
 from pipeline.engine.render_step import RenderStep
-from pipeline.imaging import format_of_suffix
+from pipeline.imaging import WEB_FORMATS, format_of_suffix
 from pipeline.names import name_of
 from pipeline.operations import gallery
 from pipeline.operations.explain import explain
@@ -23,7 +23,7 @@ from pipeline.takedowns.repository import TakedownRepository
 from pipeline.web import models
 from pipeline.web.answers import answer, wants_json
 from pipeline.web.documented import page_or
-from pipeline.web.routes.files import INLINE, AskedSource, sources_asked
+from pipeline.web.routes.files import AskedSource, sources_asked
 from pipeline.web.security.keys import PATH, clean_key
 from pipeline.web.service import service_of
 
@@ -103,7 +103,7 @@ def image(request: Request, path: str, source: AskedSource = None) -> Response:
         "image.html",
         data,
         original_url=f"/originals/{quote(path)}?source={pending.source.value}",
-        shown_inline=story.exists and _form(path) in INLINE,
+        shown_inline=story.exists and _form(path) in WEB_FORMATS,
         folder_url=_folder_url({}, path.rpartition("/")[0]),
         of_job="",
     )
@@ -133,7 +133,7 @@ def _image_of_job(request: Request, render: RenderStep, found: dict[str, Any]) -
         "image.html",
         data,
         original_url=f"/originals/{quote(path)}?source={Source.JOBS.value}",
-        shown_inline=file is not None and _form(path) in INLINE,
+        shown_inline=file is not None and _form(path) in WEB_FORMATS,
         folder_url=_folder_url({"job": path.partition("/")[0]}, ""),
         of_job=path.partition("/")[0],
     )
