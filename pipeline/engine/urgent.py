@@ -13,11 +13,10 @@ from collections.abc import Sequence
 from pipeline.engine.context import Run, RunOptions
 from pipeline.engine.history import remember_run
 from pipeline.engine.pending import NARROW_ROWS
-from pipeline.engine.progress import Silent
 from pipeline.engine.report import Report
 from pipeline.engine.run import Plan, complete
 from pipeline.engine.step import Step
-from pipeline.states import Source
+from pipeline.states import Lane, Source
 from pipeline.storage.walking import CSV_SUFFIXES, Passed
 from pipeline.workers.tasks import Urgency
 
@@ -35,7 +34,7 @@ def work_within(plan: Plan, run: Run, options: RunOptions, steps: Sequence[Step]
     within = run.part(
         options=options,
         report=Report(),
-        progress=Silent(),
+        progress=run.progress.lane(Lane.CHANGES),
         urgency=Urgency.FRESH,
         source=Source.INPUT,
         superseded=set(),

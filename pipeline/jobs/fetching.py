@@ -18,6 +18,7 @@ import sqlalchemy as sa
 
 from pipeline.database.paging import known_among
 from pipeline.engine.context import STOP_POLL_S, Run
+from pipeline.engine.progress import Growing
 from pipeline.fetch.client import fetch_all
 from pipeline.fetch.types import Fetched
 from pipeline.jobs.context import Jobs
@@ -25,7 +26,7 @@ from pipeline.jobs.images import collect_garbage, paths_of, sweep_state
 from pipeline.jobs.recording import Recorder
 from pipeline.jobs.requesting import Requests, TimeLimit
 from pipeline.jobs.store import JobRepository
-from pipeline.states import JobState, Source, UrlState
+from pipeline.states import JobState, Lane, Source, UrlState
 from pipeline.storage.folder import made
 
 
@@ -46,8 +47,9 @@ class Fetching:
         self._time_limit = TimeLimit(jobs.settings.jobs.fetch_s)
         # Set when there is something new: a job is ready, or the thread has ended.
         self.news = threading.Event()
-        # Images that have ended, and that were or are to be requested, for people who watch.
-        self.ended = self.total = 0
+        # How many images have ended, for people who watch.
+        self._ended = 0
+        self._shown = Growing(run.progress.lane(Lane.FETCHING), "images")
 
     @property
     def is_alive(self) -> bool:
@@ -103,6 +105,7 @@ class Fetching:
             # Whatever it is, the thread of the run has to know: it would wait for ever.
             self._error = error
         finally:
+            self._shown.stop()
             self.news.set()
 
     async def _fetch(self, recorder: Recorder) -> bool:
@@ -131,10 +134,10 @@ class Fetching:
                     if fetched is not None:
                         recorder.add(fetched)
                         requests.ended(fetched.url)
-                        self.ended += 1
+                        self._ended += 1
                     else:
                         recorder.flush_if_due()
-                    self.total = self.ended + requests.left
+                    self._shown.show(self._ended, self._ended + requests.left)
                     self._tell(requests)
                     if requests.is_obsolete:
                         return True

@@ -136,6 +136,7 @@ class Requests:
     def ended(self, url: str) -> None:
         """The fetch of a URL that was handed out has ended, and is about to be recorded."""
         self._ended_count += 1
+        self.left = max(0, self.left - 1)
         self._ended[url] = self._ended_count
         for turn in self._under_way.pop(url, ()):
             turn.outstanding -= 1

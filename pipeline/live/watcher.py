@@ -13,7 +13,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -85,6 +85,7 @@ class Watcher:
         self._workers = make_workers(self._settings)
         self._worked_at = self._rescan_at = self._try_at = 0.0
         self._back_off_s = BACK_OFF_S
+        self.since_ts = 0.0  # Unix time at which the run in progress began; 0.0: none is.
 
     def ask(self) -> None:
         """Start a run over everything soon, for example after a retry; from any thread."""
@@ -155,7 +156,8 @@ class Watcher:
         if not work.whole and not work.only:
             return
         try:
-            report = self._run(work, stop)
+            with _noted(self):
+                report = self._run(work, stop)
         except YieldedError as error:
             self._put_off(work, YIELD_S)
             self._say(f"{error.args[0].partition(';')[0]}; waiting for it to end")
@@ -214,7 +216,7 @@ class Watcher:
         if whole:
             return run_once(app.plan, options, self._options.progress, workers=self._workers)
         steps = [app.load_recipes, app.scan, app.render]
-        return run_once(app.plan, options, steps=steps, workers=self._workers)
+        return run_once(app.plan, options, self._options.progress, steps, self._workers)
 
     def _attend(self, run: Run) -> None:
         """See to what has changed meanwhile, within a run that is going on."""
@@ -312,6 +314,15 @@ class Watcher:
         if line != self._last_said:
             self._last_said = line
             self._options.say(line)
+
+
+@contextlib.contextmanager
+def _noted(watcher: Watcher) -> Iterator[None]:
+    watcher.since_ts = time.time()
+    try:
+        yield
+    finally:
+        watcher.since_ts = 0.0
 
 
 def _holds_anything(folder: Path) -> bool:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from pipeline.database.state import UNVERIFIED, StateRepository
 from pipeline.database.tracking import GONE, KIND
 from pipeline.engine.pending import Pending
-from pipeline.jobs.store import JobRepository
+from pipeline.jobs.store import ACTIVE, JobRepository
 from pipeline.states import JobState, State
 from pipeline.tables import EXCEPTION
 from pipeline.text import iso
@@ -86,6 +86,14 @@ def is_out_of_step(status: dict[str, Any]) -> bool:
     return bool(
         status["failed"] or status["pending"] or is_unverified or set(status["jobs"]) - in_step
     )
+
+
+def jobs_left(status: dict[str, Any]) -> tuple[int, int]:
+    """How many jobs have not ended yet, and how many ended badly or with errors."""
+    counts = status["jobs"]
+    active = sum(counts.get(state.value, 0) for state in ACTIVE)
+    bad = (JobState.COMPLETED_WITH_ERRORS, JobState.REJECTED, JobState.FAILED)
+    return active, sum(counts.get(state.value, 0) for state in bad)
 
 
 def errors(pending: Pending) -> list[dict[str, str]]:

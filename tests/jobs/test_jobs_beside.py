@@ -14,6 +14,9 @@ from a_project import picture
 from a_shop import Shop, wait_for
 from a_watcher import Watching
 
+from pipeline.engine.progress import Progress, Silent
+from pipeline.states import Lane
+
 
 @contextlib.contextmanager
 def running(shop: Shop, path: str) -> Iterator[Any]:
@@ -92,7 +95,7 @@ def test_two_large_jobs_at_one_host_advance_together(shop: Shop) -> None:
     assert shop.cli("status", "--json").json["jobs"] == {"completed": 2}
 
 
-class Slowly:
+class Slowly(Silent):
     """The progress of a run that goes on until a job is complete, unless nothing ever does it."""
 
     def __init__(self, shop: Shop, submit: threading.Event) -> None:
@@ -104,7 +107,7 @@ class Slowly:
     def start(self, what: str, total: int) -> None:
         self._total, self._done = total, 0
 
-    def advance(self, count: int) -> None:
+    def advance(self, count: int, total: int | None = None) -> None:
         self._done += count
         self.submit.set()
         if self.left or self._done >= self._total:
@@ -114,8 +117,8 @@ class Slowly:
         else:
             self._pause.wait(0.05)
 
-    def stop(self) -> None:
-        pass
+    def lane(self, lane: Lane) -> Progress:
+        return Silent()
 
 
 def test_a_job_that_comes_while_originals_render_is_complete_before_they_are(shop: Shop) -> None:
