@@ -207,8 +207,10 @@ class Worker:
         self.moved()
 
     def _failed(self, error: BaseException) -> None:
-        self.last_error, self.looked_ts = in_one_line(error), time.time()
+        # In this order: a page that shows the error must not show the run as still going on.
         self.show(Doing())
+        self.last_error, self.looked_ts = in_one_line(error), time.time()
+        self.moved()
 
     def _say(self, line: str) -> None:
         log.warning("%s", line)
