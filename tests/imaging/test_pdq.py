@@ -1,0 +1,119 @@
+"""PDQ hashes are those of the reference implementation."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageFilter
+
+from pipeline.imaging.pdq import distance, orientations, pdq
+
+# What the reference (pdqhash 0.2.8) makes of the pictures below: hash and quality by size and mode.
+REFERENCE: dict[tuple[tuple[int, int], str], tuple[str, int]] = {
+    ((512, 512), "RGB"): (
+        "926d94189e1a3f2c5c9a096461e3c6a1ed71c257941e3956fc8f79c33bc547b2",
+        100,
+    ),
+    ((512, 288), "RGB"): (
+        "640c662c9fdcfa139bc27f19794f10bac06e81754c651fe21ff19593f023231d",
+        100,
+    ),
+    ((256, 144), "RGB"): (
+        "5855b4a6e6b695b55649d97d64b4a9b2aa2d0a4b134bf4aae8b6f96929712216",
+        100,
+    ),
+    ((256, 144), "L"): (
+        "5a55a4a6e6b695b75649d97d64b4a9b2a82d0a4b134bf4aae8b6f96929712216",
+        100,
+    ),
+    ((97, 65), "RGB"): (
+        "9e9d1ec350fadab81f83e1c7e1431d4e68bccae92f876a159959043c806ed1ea",
+        100,
+    ),
+    ((64, 64), "RGB"): (
+        "0dc470ca30d673a33956d2d238ad0dc14d3db68d31266869eb39d65b97d2ec2d",
+        100,
+    ),
+    ((40, 60), "RGB"): (
+        "ddb6728c67b08d26b688998a6d563ccc66349cc4524a6d2e95cf38ca59ba723b",
+        100,
+    ),
+    ((63, 500), "RGB"): (
+        "bc2653fef4011dcde530627a98e7e231cf881c8fe270731e1c46c4716f883b9e",
+        100,
+    ),
+}
+
+
+def scene(size: tuple[int, int], mode: str = "RGB") -> Image.Image:
+    """Shapes in colours, the same on every machine."""
+    chance = random.Random(str(size))
+    image = Image.new("RGB", size, (90, 120, 160))
+    draw = ImageDraw.Draw(image)
+    for _ in range(40):
+        x, y = chance.randrange(size[0]), chance.randrange(size[1])
+        side = chance.randrange(2, 2 + max(size) // 4)
+        colour = tuple(chance.randrange(256) for _ in range(3))
+        draw.rectangle((x, y, x + side, y + side // 2), fill=colour)
+    return image.convert(mode)
+
+
+@pytest.mark.parametrize(("size", "mode"), REFERENCE)
+def test_the_hash_is_that_of_the_reference(size: tuple[int, int], mode: str) -> None:
+    want, quality = REFERENCE[size, mode]
+    have, ours = pdq(scene(size, mode))
+    assert distance(have, want) <= 4
+    assert abs(quality - ours) <= 2
+
+
+def test_the_hash_of_any_picture_is_that_of_the_reference_itself() -> None:
+    reference = pytest.importorskip("pdqhash", reason="the reference implementation is not built")
+    for number in range(40):
+        chance = random.Random(number)
+        image = scene((chance.randrange(16, 513), chance.randrange(16, 513)))
+        bits, quality = reference.compute(np.asarray(image))
+        have, ours = pdq(image)
+        assert distance(have, f"{int(''.join(map(str, bits)), 2):064x}") <= 4
+        assert abs(quality - ours) <= 2
+        turned, _ = reference.compute_dihedral(np.asarray(image))
+        ours_turned = orientations(image)
+        for bits in turned:
+            want = f"{int(''.join(map(str, bits)), 2):064x}"
+            assert min(distance(want, one) for one in ours_turned) <= 10
+
+
+@pytest.mark.parametrize("turn", list(Image.Transpose))
+def test_the_orientations_are_those_of_the_turned_picture(turn: Image.Transpose) -> None:
+    image = scene((300, 200))
+    have, _ = pdq(image.transpose(turn))
+    assert min(distance(have, one) for one in orientations(image)) <= 20
+
+
+def test_a_copy_that_was_changed_is_near_and_another_picture_is_far() -> None:
+    image = scene((400, 300))
+    have, quality = pdq(image)
+    assert quality == 100
+    for changed in (
+        image.resize((200, 150)),
+        image.convert("L"),
+        image.filter(ImageFilter.GaussianBlur(1)),
+        image.quantize(64),
+    ):
+        assert distance(pdq(changed)[0], have) <= 31
+    assert distance(pdq(scene((401, 300)))[0], have) > 100
+
+
+def test_what_is_transparent_is_white() -> None:
+    image = scene((120, 90)).convert("RGBA")
+    image.paste((0, 0, 0, 0), (0, 0, 60, 90))
+    flat = Image.new("RGB", image.size, "white")
+    flat.paste(image, mask=image.getchannel("A"))
+    assert distance(pdq(image)[0], pdq(flat)[0]) <= 4
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 400), (3, 2), (2000, 3)])
+def test_a_tiny_or_flat_picture_has_no_quality(size: tuple[int, int]) -> None:
+    digest, quality = pdq(Image.new("RGB", size, "red"))
+    assert (len(digest), quality) == (64, 0)
