@@ -5,18 +5,28 @@ A recipe is plain data. It knows no tables and no pixels; it can be pickled and 
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
-import math
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import RecipeError
+from pipeline.transforms.checks import (
+    COLOURS,
+    Checks,
+    NotAllowedError,
+    colour,
+    flag,
+    number,
+    one_of,
+    toml,
+    unknown_key,
+    whole,
+)
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -38,26 +48,6 @@ POSITIONS = (
     "attention",
 )
 SIZINGS = ("scale", "fit", "cover", "width", "height")
-COLOURS = {
-    "aqua": "#00ffff",
-    "black": "#000000",
-    "blue": "#0000ff",
-    "fuchsia": "#ff00ff",
-    "gray": "#808080",
-    "green": "#008000",
-    "grey": "#808080",
-    "lime": "#00ff00",
-    "maroon": "#800000",
-    "navy": "#000080",
-    "olive": "#808000",
-    "orange": "#ffa500",
-    "purple": "#800080",
-    "red": "#ff0000",
-    "silver": "#c0c0c0",
-    "teal": "#008080",
-    "white": "#ffffff",
-    "yellow": "#ffff00",
-}
 
 MAX_SIDE_PX = 65_535  # the most that a JPEG header can say
 MAX_SCALE = 16.0
@@ -70,7 +60,6 @@ _WINDOWS_DEVICES = frozenset(
     ["con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))]
 )
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
-_HEX_COLOUR = re.compile(r"#(?:[0-9a-f]{3}|[0-9a-f]{6})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,13 +185,13 @@ def _parse_table(name: str, table: Mapping[str, Any]) -> tuple[Recipe | None, li
     values: dict[str, Any] = {}
     for key, given in table.items():
         if key not in _CHECKS:
-            problems.append(f"[{name}] {key}: {_unknown_key(key)}")
+            problems.append(f"[{name}] {key}: {unknown_key(key, _CHECKS)}")
             continue
         allowed, check = _CHECKS[key]
         try:
             values[key] = check(given)
-        except _NotAllowedError:
-            problems.append(f"[{name}] {key} = {_toml(given)}: must be {allowed}")
+        except NotAllowedError:
+            problems.append(f"[{name}] {key} = {toml(given)}: must be {allowed}")
     problems += [f"[{name}] {problem}" for problem in _combination_problems(table, values)]
     return (None, problems) if problems else (Recipe(name=name, **values), [])
 
@@ -228,92 +217,30 @@ def _combination_problems(table: Mapping[str, Any], values: Mapping[str, Any]) -
     return problems
 
 
-def _unknown_key(key: str) -> str:
-    near = difflib.get_close_matches(key.lower(), _CHECKS, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    return f"is not a key of a recipe; {hint}Allowed: {', '.join(_CHECKS)}"
-
-
-def _toml(value: object) -> str:
-    """Write a value as TOML would, shortened so that a message stays readable."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    text = json.dumps(value, default=str, ensure_ascii=False)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-class _NotAllowedError(Exception):
-    """A value is of the wrong type or out of range; the caller says what is allowed."""
-
-
-def _whole(lowest: int, highest: int) -> Callable[[object], int]:
-    def check(given: object) -> int:
-        # `true` is an int in Python, and would pass for 1.
-        if isinstance(given, bool) or not isinstance(given, int) or not lowest <= given <= highest:
-            raise _NotAllowedError
-        return given
-
-    return check
-
-
-def _scale(given: object) -> float:
-    if isinstance(given, bool) or not isinstance(given, int | float):
-        raise _NotAllowedError
-    if not (math.isfinite(given) and 0 < given <= MAX_SCALE):
-        raise _NotAllowedError
-    return float(given)
-
-
 def _box(given: object) -> tuple[int, int]:
     if not isinstance(given, list) or len(given) != 2:
-        raise _NotAllowedError
+        raise NotAllowedError
     return _side(given[0]), _side(given[1])
 
 
-def _one_of(choices: tuple[str, ...]) -> Callable[[object], str]:
-    def check(given: object) -> str:
-        if not isinstance(given, str) or given not in choices:
-            raise _NotAllowedError
-        return given
-
-    return check
-
-
-def _flag(given: object) -> bool:
-    if not isinstance(given, bool):
-        raise _NotAllowedError
-    return given
-
-
-def _colour(given: object) -> str:
-    """Write a colour as #rrggbb, so that two spellings of one colour are one recipe."""
-    if not isinstance(given, str):
-        raise _NotAllowedError
-    text = COLOURS.get(given.lower(), given.lower())
-    if not _HEX_COLOUR.fullmatch(text):
-        raise _NotAllowedError
-    return text if len(text) == 7 else "#" + "".join(digit * 2 for digit in text[1:])
-
-
-_side = _whole(1, MAX_SIDE_PX)
+_side = whole(1, MAX_SIDE_PX)
 _a_side = f"a whole number of pixels from 1 to {MAX_SIDE_PX}"
 _a_box = f"[width, height], two whole numbers from 1 to {MAX_SIDE_PX}"
 
-# What is allowed, in words, and the check that turns a TOML value into the recipe's own.
-_CHECKS: dict[str, tuple[str, Callable[[object], Any]]] = {
-    "scale": (f"a number above 0 and at most {MAX_SCALE:g}, such as 0.5", _scale),
+_CHECKS: Checks = {
+    "scale": (f"a number above 0 and at most {MAX_SCALE:g}, such as 0.5", number(MAX_SCALE)),
     "fit": (_a_box, _box),
     "cover": (_a_box, _box),
     "width": (_a_side, _side),
     "height": (_a_side, _side),
-    "format": (f"one of {', '.join(FORMATS)}", _one_of(FORMATS)),
-    "quality": ("a whole number from 1 to 100", _whole(1, 100)),
+    "format": (f"one of {', '.join(FORMATS)}", one_of(FORMATS)),
+    "quality": ("a whole number from 1 to 100", whole(1, 100)),
     "background": (
         f"a colour such as '#ffffff' or '#fff', or one of {', '.join(COLOURS)}",
-        _colour,
+        colour,
     ),
-    "enlarge": ("true or false", _flag),
-    "metadata": (f"one of {', '.join(METADATA)}", _one_of(METADATA)),
-    "position": (f"one of {', '.join(POSITIONS)}", _one_of(POSITIONS)),
-    "progressive": ("true or false", _flag),
+    "enlarge": ("true or false", flag),
+    "metadata": (f"one of {', '.join(METADATA)}", one_of(METADATA)),
+    "position": (f"one of {', '.join(POSITIONS)}", one_of(POSITIONS)),
+    "progressive": ("true or false", flag),
 }
