@@ -80,6 +80,8 @@ class Publisher:
         self._batch: list[Outcome] = []
         # Pairs of the batch at hand that failed, and that the next run is to try again.
         self._again: list[tuple[str, str]] = []
+        # And those of which there is to be no row.
+        self._dropped: list[tuple[str, str]] = []
         self._last_flush = time.monotonic()
         self._unsettled = 0
         self._deleted_any = False
@@ -222,6 +224,12 @@ class Publisher:
                 }
             )
             marks.append((outcome.path, made.recipe))
+        for old in (before[recipe] for recipe in outcome.unneeded):
+            if not self.places.clear(old.file):
+                self._unsettled += 1
+                continue
+            self.counts.deleted += old.state is not None
+            self._dropped.append((old.path, old.recipe))
         for recipe, reason in outcome.failed:
             self._fail(outcome, before[recipe], reason, rows, marks)
         if self.mark_unchanged:
@@ -255,14 +263,7 @@ class Publisher:
     ) -> None:
         # A stale rendition is worse than none.
         self.places.clear(old.file)
-        counts = self.counts
-        counts.failed += 1
-        shown = (outcome.path, reason)
-        if shown not in counts.failures:
-            if len(counts.failures) < FAILURES_SHOWN:
-                counts.failures.append(shown)
-            else:
-                counts.more_failures = True
+        _count_failed(self.counts, outcome.path, reason)
         row = _row(self, old, outcome, State.FAILED)
         if old.state == State.FAILED and old.reason == reason:
             row["since"] = old.since
@@ -274,22 +275,36 @@ class Publisher:
 
     def _record(self, rows: list[dict[str, Any]], marks: list[tuple[str, str]]) -> None:
         again, self._again = self._again, []
-        if not marks and not again:
+        dropped, self._dropped = self._dropped, []
+        if not marks and not again and not dropped:
             return
         with _undisturbed(), self.run.database.writing() as write:
             # Taken in any case: the marks have a time of this clock as well.
             now = write.now
             for chunk in chunks(rows):
                 self.pending.renditions.store_chunk(frame(chunk, list(chunk[0])), now=now)
-            if marks:
-                done = _index(self.source, marks)
+            if dropped:
+                self._deleted_any = True
+                self.pending.renditions.delete_by_idx(_index(self.source, dropped), now=now)
+            if marks or dropped:
+                done = _index(self.source, [*marks, *dropped])
                 self.meta.mark_rows_processed_success(done, process_ts=self.page_ts)
             if again:
                 # Also where it was in step before, as in a run that looks at everything.
                 failed = _index(self.source, again)
                 self.meta.mark_rows_processed_error(failed, self.page_ts, "killed")
-            self._settled({row["path"] for row in rows})
+            self._settled({row["path"] for row in rows} | {path for path, _ in dropped})
             self.run.repository.set(PUBLISHING, None)
+
+
+def _count_failed(counts: Counts, path: str, reason: str) -> None:
+    counts.failed += 1
+    if (path, reason) in counts.failures:
+        return
+    if len(counts.failures) < FAILURES_SHOWN:
+        counts.failures.append((path, reason))
+    else:
+        counts.more_failures = True
 
 
 def _row(to: Publisher, old: PendingRendition, outcome: Outcome, state: State) -> dict[str, Any]:

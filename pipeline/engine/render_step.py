@@ -301,7 +301,8 @@ class _Rendering:
         return outcome
 
     def _advance(self, outcome: Outcome) -> None:
-        done = len(outcome.made) + len(outcome.failed) + len(outcome.unchanged)
+        done = len(outcome.made) + len(outcome.failed)
+        done += len(outcome.unchanged) + len(outcome.unneeded)
         self.run.progress.advance(done)
 
     def _reuse_or_render(self, tasks: list[Task]) -> None:

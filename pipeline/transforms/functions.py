@@ -38,6 +38,14 @@ class Module(NamedTuple):
     is_package: bool
 
 
+class OptionFile(NamedTuple):
+    """The content of the file that an option names."""
+
+    option: str
+    file: str
+    data: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Function:
     """A function with its options: plain data, which can be pickled and sent to a worker.
@@ -51,15 +59,20 @@ class Function:
     target: str
     options: str = "{}"
     content: str = ""
-    # Its module, and what that imports from beside itself; and the contents of files, by option.
+    # Its module, and what that imports from beside itself.
     modules: tuple[Module, ...] = field(default=(), compare=False, repr=False)
-    files: tuple[tuple[str, bytes], ...] = field(default=(), compare=False, repr=False)
+    files: tuple[OptionFile, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def fingerprint(self) -> str:
         """16 hex characters that change when what it makes could."""
         said = json.dumps([self.name, self.options, self.content])
         return hashlib.sha256(said.encode()).hexdigest()[:16]
+
+    @property
+    def sources(self) -> list[str]:
+        """The files that it was read from."""
+        return [*(each.file for each in self.modules), *(each.file for each in self.files)]
 
 
 class _Sent(MetaPathFinder, Loader):
@@ -120,8 +133,8 @@ def load(function: Function) -> Callable[..., Any]:
     if function not in _loaded:
         module, _, name = function.target.partition(":")
         found = getattr(importlib.import_module(module), name)
-        options = json.loads(function.options) | dict(function.files)
-        _loaded[function] = partial(found, **options)
+        files = {each.option: each.data for each in function.files}
+        _loaded[function] = partial(found, **json.loads(function.options) | files)
     return _loaded[function]
 
 
