@@ -17,6 +17,9 @@ from benchmarks.measure import Measured, measure
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
+# For recipes that call `functions:same`.
+FUNCTIONS = "def same(image):\n    return image\n"
+
 
 def command() -> Path | None:
     """The `datapipe` beside this Python, or the one on the PATH."""
@@ -67,6 +70,7 @@ class Project:
         self.output.mkdir(parents=True)
         recipes = recipes_toml(self.recipes)
         (self.folder / "recipes.toml").write_text(recipes, encoding="utf-8")
+        (self.folder / "functions.py").write_text(FUNCTIONS, encoding="utf-8")
 
     def env(self) -> dict[str, str]:
         return {
