@@ -264,8 +264,9 @@ def explain_renditions(
     with database.reading() as con:
         made = con.execute(sa.select(table).where(pending.ours, table.c.path == path)).all()
         its = marks.c.source == pending.source.value, marks.c.path == path
-        marked = dict(con.execute(sa.select(marks.c.recipe, marks.c.is_success).where(*its)).all())
+        rows = con.execute(sa.select(marks.c.recipe, marks.c.is_success).where(*its)).all()
         waiting = set(con.execute(sa.select(changed.c.recipe)).scalars())
+    marked = {row.recipe: row.is_success for row in rows}
     unmarked = {name for name, is_success in marked.items() if not is_success}
     by_recipe, recipes = {row.recipe: row for row in made}, load_recipes(settings.recipes_file)
     store = FolderStore(settings.output_dir)
