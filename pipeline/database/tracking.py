@@ -210,7 +210,7 @@ def data_store(database: Database) -> DataStore:
 
 
 def database_of(store: DataStore) -> Database:
-    """The database that a ``DataStore`` of ours is on."""
+    """The database of one of our ``DataStore``s."""
     database = store.meta_dbconn
     if not isinstance(database, Database):
         raise TypeError("the data store is not on a database of pipeline.database.connection")
@@ -271,7 +271,7 @@ def _has_seen(
 ) -> sa.ColumnElement[bool]:
     """Whether a transform has nothing left to do for a row that is gone."""
     if not _keys_are_known(compute_input, reader.transform_keys):
-        # What it made of single rows cannot be told: those are never forgotten.
+        # What it made of single rows is unknown: those are never forgotten.
         return sa.false()
     done = reader.sql_table
     columns = _key_columns(compute_input, table)

@@ -32,6 +32,6 @@
 ``unmounted``    telling an unmounted disk from an intended removal: what is gone with its disk is
                  not deleted
 ``urgent``       urgent work within a run: what changed in the input folder waits for no backlog
-``verdicts``     what becomes of each rendition, and why: the rules of a run, of a dry run and of
+``verdicts``     what happens to each rendition, and why: the rules of a run, of a dry run and of
                  ``explain``
 """

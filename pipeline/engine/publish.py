@@ -106,7 +106,7 @@ class Publisher:
                 forget_writing(self.run)
 
     def is_superseded(self, path: str) -> bool:
-        """Whether more urgent work has seen to an original meanwhile."""
+        """Whether more urgent work has handled an original in the meantime."""
         run = self.run
         return self.pending.source is Source.INPUT and (run.overtaken or path in run.superseded)
 

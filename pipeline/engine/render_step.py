@@ -334,7 +334,7 @@ class _Rendering:
                 rest.extend(unlike[len(now) :])
             for outcome in self._through_workers(first_of_each):
                 self.publisher.add(outcome)
-            # Twins of what has just been made can now take its renditions.
+            # Duplicates of what has just been made can now take its renditions.
             self.publisher.flush()
             waiting = rest
 

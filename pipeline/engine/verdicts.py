@@ -1,4 +1,4 @@
-"""What becomes of each rendition, and why: the rules of a run, of a dry run and of ``explain``."""
+"""What happens to each rendition, and why: the rules of a run, of a dry run and of ``explain``."""
 
 from __future__ import annotations
 

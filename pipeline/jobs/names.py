@@ -1,6 +1,6 @@
 """Names of jobs, and of the images that they make.
 
-A name is made of what a stranger wrote into a cell, and becomes a file. So it is restricted to what
+A name is made from an untrusted cell, and becomes a file name. So it is restricted to what
 every file system, shell, URL and archive accepts, and a name that had to be changed ends in a hash
 of the original text.
 """

@@ -21,7 +21,7 @@ PAGE_ROWS = 5_000
 @dataclass
 class ImageOutcome:
     """One URL of a row. ``files`` are keys below ``output/``, by recipe; ``reasons`` why one is
-    missing. An image with a reason has failed; ``reported``: a run has said so."""
+    missing. An image with a reason has failed; ``reported``: a run has reported it."""
 
     url: str
     reported: bool = False

@@ -53,7 +53,7 @@ class TimeLimit:
 
     def __init__(self, limit_s: float) -> None:
         self.limit_s = limit_s
-        # A refresh changes `changed_ts`, and so starts the clock anew.
+        # A refresh changes `changed_ts`, and so restarts the clock.
         self._since: dict[tuple[str, float], float] = {}
         self._over: set[tuple[str, float]] = set()
 

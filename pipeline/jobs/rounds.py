@@ -185,7 +185,7 @@ class Rounds:
         return is_settled
 
     def _slices_of(self, reference: str) -> Slices:
-        # Imported here: a run without a job at work does without, which costs 150 ms.
+        # Imported here: a run without an active job does not need it, which costs 150 ms.
         from pipeline.jobs.slices import Slices
 
         self._is_finished = False
@@ -220,8 +220,8 @@ class Rounds:
         for reference in done:
             del self._to_render[reference]
         if part.afterwards and self._goes_on():
-            # Nobody is to be told hours later. At the end of the run, the last step sees to it,
-            # for the lock must be free while a slow receiver is told.
+            # No receiver should be notified hours later. At the end of the run, the last step does
+            # it, because the lock must be free while a slow receiver is notified.
             self._run.report.threads += [start() for start in part.afterwards]
 
     def _show(self) -> None:

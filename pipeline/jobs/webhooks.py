@@ -95,8 +95,8 @@ def _deliverer(settings: Settings) -> Callable[[Job], Delivery]:
 def _secret(job: Job, settings: Settings) -> str:
     """What the receiver of a job's end knows to check the signature by; empty for no signature.
 
-    Whoever submits a job may name any receiver. Signed with the secret of the configured one, what
-    it is sent could be passed on to that one as genuine.
+    Anyone who submits a job may name any receiver. A delivery to it that was signed with the secret
+    of the configured receiver could be forwarded to that one as genuine.
     """
     return job.webhook_secret or "" if job.webhook else settings.jobs.webhook_secret
 

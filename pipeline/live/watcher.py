@@ -1,6 +1,6 @@
 """The watcher: waits until changes have settled, and starts a run that looks at just these.
 
-What changes during a long run is seen to within that run, between two of its tasks: a new photo
+What changes during a long run is handled within that run, between two of its tasks: a new photo
 waits for no backlog, and a withdrawn one keeps nothing for as long as one. The lock is held only
 during a run. The workers stay for a minute, so that the next change finds
 them loaded; without changes none is left, and the loop costs a few stats per second.
@@ -127,13 +127,13 @@ class Watcher:
                 now = time.monotonic()
                 if self._folder_now() != self._identity:
                     return
-                self._look_beyond(now)
+                self._look_for_reasons(now)
                 if self._changes.is_due(now) and now >= self._try_at:
                     self._work(now, stop, on_run)
                 elif self._workers.started and now - self._worked_at >= IDLE_WORKERS_S:
                     self._workers.close()
 
-    def _look_beyond(self, now: float) -> None:
+    def _look_for_reasons(self, now: float) -> None:
         """Other reasons for a run: recipes, a request, the time."""
         recipes = self._recipes_stamp()
         if recipes != self._recipes:
@@ -219,7 +219,7 @@ class Watcher:
         return run_once(app.plan, options, self._options.progress, steps, self._workers)
 
     def _attend(self, run: Run) -> None:
-        """See to what has changed meanwhile, within a run that is going on."""
+        """Handle what has changed in the meantime, within the current run."""
         now = time.monotonic()
         is_due = self._changes.is_due(now) and not self._changes.is_whole
         if not is_due and not self._jobs_requested.is_set():

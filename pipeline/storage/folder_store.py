@@ -376,7 +376,7 @@ def _sweep_one(
     folders: list[tuple[str, ...]],
 ) -> int:
     count = 0
-    # A folder that became a link since it was listed is none of ours.
+    # A folder that became a link since it was listed is not ours.
     gone = (FileNotFoundError, NotADirectoryError, LinkInTheWay)
     with contextlib.suppress(*gone), opened(root, inside) as folder:
         for item in folder.listed():

@@ -29,7 +29,7 @@ AT_ONCE_S = 0.05
 OLD_S = 5.0
 
 
-class Counts:
+class LatestCounts:
     """The last counts, and when they were taken."""
 
     def __init__(self, app: Lockstep, moved: Callable[[], None]) -> None:

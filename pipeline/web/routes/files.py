@@ -147,8 +147,8 @@ class Shelf:
 class FilesAtOnce:
     """Serves renditions from the shelf without the application, at less than half the cost.
 
-    Only a known file, requested by a name of ours and by somebody who is logged in, with no header
-    that changes the response. Everything else is left to the guard and the application.
+    Only a known file, requested under one of our host names by a client that is logged in, with no
+    header that changes the response. Everything else is left to the guard and the application.
     """
 
     def __init__(self, shelf: Shelf, hosts: Hosts, sessions: Sessions | None) -> None:
