@@ -111,6 +111,7 @@ class Settings:
         lambda values: str(parsing.connection_count()),
         whole(8, 10**6, "connections", 1_000),
     )
+    x_accel: str = _setting("X_ACCEL", "", parsing.location)
     jobs: JobSettings
     fetch: FetchLimits
 

@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Sequence
 from email.utils import formatdate, parsedate_to_datetime
 from typing import Annotated, BinaryIO, NamedTuple
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Query, Request
@@ -42,6 +42,8 @@ router = APIRouter()
 # Read and sent in one go, by one thread; what is larger is streamed.
 AT_ONCE_BYTES = 1 << 18
 REMEMBERED = 20_000
+# What has this header is sent by the proxy, which also answers ranges and conditions.
+BY_PROXY = "x-accel-redirect"
 CONDITIONS = frozenset((b"range", b"if-none-match", b"if-modified-since"))
 NOT_AT_ONCE = CONDITIONS | {
     *(b"authorization", b"content-length", b"transfer-encoding", b"upgrade", b"expect")
@@ -122,12 +124,14 @@ class Shelf:
                 # is written, and the new bytes under the old tag would stay in every cache.
                 status, digest = _hashed(file)
                 form = format_of_suffix(os.path.splitext(key)[1])
-                return self._checked(file, _media_type(form), f'"{digest}"', status), status
+                return self._checked(key, file, _media_type(form), f'"{digest}"', status), status
         if was_taken_down(self.app.takedowns, key):
             raise HTTPException(410, "this was taken down")
         raise HTTPException(404, "there is no such file")
 
-    def _checked(self, file: str, media_type: str, etag: str, status: os.stat_result) -> Known:
+    def _checked(
+        self, key: str, file: str, media_type: str, etag: str, status: os.stat_result
+    ) -> Known:
         headers = {
             "etag": etag,
             "last-modified": formatdate(status.st_mtime, usegmt=True),
@@ -137,8 +141,14 @@ class Shelf:
             "cross-origin-resource-policy": "same-site",
             "accept-ranges": "bytes",
         }
+        size_bytes = status.st_size
+        if self.app.settings.x_accel:
+            # The tag and the time are the proxy's own: it compares them with what it is asked for.
+            headers = {"cache-control": self.cache_control}
+            headers[BY_PROXY] = self.app.settings.x_accel + quote(key)
+            size_bytes = 0
         fields = {name.decode(): value.decode() for name, value in HEADERS} | headers
-        fields |= {"content-type": media_type, "content-length": str(status.st_size)}
+        fields |= {"content-type": media_type, "content-length": str(size_bytes)}
         lines = ("HTTP/1.1 200 OK", *(f"{name}: {value}" for name, value in fields.items()))
         head = "\r\n".join(lines).encode("latin-1")
         return Known(file, media_type, etag, _signature(status), headers, head)
@@ -225,6 +235,8 @@ async def rendition(request: Request, path: str) -> Response:
 
 def _rendition(request: Request, shelf: Shelf, key: str) -> Response:
     known, status = shelf.find(key)
+    if BY_PROXY in known.headers:
+        return Response(b"", 200, known.headers, known.media_type)
     if not_modified(request, known.etag, status.st_mtime):
         return Response(None, 304, known.headers)
     if "range" not in request.headers:
@@ -311,6 +323,8 @@ def _hashed(file: str) -> tuple[os.stat_result, str]:
 
 
 def _read_small(known: Known, status: os.stat_result) -> bytes | None:
+    if BY_PROXY in known.headers:
+        return b""
     if status.st_size > AT_ONCE_BYTES:
         return None
     descriptor = _descriptor(known.file)
