@@ -227,7 +227,7 @@ class Report(Counts):
         if self.pending:
             return "not yet in step: some originals changed while they were read; run again"
         if self.jobs.active:
-            return "not yet in step: jobs are still to do; run again"
+            return "not yet in step: some jobs are not finished; run again"
         if self.is_bad:
             return "in step, except for what failed in this run"
         if self.failed_before:

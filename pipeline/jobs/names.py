@@ -40,7 +40,7 @@ def reference(now: datetime, running: int) -> str:
     if running < 0:
         raise ValueError(f"running number {running}; give 0 or more")
     if now.year < 1000:
-        raise ValueError(f"year {now.year}; give a time of this age")
+        raise ValueError(f"year {now.year}; give a later one")
     return f"{now:%Y%m%d%H%M%S}{running}"
 
 

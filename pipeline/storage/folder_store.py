@@ -364,7 +364,7 @@ def _unlink(folder: RealFolder, name: str) -> bool | None:
             return None
         raise OutputError(
             f"{os.path.join(folder.path, name)}: cannot be deleted ({error.strerror}); "
-            "change the rights and run again"
+            "change the permissions and run again"
         ) from None
     return True
 

@@ -86,7 +86,7 @@ class LatestCounts:
             self._clock, self._ended = clock, time.monotonic()
             self._cost_s = self._ended - began
         except sa.exc.SQLAlchemyError:
-            log.exception("the counts could not be taken")
+            log.exception("counting failed")
             return
         finally:
             self._counting.release()

@@ -28,7 +28,7 @@ from pipeline.web.service import Options, Service
 
 ABOUT = (
     "Keeps every resized image in step with its original. Each route is a page for people and "
-    "JSON for programs: send `Accept: application/json`, or put `.json` behind the path."
+    "JSON for programs: send `Accept: application/json`, or append `.json` to the path."
 )
 PAGES = (files, home, jobs, images, takedowns, events, health, entry)
 

@@ -113,7 +113,7 @@ def _image_of_job(request: Request, render: RenderStep, found: dict[str, Any]) -
     """A fetched image: only what is known, because no scan looks for it in a folder."""
     path = found["path"]
     file = render.originals[Source.JOBS].file(path, found["sha256"])
-    verdict = "fetched for a job" if file else "fetched for a job; the file is not there any more"
+    verdict = "fetched for a job" if file else "fetched for a job; its file is gone"
     renditions = [
         {"recipe": item["recipe"], "verdict": item["reason"] or item["state"]}
         for item in found["renditions"]

@@ -134,7 +134,7 @@ class Guard:
             scope["state"]["session"] = cookie
         length = headers.get("content-length", "0")
         if not length.isascii() or not length.isdigit():
-            return problem(scope, 400, "the length of the request is no number")
+            return problem(scope, 400, "the length of the request is not a number")
         if int(length) > self._max_bytes(scope):
             return problem(scope, 413, self._too_large(scope))
         return None
