@@ -44,7 +44,7 @@ class Fetching:
         self._requests: Requests | None = None
         self._ready: set[str] = set()
         self._guard = threading.Lock()
-        self._time_limit = TimeLimit(jobs.settings.jobs.fetch_s)
+        self._time_limit = TimeLimit(jobs.settings.jobs.fetch_s, jobs.fetching_since)
         # Set when there is something new: a job is ready, or the thread has ended.
         self.news = threading.Event()
         # How many images have ended, for people who watch.

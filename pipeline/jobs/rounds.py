@@ -74,7 +74,7 @@ class Rounds:
         self._fetch(self._in_states({JobState.FETCHING}))
 
     def finish(self) -> None:
-        """Work until nothing of any job is left to fetch and to render.
+        """Work until nothing of any job is left to fetch and to render, or another run is due.
 
         Raises:
             LockstepError: whatever stops a run.
@@ -88,6 +88,10 @@ class Rounds:
             if job.reference not in self._to_render:
                 self._slices_of(job.reference).add_pending()
         while self._round() or self._is_fetching:
+            if run.options.is_outdated() and not self._to_render:
+                # Recorded before this run ends: nothing may be written after it.
+                self.close()
+                break
             self._wait()
         self._is_finished = True
         if self in run.writers:

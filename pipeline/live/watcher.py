@@ -75,7 +75,7 @@ class Watcher:
         self._poll = self._options.poll
         self._requested = threading.Event()
         self._identity: tuple[int, int] | None = None
-        self._recipes = self._recipes_stamp()
+        self._recipes = _stamp_of(self._settings.recipes_file)
         self._last_said = ""
         self._changes = Changes(self._settle_s())
         self._stirred = threading.Event()
@@ -125,7 +125,7 @@ class Watcher:
                 if listening.error is not None:
                     raise listening.error
                 now = time.monotonic()
-                if self._folder_now() != self._identity:
+                if _identity_of(self._settings.input_dir) != self._identity:
                     return
                 self._look_for_reasons(now)
                 if self._changes.is_due(now) and now >= self._try_at:
@@ -135,7 +135,7 @@ class Watcher:
 
     def _look_for_reasons(self, now: float) -> None:
         """Other reasons for a run: recipes, a request, the time."""
-        recipes = self._recipes_stamp()
+        recipes = _stamp_of(self._settings.recipes_file)
         if recipes != self._recipes:
             self._recipes = recipes
             self._try_at, self._back_off_s = 0.0, BACK_OFF_S
@@ -212,11 +212,24 @@ class Watcher:
             stop=stop,
             holder=WATCH,
             urgent={Urgency.FRESH: self._attend},
+            is_outdated=self._is_outdated,
         )
         if whole:
             return run_once(app.plan, options, self._options.progress, workers=self._workers)
         steps = [app.load_recipes, app.scan, app.render]
         return run_once(app.plan, options, self._options.progress, steps, self._workers)
+
+    def _is_outdated(self) -> bool:
+        """Whether a run over everything is due, which must not wait until all is fetched."""
+        if _stamp_of(self._settings.recipes_file) != self._recipes:
+            return True
+        if self._changes.is_whole and self._changes.is_due(time.monotonic()):
+            return True
+        # Before that, a fetch that takes long could be cut off again and again.
+        most_s = self._settings.fetch.total_timeout_s
+        if not self._requested.is_set():
+            most_s = max(self._settings.rescan_s, most_s)
+        return time.time() - self.since_ts >= most_s
 
     def _attend(self, run: Run) -> None:
         """Handle what has changed in the meantime, within the current run."""
@@ -272,7 +285,7 @@ class Watcher:
         folder = self._settings.input_dir
         said = ""
         while not stop.is_set():
-            now = self._folder_now()
+            now = _identity_of(folder)
             if now is not None and (self._identity in (None, now) or _holds_anything(folder)):
                 if said:
                     self._options.say(f"{folder}: the input folder is there again")
@@ -289,20 +302,6 @@ class Watcher:
                 said = what
             stop.wait(FOLDER_POLL_S)
         return False
-
-    def _folder_now(self) -> tuple[int, int] | None:
-        try:
-            status = os.stat(self._settings.input_dir)
-        except OSError:
-            return None
-        return status.st_dev, status.st_ino
-
-    def _recipes_stamp(self) -> tuple[int, int, int] | None:
-        try:
-            status = os.stat(self._settings.recipes_file)
-        except OSError:
-            return None
-        return status.st_mtime_ns, status.st_size, status.st_ino
 
     def _settle_s(self) -> float:
         settle_s = self._settings.settle_ms / 1000
@@ -323,6 +322,22 @@ def _noted(watcher: Watcher) -> Iterator[None]:
         yield
     finally:
         watcher.since_ts = 0.0
+
+
+def _identity_of(folder: Path) -> tuple[int, int] | None:
+    try:
+        status = os.stat(folder)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _stamp_of(file: Path) -> tuple[int, int, int] | None:
+    try:
+        status = os.stat(file)
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def _holds_anything(folder: Path) -> bool:

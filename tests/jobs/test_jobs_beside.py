@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -206,7 +207,7 @@ def test_a_url_that_a_job_with_time_left_waits_for_does_not_fail(shop: Shop) -> 
     connection = connect(f"sqlite:///{shop.root / 'db.sqlite'}")
     repository = JobRepository(connection)
     (over,) = [job for job in [repository.get(both)] if job]
-    limit = TimeLimit(0.0)
+    limit = TimeLimit(0.0, {})
     assert limit.newly_over([over]) == {both}
     assert limit.newly_over([over]) == set()
     give_up(repository, {both}, limit)
@@ -284,3 +285,46 @@ def test_a_photo_that_a_watcher_sees_to_meanwhile_ends_no_fetch(shop: Shop) -> N
         shop.server.gate.set()  # type: ignore[attr-defined]
         watching.kill()
     assert_fetched_once(shop)
+
+
+def test_a_changed_recipe_waits_for_no_fetch(shop: Shop) -> None:
+    shop.add("a.jpg")
+    reference = shop.submit(shop.csv({"1": shop.urls("/pic/1", "/gated/1")}))
+    watching = Watching(shop)
+    try:
+        wait_for(lambda: shop.hits().get("/gated/1"), "a request for /gated/1")
+        wait_for((shop.output / "half/a.jpg").exists, "the rendition")
+        before = (shop.output / "half/a.jpg").read_bytes()
+        shop.recipes("[half]\nscale = 0.25\n")
+        wait_for(lambda: (shop.output / "half/a.jpg").read_bytes() != before, "the new rendition")
+        wait_for(lambda: shop.hits()["/gated/1"] == 2, "the fetch, which goes on")
+        assert state(shop, reference) == "fetching"
+        assert shop.hits() == {"/pic/1": 1, "/gated/1": 2}
+        shop.server.gate.set()  # type: ignore[attr-defined]
+        wait_for(lambda: state(shop, reference) == "completed", "the job")
+        assert len(shop.pictures()) == 2
+        assert watching.stop() == 0
+    finally:
+        shop.server.gate.set()  # type: ignore[attr-defined]
+        watching.kill()
+    assert [line for line in watching.said if "Traceback" in line] == []
+
+
+def test_the_time_for_a_job_goes_on_in_the_next_run(shop: Shop) -> None:
+    shop.env["PIPELINE_JOB_FETCH_S"] = "6"
+    shop.submit(shop.csv({"1": shop.urls("/gated/1")}))
+    watching = Watching(shop)
+    try:
+        wait_for(lambda: shop.hits().get("/gated/1"), "a request for /gated/1")
+        began = time.monotonic()
+        for percent in range(20, 90):
+            # Each ends a run, and the next one fetches again.
+            shop.recipes(f"[half]\nscale = 0.{percent}\n")
+            if shop.query("SELECT 1 FROM jobs WHERE state = 'completed_with_errors'"):
+                break
+            assert time.monotonic() - began < 60
+            time.sleep(1)
+        assert watching.stop() == 0
+    finally:
+        watching.kill()
+    assert shop.hits()["/gated/1"] > 2
