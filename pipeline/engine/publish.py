@@ -79,6 +79,8 @@ class Publisher:
         self._batch: list[Outcome] = []
         # Pairs of the batch at hand that failed, and that the next run is to try again.
         self._again: list[PendingRendition] = []
+        # And those of which there is to be no row.
+        self._dropped: list[PendingRendition] = []
         self._last_flush = time.monotonic()
         self._unsettled = 0
         self._deleted_any = False
@@ -221,6 +223,12 @@ class Publisher:
                 }
             )
             marks.append(old)
+        for old in (before[recipe] for recipe in outcome.unneeded):
+            if not self.places.clear(old.file):
+                self._unsettled += 1
+                continue
+            self.counts.deleted += old.state is not None
+            self._dropped.append(old)
         for recipe, reason in outcome.failed:
             self._fail(outcome, before[recipe], reason, rows, marks)
         if self.mark_unchanged:
@@ -254,14 +262,7 @@ class Publisher:
     ) -> None:
         # A stale rendition is worse than none.
         self.places.clear(old.file)
-        counts = self.counts
-        counts.failed += 1
-        shown = (outcome.path, reason)
-        if shown not in counts.failures:
-            if len(counts.failures) < FAILURES_SHOWN:
-                counts.failures.append(shown)
-            else:
-                counts.more_failures = True
+        _count_failed(self.counts, outcome.path, reason)
         row = _row(self, old, outcome, State.FAILED)
         if old.state == State.FAILED and old.reason == reason:
             row["since"] = old.since
@@ -273,7 +274,8 @@ class Publisher:
 
     def _record(self, rows: list[dict[str, Any]], marks: list[PendingRendition]) -> None:
         again, self._again = self._again, []
-        if not marks and not again:
+        dropped, self._dropped = self._dropped, []
+        if not marks and not again and not dropped:
             return
         with _undisturbed(), self.run.database.writing() as write:
             # Taken in any case: a page shows what it shows until the clock has moved.
@@ -281,11 +283,14 @@ class Publisher:
             for chunk in chunks(rows):
                 dated = [row | {"since": row["since"] or now} for row in chunk]
                 self.pending.renditions.store_chunk(frame(dated, list(dated[0])), now=now)
-            self._mark(marks)
+            if dropped:
+                self._deleted_any = True
+                self.pending.renditions.delete_by_idx(_index(self.source, dropped), now=now)
+            self._mark([*marks, *dropped])
             if again:
                 # Also where it was in step before, as in a run that looks at everything.
                 self.meta.mark_rows_processed_error(_index(self.source, again), now, "killed")
-            self._settled({row["path"] for row in rows})
+            self._settled({row["path"] for row in rows} | {old.path for old in dropped})
             self.run.repository.set(PUBLISHING, None)
 
     def _mark(self, done: Sequence[PendingRendition]) -> None:
@@ -295,6 +300,16 @@ class Publisher:
         """
         for as_of, same in groupby(sorted(done, key=_as_of), key=_as_of):
             self.meta.mark_rows_processed_success(_index(self.source, list(same)), as_of)
+
+
+def _count_failed(counts: Counts, path: str, reason: str) -> None:
+    counts.failed += 1
+    if (path, reason) in counts.failures:
+        return
+    if len(counts.failures) < FAILURES_SHOWN:
+        counts.failures.append((path, reason))
+    else:
+        counts.more_failures = True
 
 
 def _row(to: Publisher, old: PendingRendition, outcome: Outcome, state: State) -> dict[str, Any]:

@@ -39,7 +39,7 @@ from pipeline.database.state import (
 from pipeline.database.tracked import is_one_of
 from pipeline.engine.generation import advance, notice_older, update_folder
 from pipeline.errors import LinkInTheWay
-from pipeline.names import TEMPORARY_PREFIX, key_of, name_of
+from pipeline.names import TEMPORARY_PREFIX, folder_of, key_of, name_of
 from pipeline.states import Source, State
 from pipeline.storage.folder import files_below, is_left_behind, prefix_of, sha256_of
 from pipeline.storage.folder_store import FolderStore
@@ -170,7 +170,7 @@ def folders_of(step: HasRenditions) -> dict[tuple[str, str], str]:
         table.c.source.in_([source.value for source in step.sources])
     )
     rows = step.pending.meta.dbconn.rows(query)
-    return {(row.source, row.recipe): step.below(Source(row.source)) + row.recipe for row in rows}
+    return {tuple(row): step.below(Source(row.source)) + folder_of(row.recipe) for row in rows}
 
 
 def has_renditions(step: HasRenditions, source: str, recipe: str) -> bool:

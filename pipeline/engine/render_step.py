@@ -302,8 +302,8 @@ class _Rendering:
         return outcome
 
     def _advance(self, outcome: Outcome) -> None:
-        done = len(outcome.made) + len(outcome.failed) + len(outcome.unchanged)
-        self.progress.advance(done)
+        done = len(outcome.made) + len(outcome.failed)
+        self.progress.advance(done + len(outcome.unchanged) + len(outcome.unneeded))
 
     def _reuse_or_render(self, tasks: list[Task]) -> None:
         """Originals of a size that is known already: hash first, decode only unknown bytes."""

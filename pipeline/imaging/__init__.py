@@ -5,6 +5,7 @@
 ``colour``       embedded profiles to sRGB, and transparency onto a background
 ``encode``       pixels to bytes: quality, options and largest side of each format
 ``formats``      suffixes of each format, Pillow's name for it, and what ``keep`` gives
+``function``     a function of the user's, called with a picture
 ``geometry``     how large a rendition is, and which part of the original it shows
 ``metadata``     what a rendition may carry of EXIF, IPTC and XMP
 ``model``        what goes into and comes out of a render: limits, renditions, failures
@@ -15,10 +16,11 @@
 ``resize``       Lanczos in SIMD, with alpha premultiplied
 ``sniff``        what a file is, by its first bytes
 ``structure``    truncated files and numbers of frames, without decoding
+``watermark``    a picture or a text laid over a rendition
 """
 
 from pipeline.imaging.formats import ORIGINAL_SUFFIXES, WEB_FORMATS, format_of_suffix, suffix_for
-from pipeline.imaging.model import RENDERER_VERSION, Failure, Limits, Rendition
+from pipeline.imaging.model import RENDERER_VERSION, Failure, Limits, Rendition, Unneeded
 
 __all__ = [
     "ORIGINAL_SUFFIXES",
@@ -27,6 +29,7 @@ __all__ = [
     "Failure",
     "Limits",
     "Rendition",
+    "Unneeded",
     "format_of_suffix",
     "suffix_for",
 ]

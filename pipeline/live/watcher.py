@@ -36,6 +36,7 @@ from pipeline.errors import (
 )
 from pipeline.live.changes import LATEST_S, Changes, Work
 from pipeline.live.events import POLL_MS, TICK_MS, EventsFailed, Listening
+from pipeline.live.recipe_files import RecipeFiles
 from pipeline.workers.tasks import Urgency
 
 log = logging.getLogger("lockstep.live")
@@ -75,7 +76,7 @@ class Watcher:
         self._poll = self._options.poll
         self._requested = threading.Event()
         self._identity: tuple[int, int] | None = None
-        self._recipes = _stamp_of(self._settings.recipes_file)
+        self._recipes = RecipeFiles(self._settings.recipes_file)
         self._last_said = ""
         self._changes = Changes(self._settle_s())
         self._stirred = threading.Event()
@@ -135,9 +136,8 @@ class Watcher:
 
     def _look_for_reasons(self, now: float) -> None:
         """Other reasons for a run: recipes, a request, the time."""
-        recipes = _stamp_of(self._settings.recipes_file)
-        if recipes != self._recipes:
-            self._recipes = recipes
+        if self._recipes.have_changed():
+            self._recipes.look_again()
             self._try_at, self._back_off_s = 0.0, BACK_OFF_S
             self._changes.add([""], now)
         if self._requested.is_set():
@@ -221,7 +221,7 @@ class Watcher:
 
     def _is_outdated(self) -> bool:
         """Whether a run over everything is due, which must not wait until all is fetched."""
-        if _stamp_of(self._settings.recipes_file) != self._recipes:
+        if self._recipes.have_changed():
             return True
         if self._changes.is_whole and self._changes.is_due(time.monotonic()):
             return True
@@ -330,14 +330,6 @@ def _identity_of(folder: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
-
-
-def _stamp_of(file: Path) -> tuple[int, int, int] | None:
-    try:
-        status = os.stat(file)
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def _holds_anything(folder: Path) -> bool:

@@ -150,6 +150,7 @@ class Images(BaseModel):
 class ImageStory(ImageJson):
     """One original, with what the next run would do and what happened to it."""
 
+    srcset: dict[str, str] = Field(description="by recipe with widths, for the attribute of `img`")
     explain: dict[str, Any]
     history: list[dict[str, str]]
 
