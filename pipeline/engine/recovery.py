@@ -169,8 +169,7 @@ def folders_of(step: HasRenditions) -> dict[tuple[str, str], str]:
     query = sa.select(table.c.source, table.c.recipe).where(
         table.c.source.in_([source.value for source in step.sources])
     )
-    with step.pending.meta.dbconn.reading() as con:
-        rows = con.execute(query).all()
+    rows = step.pending.meta.dbconn.rows(query)
     return {(row.source, row.recipe): step.below(Source(row.source)) + row.recipe for row in rows}
 
 
@@ -180,8 +179,7 @@ def has_renditions(step: HasRenditions, source: str, recipe: str) -> bool:
     made = sa.select(table.c.path).where(
         table.c.source == source, table.c.recipe == recipe, table.c.state == State.OK.value
     )
-    with step.pending.meta.dbconn.reading() as con:
-        return con.execute(made.limit(1)).first() is not None
+    return step.pending.meta.dbconn.first(made.limit(1)) is not None
 
 
 def sweep_output(
@@ -265,8 +263,7 @@ def _compare_since(since: float, pending: Pending, root: Path) -> None:
         .join(written, sa.and_(*[written.c[name] == table.c[name] for name in keys]))
         .where(written.c.update_ts >= since, table.c.state == State.OK.value)
     )
-    with pending.meta.dbconn.reading() as con:
-        rows = con.execute(query).all()
+    rows = pending.meta.dbconn.rows(query)
     damaged = []
     for row in rows:
         try:

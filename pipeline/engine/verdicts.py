@@ -51,8 +51,7 @@ def recipes_of(pending: Pending, run: Run) -> dict[str, Recipe]:
     """
     table = pending.recipe_table
     query = sa.select(table.c.recipe, table.c.spec)
-    with pending.meta.dbconn.reading() as con:
-        rows = con.execute(query.where(table.c.source == pending.source.value)).all()
+    rows = pending.meta.dbconn.rows(query.where(table.c.source == pending.source.value))
     return {**{row.recipe: recipe_of(row.spec) for row in rows}, **run.recipes}
 
 
@@ -96,8 +95,7 @@ class _Preview:
         self.removed = difference.removed
         table = pending.recipe_table
         query = sa.select(table.c.recipe).where(table.c.source == pending.source.value)
-        with run.database.reading() as con:
-            stored = con.execute(query).scalars().all()
+        stored = run.database.column(query)
         every = recipes_of(pending, run)
         names = {*stored, *difference.added} - {*difference.removed}
         self.recipes = {name: every[name] for name in sorted(names)}

@@ -189,7 +189,6 @@ def _recipes(jobs: Jobs) -> list[str]:
     """The recipes of jobs, in the order of the setting."""
     table = jobs.pending.recipe_table
     query = sa.select(table.c.recipe).where(table.c.source == Source.JOBS.value)
-    with jobs.database.reading() as con:
-        there = con.execute(query.order_by(table.c.recipe)).scalars().all()
+    there = jobs.database.column(query.order_by(table.c.recipe))
     wanted = jobs.settings.jobs.recipes
     return [name for name in wanted if name in there] + [n for n in there if n not in wanted]

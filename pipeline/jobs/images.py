@@ -108,8 +108,7 @@ def clear_images(jobs: Jobs, run: Run, reference: str) -> None:
     """Delete all images of a job; the render step then deletes their renditions."""
     query = paths_of(jobs, reference).limit(CHUNK)
     while True:
-        with jobs.database.reading() as con:
-            paths = list(con.execute(query).scalars())
+        paths = jobs.database.column(query)
         if not paths:
             return
         _delete(jobs, run, paths)
@@ -125,8 +124,7 @@ def forget_lost(jobs: Jobs, run: Run, paths: Sequence[str]) -> int:
         query = sa.select(table.c.path, table.c.sha256, table.c.size_bytes).where(
             jobs.pending.our_originals, table.c.path.in_(chunk)
         )
-        with jobs.database.reading() as con:
-            rows = con.execute(query).all()
+        rows = jobs.database.rows(query)
         lost = [
             row.path
             for row in rows

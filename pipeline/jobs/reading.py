@@ -220,8 +220,7 @@ def differing_rows(jobs: Jobs, reference: str, rows: Sequence[CsvRow]) -> tuple[
     query = sa.select(table.c.number, table.c.name, table.c.urls).where(
         table.c.reference == reference, table.c.number.in_([row.number for row in rows])
     )
-    with jobs.database.reading() as con:
-        stored = {found.number: (found.name, found.urls) for found in con.execute(query)}
+    stored = {found.number: (found.name, found.urls) for found in jobs.database.rows(query)}
     differing = [row for row in rows if stored.get(row.number) != (row.name, _urls_stored(row))]
     return differing, bool(stored)
 

@@ -201,8 +201,7 @@ class Requests:
         self._flush()
         turn.read_at = self._ended_count
         query = _waiting_of(self.repository, turn.job, turn.place).limit(PAGE_ROWS)
-        with self.repository.database.reading() as con:
-            turn.page.extend(con.execute(query).all())
+        turn.page.extend(self.repository.database.rows(query))
         turn.is_exhausted = not turn.page
 
     def _request(self, row: Any, reference: str) -> FetchRequest:

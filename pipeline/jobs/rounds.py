@@ -248,8 +248,7 @@ class Rounds:
         )
 
         repository, table = self._repository, self._repository.jobs
-        with repository.database.reading() as con:
-            waits = con.execute(sa.select(repository.waits_for_urls(job.reference))).scalar_one()
+        waits = repository.database.column(sa.select(repository.waits_for_urls(job.reference)))[0]
         if waits:
             add_fetched(self._jobs, part, job.reference)
             remove_obsolete(self._jobs, part, job.reference)

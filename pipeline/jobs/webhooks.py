@@ -37,8 +37,7 @@ def webhooks_due(
     """Starts sending the webhooks that are not delivered yet; None if there are none."""
     jobs = repository.jobs
     query = sa.select(jobs.c.reference).where(jobs.c.webhook_state == WebhookState.PENDING.value)
-    with repository.database.reading() as con:
-        references = list(con.execute(query.limit(MOST_A_RUN)).scalars())
+    references = repository.database.column(query.limit(MOST_A_RUN))
     if not references:
         return None
 

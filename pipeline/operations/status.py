@@ -99,8 +99,7 @@ def errors(pending: Pending) -> list[dict[str, str]]:
         .where(pending.ours, table.c.state.in_((State.FAILED.value, State.TAKEN_DOWN.value)))
         .order_by(table.c.path, table.c.recipe)
     )
-    with pending.meta.dbconn.reading() as con:
-        rows = con.execute(query).all()
+    rows = pending.meta.dbconn.rows(query)
     return [
         {
             "path": row.path,

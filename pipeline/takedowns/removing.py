@@ -116,8 +116,7 @@ def _rows(
     query = sa.select(*keys, table.c.file, table.c.sha256).where(
         sa.or_(table.c.sha256 == digest, named), table.c.state != State.TAKEN_DOWN.value
     )
-    with context.database.reading() as con:
-        return con.execute(query).all()
+    return context.database.rows(query)
 
 
 def _known(context: Takedowns, step: RenderStep, keys: Sequence[str]) -> set[str]:

@@ -245,8 +245,7 @@ def original(request: Request, path: str, source: AskedSource = None) -> Respons
         pending = render.pending_of[each]
         table = pending.original_table
         query = sa.select(table.c.path, table.c.sha256)
-        with pending.meta.dbconn.reading() as con:
-            row = con.execute(query.where(pending.our_originals, table.c.path == path)).first()
+        row = pending.meta.dbconn.first(query.where(pending.our_originals, table.c.path == path))
         if row is not None:
             file = render.originals[each].file(row.path, row.sha256)
             break
@@ -285,8 +284,7 @@ def sources_asked(render: RenderStep, source: Source | None) -> Sequence[Source]
 def _has_row(pending: Pending, file: str) -> bool:
     table = pending.table
     query = sa.select(table.c.file).where(table.c.file == file, table.c.state == State.OK.value)
-    with pending.meta.dbconn.reading() as con:
-        return con.execute(query.limit(1)).first() is not None
+    return pending.meta.dbconn.first(query.limit(1)) is not None
 
 
 def _descriptor(file: str) -> int:
