@@ -63,6 +63,8 @@ class RunOptions:
     holder: str = RUN
     # The reference of a job: the steps of jobs then look at this one alone.
     job: str | None = None
+    # The users' own steps are worked beside the run.
+    leave_own_steps: bool = False
     # Work that must not wait for less urgent work, called by long steps between two pieces of it.
     urgent: Mapping[Urgency, Callable[[Run], None]] = field(default_factory=dict)
 
@@ -264,17 +266,24 @@ def dry_run(database: Database, settings: Settings, options: RunOptions) -> Run:
         DatabaseError
     """
     make_tables(database)
-    repository = StateRepository(database)
+    run = open_beside(database, settings, options)
+    run.report.dry_run = True
+    run.began_ts = math.inf  # nothing in the tables was found by it
+    run.recovering = run.repository.get(INTERRUPTED) is not None
+    return run
+
+
+def open_beside(database: Database, settings: Settings, options: RunOptions) -> Run:
+    """The context of what goes on beside runs: without the lock, and no worker is ever started."""
     return Run(
         database=database,
         settings=settings,
         options=options,
-        repository=repository,
+        repository=StateRepository(database),
         workers=make_workers(settings),
         progress=Silent(),
-        report=Report(dry_run=True),
-        began_ts=math.inf,  # nothing in the tables was found by it
-        recovering=repository.get(INTERRUPTED) is not None,
+        began_ts=database.clock.now(),
+        urgent=dict(options.urgent),
     )
 
 

@@ -17,10 +17,11 @@ import pandas as pd
 from datapipe.types import IndexDF
 
 from pipeline.blocklist import Blocklist
+from pipeline.database.forgetting import forget_deleted
 from pipeline.database.locks import PUBLISH_LOCK
 from pipeline.database.paging import chunks
 from pipeline.database.state import PUBLISHING
-from pipeline.database.tracking import forget_deleted, frame
+from pipeline.database.tracking import frame
 from pipeline.engine.context import Run
 from pipeline.engine.pending import (
     Pending,
@@ -41,7 +42,6 @@ from pipeline.workers.tasks import Outcome
 # finish within a second; what a kill loses is at most one batch as well.
 BATCH = 250
 FLUSH_S = 3.0
-FAILURES_SHOWN = 20
 # What the row of a rendition has only where there is one.
 _MADE = ("file", "width_px", "height_px", "size_bytes", "file_sha256", "reason")
 
@@ -257,12 +257,7 @@ class Publisher:
         self.places.clear(old.file)
         counts = self.counts
         counts.failed += 1
-        shown = (outcome.path, reason)
-        if shown not in counts.failures:
-            if len(counts.failures) < FAILURES_SHOWN:
-                counts.failures.append(shown)
-            else:
-                counts.more_failures = True
+        counts.add_failure(outcome.path, reason)
         row = _row(self, old, outcome, State.FAILED)
         if old.state == State.FAILED and old.reason == reason:
             row["since"] = old.since

@@ -14,6 +14,7 @@ from pipeline.app import Lockstep
 from pipeline.database.state import StateRepository
 from pipeline.engine.history import last_stop, runs
 from pipeline.live.lanes import Worker
+from pipeline.operations.status import has_left
 from pipeline.tables import make_tables
 from pipeline.takedowns import take_over
 from pipeline.web.checks import Checks
@@ -89,14 +90,14 @@ class Service:
         """The response of ``GET /status``."""
         counts = self.counts.get()
         return {
-            "in_step": counts is not None
-            and not (counts["failed"] or counts["pending"])
-            and counts["unverified"] is None,
+            "in_step": counts is not None and not has_left(counts) and counts["unverified"] is None,
             "counts": counts,
             "now": self.worker.doing.as_json(),
             "elsewhere": None if self.worker.doing.state == "running" else self._elsewhere(),
             "last_error": last_stop(
-                self.app.database, self.worker.looked_ts, otherwise=self.worker.last_error
+                self.app.database,
+                self.worker.looked_ts,
+                otherwise=self.worker.last_error or self.worker.own_error,
             ),
             "runs": runs(self.app.database, limit=8),
         }
