@@ -66,6 +66,8 @@ class RunOptions:
     # Whether another run over everything is due: one that only waits for what is slow, such as
     # fetches, leaves them to that one.
     is_outdated: Callable[[], bool] = lambda: False
+    # The users' own steps are worked beside the run.
+    leave_own_steps: bool = False
     # Work that must not wait for less urgent work, called by long steps between two pieces of it.
     urgent: Mapping[Urgency, Callable[[Run], None]] = field(default_factory=dict)
 
@@ -267,17 +269,24 @@ def dry_run(database: Database, settings: Settings, options: RunOptions) -> Run:
         DatabaseError
     """
     make_tables(database)
-    repository = StateRepository(database)
+    run = open_beside(database, settings, options)
+    run.report.dry_run = True
+    run.began_ts = math.inf  # nothing in the tables was found by it
+    run.recovering = run.repository.get(INTERRUPTED) is not None
+    return run
+
+
+def open_beside(database: Database, settings: Settings, options: RunOptions) -> Run:
+    """The context of what goes on beside runs: without the lock, and no worker is ever started."""
     return Run(
         database=database,
         settings=settings,
         options=options,
-        repository=repository,
+        repository=StateRepository(database),
         workers=make_workers(settings),
         progress=Silent(),
-        report=Report(dry_run=True),
-        began_ts=math.inf,  # nothing in the tables was found by it
-        recovering=repository.get(INTERRUPTED) is not None,
+        began_ts=database.clock.now(),
+        urgent=dict(options.urgent),
     )
 
 

@@ -18,10 +18,11 @@ import pandas as pd
 from datapipe.types import IndexDF
 
 from pipeline.blocklist import Blocklist
+from pipeline.database.forgetting import forget_deleted
 from pipeline.database.locks import PUBLISH_LOCK
 from pipeline.database.paging import chunks
 from pipeline.database.state import PUBLISHING
-from pipeline.database.tracking import forget_deleted, frame
+from pipeline.database.tracking import frame
 from pipeline.engine.context import Run
 from pipeline.engine.pending import (
     Pending,
@@ -42,7 +43,6 @@ from pipeline.workers.tasks import Outcome
 # finish within a second; what a kill loses is at most one batch as well.
 BATCH = 250
 FLUSH_S = 3.0
-FAILURES_SHOWN = 20
 # What the row of a rendition has only where there is one.
 _MADE = ("file", "width_px", "height_px", "size_bytes", "file_sha256", "reason")
 
@@ -262,7 +262,8 @@ class Publisher:
     ) -> None:
         # A stale rendition is worse than none.
         self.places.clear(old.file)
-        _count_failed(self.counts, outcome.path, reason)
+        self.counts.failed += 1
+        self.counts.add_failure(outcome.path, reason)
         row = _row(self, old, outcome, State.FAILED)
         if old.state == State.FAILED and old.reason == reason:
             row["since"] = old.since
@@ -300,16 +301,6 @@ class Publisher:
         """
         for as_of, same in groupby(sorted(done, key=_as_of), key=_as_of):
             self.meta.mark_rows_processed_success(_index(self.source, list(same)), as_of)
-
-
-def _count_failed(counts: Counts, path: str, reason: str) -> None:
-    counts.failed += 1
-    if (path, reason) in counts.failures:
-        return
-    if len(counts.failures) < FAILURES_SHOWN:
-        counts.failures.append((path, reason))
-    else:
-        counts.more_failures = True
 
 
 def _row(to: Publisher, old: PendingRendition, outcome: Outcome, state: State) -> dict[str, Any]:

@@ -310,8 +310,9 @@ def _forget_rows(jobs: Jobs, run: Run, reference: str, numbers: Sequence[str]) -
     idx = IndexDF(pd.DataFrame({"number": list(numbers), "reference": reference}))
     with run.database.writing() as write:
         jobs.rows.delete_by_idx(idx, now=write.now)
-        for table in (urls, meta):
-            # No step reads datapipe's meta rows of rows that are gone.
+        # What a user's step reads is forgotten when that has passed it.
+        is_read = meta in jobs.render.linear_meta.read_beside
+        for table in (urls,) if is_read else (urls, meta):
             write.execute(
                 sa.delete(table).where(table.c.reference == reference, table.c.number.in_(numbers))
             )

@@ -4,6 +4,8 @@ What changes during a long run is handled within that run, between two of its ta
 waits for no backlog, and a withdrawn one keeps nothing for as long as one. The lock is held only
 during a run. The workers stay for a minute, so that the next change finds
 them loaded; without changes none is left, and the loop costs a few stats per second.
+
+The users' own steps are worked beside it, in a lane of their own.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ from pipeline.errors import (
 )
 from pipeline.live.changes import LATEST_S, Changes, Work
 from pipeline.live.events import POLL_MS, TICK_MS, EventsFailed, Listening
+from pipeline.live.own_steps import OwnLane
 from pipeline.live.recipe_files import RecipeFiles
 from pipeline.workers.tasks import Urgency
 
@@ -57,13 +60,15 @@ OnRun = Callable[[Report], None]
 class WatchOptions:
     """``say`` is called with messages for people, a line at a time; ``progress`` is for long runs.
 
-    ``failed`` is called with the error of each run that ended with one.
+    ``failed`` is called with the error of each run that ended with one, ``own_failed`` with what
+    ended the work on the users' own steps, and with ``None`` when they go on.
     """
 
     poll: bool = False
     say: Callable[[str], None] = lambda line: None
     progress: Progress | None = None
     failed: Callable[[BaseException], None] = lambda error: None
+    own_failed: Callable[[BaseException | None], None] = lambda error: None
 
 
 class Watcher:
@@ -74,25 +79,26 @@ class Watcher:
         self._options = options or WatchOptions()
         self._settings = app.settings
         self._poll = self._options.poll
-        self._requested = threading.Event()
         self._identity: tuple[int, int] | None = None
         self._recipes = RecipeFiles(self._settings.recipes_file)
         self._last_said = ""
-        self._changes = Changes(self._settle_s())
-        self._stirred = threading.Event()
-        self._jobs_requested = threading.Event()
+        self._changes, self._stirred = Changes(self._settle_s()), threading.Event()
+        self._requested, self._jobs_requested = threading.Event(), threading.Event()
         self._stop = threading.Event()
         self._on_run: OnRun = lambda report: None
         self._workers = make_workers(self._settings)
         self._worked_at = self._rescan_at = self._try_at = 0.0
         self._back_off_s = BACK_OFF_S
         self.since_ts = 0.0  # Unix time at which the run in progress began; 0.0: none is.
+        own_failed, say = self._options.own_failed, self._options.say
+        self._own = OwnLane(app, lambda report: self._on_run(report), own_failed, say)
 
     def ask(self) -> None:
         """Start a run over everything soon, for example after a retry; from any thread."""
         self._jobs_requested.set()
         self._requested.set()
         self._stirred.set()
+        self._own.ask()
 
     def run(self, stop: threading.Event, on_run: OnRun) -> None:
         """Work until ``stop`` is set; ``on_run`` is called with the report of each run.
@@ -100,7 +106,8 @@ class Watcher:
         Errors that end a run are reported, and the run is retried later: no error ends the watcher.
         """
         self._stop, self._on_run = stop, on_run
-        with contextlib.closing(self._workers):
+        self._own.start()
+        with contextlib.closing(self._workers), contextlib.closing(self._own):
             while not stop.is_set():
                 if not self._wait_for_folder(stop):
                     return
@@ -211,6 +218,7 @@ class Watcher:
             identity=self._identity,
             stop=stop,
             holder=WATCH,
+            leave_own_steps=True,
             urgent={Urgency.FRESH: self._attend},
             is_outdated=self._is_outdated,
         )

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from pipeline.database.locks import PUBLISH_LOCK
 from pipeline.database.paging import known_among
 from pipeline.database.state import StateRepository
+from pipeline.database.tracked import meta_of, touch
 from pipeline.engine.recovery import remove_unrecorded, sweep_after_kill
 from pipeline.engine.render_step import RenderStep
 from pipeline.errors import OutputError
@@ -33,6 +34,7 @@ def carry_out(
     act = repository.act(number)
     assert act is not None
     state = StateRepository(context.database)
+    context.database.clock.start()
     with context.database.lock(PUBLISH_LOCK, wait=True):
         _remove_renditions(context, repository, number, act.sha256)
         # A killed run may have left the picture under names without a row. With this lock held, no
@@ -71,14 +73,10 @@ def _remove_renditions(
                 store.remove(row.file)
             # One row a transaction: a run in progress writes the same rows in an order of its own,
             # and two transactions of many rows could deadlock.
-            with context.database.writing() as con:
-                con.execute(
+            with context.database.writing() as write:
+                write.execute(
                     sa.update(table)
-                    .where(
-                        table.c.source == row.source,
-                        table.c.path == row.path,
-                        table.c.recipe == row.recipe,
-                    )
+                    .where(_is_row(table, row))
                     .values(
                         _emptied(step)
                         | {
@@ -90,11 +88,19 @@ def _remove_renditions(
                         }
                     )
                 )
+                # Users' steps make something of it no longer.
+                renditions = step.pending.renditions
+                touch(write, renditions, _is_row(meta_of(renditions), row))
             step.settled(Source(row.source), {row.path})
     # Those of a lost database have no row any more.
     gone = [row.path for row in noted if row.kind == Kind.RENDITION.value]
     for key in set(gone).difference(*(_known(context, step, gone) for step in context.renders)):
         store.remove(key)
+
+
+def _is_row(table: sa.Table, row: sa.Row[Any]) -> sa.ColumnElement[bool]:
+    names = ("source", "path", "recipe")
+    return sa.and_(*[table.c[name] == getattr(row, name) for name in names])
 
 
 def renditions_of(context: Takedowns, digest: str, originals: Sequence[str]) -> list[str]:

@@ -52,7 +52,7 @@ class Unusable(BaseModel):
 
 
 class RecipeCounts(BaseModel):
-    """Renditions of one recipe, by state."""
+    """Renditions of one recipe, or records of one step, by state."""
 
     model_config = ConfigDict(extra="allow")
     ok: int
@@ -69,6 +69,7 @@ class CountsJson(BaseModel):
     failed: int
     pending: int
     recipes: dict[str, RecipeCounts]
+    steps: dict[str, RecipeCounts] = Field(description="records of the users' own steps")
     counted: str
 
 
@@ -156,11 +157,12 @@ class ImageStory(ImageJson):
 
 
 class FailedReason(BaseModel):
-    """One reason, and how many renditions failed for it."""
+    """One reason, and how many renditions failed for it, or records of a step of the user's."""
 
     reason: str
     count: int
     paths: list[str] = Field(description="the first of them")
+    step: str | None = Field(description="null: renditions")
 
 
 class Failed(BaseModel):

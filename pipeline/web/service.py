@@ -97,7 +97,9 @@ class Service:
             "lanes": [each.as_json() for each in self.worker.lanes],
             "elsewhere": None if doing.state == "running" else self._elsewhere(),
             "last_error": last_stop(
-                self.app.database, self.worker.looked_ts, otherwise=self.worker.last_error
+                self.app.database,
+                self.worker.looked_ts,
+                otherwise=self.worker.last_error or self.worker.own_error,
             ),
             "runs": runs(self.app.database, limit=8),
         }

@@ -57,7 +57,8 @@ def recipes(request: Request) -> Response:
 @router.get("/failed", responses=page_or(models.Failed))
 def failed(request: Request) -> Response:
     """What failed, grouped by reason."""
-    return answer(request, "failed.html", by_reason(service_of(request).app.render.pending))
+    app = service_of(request).app
+    return answer(request, "failed.html", by_reason(app.render.pending, app.own_steps))
 
 
 @router.post(
