@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pipeline.text import counts_in_words
 
 JOBS_SHOWN = 20
+FAILURES_SHOWN = 20
 
 
 @dataclass
@@ -27,6 +28,29 @@ class Counts:
     failures: list[tuple[str, str]] = field(default_factory=list)
     # Whether there were more of them than are listed.
     more_failures: bool = False
+
+    def add_failure(self, what: str, reason: str) -> None:
+        """Remember what failed, each once."""
+        if (what, reason) not in self.failures:
+            if len(self.failures) < FAILURES_SHOWN:
+                self.failures.append((what, reason))
+            else:
+                self.more_failures = True
+
+
+@dataclass
+class StepCounts:
+    """What a run did for the records of a user's step; ``removed`` are those that were gone."""
+
+    done: int = 0
+    removed: int = 0
+    failed: int = 0
+    failed_before: int = 0
+
+    @property
+    def did_anything(self) -> bool:
+        """Whether there was a record to work on."""
+        return bool(self.done or self.removed or self.failed)
 
 
 @dataclass
@@ -139,13 +163,16 @@ class Report(Counts):
     passed: Counter[str] = field(default_factory=Counter)
     warnings: list[str] = field(default_factory=list)
     jobs: JobCounts = field(default_factory=JobCounts)
+    # By the names of the users' own steps.
+    steps: dict[str, StepCounts] = field(default_factory=dict)
     # They deliver webhooks after the run. Before the process ends, `join` them.
     threads: list[threading.Thread] = field(default_factory=list)
 
     @property
     def is_bad(self) -> bool:
         """Whether something failed in this run that no run has reported before."""
-        return not self.dry_run and bool(self.failed or self.jobs.bad)
+        steps = sum(counts.failed for counts in self.steps.values())
+        return not self.dry_run and bool(self.failed or self.jobs.bad or steps)
 
     @property
     def there(self) -> int:
@@ -162,7 +189,7 @@ class Report(Counts):
         """Whether an original or a rendition changed, or failed."""
         originals = self.new + self.changed + self.removed
         made = self.rendered + self.reused + self.deleted + self.taken_down + self.failed
-        return bool(originals + made)
+        return bool(originals + made) or any(each.did_anything for each in self.steps.values())
 
     def as_json(self) -> dict[str, Any]:
         """The report as ``datapipe run --json`` prints it."""
@@ -184,6 +211,7 @@ class Report(Counts):
                 "pending": self.pending,
             },
             "jobs": self.jobs.as_json(),
+            "steps": {name: asdict(c) for name, c in self.steps.items() if c.did_anything},
             "ignored": dict(sorted(self.passed.items())),
             "seconds": round(self.seconds, 3),
         } | ({"dry_run": True} if self.dry_run else {})
@@ -209,6 +237,8 @@ class Report(Counts):
         )
         lines = [f"originals   {originals}", f"renditions  {renditions}"]
         lines += self.jobs.as_lines()
+        if steps := self.steps_in_words():
+            lines.append(f"steps       {steps}")
         if self.passed:
             ignored = counts_in_words(
                 [(count, reason) for reason, count in self.passed.most_common()]
@@ -221,15 +251,30 @@ class Report(Counts):
         lines.append(f"{self._verdict()} ({self.seconds:.1f} s)")
         return lines
 
+    def steps_in_words(self) -> str:
+        """What was done for the records of the users' steps, by name."""
+        counted = {
+            name: counts_in_words(
+                [
+                    (each.done, "done"),
+                    (each.removed, "removed"),
+                    (each.failed, "failed"),
+                    (each.failed_before, "failed before"),
+                ]
+            )
+            for name, each in self.steps.items()
+        }
+        return "; ".join(f"{name}: {words}" for name, words in counted.items() if words)
+
     def _verdict(self) -> str:
         if self.dry_run:
             return "nothing was written: this was a dry run"
         if self.pending:
             return "not yet in step: some originals changed while they were read; run again"
         if self.jobs.active:
-            return "not yet in step: jobs are still to do; run again"
+            return "not yet in step: some jobs are not finished; run again"
         if self.is_bad:
             return "in step, except for what failed in this run"
-        if self.failed_before:
+        if self.failed_before or any(each.failed_before for each in self.steps.values()):
             return "in step, except for what failed before (`datapipe errors`)"
         return "in step"

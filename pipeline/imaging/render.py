@@ -43,7 +43,7 @@ from pipeline.transforms.recipes import Recipe
 T = TypeVar("T")
 Result: TypeAlias = Rendition | Failure | Unneeded
 
-# An APNG moves as `keep`; asked for by name, a PNG is a still.
+# An APNG stays animated as `keep`; requested by name, a PNG is a still.
 _MOVING_FORMATS = frozenset(["keep", "webp", "gif"])
 # Times the rendition's size: below it, what libjpeg's own reduction costs shows (docs/pixels.md).
 _DECODE_AT_LEAST = 1.5
@@ -358,7 +358,7 @@ def _shrink(original: OpenedOriginal, layouts: Sequence[Layout]) -> int:
     needed = (max(at.scaled[0] for at in layouts), max(at.scaled[1] for at in layouts))
     for shrink in JPEG_SHRINKS:
         if min(width, height) < shrink:
-            continue  # libjpeg is asked by size, and cannot be asked for less than a pixel
+            continue  # libjpeg takes a size, which cannot be less than a pixel
         reduced = -(-width // shrink), -(-height // shrink)
         if shrink == 2 and needed == reduced:
             return 2

@@ -22,7 +22,6 @@ from pipeline.jobs.store import ACTIVE, ENDED, UNREAD, Job
 from pipeline.jobs.webhooks import webhooks_due
 from pipeline.names import folder_of
 from pipeline.states import JobState, Source, WebhookState
-from pipeline.storage.folder_store import FolderStore
 from pipeline.transforms.recipes import Recipe, recipe_of
 from pipeline.workers.tasks import Urgency
 
@@ -80,7 +79,7 @@ class _Answer:
         if not is_rejected and not self.repository.move(reference, {job.state}, JobState.WRITING):
             return
         csv = self.jobs.folders.csv(reference)
-        store, key = FolderStore(self.jobs.settings.output_dir), job.answer or job.answer_name
+        store, key = self.jobs.settings.output_store, job.answer or job.answer_name
         try:
             dialect = detect_dialect(csv)[0]
             write_answer(store, key, dialect, self._read(csv), self.recipes, self._row)
@@ -195,9 +194,8 @@ def _recipes(jobs: Jobs) -> list[Recipe]:
     """The recipes of jobs, in the order of the setting, and their widths from small to large."""
     table = jobs.pending.recipe_table
     query = sa.select(table.c.spec).where(table.c.source == Source.JOBS.value)
-    with jobs.database.reading() as con:
-        specs = con.execute(query.order_by(table.c.recipe)).scalars()
-        there = sorted(map(recipe_of, specs), key=lambda recipe: recipe.above or 0)
+    specs = jobs.database.column(query.order_by(table.c.recipe))
+    there = sorted(map(recipe_of, specs), key=lambda recipe: recipe.above or 0)
     wanted = jobs.settings.jobs.recipes
     last = len(wanted)
     order = {name: at for at, name in enumerate(wanted)}

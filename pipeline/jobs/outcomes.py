@@ -6,21 +6,23 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import pandas as pd
 import sqlalchemy as sa
 
 from pipeline.database.paging import chunks, pages
-from pipeline.database.tracked import data_of
+from pipeline.database.tracked import data_of, is_one_of
 from pipeline.jobs.context import Jobs
+from pipeline.jobs.store import in_job
 from pipeline.states import State, UrlState
 
-# Two values each stay below SQLite's 32,766 in one statement.
+# Three values each stay below SQLite's 32,766 in one statement.
 PAGE_ROWS = 5_000
 
 
 @dataclass
 class ImageOutcome:
     """One URL of a row. ``files`` are keys below ``output/``, by recipe; ``reasons`` why one is
-    missing. An image with a reason has failed; ``reported``: a run has said so."""
+    missing. An image with a reason has failed; ``reported``: a run has reported it."""
 
     url: str
     reported: bool = False
@@ -152,15 +154,10 @@ class Outcomes:
                     moved[failed].append((number, sequence))
         for failed, places in moved.items():
             for chunk in chunks(places, PAGE_ROWS):
+                rows = pd.DataFrame(chunk, columns=["number", "sequence"])
+                which = sa.and_(urls.c.reference == self._reference, is_one_of(urls.c, rows))
                 with self._repository.database.writing() as con:
-                    con.execute(
-                        sa.update(urls)
-                        .where(
-                            urls.c.reference == self._reference,
-                            sa.tuple_(urls.c.number, urls.c.sequence).in_(chunk),
-                        )
-                        .values(told=failed)
-                    )
+                    con.execute(sa.update(urls).where(which).values(told=failed))
         return len(moved[True])
 
     def failed_numbers(self, numbers: Sequence[str]) -> set[str]:
@@ -173,10 +170,8 @@ class Outcomes:
     def pending_paths(self, changed: sa.Subquery) -> list[str]:
         """Images of the job that a change query still has to do."""
         path = changed.c.path
-        # "0" follows "/": all below the folder of the job.
-        below = sa.and_(path > f"{self._reference}/", path < f"{self._reference}0")
-        with self._repository.database.reading() as con:
-            return list(con.execute(sa.select(path).where(below).distinct()).scalars())
+        theirs = sa.select(path).where(in_job(path, self._reference)).distinct()
+        return self._repository.database.column(theirs)
 
 
 def _reason(row: Any) -> str | None:

@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from pipeline.app import Lockstep
+from pipeline.engine.own_step import record_name
 from pipeline.jobs.scanning import explain_csv
 from pipeline.names import key_below
 from pipeline.storage.walking import CSV_SUFFIXES
@@ -33,6 +34,17 @@ class RenditionStory:
 
 
 @dataclass
+class RecordStory:
+    """What a user's step made of one of the records of an original."""
+
+    step: str
+    record: dict[str, Any]
+    state: str
+    reason: str | None
+    since: str | None
+
+
+@dataclass
 class Story:
     """All that is known of one original."""
 
@@ -43,6 +55,7 @@ class Story:
     sha256: str | None = None
     fingerprint: dict[str, int] = field(default_factory=dict)
     renditions: list[RenditionStory] = field(default_factory=list)
+    steps: list[RecordStory] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
         """The result of ``datapipe explain --json``."""
@@ -65,6 +78,11 @@ class Story:
                 )
             if story.reason:
                 lines.append(f"    {story.reason} (since {story.since})")
+        for record in self.steps:
+            keys = {key: value for key, value in record.record.items() if value != self.path}
+            name = " ".join(filter(None, [record.step, record_name(keys)]))
+            reason = f"; {record.reason} (since {record.since})" if record.reason else ""
+            lines.append(f"  {name}: {record.state}{reason}")
         return lines
 
 
@@ -90,6 +108,17 @@ def explain(app: Lockstep, typed: str) -> Story:
         if seen.known is None
         else {k: v for k, v in seen.known._asdict().items() if k != "path"},
         renditions=[_story_of(*each) for each in said] if known or seen.is_original else [],
+        steps=[
+            RecordStory(
+                step.name,
+                mark.keys,
+                mark.state,
+                mark.reason,
+                None if mark.since is None else iso(mark.since),
+            )
+            for step in app.own_steps
+            for mark in step.story(path)
+        ],
     )
 
 

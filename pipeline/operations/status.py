@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
+from pipeline.database.marks import Mark
 from pipeline.database.state import UNVERIFIED, StateRepository
 from pipeline.database.tracking import GONE, KIND
+from pipeline.engine.own_step import OwnStep, record_name
 from pipeline.engine.pending import Pending
-from pipeline.jobs.store import JobRepository
+from pipeline.jobs.store import ACTIVE, JobRepository
 from pipeline.states import JobState, State
 from pipeline.tables import EXCEPTION
 from pipeline.text import iso
@@ -19,8 +23,9 @@ REASONS_SHOWN = 50
 PATHS_SHOWN = 20
 
 
-def status(pending: Pending) -> dict[str, Any]:
-    """The counts that ``datapipe status --json`` prints; ``jobs`` by their state.
+def status(pending: Pending, own_steps: Sequence[OwnStep] = ()) -> dict[str, Any]:
+    """The counts that ``datapipe status --json`` prints; ``jobs`` by their state, and the records
+    of the users' steps by step and state.
 
     ``pending`` is what the tables know to be pending, as after a run that was interrupted; what
     changed in ``input/`` since is known after the next scan (``datapipe run --dry-run``).
@@ -62,6 +67,7 @@ def status(pending: Pending) -> dict[str, Any]:
         "pending": sum(counts["pending"] for counts in by_recipe.values()),
         "recipes": by_recipe,
         "jobs": JobRepository(pending.meta.dbconn).counts(),
+        "steps": {step.name: step.states() for step in own_steps},
         "unverified": _unverified(pending),
     }
 
@@ -83,15 +89,29 @@ def is_out_of_step(status: dict[str, Any]) -> bool:
     """Whether anything is failed or pending, jobs included, or files may not be those of rows."""
     in_step = {JobState.COMPLETED.value, JobState.DELETED.value}
     is_unverified = status["unverified"] is not None
-    return bool(
-        status["failed"] or status["pending"] or is_unverified or set(status["jobs"]) - in_step
-    )
+    jobs = set(status["jobs"]) - in_step
+    return bool(has_left(status) or is_unverified or jobs)
 
 
-def errors(pending: Pending) -> list[dict[str, str]]:
-    """Every rendition that is failed or taken down.
+def jobs_left(status: dict[str, Any]) -> tuple[int, int]:
+    """How many jobs have not ended yet, and how many ended badly or with errors."""
+    counts = status["jobs"]
+    active = sum(counts.get(state.value, 0) for state in ACTIVE)
+    bad = (JobState.COMPLETED_WITH_ERRORS, JobState.REJECTED, JobState.FAILED)
+    return active, sum(counts.get(state.value, 0) for state in bad)
 
-    Path, recipe, state, reason, and since when (ISO 8601, local time).
+
+def has_left(status: dict[str, Any]) -> bool:
+    """Whether a rendition, or a record of a user's step, is failed or pending."""
+    counted = [status, *status["steps"].values()]
+    return any(counts["failed"] or counts["pending"] for counts in counted)
+
+
+def errors(pending: Pending, own_steps: Sequence[OwnStep] = ()) -> list[dict[str, Any]]:
+    """Every rendition that is failed or taken down, and every record of a user's step that failed.
+
+    Path, recipe, state, reason, and since when (ISO 8601, local time); of a record also its step
+    and its keys, and the path is NULL where it is none of an original.
     """
     table = pending.table
     query = (
@@ -99,8 +119,7 @@ def errors(pending: Pending) -> list[dict[str, str]]:
         .where(pending.ours, table.c.state.in_((State.FAILED.value, State.TAKEN_DOWN.value)))
         .order_by(table.c.path, table.c.recipe)
     )
-    with pending.meta.dbconn.reading() as con:
-        rows = con.execute(query).all()
+    rows = pending.meta.dbconn.rows(query)
     return [
         {
             "path": row.path,
@@ -110,11 +129,25 @@ def errors(pending: Pending) -> list[dict[str, str]]:
             "since": iso(row.since),
         }
         for row in rows
-    ]
+    ] + [_failed_record(step, failure) for step in own_steps for failure in step.failures()]
 
 
-def by_reason(pending: Pending) -> dict[str, Any]:
-    """``failed``, a number of renditions, and ``reasons``, the most frequent first."""
+def _failed_record(step: OwnStep, failure: Mark) -> dict[str, Any]:
+    keys = failure.keys
+    return {
+        "path": keys.get("path"),
+        "recipe": keys.get("recipe"),
+        "step": step.name,
+        "record": keys,
+        "state": failure.state,
+        "reason": failure.reason,
+        "since": iso(failure.since or 0.0),
+    }
+
+
+def by_reason(pending: Pending, own_steps: Sequence[OwnStep] = ()) -> dict[str, Any]:
+    """``failed``, how many renditions and records of users' steps, and ``reasons``, those of
+    renditions first, and the most frequent first."""
     table = pending.table
     is_failed = sa.and_(pending.ours, table.c.state == State.FAILED.value, sa.text(EXCEPTION))
     count = sa.func.count()
@@ -137,6 +170,18 @@ def by_reason(pending: Pending) -> dict[str, Any]:
                 .limit(PATHS_SHOWN)
             )
             reasons.append(
-                {"reason": reason, "count": found, "paths": list(con.execute(paths).scalars())}
+                {
+                    "reason": reason,
+                    "count": found,
+                    "paths": list(con.execute(paths).scalars()),
+                    "step": None,
+                }
             )
+    for step in own_steps:
+        failed = [(each.reason, record_name(each.keys)) for each in step.failures()]
+        total += len(failed)
+        for reason, found in Counter(reason for reason, _ in failed).most_common(REASONS_SHOWN):
+            names = [name for why, name in failed if why == reason][:PATHS_SHOWN]
+            told = {"reason": reason, "count": found, "paths": names, "step": step.name}
+            reasons.append(told)
     return {"failed": total, "reasons": reasons}

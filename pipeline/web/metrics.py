@@ -79,6 +79,13 @@ class Metrics:
             for state in states:
                 renditions.add_metric([name, state], recipe.get(state, 0))
         yield renditions
+        records = GaugeMetricFamily(
+            "lockstep_records", "Records of users' steps by state", labels=["step", "state"]
+        )
+        for name, states_of in counts["steps"].items():
+            for state, count in states_of.items():
+                records.add_metric([name, state], count)
+        yield records
         for name in ("failed", "pending"):
             gauge = GaugeMetricFamily(f"lockstep_{name}", f"Renditions that are {name}")
             gauge.add_metric([], counts[name])
