@@ -277,7 +277,7 @@ def data_store(database: Database) -> DataStore:
 
 
 def database_of(store: DataStore) -> Database:
-    """The database that a ``DataStore`` of ours is on."""
+    """The database of one of our ``DataStore``s."""
     database = store.meta_dbconn
     if not isinstance(database, Database):
         raise TypeError("the data store is not on a database of pipeline.database.connection")

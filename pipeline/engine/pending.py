@@ -52,6 +52,8 @@ class PendingRendition(NamedTuple):
     fingerprint: str | None
     reason: str | None
     since: float | None
+    # The clock in the snapshot that this was read in: what is done with it is done as of then.
+    as_of: str | None = None
 
 
 class PendingOriginal(NamedTuple):
@@ -161,6 +163,7 @@ class Pending:
                 renditions.c.fingerprint,
                 renditions.c.reason,
                 renditions.c.since,
+                self.meta.dbconn.clock.committed,
             )
             .select_from(changed)
             .outerjoin(originals, sa.and_(self.our_originals, originals.c.path == changed.c.path))
@@ -237,9 +240,6 @@ class Look:
         self._only: Collection[str] | None = None
         self._first: tuple[bool, list[PendingRendition]] | None = None
         self._ahead: Ahead[list[PendingRendition]] | None = None
-        # A time before the rows of the last page were read, and after all that they show: what is
-        # done with them is done as of then. A change that is written meanwhile is later.
-        self.as_of = 0.0
 
     def narrow(self, paths: Collection[str] | None) -> None:
         """Query only these originals from now on, by their keys; ``None``: all.
@@ -270,7 +270,6 @@ class Look:
         ``touched`` are the originals whose rows were written since :meth:`look_ahead`: for all
         others its result holds, and only they are queried again. ``None``: all are.
         """
-        self.as_of = self.pending.meta.dbconn.clock.now()
         rows = None if everything or touched is None else self._looked_ahead(touched)
         if rows is None:
             rows = self.pending.fetch(self._first_query(everything))
@@ -298,7 +297,6 @@ class Look:
             return
         after: str | None = None
         while True:
-            self.as_of = self.pending.meta.dbconn.clock.now()
             query = self.pending.query(self._only, everything, kind, after).limit(PAGE_ROWS)
             rows = self.pending.fetch(query)
             if not rows:

@@ -11,6 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import pandas as pd
@@ -73,13 +74,13 @@ class Publisher:
         self.reuse = Reuse(pending, fingerprints, self.places)
         # SHA-256 of the batch at hand that must have no renditions, and why.
         self._blocked: dict[str, str] = {}
-        # Processed "as of" this time: a later change of an input stays pending.
-        self.page_ts = run.began_ts
         self.mark_unchanged = True
         self._expected: dict[str, PendingOriginal] = {}
         self._batch: list[Outcome] = []
         # Pairs of the batch at hand that failed, and that the next run is to try again.
-        self._again: list[tuple[str, str]] = []
+        self._again: list[PendingRendition] = []
+        # And those of which there is to be no row.
+        self._dropped: list[PendingRendition] = []
         self._last_flush = time.monotonic()
         self._unsettled = 0
         self._deleted_any = False
@@ -107,7 +108,7 @@ class Publisher:
                 forget_writing(self.run)
 
     def is_superseded(self, path: str) -> bool:
-        """Whether more urgent work has seen to an original meanwhile."""
+        """Whether more urgent work has handled an original in the meantime."""
         run = self.run
         return self.pending.source is Source.INPUT and (run.overtaken or path in run.superseded)
 
@@ -133,7 +134,7 @@ class Publisher:
         if not batch:
             return
         rows: list[dict[str, Any]] = []
-        marks: list[tuple[str, str]] = []
+        marks: list[PendingRendition] = []
         with self.run.database.lock(PUBLISH_LOCK, wait=True):
             # Checked with the lock held: a later takedown finds the rows of this batch.
             self._blocked = self.takedowns.blocked_among([outcome.sha256 for outcome in batch])
@@ -166,10 +167,10 @@ class Publisher:
                 done.append(rendition)
         finally:
             for chunk in chunks(done):
-                idx = _index(self.source, [(row.path, row.recipe) for row in chunk])
+                idx = _index(self.source, chunk)
                 with self.run.database.writing() as write:
                     self.pending.renditions.delete_by_idx(idx, now=write.now)
-                    self.meta.mark_rows_processed_success(idx, process_ts=write.now)
+                    self._mark(chunk)
                     self._settled({row.path for row in chunk})
 
     def _settle(
@@ -177,7 +178,7 @@ class Publisher:
         outcome: Outcome,
         owners: dict[str, RenditionKey],
         rows: list[dict[str, Any]],
-        marks: list[tuple[str, str]],
+        marks: list[PendingRendition],
     ) -> None:
         original = self._expected.pop(outcome.path)
         if self.is_superseded(outcome.path):
@@ -221,25 +222,31 @@ class Publisher:
                     "reason": "; ".join(made.notes) or None,
                 }
             )
-            marks.append((outcome.path, made.recipe))
+            marks.append(old)
+        for old in (before[recipe] for recipe in outcome.unneeded):
+            if not self.places.clear(old.file):
+                self._unsettled += 1
+                continue
+            self.counts.deleted += old.state is not None
+            self._dropped.append(old)
         for recipe, reason in outcome.failed:
             self._fail(outcome, before[recipe], reason, rows, marks)
         if self.mark_unchanged:
-            marks.extend((outcome.path, recipe) for recipe in outcome.unchanged)
+            marks.extend(before[recipe] for recipe in outcome.unchanged)
 
     def _bar(
         self,
         outcome: Outcome,
         original: PendingOriginal,
         rows: list[dict[str, Any]],
-        marks: list[tuple[str, str]],
+        marks: list[PendingRendition],
     ) -> None:
         """Record that an original was taken down; what was made of it is removed."""
         self.places.discard(outcome.made)
         reason = self._blocked[outcome.sha256 or ""]
         for old in original.renditions:
             self.places.clear(old.file)
-            marks.append((old.path, old.recipe))
+            marks.append(old)
             if is_barred_already(old, outcome.sha256, reason):
                 continue  # as it was; the file was only touched
             self.counts.taken_down += 1
@@ -251,40 +258,48 @@ class Publisher:
         old: PendingRendition,
         reason: str,
         rows: list[dict[str, Any]],
-        marks: list[tuple[str, str]],
+        marks: list[PendingRendition],
     ) -> None:
         # A stale rendition is worse than none.
         self.places.clear(old.file)
-        counts = self.counts
-        counts.failed += 1
-        counts.add_failure(outcome.path, reason)
+        self.counts.fail(outcome.path, reason)
         row = _row(self, old, outcome, State.FAILED)
         if old.state == State.FAILED and old.reason == reason:
             row["since"] = old.since
         rows.append(row | {"reason": reason})
         if outcome.try_again:
-            self._again.append((old.path, old.recipe))
+            self._again.append(old)
         else:
-            marks.append((old.path, old.recipe))
+            marks.append(old)
 
-    def _record(self, rows: list[dict[str, Any]], marks: list[tuple[str, str]]) -> None:
+    def _record(self, rows: list[dict[str, Any]], marks: list[PendingRendition]) -> None:
         again, self._again = self._again, []
-        if not marks and not again:
+        dropped, self._dropped = self._dropped, []
+        if not marks and not again and not dropped:
             return
         with _undisturbed(), self.run.database.writing() as write:
-            # Taken in any case: the marks have a time of this clock as well.
+            # Taken in any case: a page shows what it shows until the clock has moved.
             now = write.now
             for chunk in chunks(rows):
-                self.pending.renditions.store_chunk(frame(chunk, list(chunk[0])), now=now)
-            if marks:
-                done = _index(self.source, marks)
-                self.meta.mark_rows_processed_success(done, process_ts=self.page_ts)
+                dated = [row | {"since": row["since"] or now} for row in chunk]
+                self.pending.renditions.store_chunk(frame(dated, list(dated[0])), now=now)
+            if dropped:
+                self._deleted_any = True
+                self.pending.renditions.delete_by_idx(_index(self.source, dropped), now=now)
+            self._mark([*marks, *dropped])
             if again:
                 # Also where it was in step before, as in a run that looks at everything.
-                failed = _index(self.source, again)
-                self.meta.mark_rows_processed_error(failed, self.page_ts, "killed")
-            self._settled({row["path"] for row in rows})
+                self.meta.mark_rows_processed_error(_index(self.source, again), now, "killed")
+            self._settled({row["path"] for row in rows} | {old.path for old in dropped})
             self.run.repository.set(PUBLISHING, None)
+
+    def _mark(self, done: Sequence[PendingRendition]) -> None:
+        """Record that renditions are in step, as of when it was read what was pending of them.
+
+        A change that was written since has a later time, so that it stays pending.
+        """
+        for as_of, same in groupby(sorted(done, key=_as_of), key=_as_of):
+            self.meta.mark_rows_processed_success(_index(self.source, list(same)), as_of)
 
 
 def _row(to: Publisher, old: PendingRendition, outcome: Outcome, state: State) -> dict[str, Any]:
@@ -297,14 +312,18 @@ def _row(to: Publisher, old: PendingRendition, outcome: Outcome, state: State) -
         "sha256": outcome.sha256,
         "original_bytes": outcome.size_bytes,
         "state": state.value,
-        "since": to.page_ts,
+        "since": None,
         "fingerprint": to.fingerprints[old.recipe],
         "renderer": RENDERER_VERSION,
     }
 
 
-def _index(source: str, pairs: list[tuple[str, str]]) -> IndexDF:
-    keys = [(source, *pair) for pair in pairs]
+def _as_of(rendition: PendingRendition) -> float:
+    return float(rendition.as_of or 0.0)
+
+
+def _index(source: str, renditions: Sequence[PendingRendition]) -> IndexDF:
+    keys = [(source, row.path, row.recipe) for row in renditions]
     return IndexDF(pd.DataFrame(keys, columns=["source", "path", "recipe"], dtype="object"))
 
 

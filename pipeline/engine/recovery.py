@@ -39,7 +39,7 @@ from pipeline.database.state import (
 from pipeline.database.tracked import is_one_of
 from pipeline.engine.generation import advance, notice_older, update_folder
 from pipeline.errors import LinkInTheWay
-from pipeline.names import TEMPORARY_PREFIX, key_of, name_of
+from pipeline.names import TEMPORARY_PREFIX, folder_of, key_of, name_of
 from pipeline.states import Source, State
 from pipeline.storage.folder import files_below, is_left_behind, prefix_of, sha256_of
 from pipeline.storage.folder_store import FolderStore
@@ -117,9 +117,9 @@ def recover(run: Run, renders: Sequence[HasRenditions]) -> bool:
     notice_older(run)
     if is_cut_off:
         run.recovering = True
-        remove_unrecorded(run.repository, run.settings.output_dir, renders)
+        remove_unrecorded(run.repository, run.settings.output_store, renders)
     if is_cut_off or is_of_release_before:
-        sweep_output(run.settings.output_dir, renders)
+        sweep_output(run.settings.output_store, renders)
     if is_of_release_before and run.repository.get(GENERATION) is None:
         advance(run)
         update_folder(run)
@@ -132,7 +132,7 @@ def recover(run: Run, renders: Sequence[HasRenditions]) -> bool:
 
 
 def sweep_after_kill(
-    repository: StateRepository, root: Path, renders: Sequence[HasRenditions]
+    repository: StateRepository, output: FolderStore, renders: Sequence[HasRenditions]
 ) -> None:
     """Delete temporary files that a killed run left, without the lock of runs: for a takedown.
 
@@ -141,11 +141,11 @@ def sweep_after_kill(
     writer = repository.get(WRITER)
     is_swept = repository.get(INTERRUPTED) is None and repository.get(GENERATION) is not None
     if not is_swept and (writer is None or not is_alive(writer)):
-        sweep_output(root, renders, is_alive)
+        sweep_output(output, renders, is_alive)
 
 
 def remove_unrecorded(
-    repository: StateRepository, root: Path, renders: Sequence[HasRenditions]
+    repository: StateRepository, output: FolderStore, renders: Sequence[HasRenditions]
 ) -> None:
     """Remove files that were about to be published when a run was killed, and have no row.
 
@@ -160,7 +160,7 @@ def remove_unrecorded(
         forget_content(step.pending, list(owners.values()))
     for key in unrecorded:
         with contextlib.suppress(LinkInTheWay):  # it is not ours, what that leads to
-            FolderStore(root).remove(key)
+            output.remove(key)
 
 
 def folders_of(step: HasRenditions) -> dict[tuple[str, str], str]:
@@ -169,9 +169,8 @@ def folders_of(step: HasRenditions) -> dict[tuple[str, str], str]:
     query = sa.select(table.c.source, table.c.recipe).where(
         table.c.source.in_([source.value for source in step.sources])
     )
-    with step.pending.meta.dbconn.reading() as con:
-        rows = con.execute(query).all()
-    return {(row.source, row.recipe): step.below(Source(row.source)) + row.recipe for row in rows}
+    rows = step.pending.meta.dbconn.rows(query)
+    return {tuple(row): step.below(Source(row.source)) + folder_of(row.recipe) for row in rows}
 
 
 def has_renditions(step: HasRenditions, source: str, recipe: str) -> bool:
@@ -180,12 +179,11 @@ def has_renditions(step: HasRenditions, source: str, recipe: str) -> bool:
     made = sa.select(table.c.path).where(
         table.c.source == source, table.c.recipe == recipe, table.c.state == State.OK.value
     )
-    with step.pending.meta.dbconn.reading() as con:
-        return con.execute(made.limit(1)).first() is not None
+    return step.pending.meta.dbconn.first(made.limit(1)) is not None
 
 
 def sweep_output(
-    root: Path,
+    output: FolderStore,
     renders: Sequence[HasRenditions],
     is_alive: Callable[[str], bool] = lambda owner: False,
 ) -> None:
@@ -196,7 +194,7 @@ def sweep_output(
         for which, folder in folders_of(step).items()
         if has_renditions(step, *which)
     ]
-    FolderStore(root).sweep(is_alive, keep)
+    output.sweep(is_alive, keep)
 
 
 def strays(
@@ -265,8 +263,7 @@ def _compare_since(since: float, pending: Pending, root: Path) -> None:
         .join(written, sa.and_(*[written.c[name] == table.c[name] for name in keys]))
         .where(written.c.update_ts >= since, table.c.state == State.OK.value)
     )
-    with pending.meta.dbconn.reading() as con:
-        rows = con.execute(query).all()
+    rows = pending.meta.dbconn.rows(query)
     damaged = []
     for row in rows:
         try:

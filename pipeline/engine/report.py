@@ -29,8 +29,13 @@ class Counts:
     # Whether there were more of them than are listed.
     more_failures: bool = False
 
+    def fail(self, path: str, reason: str) -> None:
+        """Count a rendition that failed, and list it."""
+        self.failed += 1
+        self.add_failure(path, reason)
+
     def add_failure(self, what: str, reason: str) -> None:
-        """Remember what failed, each once."""
+        """List what failed, each once."""
         if (what, reason) not in self.failures:
             if len(self.failures) < FAILURES_SHOWN:
                 self.failures.append((what, reason))
@@ -272,7 +277,7 @@ class Report(Counts):
         if self.pending:
             return "not yet in step: some originals changed while they were read; run again"
         if self.jobs.active:
-            return "not yet in step: jobs are still to do; run again"
+            return "not yet in step: some jobs are not finished; run again"
         if self.is_bad:
             return "in step, except for what failed in this run"
         if self.failed_before or any(each.failed_before for each in self.steps.values()):

@@ -77,7 +77,7 @@ def run_once(
         LockstepError: settings, recipes, lock, a folder that looks unmounted, a full disk.
         KeyboardInterrupt: after the workers have ended and temporary files are gone.
     """
-    began, database, root = time.monotonic(), plan.database, plan.settings.output_dir
+    began, database, output = time.monotonic(), plan.database, plan.settings.output_store
     is_whole = steps is None and source is None
     try:
         with open_run(database, plan.settings, options, progress, workers, plan.before) as run:
@@ -104,10 +104,10 @@ def run_once(
                 # No worker may write after the cleanup.
                 run.workers.close()
                 with contextlib.suppress(sa.exc.SQLAlchemyError):  # the next run sweeps as well
-                    sweep_output(root, plan.renders)
+                    sweep_output(output, plan.renders)
                 raise
             if run.workers.lost:
-                sweep_output(root, plan.renders)
+                sweep_output(output, plan.renders)
             report = run.report
             forget_writing(run, all_fixed=is_whole)
             if is_whole:

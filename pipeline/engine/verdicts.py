@@ -1,4 +1,4 @@
-"""What becomes of each rendition, and why: the rules of a run, of a dry run and of ``explain``."""
+"""What happens to each rendition, and why: the rules of a run, of a dry run and of ``explain``."""
 
 from __future__ import annotations
 
@@ -51,8 +51,7 @@ def recipes_of(pending: Pending, run: Run) -> dict[str, Recipe]:
     """
     table = pending.recipe_table
     query = sa.select(table.c.recipe, table.c.spec)
-    with pending.meta.dbconn.reading() as con:
-        rows = con.execute(query.where(table.c.source == pending.source.value)).all()
+    rows = pending.meta.dbconn.rows(query.where(table.c.source == pending.source.value))
     return {**{row.recipe: recipe_of(row.spec) for row in rows}, **run.recipes}
 
 
@@ -87,7 +86,7 @@ class _Preview:
         self.run, self.pending, self.counts = run, pending, originals.counts(run)
         self.file_of = originals.key
         self.folder = originals.folder
-        self.store = FolderStore(run.settings.output_dir)
+        self.store = run.settings.output_store
         self.blocklist = Blocklist(run.database)
         self.blocked_sizes = self.blocklist.blocked_sizes()
         self.originals = run.expected.originals[pending.source]
@@ -96,8 +95,7 @@ class _Preview:
         self.removed = difference.removed
         table = pending.recipe_table
         query = sa.select(table.c.recipe).where(table.c.source == pending.source.value)
-        with run.database.reading() as con:
-            stored = con.execute(query).scalars().all()
+        stored = run.database.column(query)
         every = recipes_of(pending, run)
         names = {*stored, *difference.added} - {*difference.removed}
         self.recipes = {name: every[name] for name in sorted(names)}
@@ -225,8 +223,8 @@ class _Preview:
 
 
 def _known(row: sa.Row[Any] | None) -> list[Any]:
-    """What a row of renditions has for the last columns of :class:`PendingRendition`."""
-    return [None if row is None else getattr(row, name) for name in PendingRendition._fields[6:]]
+    """What a row of renditions has for its columns of :class:`PendingRendition`."""
+    return [None if row is None else getattr(row, name) for name in PendingRendition._fields[6:-1]]
 
 
 @dataclass(frozen=True)
@@ -258,19 +256,25 @@ def explain_renditions(
         except OSError as error:
             cannot_read = f"it cannot be read ({error.strerror})"
     database, table, marks = pending.meta.dbconn, pending.table, pending.meta.sql_table
+    changed = pending.changed([path]).subquery()
     blocked = Blocklist(database).blocked_among([digest]).get(digest or "")
     content = _Content(is_there, digest, blocked, cannot_read)
     with database.reading() as con:
         made = con.execute(sa.select(table).where(pending.ours, table.c.path == path)).all()
         its = marks.c.source == pending.source.value, marks.c.path == path
-        failed = *its, marks.c.is_success.is_not(sa.true())
-        unmarked = set(con.execute(sa.select(marks.c.recipe).where(*failed)).scalars())
+        rows = con.execute(sa.select(marks.c.recipe, marks.c.is_success).where(*its))
+        marked = {row.recipe: row.is_success for row in rows}
+        waiting = set(con.execute(sa.select(changed.c.recipe)).scalars())
+    unmarked = {name for name, is_success in marked.items() if not is_success}
     by_recipe, recipes = {row.recipe: row for row in made}, load_recipes(settings.recipes_file)
-    store = FolderStore(settings.output_dir)
+    store = settings.output_store
     verdicts: list[Verdict] = []
     for name in sorted({*by_recipe, *recipes}):
         row, recipe = by_recipe.get(name), recipes.get(name)
-        verdict = _verdict(row, recipe, content, name in unmarked, store)
+        if row is None and recipe and recipe.above and name in marked.keys() - waiting:
+            verdict = "nothing to do: a smaller width shows all of it"
+        else:
+            verdict = _verdict(row, recipe, content, name in unmarked, store)
         verdicts.append((name, row, verdict))
     return digest, verdicts
 

@@ -32,7 +32,18 @@ class Rendition:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why one recipe could not be made of an original that is itself fine."""
+    """Why one recipe could not be made of an original that is itself fine.
+
+    ``log_text`` is more than people want to read: the traceback of a function.
+    """
 
     recipe: str
     reason: str
+    log_text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unneeded:
+    """Nothing is made, because a smaller one of the same widths shows all that there is."""
+
+    recipe: str

@@ -21,7 +21,7 @@ PAGE_ROWS = 5_000
 @dataclass
 class ImageOutcome:
     """One URL of a row. ``files`` are keys below ``output/``, by recipe; ``reasons`` why one is
-    missing. An image with a reason has failed; ``reported``: a run has said so."""
+    missing. An image with a reason has failed; ``reported``: a run has reported it."""
 
     url: str
     reported: bool = False
@@ -171,8 +171,7 @@ class Outcomes:
         path = changed.c.path
         # "0" follows "/": all below the folder of the job.
         below = sa.and_(path > f"{self._reference}/", path < f"{self._reference}0")
-        with self._repository.database.reading() as con:
-            return list(con.execute(sa.select(path).where(below).distinct()).scalars())
+        return self._repository.database.column(sa.select(path).where(below).distinct())
 
 
 def _reason(row: Any) -> str | None:

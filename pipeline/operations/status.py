@@ -14,7 +14,7 @@ from pipeline.database.state import UNVERIFIED, StateRepository
 from pipeline.database.tracking import GONE, KIND
 from pipeline.engine.own_step import OwnStep, record_name
 from pipeline.engine.pending import Pending
-from pipeline.jobs.store import JobRepository
+from pipeline.jobs.store import ACTIVE, JobRepository
 from pipeline.states import JobState, State
 from pipeline.tables import EXCEPTION
 from pipeline.text import iso
@@ -99,6 +99,14 @@ def has_left(status: dict[str, Any]) -> bool:
     return any(counts["failed"] or counts["pending"] for counts in counted)
 
 
+def jobs_left(status: dict[str, Any]) -> tuple[int, int]:
+    """How many jobs have not ended yet, and how many ended badly or with errors."""
+    counts = status["jobs"]
+    active = sum(counts.get(state.value, 0) for state in ACTIVE)
+    bad = (JobState.COMPLETED_WITH_ERRORS, JobState.REJECTED, JobState.FAILED)
+    return active, sum(counts.get(state.value, 0) for state in bad)
+
+
 def errors(pending: Pending, own_steps: Sequence[OwnStep] = ()) -> list[dict[str, Any]]:
     """Every rendition that is failed or taken down, and every record of a user's step that failed.
 
@@ -111,8 +119,7 @@ def errors(pending: Pending, own_steps: Sequence[OwnStep] = ()) -> list[dict[str
         .where(pending.ours, table.c.state.in_((State.FAILED.value, State.TAKEN_DOWN.value)))
         .order_by(table.c.path, table.c.recipe)
     )
-    with pending.meta.dbconn.reading() as con:
-        rows = con.execute(query).all()
+    rows = pending.meta.dbconn.rows(query)
     return [
         {
             "path": row.path,

@@ -11,6 +11,7 @@ from pipeline.fetch.addresses import AllowList
 from pipeline.fetch.types import FetchLimits
 from pipeline.settings import parsing
 from pipeline.settings.parsing import seconds, seconds_or_none, whole
+from pipeline.storage.folder_store import FolderStore
 
 PREFIX = "PIPELINE_"
 
@@ -36,9 +37,8 @@ def _setting(
     parse: Callable[..., Any],
     is_secret: bool = False,
 ) -> Any:
-    variable = Variable(
-        name, default, parse, parse in (parsing.path, parsing.database_url), is_secret
-    )
+    is_place = parse in (parsing.path, parsing.paths, parsing.database_url)
+    variable = Variable(name, default, parse, is_place, is_secret)
     # `repr` of the settings may end in a log.
     return field(repr=not is_secret, metadata={"variable": variable})
 
@@ -99,6 +99,7 @@ class Settings:
         whole(128, 10**6, "megabytes", 2_048),
     )
     sandbox: str = _setting("SANDBOX", "auto", parsing.one_of("auto", "off", "required"))
+    function_reads: tuple[Path, ...] = _setting("FUNCTION_READS", "", parsing.paths)
     quarantine_dir: Path = _setting("QUARANTINE", "quarantine", parsing.path)
     settle_ms: int = _setting("SETTLE_MS", "300", whole(10, 60_000, "milliseconds", 300))
     rescan_s: float = _setting("RESCAN_S", "300", seconds)
@@ -110,8 +111,20 @@ class Settings:
         lambda values: str(parsing.connection_count()),
         whole(8, 10**6, "connections", 1_000),
     )
+    x_accel: str = _setting("X_ACCEL", "", parsing.location)
     jobs: JobSettings
     fetch: FetchLimits
+
+    @property
+    def output_store(self) -> FolderStore:
+        """Where renditions and result CSVs are published. For one piece of work: it remembers
+        which folders are real."""
+        return FolderStore(self.output_dir)
+
+    @property
+    def quarantine_store(self) -> FolderStore:
+        """Where originals are that were taken down."""
+        return FolderStore(self.quarantine_dir)
 
 
 # Field of FetchLimits: its variable. Its default is that of the field.

@@ -36,8 +36,7 @@ def put_back(context: Takedowns, repository: TakedownRepository, number: int) ->
             query = sa.select(table.c.source, table.c.path, table.c.recipe).where(
                 table.c.sha256 == act.sha256, table.c.state == State.TAKEN_DOWN.value
             )
-            with context.database.reading() as con:
-                blocked = [(row.source, row.path, row.recipe) for row in con.execute(query)]
+            blocked = [(row.source, row.path, row.recipe) for row in context.database.rows(query)]
             forget_content(step.pending, blocked)
         # One that another database reinstated keeps the time at which it did.
         lifted_ts = act.lifted_ts or time.time()
@@ -63,4 +62,4 @@ def _restore(
             f"{source}. Free some space or change the permissions, and try again"
         ) from None
     # Its folders, as far as they are empty now.
-    FolderStore(settings.quarantine_dir).remove(row.kept)
+    settings.quarantine_store.remove(row.kept)

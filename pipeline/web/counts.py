@@ -29,7 +29,7 @@ AT_ONCE_S = 0.05
 OLD_S = 5.0
 
 
-class Counts:
+class LatestCounts:
     """The last counts, and when they were taken."""
 
     def __init__(self, app: Lockstep, moved: Callable[[], None]) -> None:
@@ -86,7 +86,7 @@ class Counts:
             self._clock, self._ended = clock, time.monotonic()
             self._cost_s = self._ended - began
         except sa.exc.SQLAlchemyError:
-            log.exception("the counts could not be taken")
+            log.exception("counting failed")
             return
         finally:
             self._counting.release()

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from pipeline.states import Lane
+
 # No path, host or text of ours holds a NUL, and PostgreSQL takes none.
 Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=4096)]
 NonEmpty = Annotated[str, StringConstraints(pattern=r"^[^\x00]*\S[^\x00]*$", max_length=2000)]
@@ -82,6 +84,17 @@ class Now(BaseModel):
     seconds_left: float | None
 
 
+class LaneJson(BaseModel):
+    """What one lane is doing beside the others."""
+
+    lane: str = Field(description=", ".join(lane.value for lane in Lane))
+    what: str
+    done: int
+    total: int
+    since: str
+    seconds_left: float | None
+
+
 class RunDone(BaseModel):
     """One run that did something, or was stopped."""
 
@@ -98,6 +111,7 @@ class Status(BaseModel):
     in_step: bool
     counts: CountsJson | None = Field(description="null until they have been counted once")
     now: Now
+    lanes: list[LaneJson] = Field(description="what goes on side by side; none while idle")
     elsewhere: str | None = Field(description="another process that is running now")
     last_error: str | None
     runs: list[RunDone]
@@ -137,6 +151,7 @@ class Images(BaseModel):
 class ImageStory(ImageJson):
     """One original, with what the next run would do and what happened to it."""
 
+    srcset: dict[str, str] = Field(description="by recipe with widths, for the attribute of `img`")
     explain: dict[str, Any]
     history: list[dict[str, str]]
 

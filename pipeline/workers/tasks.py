@@ -32,7 +32,7 @@ class Task(NamedTuple):
     output_dir: str
     below: str = ""
     hash_only: bool = False
-    # A lower limit than the workers', for originals from a stranger's server.
+    # A lower limit than the workers', for originals from untrusted servers.
     max_pixels: int | None = None
 
 
@@ -68,6 +68,10 @@ class Outcome:
     made: list[Made] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
+    # Recipes by which nothing is to be made of it.
+    unneeded: list[str] = field(default_factory=list)
+    # What functions raised, in full.
+    tracebacks: list[str] = field(default_factory=list)
     # How long the worker took.
     seconds: float = 0.0
     # The file was removed or changed meanwhile: the next run looks again.

@@ -18,7 +18,7 @@ from pipeline.errors import LockstepError
 from pipeline.names import name_of
 from pipeline.operations.preview import preview
 from pipeline.operations.retry import retry
-from pipeline.operations.status import by_reason
+from pipeline.operations.status import by_reason, jobs_left
 from pipeline.states import Source
 from pipeline.transforms.recipes import load_recipes
 from pipeline.web import models, requests
@@ -35,7 +35,8 @@ router = APIRouter()
 def home(request: Request) -> Response:
     """Is everything in step? As a page, or as ``/status``."""
     state = service_of(request).state()
-    return answer(request, "home.html", state)
+    jobs = (0, 0) if state["counts"] is None else jobs_left(state["counts"])
+    return answer(request, "home.html", state, jobs_active=jobs[0], jobs_bad=jobs[1])
 
 
 @router.get("/status", responses=page_or(models.Status))
@@ -120,4 +121,7 @@ def _recipes(app: Lockstep) -> dict[str, Any]:
 def _settings_of(spec: str) -> dict[str, Any]:
     """What a recipe sets, without its defaults."""
     values = json.loads(spec)
+    for name, key in (("function", "function"), ("parent", "from")):
+        if name in values:
+            values[key] = values.pop(name)["name"]
     return {"spec": {name: value for name, value in values.items() if value not in (None, False)}}
