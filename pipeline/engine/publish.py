@@ -252,8 +252,7 @@ class Publisher:
     ) -> None:
         # A stale rendition is worse than none.
         self.places.clear(old.file)
-        self.counts.failed += 1
-        self.counts.add_failure(outcome.path, reason)
+        self.counts.fail(outcome.path, reason)
         row = _row(self, old, outcome, State.FAILED)
         if old.state == State.FAILED and old.reason == reason:
             row["since"] = old.since

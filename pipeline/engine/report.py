@@ -29,8 +29,13 @@ class Counts:
     # Whether there were more of them than are listed.
     more_failures: bool = False
 
+    def fail(self, path: str, reason: str) -> None:
+        """Count a rendition that failed, and list it."""
+        self.failed += 1
+        self.add_failure(path, reason)
+
     def add_failure(self, what: str, reason: str) -> None:
-        """Remember what failed, each once."""
+        """List what failed, each once."""
         if (what, reason) not in self.failures:
             if len(self.failures) < FAILURES_SHOWN:
                 self.failures.append((what, reason))
