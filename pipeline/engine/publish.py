@@ -216,7 +216,7 @@ class Publisher:
             marks.append(old)
         for old in (before[recipe] for recipe in outcome.unneeded):
             if not self.places.clear(old.file):
-                self._unsettled += 1
+                self.unsettled += 1
                 continue
             self.counts.deleted += old.state is not None
             self._dropped.append(old)
