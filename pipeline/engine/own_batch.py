@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ from pipeline.database.marks import Mark, Marks
 from pipeline.database.records import LIVE
 from pipeline.database.tracking import LinearTransformMeta
 from pipeline.engine.context import Run
-from pipeline.engine.own_step import Memory, OwnStep, committed_ts, fingerprint_of
+from pipeline.engine.own_step import Memory, OwnStep, committed_ts, fingerprint_of, take_turn
 from pipeline.engine.report import StepCounts
 from pipeline.workers.tasks import Urgency
 
@@ -45,10 +46,11 @@ class BatchStep(OwnStep, BaseBatchTransformStep):
 
     def remove(self, run: Run) -> None:
         """Delete what was made of records that are gone; that waits for no backlog."""
-        with run.database.lock(STEPS_LOCK, wait=True):
-            counts = run.report.steps.setdefault(self.name, StepCounts())
-            for look in self._looks(run, gone_only=True):
-                self._work_on(run, look, counts)
+        with contextlib.ExitStack() as stack:
+            if take_turn(run, stack):
+                counts = run.report.steps.setdefault(self.name, StepCounts())
+                for look in self._looks(run, gone_only=True):
+                    self._work_on(run, look, counts)
 
     def process_batch(
         self, ds: DataStore, idx: IndexDF, run_config: RunConfig | None = None
