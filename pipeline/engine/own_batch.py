@@ -18,7 +18,7 @@ from pipeline.database.marks import Mark, Marks
 from pipeline.database.records import LIVE
 from pipeline.database.tracking import LinearTransformMeta
 from pipeline.engine.context import Run
-from pipeline.engine.own_step import Memory, OwnStep, committed_ts, fingerprint_of, take_turn
+from pipeline.engine.own_step import Memory, OwnStep, committed_ts, fingerprint_of, log, take_turn
 from pipeline.engine.report import StepCounts
 from pipeline.workers.tasks import Urgency
 
@@ -185,12 +185,19 @@ class BatchStep(OwnStep, BaseBatchTransformStep):
         changes, half = ChangeList(), len(keys) // 2
         if half:
             for part in (keys.iloc[:half], keys.iloc[half:]):
+                if run is not None:
+                    run.check_stop()
                 changes.extend(self._settle(run, part, as_of, counts, config))
             return changes
-        # What was made of it before is stale, and worse than nothing.
-        self._clear(idx, config)
         keys_of = {str(key): value for key, value in idx.iloc[0].items()}
         reason = self._fail(run, counts, keys_of, error)
+        try:
+            # What was made of it before is stale, and worse than nothing.
+            self._clear(idx, config)
+        except Exception as also:
+            # Not marked: the next run tries it again.
+            log.warning("what %s made is stale, and cannot be deleted: %s", self.name, also)
+            return changes
         self.meta.mark_rows_processed_error(idx, as_of, reason, config)
         return changes
 
