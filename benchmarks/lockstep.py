@@ -17,6 +17,8 @@ from benchmarks.measure import Measured, measure
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
+# For recipes that call `functions:same`.
+FUNCTIONS = "def same(image):\n    return image\n"
 OWN_TABLE = """
 from datapipe.step.batch_transform import BatchTransform
 from datapipe.store.database import TableStoreDB
@@ -85,6 +87,7 @@ class Project:
         self.output.mkdir(parents=True)
         recipes = recipes_toml(self.recipes)
         (self.folder / "recipes.toml").write_text(recipes, encoding="utf-8")
+        (self.folder / "functions.py").write_text(FUNCTIONS, encoding="utf-8")
 
     def env(self) -> dict[str, str]:
         return {

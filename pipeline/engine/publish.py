@@ -37,7 +37,7 @@ from pipeline.engine.report import Counts
 from pipeline.engine.reuse import Reuse
 from pipeline.imaging import RENDERER_VERSION
 from pipeline.states import Source, State
-from pipeline.workers.tasks import Outcome
+from pipeline.workers.tasks import Made, Outcome
 
 # Each batch costs 30 ms of fixed work in pandas. A takedown waits for one batch at most, and must
 # finish within a second; what a kill loses is at most one batch as well.
@@ -211,17 +211,7 @@ class Publisher:
                 self.counts.reused += 1
             else:
                 self.counts.rendered += 1
-            rows.append(
-                _row(self, old, outcome, State.OK)
-                | {
-                    "file": file,
-                    "width_px": made.width_px,
-                    "height_px": made.height_px,
-                    "size_bytes": made.size_bytes,
-                    "file_sha256": made.file_sha256,
-                    "reason": "; ".join(made.notes) or None,
-                }
-            )
+            rows.append(_row(self, old, outcome, State.OK) | _made_row(file, made))
             marks.append(old)
         for old in (before[recipe] for recipe in outcome.unneeded):
             if not self.places.clear(old.file):
@@ -320,6 +310,17 @@ def _row(to: Publisher, old: PendingRendition, outcome: Outcome, state: State) -
 
 def _as_of(rendition: PendingRendition) -> float:
     return float(rendition.as_of or 0.0)
+
+
+def _made_row(file: str, made: Made) -> dict[str, Any]:
+    return {
+        "file": file,
+        "width_px": made.width_px,
+        "height_px": made.height_px,
+        "size_bytes": made.size_bytes,
+        "file_sha256": made.file_sha256,
+        "reason": "; ".join(made.notes) or None,
+    }
 
 
 def _index(source: str, renditions: Sequence[PendingRendition]) -> IndexDF:

@@ -19,7 +19,7 @@ from pipeline.database.paging import chunks, known_among, pages
 from pipeline.database.tracking import frame
 from pipeline.engine.context import Run
 from pipeline.jobs.context import Jobs
-from pipeline.jobs.store import JobFolders, JobRepository
+from pipeline.jobs.store import JobFolders, JobRepository, in_job
 from pipeline.names import TEMPORARY_PREFIX, key_of
 from pipeline.states import Source, UrlState
 from pipeline.storage.blobs import blob_key, blob_path
@@ -236,10 +236,8 @@ def paths_of(jobs: Jobs, reference: str) -> sa.Select[tuple[str]]:
 
 
 def _of_job(jobs: Jobs, reference: str) -> tuple[sa.ColumnElement[bool], ...]:
-    """The images of one job: all below the folder named by its reference."""
-    path = jobs.pending.original_table.c.path
-    # "0" follows "/".
-    return jobs.pending.our_originals, path > f"{reference}/", path < f"{reference}0"
+    """The images of one job."""
+    return jobs.pending.our_originals, in_job(jobs.pending.original_table.c.path, reference)
 
 
 def _delete(jobs: Jobs, run: Run, paths: Sequence[str]) -> None:

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from pipeline.database.paging import chunks, pages
 from pipeline.database.tracked import data_of, is_one_of
 from pipeline.jobs.context import Jobs
+from pipeline.jobs.store import in_job
 from pipeline.states import State, UrlState
 
 # Three values each stay below SQLite's 32,766 in one statement.
@@ -169,9 +170,8 @@ class Outcomes:
     def pending_paths(self, changed: sa.Subquery) -> list[str]:
         """Images of the job that a change query still has to do."""
         path = changed.c.path
-        # "0" follows "/": all below the folder of the job.
-        below = sa.and_(path > f"{self._reference}/", path < f"{self._reference}0")
-        return self._repository.database.column(sa.select(path).where(below).distinct())
+        theirs = sa.select(path).where(in_job(path, self._reference)).distinct()
+        return self._repository.database.column(theirs)
 
 
 def _reason(row: Any) -> str | None:

@@ -245,6 +245,12 @@ def url_key(url: str) -> str:
     return hashlib.blake2b(url.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
+def in_job(path: sa.ColumnElement[str], reference: str) -> sa.ColumnElement[bool]:
+    """Whether a path of an image lies below the folder of a job."""
+    # "0" follows "/".
+    return sa.and_(path > f"{reference}/", path < f"{reference}0")
+
+
 _COLUMNS = tuple(field.name for field in fields(Job))
 
 
