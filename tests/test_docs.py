@@ -232,6 +232,10 @@ class Reader:
         assert self.project.query(text) == []
 
     def _python(self, text: str) -> None:
+        named = re.match(r"# (\w+\.py)\n", text)
+        if named:
+            (self.root / named[1]).write_text(text, "utf-8")
+            return
         exec(compile(text, "<example>", "exec"), self.namespace)
 
     def _json(self, text: str) -> None:

@@ -13,15 +13,13 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-import pandas as pd
-from datapipe.types import IndexDF
-
 from pipeline.blocklist import Blocklist
 from pipeline.database.locks import PUBLISH_LOCK
 from pipeline.database.paging import chunks
 from pipeline.database.state import PUBLISHING
-from pipeline.database.tracking import forget_deleted, frame
+from pipeline.database.tracking import forget_deleted
 from pipeline.engine.context import Run
+from pipeline.engine.outputs import delete_rows, marks_of, store_rows
 from pipeline.engine.pending import (
     Pending,
     PendingOriginal,
@@ -41,7 +39,6 @@ from pipeline.workers.tasks import Outcome
 # finish within a second; what a kill loses is at most one batch as well.
 BATCH = 250
 FLUSH_S = 3.0
-FAILURES_SHOWN = 20
 # What the row of a rendition has only where there is one.
 _MADE = ("file", "width_px", "height_px", "size_bytes", "file_sha256", "reason")
 
@@ -148,7 +145,7 @@ class Publisher:
                 self._record(rows, marks)
 
     def delete(self, gone: Sequence[PendingRendition]) -> None:
-        """Delete the files and rows of renditions whose original or recipe is gone.
+        """Delete the files and rows of renditions, or features, of what is gone.
 
         Raises:
             OutputError: a file cannot be deleted; what was deleted before is recorded.
@@ -162,14 +159,15 @@ class Publisher:
                 if not self.places.clear(rendition.file):
                     self._unsettled += 1
                     continue
-                self.counts.deleted += rendition.state is not None
+                self.counts.of(rendition.recipe).deleted += rendition.state is not None
                 done.append(rendition)
         finally:
             for chunk in chunks(done):
-                idx = _index(self.source, [(row.path, row.recipe) for row in chunk])
+                pairs = [(row.path, row.recipe) for row in chunk]
                 with self.run.database.writing() as write:
-                    self.pending.renditions.delete_by_idx(idx, now=write.now)
-                    self.meta.mark_rows_processed_success(idx, process_ts=write.now)
+                    delete_rows(self.pending, pairs, write.now)
+                    done_now = marks_of(self.pending, pairs)
+                    self.meta.mark_rows_processed_success(done_now, process_ts=write.now)
                     self._settled({row.path for row in chunk})
 
     def _settle(
@@ -206,10 +204,7 @@ class Publisher:
                 continue
             if old.file and old.file != file:
                 self.places.clear(old.file)
-            if outcome.reused:
-                self.counts.reused += 1
-            else:
-                self.counts.rendered += 1
+            self.counts.add_made(made.recipe, outcome.reused)
             rows.append(
                 _row(self, old, outcome, State.OK)
                 | {
@@ -222,6 +217,10 @@ class Publisher:
                 }
             )
             marks.append((outcome.path, made.recipe))
+        for feature, value in outcome.values:
+            self.counts.add_made(feature, outcome.reused)
+            rows.append(_row(self, before[feature], outcome, State.OK) | {"value": value})
+            marks.append((outcome.path, feature))
         for recipe, reason in outcome.failed:
             self._fail(outcome, before[recipe], reason, rows, marks)
         if self.mark_unchanged:
@@ -242,7 +241,7 @@ class Publisher:
             marks.append((old.path, old.recipe))
             if is_barred_already(old, outcome.sha256, reason):
                 continue  # as it was; the file was only touched
-            self.counts.taken_down += 1
+            self.counts.of(old.recipe).taken_down += 1
             rows.append(_row(self, old, outcome, State.TAKEN_DOWN) | {"reason": reason})
 
     def _fail(
@@ -255,14 +254,7 @@ class Publisher:
     ) -> None:
         # A stale rendition is worse than none.
         self.places.clear(old.file)
-        counts = self.counts
-        counts.failed += 1
-        shown = (outcome.path, reason)
-        if shown not in counts.failures:
-            if len(counts.failures) < FAILURES_SHOWN:
-                counts.failures.append(shown)
-            else:
-                counts.more_failures = True
+        self.counts.add_failed(outcome.path, old.recipe, reason)
         row = _row(self, old, outcome, State.FAILED)
         if old.state == State.FAILED and old.reason == reason:
             row["since"] = old.since
@@ -279,26 +271,26 @@ class Publisher:
         with _undisturbed(), self.run.database.writing() as write:
             # Taken in any case: the marks have a time of this clock as well.
             now = write.now
-            for chunk in chunks(rows):
-                self.pending.renditions.store_chunk(frame(chunk, list(chunk[0])), now=now)
+            store_rows(self.pending, rows, now)
             if marks:
-                done = _index(self.source, marks)
+                done = marks_of(self.pending, marks)
                 self.meta.mark_rows_processed_success(done, process_ts=self.page_ts)
             if again:
                 # Also where it was in step before, as in a run that looks at everything.
-                failed = _index(self.source, again)
+                failed = marks_of(self.pending, again)
                 self.meta.mark_rows_processed_error(failed, self.page_ts, "killed")
             self._settled({row["path"] for row in rows})
             self.run.repository.set(PUBLISHING, None)
 
 
 def _row(to: Publisher, old: PendingRendition, outcome: Outcome, state: State) -> dict[str, Any]:
-    """A row of a rendition; the caller adds what it has besides in its state."""
+    """A row of a rendition or a feature; the caller adds what it has besides in its state."""
     return {
         "source": to.source,
         "path": outcome.path,
         "recipe": old.recipe,
         **dict.fromkeys(("file", "width_px", "height_px", "size_bytes", "file_sha256", "reason")),
+        "value": None,
         "sha256": outcome.sha256,
         "original_bytes": outcome.size_bytes,
         "state": state.value,
@@ -306,11 +298,6 @@ def _row(to: Publisher, old: PendingRendition, outcome: Outcome, state: State) -
         "fingerprint": to.fingerprints[old.recipe],
         "renderer": RENDERER_VERSION,
     }
-
-
-def _index(source: str, pairs: list[tuple[str, str]]) -> IndexDF:
-    keys = [(source, *pair) for pair in pairs]
-    return IndexDF(pd.DataFrame(keys, columns=["source", "path", "recipe"], dtype="object"))
 
 
 def is_barred_already(old: PendingRendition, sha256: str | None, reason: str) -> bool:

@@ -36,6 +36,7 @@ from pipeline.database.state import (
     StateRepository,
 )
 from pipeline.engine.generation import advance, notice_older, update_folder
+from pipeline.engine.pending import recipe_in
 from pipeline.errors import LinkInTheWay
 from pipeline.names import TEMPORARY_PREFIX, key_of, name_of
 from pipeline.states import Source, State
@@ -227,16 +228,20 @@ def strays(
 
 
 def forget_content(pending: Pending, renditions: list[RenditionKey]) -> None:
-    """Make renditions pending, and unlike any bytes, so that the next run makes them again."""
-    table, marks = pending.table, pending.meta.sql_table
+    """Make renditions pending, and unlike any bytes, so that the next run makes them again.
+
+    Features, too: keys are those of what is pending.
+    """
+    marks = pending.meta.sql_table
     with pending.meta.dbconn.writing() as con:
         for chunk in chunks(renditions):
-            con.execute(sa.update(table).where(_is_one_of(table, chunk)).values(sha256=None))
+            for table in pending.tables:
+                con.execute(sa.update(table).where(_is_one_of(table, chunk)).values(sha256=None))
             con.execute(sa.update(marks).where(_is_one_of(marks, chunk)).values(is_success=False))
 
 
 def _is_one_of(table: sa.Table, renditions: list[RenditionKey]) -> sa.ColumnElement[bool]:
-    keys = (table.c.source, table.c.path, table.c.recipe)
+    keys = (table.c.source, table.c.path, recipe_in(table))
     sources, paths = ({key[at] for key in renditions} for at in (0, 1))
     # SQLite finds no index for a list of rows, only for lists of values.
     return sa.and_(

@@ -9,11 +9,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from PIL import Image
 
-from pipeline.errors import ImageError
+from pipeline.errors import FunctionError, ImageError
 from pipeline.imaging.animation import Timing, decode_frame, encode_frames, frame_numbers, plays_of
 from pipeline.imaging.attention import attention_offset
 from pipeline.imaging.colour import flatten, to_srgb
@@ -21,7 +21,7 @@ from pipeline.imaging.encode import Tags, encode
 from pipeline.imaging.formats import output_format
 from pipeline.imaging.geometry import Box, Layout, lay_out
 from pipeline.imaging.metadata import tags_for
-from pipeline.imaging.model import Failure, Limits, Rendition
+from pipeline.imaging.model import Failure, Header, Limits, Rendition, Values
 from pipeline.imaging.modes import to_eight_bit
 from pipeline.imaging.opening import (
     JPEG_SHRINKS,
@@ -36,10 +36,13 @@ from pipeline.imaging.orientation import (
     RIGHT_OR_BOTTOM_EDGE_AT_TOP,
     upright,
 )
-from pipeline.imaging.resize import resize
-from pipeline.transforms.recipes import Recipe
+from pipeline.imaging.resize import TRIANGLE, resize
+from pipeline.imaging.values import values_of, wants_header
+from pipeline.transforms.features import Feature
+from pipeline.transforms.recipes import Recipe, Transform
 
 T = TypeVar("T")
+Result: TypeAlias = Rendition | Values | Failure
 
 # An APNG moves as `keep`; asked for by name, a PNG is a still.
 _MOVING_FORMATS = frozenset(["keep", "webp", "gif"])
@@ -181,8 +184,9 @@ FILE_STEPS: tuple[Callable[[Draft], None], ...] = (
 )
 
 
-def render(data: bytes, recipes: Sequence[Recipe], limits: Limits) -> list[Rendition | Failure]:
-    """Make one rendition for each recipe, in their order, from the bytes of one original.
+def render(data: bytes, recipes: Sequence[Transform], limits: Limits) -> list[Result]:
+    """Make one rendition for each recipe, and the values of each feature, in their order, from the
+    bytes of one original.
 
     Raises ImageError where the original itself is broken; what only one recipe cannot do is a
     Failure in its place.
@@ -205,13 +209,18 @@ def render(data: bytes, recipes: Sequence[Recipe], limits: Limits) -> list[Rendi
 
 
 def _render_all(
-    original: OpenedOriginal, recipes: Sequence[Recipe], limits: Limits
-) -> list[Rendition | Failure]:
+    original: OpenedOriginal, wanted: Sequence[Transform], limits: Limits
+) -> list[Result]:
+    recipes = [_reduced(each) if isinstance(each, Feature) else each for each in wanted]
+    features = {at: each for at, each in enumerate(wanted) if isinstance(each, Feature)}
     layouts = [lay_out(recipe, original.size) for recipe in recipes]
-    results: dict[int, Rendition | Failure] = {}
+    results: dict[int, Result] = {}
     still: list[int] = []
     moving: list[int] = []
     for at, (recipe, layout) in enumerate(zip(recipes, layouts, strict=True)):
+        if at in features and wants_header(features[at]):
+            results[at] = _values(features[at], _header(original))
+            continue
         moves = original.frames > 1 and recipe.format in _MOVING_FORMATS
         count = original.frames if moves else 1
         try:
@@ -226,6 +235,11 @@ def _render_all(
         )
         _take(PICTURE_STEPS, picture)
         for at in still:
+            if at in features:
+                given = resize(picture.image, picture.edges, layouts[at].size, TRIANGLE)
+                # A copy: a function may draw in it, and the picture is others' as well.
+                results[at] = _values(features[at], given.copy())
+                continue
             draft = Draft(recipes[at], layouts[at], picture)
             results[at] = _rendition(draft, FRAME_STEPS + FILE_STEPS)
     if moving:
@@ -259,6 +273,24 @@ def _rendition(draft: Draft, steps: Iterable[Callable[[Draft], None]]) -> Rendit
         return Failure(draft.recipe.name, _reason(error))
     width_px, height_px = draft.layout.size
     return Rendition(draft.recipe.name, draft.data, draft.format, width_px, height_px, draft.notes)
+
+
+def _reduced(feature: Feature) -> Recipe:
+    """The recipe of the picture that a feature gets: a still, never enlarged."""
+    return Recipe(feature.name, fit=(feature.max_side, feature.max_side), format="png")
+
+
+def _header(original: OpenedOriginal) -> Header:
+    return Header(*original.size, original.format, len(original.data))
+
+
+def _values(feature: Feature, of: Image.Image | Header) -> Values | Failure:
+    try:
+        return values_of(feature, of)
+    except FunctionError as error:
+        return Failure(feature.name, str(error), error.log_text)
+    except MemoryError as error:
+        return Failure(feature.name, _reason(error))
 
 
 def _take(steps: Iterable[Callable[[T], None]], subject: T) -> None:
@@ -299,7 +331,9 @@ def _said(caught: list[warnings.WarningMessage]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(f"the decoder warns: {w.message}".strip() for w in caught))
 
 
-def _with_notes(result: Rendition | Failure, said: tuple[str, ...]) -> Rendition | Failure:
+def _with_notes(result: Result, said: tuple[str, ...]) -> Result:
+    if isinstance(result, Values):
+        return result
     if isinstance(result, Failure):
-        return Failure(result.recipe, "; ".join([result.reason, *said]))
+        return replace(result, reason="; ".join([result.reason, *said]))
     return replace(result, notes=(*result.notes, *said))

@@ -22,6 +22,7 @@ from pipeline.jobs.store import ACTIVE, ENDED, UNREAD, Job
 from pipeline.jobs.webhooks import webhooks_due
 from pipeline.states import JobState, Source, WebhookState
 from pipeline.storage.folder_store import FolderStore
+from pipeline.transforms.features import is_feature
 from pipeline.workers.tasks import Urgency
 
 CHUNK_ROWS = 1_000
@@ -63,6 +64,7 @@ class _Answer:
         self.repository = jobs.repository
         self.outcomes = Outcomes(jobs, job.reference)
         self.recipes = _recipes(jobs)
+        self.features = jobs.settings.jobs.features
         self.done = self.failed = self.unreported = 0
 
     def work(self) -> None:
@@ -78,7 +80,8 @@ class _Answer:
         store, key = FolderStore(self.jobs.settings.output_dir), job.answer or job.answer_name
         try:
             dialect = detect_dialect(csv)[0]
-            write_answer(store, key, dialect, self._read(csv), self.recipes, self._row)
+            rows = self._read(csv)
+            write_answer(store, key, dialect, rows, self.recipes, self._row, self.features)
         except (CsvError, OSError) as error:
             self._lost_csv(str(error))
             return
@@ -152,8 +155,9 @@ class _Answer:
             ]
             for recipe in self.recipes
         }
+        values = {name: [image.values.get(name) for image in images] for name in self.features}
         errors = [f"{image.url}: {'; '.join(image.reasons)}" for image in images if image.reasons]
-        return RowAnswer(outputs, errors)
+        return RowAnswer(outputs, errors, values)
 
     def _end(self, state: JobState, **values: object) -> None:
         job, settings = self.job, self.jobs.settings
@@ -191,6 +195,7 @@ def _recipes(jobs: Jobs) -> list[str]:
     table = jobs.pending.recipe_table
     query = sa.select(table.c.recipe).where(table.c.source == Source.JOBS.value)
     with jobs.database.reading() as con:
-        there = con.execute(query.order_by(table.c.recipe)).scalars().all()
+        names = con.execute(query.order_by(table.c.recipe)).scalars().all()
+    there = [name for name in names if not is_feature(name)]
     wanted = jobs.settings.jobs.recipes
     return [name for name in wanted if name in there] + [n for n in there if n not in wanted]

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from pipeline.transforms.checks import Checks, NotAllowedError, toml, unknown_key
+from pipeline.transforms.checks import Checks, NotAllowedError, toml, unknown_key, whole
 from pipeline.transforms.functions import Function, Module
 
 Makes: TypeAlias = Literal["rendition", "values"]
@@ -45,7 +45,16 @@ class Shipped(NamedTuple):
 
 
 # By the name that `function` gives.
-SHIPPED: dict[str, Shipped] = {}
+SHIPPED: dict[str, Shipped] = {
+    "palette": Shipped(
+        "pipeline.imaging.shipped.palette:palette",
+        "values",
+        1,
+        {"count": ("a whole number from 1 to 256", whole(1, 256))},
+    ),
+    "size": Shipped("pipeline.imaging.shipped.size:size", "values", 1, {}),
+    "thumbhash": Shipped("pipeline.imaging.shipped.thumbhash:thumbhash", "values", 1, {}),
+}
 
 
 class _ProblemError(Exception):

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from pipeline.errors import RecipeError
 from pipeline.transforms.checks import (
@@ -27,6 +27,8 @@ from pipeline.transforms.checks import (
     unknown_key,
     whole,
 )
+from pipeline.transforms.features import TABLE as FEATURES
+from pipeline.transforms.features import Feature, parse_features
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -108,14 +110,18 @@ def recipe_of(spec: str) -> Recipe:
     return Recipe(**said)
 
 
-def load_recipes(path: Path) -> dict[str, Recipe]:
-    """Read the recipes of a TOML file, in its order.
+# What can be made of an original: a rendition, or values.
+Transform: TypeAlias = Recipe | Feature
+
+
+def load_recipes(path: Path) -> dict[str, Transform]:
+    """Read the recipes of a TOML file, in its order, and then its features.
 
     Raises RecipeError with every problem of the file at once: file, table, key, and what is
     allowed.
     """
     document = _read_toml(path)
-    problems: list[str] = []
+    features, problems = parse_features(document.pop(FEATURES, {}), path.parent)
     recipes: dict[str, Recipe] = {}
     seen: dict[str, str] = {}
     for name, table in document.items():
@@ -137,9 +143,9 @@ def load_recipes(path: Path) -> dict[str, Recipe]:
     if problems:
         count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
         raise RecipeError(f"{path} has {count}:", problems)
-    if not recipes:
+    if not recipes and not features:
         raise RecipeError(f"{path} has no recipe; add one, such as [thumb] with fit = [400, 400]")
-    return recipes
+    return {**recipes, **features}
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -50,7 +50,7 @@ class Unusable(BaseModel):
 
 
 class RecipeCounts(BaseModel):
-    """Renditions of one recipe, by state."""
+    """Renditions of one recipe, or values of one feature, by state."""
 
     model_config = ConfigDict(extra="allow")
     ok: int
@@ -67,6 +67,7 @@ class CountsJson(BaseModel):
     failed: int
     pending: int
     recipes: dict[str, RecipeCounts]
+    features: dict[str, RecipeCounts]
     counted: str
 
 
@@ -133,15 +134,26 @@ class Images(BaseModel):
     next: str | None
 
 
-class ImageStory(ImageJson):
-    """One original, with what the next run would do and what happened to it."""
+class FeatureJson(BaseModel):
+    """What one feature says of one original."""
 
+    name: str
+    state: str
+    value: dict[str, Any] | None = None
+    reason: str | None = None
+    since: str | None = None
+
+
+class ImageStory(ImageJson):
+    """One original with its features, what the next run would do and what happened to it."""
+
+    features: list[FeatureJson]
     explain: dict[str, Any]
     history: list[dict[str, str]]
 
 
 class FailedReason(BaseModel):
-    """One reason, and how many renditions failed for it."""
+    """One reason, and how many renditions and features failed for it."""
 
     reason: str
     count: int
@@ -162,7 +174,7 @@ class RetryRequest(Sent):
 
 
 class Retried(BaseModel):
-    """How many renditions the next run, which begins now, tries again."""
+    """How many renditions and features the next run, which begins now, tries again."""
 
     retried: int
 

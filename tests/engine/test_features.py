@@ -1,0 +1,416 @@
+"""Features: values that functions make of the originals stay in step with both."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from a_project import Project
+
+# Two calls never say the same: what has not changed was not called again.
+FUNCTIONS = """
+import time
+
+
+def mine(image, *, times=1):
+    return {"width": image.width * times, "called": time.time_ns()}
+
+
+def other(image):
+    return {"called": time.time_ns()}
+"""
+RECIPES = """
+[half]
+scale = 0.5
+
+[features.mine]
+function = "functions:mine"
+max_side = 32
+
+[features.other]
+function = "others:other"
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    project = Project(tmp_path / "project", RECIPES)
+    write(project, FUNCTIONS)
+    (project.root / "others.py").write_text(FUNCTIONS, "utf-8")
+    return project
+
+
+def write(project: Project, functions: str) -> None:
+    (project.root / "functions.py").write_text(functions, "utf-8")
+
+
+def values(project: Project) -> dict[tuple[str, str], Any]:
+    """What each feature says of each original, from its rows."""
+    rows = project.query("SELECT path, name, value FROM features WHERE state = 'ok'")
+    return {(path, name): json.loads(value) for path, name, value in rows}
+
+
+def states(project: Project) -> dict[tuple[str, str], tuple[str, str | None]]:
+    rows = project.query("SELECT path, name, state, reason FROM features")
+    return {(path, name): (state, reason) for path, name, state, reason in rows}
+
+
+def differing(before: dict[Any, Any], after: dict[Any, Any]) -> set[Any]:
+    return {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
+
+
+def test_each_original_has_the_values_of_each_feature(project: Project) -> None:
+    project.add("a.jpg")
+    project.add("sub/b.png", size=(20, 40))
+    report = project.run()
+    assert report["features"] == {
+        "made": 4,
+        "reused": 0,
+        "deleted": 0,
+        "taken_down": 0,
+        "failed": 0,
+        "failed_before": 0,
+        "in_step": 4,
+    }
+    assert report["renditions"]["rendered"] == report["renditions"]["in_step"] == 2
+    widths = {key: value["width"] for key, value in values(project).items() if key[1] == "mine"}
+    assert widths == {("a.jpg", "mine"): 32, ("sub/b.png", "mine"): 16}
+    before = values(project)
+    assert project.run()["features"]["made"] == 0
+    assert values(project) == before
+
+
+def test_a_project_may_have_features_and_no_recipe(project: Project) -> None:
+    project.recipes('[features.size]\nfunction = "size"\n')
+    file = project.add("a.jpg")
+    project.run()
+    assert values(project) == {
+        ("a.jpg", "size"): {
+            "width": 60,
+            "height": 40,
+            "format": "jpeg",
+            "bytes": file.stat().st_size,
+        }
+    }
+    assert project.outputs() == {}
+
+
+def test_a_changed_function_makes_again_what_it_made_and_nothing_else(project: Project) -> None:
+    project.add("a.jpg")
+    project.add("b.jpg")
+    project.run()
+    before, stamps = values(project), project.stamps()
+    write(project, FUNCTIONS + "\nVERSION = 2\n")
+    foreseen = project.run("--dry-run")
+    assert (foreseen["features"]["made"], foreseen["renditions"]["rendered"]) == (2, 0)
+    report = project.run()
+    assert (report["features"]["made"], report["renditions"]["rendered"]) == (2, 0)
+    assert differing(before, values(project)) == {("a.jpg", "mine"), ("b.jpg", "mine")}
+    assert project.stamps() == stamps
+    assert project.run("--dry-run")["features"]["made"] == 0
+
+
+@pytest.mark.parametrize("change", ["max_side = 33", "max_side = 32\noptions = { times = 2 }"])
+def test_a_changed_option_makes_the_feature_again(project: Project, change: str) -> None:
+    project.add("a.jpg")
+    project.run()
+    before = values(project)
+    project.recipes(RECIPES.replace("max_side = 32", change))
+    assert project.run("--dry-run")["features"]["made"] == 1
+    project.run()
+    assert differing(before, values(project)) == {("a.jpg", "mine")}
+
+
+def test_a_changed_recipe_makes_no_feature_again(project: Project) -> None:
+    project.add("a.jpg")
+    project.run()
+    before = values(project)
+    project.recipes(RECIPES.replace("0.5", "0.25"))
+    assert project.run()["renditions"]["rendered"] == 1
+    assert values(project) == before
+
+
+def test_a_feature_that_is_gone_from_the_file_loses_its_rows(project: Project) -> None:
+    project.add("a.jpg")
+    project.run()
+    before, stamps = values(project), project.stamps()
+    project.recipes(RECIPES.partition("[features.other]")[0])
+    assert project.run("--dry-run")["features"]["deleted"] == 1
+    report = project.run()
+    assert (report["features"]["deleted"], report["renditions"]["deleted"]) == (1, 0)
+    assert differing(before, values(project)) == {("a.jpg", "other")}
+    assert project.stamps() == stamps
+    assert project.query("SELECT path FROM features_meta WHERE delete_ts IS NOT NULL") == []
+
+
+def test_they_follow_their_original(project: Project) -> None:
+    project.add("a.jpg")
+    project.add("b.jpg")
+    project.run()
+    before = values(project)
+    project.add("a.jpg", seed=2)
+    (project.input / "b.jpg").unlink()
+    assert project.run("--dry-run")["features"]["deleted"] == 2
+    report = project.run()
+    assert (report["features"]["made"], report["features"]["deleted"]) == (2, 2)
+    after = values(project)
+    assert after.keys() == {("a.jpg", "mine"), ("a.jpg", "other")}
+    assert not differing(before, after) & {("a.jpg", "x")}
+    assert all(before[key] != after[key] for key in after)
+
+
+def test_an_original_that_moves_takes_its_values_along(project: Project) -> None:
+    project.add("a.jpg")
+    project.run()
+    before = values(project)
+    (project.input / "a.jpg").rename(project.input / "moved.jpg")
+    report = project.run()
+    assert (report["features"]["made"], report["features"]["reused"]) == (0, 2)
+    assert values(project) == {("moved.jpg", name): value for (_, name), value in before.items()}
+
+
+def test_identical_originals_share_one_call_of_the_function(project: Project) -> None:
+    data = project.add("a.jpg").read_bytes()
+    (project.input / "b.jpg").write_bytes(data)
+    report = project.run()
+    assert (report["features"]["made"], report["features"]["reused"]) == (2, 2)
+    found = values(project)
+    assert found["a.jpg", "mine"] == found["b.jpg", "mine"]
+    # Also where the one was there before, and where only a feature is made.
+    (project.input / "c.jpg").write_bytes(data)
+    project.run()
+    assert values(project)["c.jpg", "mine"] == found["a.jpg", "mine"]
+    write(project, FUNCTIONS + "\nVERSION = 2\n")
+    assert project.run()["features"] | {"in_step": 0} == report["features"] | {
+        "made": 1,
+        "reused": 2,
+        "in_step": 0,
+    }
+
+
+def test_what_a_function_raises_is_one_failed_feature(project: Project) -> None:
+    project.add("a.jpg")
+    write(project, FUNCTIONS.replace("return {", "raise ValueError('no colours')\n    return {", 1))
+    report = project.run(code=1)
+    assert (report["features"]["failed"], report["features"]["in_step"]) == (1, 1)
+    assert (report["renditions"]["failed"], report["renditions"]["in_step"]) == (0, 1)
+    why = "functions:mine: ValueError: no colours"
+    assert states(project)["a.jpg", "mine"] == ("failed", why)
+    (error,) = project.cli("errors", "--json").json
+    assert (error["path"], error["recipe"], error["reason"]) == ("a.jpg", "features.mine", why)
+    # Tried again on request, and when the function changes, but not by itself.
+    assert project.run()["features"]["failed_before"] == 1
+    assert project.cli("retry").code == 0
+    assert "feature mine: functions:mine: ValueError" in project.cli("run").stdout
+    write(project, FUNCTIONS)
+    assert project.run()["features"]["made"] == 1
+    assert project.cli("errors", "--json").json == []
+
+
+def test_what_cannot_be_decoded_has_no_values(project: Project) -> None:
+    (project.input / "a.jpg").write_bytes(b"\xff\xd8\xff no picture")
+    report = project.run(code=1)
+    assert (report["features"]["failed"], report["renditions"]["failed"]) == (2, 1)
+    project.add("a.jpg")
+    assert project.run()["features"]["made"] == 2
+
+
+def test_an_original_that_breaks_loses_its_values(project: Project) -> None:
+    project.add("a.jpg")
+    project.run()
+    (project.input / "a.jpg").write_bytes(b"\xff\xd8\xff no picture")
+    project.run(code=1)
+    assert values(project) == {}
+    assert project.query("SELECT value FROM features WHERE value IS NOT NULL") == []
+
+
+def test_a_takedown_empties_the_values_and_reinstating_makes_them_again(project: Project) -> None:
+    project.add("a.jpg")
+    project.add("b.jpg")
+    data = (project.input / "a.jpg").read_bytes()
+    (project.input / "twin.jpg").write_bytes(data)
+    project.run()
+    moved = dict(project.query("SELECT path, update_ts FROM features_meta"))
+    kept = {key: value for key, value in values(project).items() if key[0] == "b.jpg"}
+    assert project.cli("takedown", "add", "a.jpg", "--reason", "withdrawn").code == 0
+    assert values(project) == kept
+    state, reason = states(project)["twin.jpg", "mine"]
+    assert state == "taken_down"
+    assert reason
+    # Steps of users that read the table learn of it.
+    after = dict(project.query("SELECT path, update_ts FROM features_meta"))
+    assert after["a.jpg"] > moved["a.jpg"]
+    assert after["b.jpg"] == moved["b.jpg"]
+    project.run()
+    assert values(project) == kept
+    # Put there again under another name, it gets none either.
+    (project.input / "again.jpg").write_bytes(data)
+    assert project.run()["features"]["taken_down"] == 2
+    assert values(project) == kept
+    (project.input / "again.jpg").unlink()
+    project.run()
+    assert project.cli("takedown", "reinstate", "1").code == 0
+    project.run()
+    assert {path for path, _ in values(project)} == {"a.jpg", "b.jpg", "twin.jpg"}
+
+
+def test_rehash_and_older_renderers_reach_features_as_well(project: Project) -> None:
+    project.add("a.jpg")
+    project.run()
+    before = values(project)
+    assert project.run("--rehash")["features"]["made"] == 0
+    project.query("UPDATE features SET renderer = 1")
+    assert project.cli("retry", "--older", "--json").json == {"retried": 2}
+    project.run()
+    assert differing(before, values(project)) == before.keys()
+
+
+def test_status_explain_and_the_list_show_them(project: Project) -> None:
+    project.add("a.jpg")
+    project.run()
+    status = project.cli("status", "--json").json
+    assert (status["renditions"], list(status["recipes"])) == (1, ["half"])
+    assert status["features"]["mine"] == {"ok": 1, "failed": 0, "taken_down": 0, "pending": 0}
+    assert "  feature mine: 1 ok, 0 failed, 0 pending\n" in project.cli("status").stdout
+    assert project.cli("status", "--check").code == 0
+    found = values(project)["a.jpg", "mine"]
+    story = project.cli("explain", "a.jpg", "--json").json
+    mine = story["features"][0]
+    assert (mine["name"], mine["value"], mine["verdict"]) == ("mine", found, "in step")
+    assert [of["recipe"] for of in story["renditions"]] == ["half"]
+    assert "  feature mine: ok; in step" in project.cli("explain", "a.jpg").stdout
+    (row,) = project.cli("features", "--name", "mine", "--json").json
+    assert (row["path"], row["name"], row["state"], row["value"]) == (
+        "a.jpg",
+        "mine",
+        "ok",
+        found,
+    )
+    assert f"a.jpg [mine] {json.dumps(found)}\n" in project.cli("features").stdout
+    assert len(project.cli("features", "--json").json) == 2
+    write(project, FUNCTIONS + "\nVERSION = 2\n")
+    story = project.cli("explain", "a.jpg", "--json").json
+    assert story["features"][0]["verdict"] == "would be made: the feature changed"
+
+
+def test_a_list_of_features_that_nobody_knows_says_which_there_are(project: Project) -> None:
+    assert project.cli("features", "--json").json == []
+    answer = project.cli("features", "--name", "palette")
+    assert (answer.code, "no run has seen a feature palette" in answer.stderr) == (2, True)
+    project.run()
+    assert "there are mine, other" in project.cli("features", "--name", "palette").stderr
+
+
+def test_status_says_that_a_feature_is_pending(project: Project) -> None:
+    project.add("a.jpg")
+    project.run()
+    project.query("UPDATE render_meta SET is_success = 0 WHERE recipe = 'features.mine'")
+    status = project.cli("status", "--json").json
+    assert (status["pending"], status["features"]["mine"]["pending"]) == (0, 1)
+    assert project.cli("status", "--check").code == 1
+
+
+def test_an_app_without_the_table_goes_on_and_says_what_features_need(project: Project) -> None:
+    app = (project.root / "app.py").read_text("utf-8")
+    for line in (
+        '    "features": tables.features_columns(),\n',
+        '            features="features",\n',
+    ):
+        assert app.count(line) == 1
+        app = app.replace(line, "")
+    (project.root / "app.py").write_text(app, "utf-8")
+    project.add("a.jpg")
+    for dry in ((), ("--dry-run",)):
+        answer = project.cli("run", *dry)
+        assert answer.code == 2
+        assert "has [features.mine], and app.py declares no table of features" in answer.stderr
+    project.recipes("[half]\nscale = 0.5\n")
+    assert project.run()["renditions"]["rendered"] == 1
+    assert project.cli("features").code == 0
+    assert project.cli("explain", "a.jpg").code == 0
+    assert project.cli("takedown", "add", "a.jpg", "--reason", "withdrawn").code == 0
+
+
+def test_a_database_from_before_features_gets_their_table(project: Project) -> None:
+    project.add("a.jpg")
+    recipes = (project.root / "recipes.toml").read_text("utf-8")
+    project.recipes("[half]\nscale = 0.5\n")
+    project.run()
+    stamps = project.stamps()
+    project.query("DROP TABLE features")
+    project.query("DROP TABLE features_meta")
+    project.recipes(recipes)
+    report = project.run()
+    assert (report["features"]["made"], report["renditions"]["rendered"]) == (2, 0)
+    assert project.stamps() == stamps
+
+
+def test_without_features_the_change_query_is_what_it_was(project: Project) -> None:
+    project.recipes("[half]\nscale = 0.5\n")
+    project.add("a.jpg")
+    assert project.run()["features"]["in_step"] == 0
+    assert "features" not in project.cli("run").stdout
+    assert project.query("SELECT recipe FROM render_meta") == [("half",)]
+
+
+@pytest.mark.parametrize(
+    ("recipes", "problem"),
+    [
+        ("[features]\nfit = [4, 4]\n", "[features]: holds features, such as [features.palette]"),
+        ("[features.x]\nmax_side = 4\n", "[features.x] has no function"),
+        (
+            '[features.x]\nfunction = "size"\nmaxside = 4\n',
+            "[features.x] maxside: is not a key of a feature; did you mean max_side?",
+        ),
+        ('[features.x]\nfunction = "size"\nmax_side = 0\n', "max_side = 0: must be a whole number"),
+        ('[features."a b"]\nfunction = "size"\n', "the name of a feature has 1 to 64 letters"),
+        ("features = 3\n", "[features]: holds features"),
+    ],
+)
+def test_problems_of_features_are_told_with_those_of_recipes(
+    project: Project, recipes: str, problem: str
+) -> None:
+    project.recipes(recipes)
+    answer = project.cli("run")
+    assert answer.code == 2
+    assert problem in answer.stderr
+
+
+STEP = """
+from datapipe.step.batch_transform import BatchTransform
+
+
+def wide(df):
+    return df[df["state"] == "ok"][["source", "path", "name", "value"]]
+
+"""
+
+
+def test_a_step_of_the_users_reads_them(project: Project) -> None:
+    app = (project.root / "app.py").read_text("utf-8")
+    app = app.replace("\nsettings = load_settings()", f"{STEP}\nsettings = load_settings()")
+    app = app.replace(
+        '    "csv_rows":',
+        '    "copied": [*tables.features_columns()[:4]],\n    "csv_rows":',
+    )
+    step = 'BatchTransform(wide, inputs=["features"], outputs=["copied"])'
+    app = app.replace("    ]\n)\n\napp = ", f"        {step},\n    ]\n)\n\napp = ")
+    (project.root / "app.py").write_text(app, "utf-8")
+    project.add("a.jpg")
+    project.run()
+    copied = {
+        (path, name): json.loads(value)
+        for path, name, value in project.query("SELECT path, name, value FROM copied")
+    }
+    assert copied == values(project)
+
+
+def test_since_is_when_the_state_began(project: Project) -> None:
+    project.add("a.jpg")
+    before = time.time()
+    project.run()
+    ((since,),) = project.query("SELECT DISTINCT since FROM features")
+    assert before - 1 <= since <= time.time() + 1
