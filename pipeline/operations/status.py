@@ -90,10 +90,14 @@ def _none_yet() -> dict[str, int]:
 def is_out_of_step(status: dict[str, Any]) -> bool:
     """Whether anything is failed or pending, jobs included, or files may not be those of rows."""
     in_step = {JobState.COMPLETED.value, JobState.DELETED.value}
-    is_unverified = status["unverified"] is not None
+    return bool(is_behind(status) or set(status["jobs"]) - in_step)
+
+
+def is_behind(status: dict[str, Any]) -> bool:
+    """The same for renditions and features alone."""
     counts = (*status["recipes"].values(), *status["features"].values())
-    is_behind = any(each["failed"] or each["pending"] for each in counts)
-    return bool(is_behind or is_unverified or set(status["jobs"]) - in_step)
+    is_missing = any(each["failed"] or each["pending"] for each in counts)
+    return is_missing or status["unverified"] is not None
 
 
 def errors(pending: Pending) -> list[dict[str, str]]:

@@ -14,6 +14,7 @@ from pipeline.app import Lockstep
 from pipeline.database.state import StateRepository
 from pipeline.engine.history import last_stop, runs
 from pipeline.live.lanes import Worker
+from pipeline.operations.status import is_behind
 from pipeline.tables import make_tables
 from pipeline.takedowns import take_over
 from pipeline.web.checks import Checks
@@ -89,9 +90,7 @@ class Service:
         """The response of ``GET /status``."""
         counts = self.counts.get()
         return {
-            "in_step": counts is not None
-            and not (counts["failed"] or counts["pending"])
-            and counts["unverified"] is None,
+            "in_step": counts is not None and not is_behind(counts),
             "counts": counts,
             "now": self.worker.doing.as_json(),
             "elsewhere": None if self.worker.doing.state == "running" else self._elsewhere(),

@@ -66,6 +66,7 @@ def test_status_counts_by_recipe(shop: Project) -> None:
             "half": {"ok": 1, "failed": 1, "taken_down": 0, "pending": 0},
             "thumb": {"ok": 1, "failed": 1, "taken_down": 0, "pending": 0},
         },
+        "features": {},
         "jobs": {},
         "unverified": None,
     }
@@ -87,6 +88,7 @@ def test_status_of_a_new_project_is_no_error(project: Project) -> None:
         "taken_down": 0,
         "pending": 0,
         "recipes": {},
+        "features": {},
         "jobs": {},
         "unverified": None,
     }
