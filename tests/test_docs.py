@@ -232,9 +232,10 @@ class Reader:
         assert self.project.query(text) == []
 
     def _python(self, text: str) -> None:
-        named = re.match(r"# (\w+\.py)\n", text)
-        if named:
-            (self.root / named[1]).write_text(text, "utf-8")
+        """Run an example; one that begins with the name of a file is that file."""
+        file = re.match(r"# (\w+\.py)\n", text)
+        if file:
+            (self.root / file[1]).write_text(text, "utf-8")
             return
         exec(compile(text, "<example>", "exec"), self.namespace)
 

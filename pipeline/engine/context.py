@@ -287,7 +287,11 @@ def make_workers(settings: Settings) -> Workers:
     folders = None
     if settings.sandbox != "off" and no_sandbox(settings) is None:
         folders = Folders(
-            (str(settings.input_dir), str(settings.state_dir / FETCHED_FOLDER)),
+            (
+                str(settings.input_dir),
+                str(settings.state_dir / FETCHED_FOLDER),
+                *map(str, settings.function_reads),
+            ),
             (str(settings.output_dir),),
         )
     setup = WorkerSetup(

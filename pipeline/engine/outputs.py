@@ -35,6 +35,11 @@ def delete_rows(pending: Pending, pairs: Sequence[tuple[str, str]], now: float) 
         table.delete_by_idx(_index(keys, table.primary_keys), now=now)
 
 
+def mark_done(pending: Pending, pairs: Sequence[tuple[str, str]], as_of: float) -> None:
+    """Remember that these paths and recipes are in step as of a time."""
+    pending.meta.mark_rows_processed_success(marks_of(pending, pairs), process_ts=as_of)
+
+
 def marks_of(pending: Pending, pairs: Sequence[tuple[str, str]]) -> IndexDF:
     """The keys of these paths and recipes among what the step has marked as done."""
     keys = [(pending.source.value, *pair) for pair in pairs]

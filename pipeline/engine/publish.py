@@ -19,7 +19,7 @@ from pipeline.database.paging import chunks
 from pipeline.database.state import PUBLISHING
 from pipeline.database.tracking import forget_deleted
 from pipeline.engine.context import Run
-from pipeline.engine.outputs import delete_rows, marks_of, store_rows
+from pipeline.engine.outputs import delete_rows, mark_done, marks_of, store_rows
 from pipeline.engine.pending import (
     Pending,
     PendingOriginal,
@@ -65,7 +65,6 @@ class Publisher:
         self.places = Places(run)
         self.pending = pending
         self.source = pending.source.value
-        self.meta = pending.meta
         self.takedowns = Blocklist(run.database)
         self.reuse = Reuse(pending, fingerprints, self.places)
         # SHA-256 of the batch at hand that must have no renditions, and why.
@@ -77,6 +76,8 @@ class Publisher:
         self._batch: list[Outcome] = []
         # Pairs of the batch at hand that failed, and that the next run is to try again.
         self._again: list[tuple[str, str]] = []
+        # And those of which there is to be no row.
+        self._dropped: list[tuple[str, str]] = []
         self._last_flush = time.monotonic()
         self._unsettled = 0
         self._deleted_any = False
@@ -97,7 +98,7 @@ class Publisher:
                 # Forget only what this run looked at; above NARROW_ROWS that was everything.
                 only: dict[str, Collection[str]] = {"source": [self.source]}
                 paths = few_of(self.run.narrowed_to)
-                forget_deleted(self.meta, only if paths is None else only | {"path": paths})
+                forget_deleted(self.pending.meta, only if paths is None else only | {"path": paths})
             self.run.writers.remove(self)
             # Where workers were lost: when their leftovers are swept.
             if not self.run.workers.lost and not self.run.writers:
@@ -166,8 +167,7 @@ class Publisher:
                 pairs = [(row.path, row.recipe) for row in chunk]
                 with self.run.database.writing() as write:
                     delete_rows(self.pending, pairs, write.now)
-                    done_now = marks_of(self.pending, pairs)
-                    self.meta.mark_rows_processed_success(done_now, process_ts=write.now)
+                    mark_done(self.pending, pairs, write.now)
                     self._settled({row.path for row in chunk})
 
     def _settle(
@@ -221,10 +221,20 @@ class Publisher:
             self.counts.add_made(feature, outcome.reused)
             rows.append(_row(self, before[feature], outcome, State.OK) | {"value": value})
             marks.append((outcome.path, feature))
+        for recipe in outcome.unneeded:
+            self._drop(before[recipe])
         for recipe, reason in outcome.failed:
             self._fail(outcome, before[recipe], reason, rows, marks)
         if self.mark_unchanged:
             marks.extend((outcome.path, recipe) for recipe in outcome.unchanged)
+
+    def _drop(self, old: PendingRendition) -> None:
+        """Record that a rendition is not to be there."""
+        if not self.places.clear(old.file):
+            self._unsettled += 1
+            return
+        self.counts.deleted += old.state is not None
+        self._dropped.append((old.path, old.recipe))
 
     def _bar(
         self,
@@ -266,20 +276,22 @@ class Publisher:
 
     def _record(self, rows: list[dict[str, Any]], marks: list[tuple[str, str]]) -> None:
         again, self._again = self._again, []
-        if not marks and not again:
+        dropped, self._dropped = self._dropped, []
+        if not marks and not again and not dropped:
             return
         with _undisturbed(), self.run.database.writing() as write:
-            # Taken in any case: the marks have a time of this clock as well.
-            now = write.now
-            store_rows(self.pending, rows, now)
-            if marks:
-                done = marks_of(self.pending, marks)
-                self.meta.mark_rows_processed_success(done, process_ts=self.page_ts)
+            # With a time in any case: the marks have one of this clock as well.
+            store_rows(self.pending, rows, write.now)
+            if dropped:
+                self._deleted_any = True
+                delete_rows(self.pending, dropped, write.now)
+            if marks or dropped:
+                mark_done(self.pending, [*marks, *dropped], self.page_ts)
             if again:
                 # Also where it was in step before, as in a run that looks at everything.
                 failed = marks_of(self.pending, again)
-                self.meta.mark_rows_processed_error(failed, self.page_ts, "killed")
-            self._settled({row["path"] for row in rows})
+                self.pending.meta.mark_rows_processed_error(failed, self.page_ts, "killed")
+            self._settled({row["path"] for row in rows} | {path for path, _ in dropped})
             self.run.repository.set(PUBLISHING, None)
 
 

@@ -38,7 +38,7 @@ from pipeline.database.state import (
 from pipeline.engine.generation import advance, notice_older, update_folder
 from pipeline.engine.pending import recipe_in
 from pipeline.errors import LinkInTheWay
-from pipeline.names import TEMPORARY_PREFIX, key_of, name_of
+from pipeline.names import TEMPORARY_PREFIX, folder_of, key_of, name_of
 from pipeline.states import Source, State
 from pipeline.storage.folder import files_below, is_left_behind, prefix_of, sha256_of
 from pipeline.storage.folder_store import FolderStore
@@ -170,7 +170,7 @@ def folders_of(step: HasRenditions) -> dict[tuple[str, str], str]:
     )
     with step.pending.meta.dbconn.reading() as con:
         rows = con.execute(query).all()
-    return {(row.source, row.recipe): step.below(Source(row.source)) + row.recipe for row in rows}
+    return {tuple(row): step.below(Source(row.source)) + folder_of(row.recipe) for row in rows}
 
 
 def has_renditions(step: HasRenditions, source: str, recipe: str) -> bool:

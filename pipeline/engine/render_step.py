@@ -309,7 +309,8 @@ class _Rendering:
 
     def _advance(self, outcome: Outcome) -> None:
         done = len(outcome.made) + len(outcome.values) + len(outcome.failed)
-        self.run.progress.advance(done + len(outcome.unchanged))
+        done += len(outcome.unchanged) + len(outcome.unneeded)
+        self.run.progress.advance(done)
 
     def _reuse_or_render(self, tasks: list[Task]) -> None:
         """Originals of a size that is known already: hash first, decode only unknown bytes."""

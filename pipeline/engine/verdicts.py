@@ -289,19 +289,25 @@ def explain_renditions(
         except OSError as error:
             cannot_read = f"it cannot be read ({error.strerror})"
     database, marks = pending.meta.dbconn, pending.meta.sql_table
+    changed = pending.changed([path]).subquery()
     blocked = Blocklist(database).blocked_among([digest]).get(digest or "")
     content = _Content(is_there, digest, blocked, cannot_read)
     with database.reading() as con:
         made = _made(con, pending, [path])
         its = marks.c.source == pending.source.value, marks.c.path == path
-        failed = *its, marks.c.is_success.is_not(sa.true())
-        unmarked = set(con.execute(sa.select(marks.c.recipe).where(*failed)).scalars())
+        said = sa.select(marks.c.recipe, marks.c.is_success).where(*its)
+        marked: dict[str, bool] = dict(con.execute(said).tuples().all())
+        waiting = set(con.execute(sa.select(changed.c.recipe)).scalars())
+    unmarked = {name for name, is_success in marked.items() if not is_success}
     by_recipe, recipes = {row.recipe: row for row in made}, load_recipes(settings.recipes_file)
     store = FolderStore(settings.output_dir)
     verdicts: list[Verdict] = []
     for name in sorted({*by_recipe, *recipes}):
         row, recipe = by_recipe.get(name), recipes.get(name)
-        verdict = _verdict(row, recipe, content, name in unmarked, store)
+        if row is None and recipe and recipe.above and name in marked.keys() - waiting:
+            verdict = "nothing to do: a smaller width shows all of it"
+        else:
+            verdict = _verdict(row, recipe, content, name in unmarked, store)
         if is_feature(name):
             verdict = verdict.replace("rendered", "made").replace("the recipe", "the feature")
         verdicts.append((name, row, verdict))

@@ -53,8 +53,18 @@ class Values:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why one recipe, or feature, could not be made of an original that is itself fine."""
+    """Why one recipe, or feature, could not be made of an original that is itself fine.
+
+    ``log_text`` is more than people want to read: the traceback of a function.
+    """
 
     recipe: str
     reason: str
     log_text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unneeded:
+    """Nothing is made, because a smaller one of the same widths shows all that there is."""
+
+    recipe: str

@@ -2,45 +2,33 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from typing import Any
 
 from PIL import Image
 
 from pipeline.errors import FunctionError
-from pipeline.imaging.model import Header, Values
+from pipeline.imaging.model import Failure, Header, Values
 from pipeline.transforms.features import Feature
-from pipeline.transforms.functions import call, load
+from pipeline.transforms.functions import call, first_parameter
 
 # A row of the table of features is read whole, a page of them at a time.
 MAX_JSON_BYTES = 64_000
 
 
 def wants_header(feature: Feature) -> bool:
-    """Whether its function takes the ``original`` first, and no picture: then nothing is decoded.
+    """Whether its function takes the ``original`` first, and no picture: nothing is decoded."""
+    return first_parameter(feature.function) == "original"
 
-    False for one that cannot be imported: that shows when it is called.
-    """
+
+def values_of(feature: Feature, of: Image.Image | Header) -> Values | Failure:
+    """What the function of a feature returns, unless it raises or that cannot be kept."""
     try:
-        parameters = inspect.signature(load(feature.function)).parameters
-    except Exception:  # whatever its module raises
-        return False
-    return next(iter(parameters), None) == "original"
-
-
-def values_of(feature: Feature, of: Image.Image | Header) -> Values:
-    """Call the function of a feature.
-
-    Raises:
-        FunctionError: it raised something, or what it returned cannot be kept.
-    """
-    said = call(feature.function, of)
-    try:
-        text = _json(said)
+        return Values(feature.name, _json(call(feature.function, of)))
+    except FunctionError as error:
+        return Failure(feature.name, str(error), error.log_text)
     except ValueError as error:
-        raise FunctionError(f"{feature.function.name}: {error}") from None
-    return Values(feature.name, text)
+        return Failure(feature.name, f"{feature.function.name}: {error}")
 
 
 def _json(said: Any) -> str:

@@ -13,6 +13,7 @@ from pipeline.engine.report import Counts
 from pipeline.engine.sources import Originals
 from pipeline.errors import RecipeError
 from pipeline.jobs.store import ENDED, JobFolders, JobRepository
+from pipeline.names import folder_of
 from pipeline.settings.values import Settings
 from pipeline.states import JobState, Source
 from pipeline.storage.blobs import blob_key
@@ -55,15 +56,16 @@ class JobImages(Originals):
             )
         of_features = {name: recipes[name] for name in features}
         recipes = {name: each for name, each in recipes.items() if not is_feature(name)}
-        missing = [name for name in jobs.recipes if name not in recipes]
+        folders = dict.fromkeys(folder_of(name) for name in recipes)
+        missing = [name for name in jobs.recipes if name not in folders]
         if missing and jobs.recipes_given:
             raise RecipeError(
                 f"PIPELINE_JOB_RECIPES={','.join(jobs.recipes)}: {self.settings.recipes_file} has "
-                f"no [{missing[0]}]; it has {', '.join(recipes)}"
+                f"no [{missing[0]}]; it has {', '.join(folders)}"
             )
         # Nobody configured one: a project whose recipes have other names can have jobs, too.
-        names = [name for name in jobs.recipes if name in recipes] or list(recipes)[:1]
-        return {name: recipes[name] for name in names} | of_features
+        names = [name for name in jobs.recipes if name in folders] or list(folders)[:1]
+        return {name: recipes[name] for name in recipes if folder_of(name) in names} | of_features
 
     def counts(self, run: Run) -> Counts:
         return run.report.jobs.images

@@ -36,6 +36,7 @@ from pipeline.errors import (
 )
 from pipeline.live.changes import LATEST_S, Changes, Work
 from pipeline.live.events import POLL_MS, TICK_MS, EventsFailed, Listening
+from pipeline.live.recipe_files import RecipeFiles
 from pipeline.workers.tasks import Urgency
 
 log = logging.getLogger("lockstep.live")
@@ -75,7 +76,7 @@ class Watcher:
         self._poll = self._options.poll
         self._requested = threading.Event()
         self._identity: tuple[int, int] | None = None
-        self._recipes = self._recipes_stamp()
+        self._recipes = RecipeFiles(self._settings.recipes_file)
         self._last_said = ""
         self._changes = Changes(self._settle_s())
         self._stirred = threading.Event()
@@ -134,9 +135,7 @@ class Watcher:
 
     def _look_beyond(self, now: float) -> None:
         """Other reasons for a run: recipes, a request, the time."""
-        recipes = self._recipes_stamp()
-        if recipes != self._recipes:
-            self._recipes = recipes
+        if self._recipes.changed():
             self._try_at, self._back_off_s = 0.0, BACK_OFF_S
             self._changes.add([""], now)
         if self._requested.is_set():
@@ -294,13 +293,6 @@ class Watcher:
         except OSError:
             return None
         return status.st_dev, status.st_ino
-
-    def _recipes_stamp(self) -> tuple[int, int, int] | None:
-        try:
-            status = os.stat(self._settings.recipes_file)
-        except OSError:
-            return None
-        return status.st_mtime_ns, status.st_size, status.st_ino
 
     def _settle_s(self) -> float:
         settle_s = self._settings.settle_ms / 1000

@@ -77,6 +77,11 @@ def path(text: str, cwd: Path) -> Path:
     return Path(os.path.normpath(cwd / Path(text).expanduser()))
 
 
+def paths(text: str, cwd: Path) -> tuple[Path, ...]:
+    """Absolute paths, separated as in ``PATH``: by colons, on Windows by semicolons."""
+    return tuple(path(part, cwd) for part in text.split(os.pathsep) if part)
+
+
 def database_url(text: str, cwd: Path) -> str:
     """An address in SQLAlchemy's form; the file of an SQLite database becomes absolute."""
     remedy = "for example sqlite:///db.sqlite, or postgresql://USER:PASSWORD@HOST/DATABASE"

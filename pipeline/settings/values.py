@@ -36,9 +36,8 @@ def _setting(
     parse: Callable[..., Any],
     is_secret: bool = False,
 ) -> Any:
-    variable = Variable(
-        name, default, parse, parse in (parsing.path, parsing.database_url), is_secret
-    )
+    is_place = parse in (parsing.path, parsing.paths, parsing.database_url)
+    variable = Variable(name, default, parse, is_place, is_secret)
     # `repr` of the settings may end in a log.
     return field(repr=not is_secret, metadata={"variable": variable})
 
@@ -100,6 +99,7 @@ class Settings:
         whole(128, 10**6, "megabytes", 2_048),
     )
     sandbox: str = _setting("SANDBOX", "auto", parsing.one_of("auto", "off", "required"))
+    function_reads: tuple[Path, ...] = _setting("FUNCTION_READS", "", parsing.paths)
     quarantine_dir: Path = _setting("QUARANTINE", "quarantine", parsing.path)
     settle_ms: int = _setting("SETTLE_MS", "300", whole(10, 60_000, "milliseconds", 300))
     rescan_s: float = _setting("RESCAN_S", "300", seconds)

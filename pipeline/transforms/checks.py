@@ -8,6 +8,17 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
+ANCHORS = (
+    "center",
+    "top",
+    "top-right",
+    "right",
+    "bottom-right",
+    "bottom",
+    "bottom-left",
+    "left",
+    "top-left",
+)
 COLOURS = {
     "aqua": "#00ffff",
     "black": "#000000",
@@ -29,6 +40,7 @@ COLOURS = {
     "yellow": "#ffff00",
 }
 
+A_COLOUR = f"a colour such as '#ffffff' or '#fff', or one of {', '.join(COLOURS)}"
 _HEX_COLOUR = re.compile(r"#(?:[0-9a-f]{3}|[0-9a-f]{6})")
 
 # By key: what is allowed, in words, and the check that turns a TOML value into our own.
@@ -80,6 +92,17 @@ def number(highest: float, *, or_zero: bool = False) -> Callable[[object], float
 def one_of(choices: tuple[str, ...]) -> Callable[[object], str]:
     def check(given: object) -> str:
         if not isinstance(given, str) or given not in choices:
+            raise NotAllowedError
+        return given
+
+    return check
+
+
+def words(longest: int) -> Callable[[object], str]:
+    """Text of at most ``longest`` characters."""
+
+    def check(given: object) -> str:
+        if not isinstance(given, str) or not 0 < len(given) <= longest:
             raise NotAllowedError
         return given
 

@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pipeline.transforms.checks import Checks, NotAllowedError, toml, unknown_key, whole
 from pipeline.transforms.functions import Function
@@ -38,6 +38,14 @@ class Feature:
     name: str
     function: Function
     max_side: int = MAX_SIDE_PX
+    # As of a recipe.
+    above: ClassVar[None] = None
+    calls_functions: ClassVar[bool] = True
+
+    @property
+    def functions(self) -> tuple[Function, ...]:
+        """Those that are called for it."""
+        return (self.function,)
 
     @property
     def fingerprint(self) -> str:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib
+import inspect
 import json
 import linecache
 import os
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.abc import Loader, MetaPathFinder
@@ -38,6 +39,14 @@ class Module(NamedTuple):
     is_package: bool
 
 
+class OptionFile(NamedTuple):
+    """The content of the file that an option names."""
+
+    option: str
+    file: str
+    data: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Function:
     """A function with its options: plain data, which can be pickled and sent to a worker.
@@ -51,15 +60,20 @@ class Function:
     target: str
     options: str = "{}"
     content: str = ""
-    # Its module, and what that imports from beside itself; and the contents of files, by option.
+    # Its module, and what that imports from beside itself.
     modules: tuple[Module, ...] = field(default=(), compare=False, repr=False)
-    files: tuple[tuple[str, bytes], ...] = field(default=(), compare=False, repr=False)
+    files: tuple[OptionFile, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def fingerprint(self) -> str:
         """16 hex characters that change when what it makes could."""
         said = json.dumps([self.name, self.options, self.content])
         return hashlib.sha256(said.encode()).hexdigest()[:16]
+
+    @property
+    def sources(self) -> list[str]:
+        """The files that it was read from."""
+        return [*(each.file for each in self.modules), *(each.file for each in self.files)]
 
 
 class _Sent(MetaPathFinder, Loader):
@@ -120,9 +134,27 @@ def load(function: Function) -> Callable[..., Any]:
     if function not in _loaded:
         module, _, name = function.target.partition(":")
         found = getattr(importlib.import_module(module), name)
-        options = json.loads(function.options) | dict(function.files)
-        _loaded[function] = partial(found, **options)
+        files = {each.option: each.data for each in function.files}
+        _loaded[function] = partial(found, **json.loads(function.options) | files)
     return _loaded[function]
+
+
+@contextlib.contextmanager
+def _apart() -> Iterator[None]:
+    """Have what is printed go to standard error, and ignore warnings: they would be taken for those
+    of a decoder."""
+    with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def first_parameter(function: Function) -> str | None:
+    """The name of what a function takes first; ``None`` where there is none, or no telling."""
+    try:
+        with _apart():
+            return next(iter(inspect.signature(load(function)).parameters), None)
+    except (Exception, SystemExit):  # which shows when it is called
+        return None
 
 
 def call(function: Function, image: object) -> Any:
@@ -132,9 +164,7 @@ def call(function: Function, image: object) -> Any:
         FunctionError: it raised something, or cannot be imported.
     """
     try:
-        with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
-            # Or else they would be taken for those of a decoder.
-            warnings.simplefilter("ignore")
+        with _apart():
             return load(function)(image)
     except (Exception, SystemExit) as error:
         last = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]

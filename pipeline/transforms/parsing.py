@@ -17,8 +17,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from pipeline.transforms.checks import Checks, NotAllowedError, toml, unknown_key, whole
-from pipeline.transforms.functions import Function, Module
+from pipeline.transforms.checks import (
+    A_COLOUR,
+    ANCHORS,
+    Checks,
+    NotAllowedError,
+    colour,
+    number,
+    one_of,
+    toml,
+    unknown_key,
+    whole,
+    words,
+)
+from pipeline.transforms.functions import Function, Module, OptionFile
 
 Makes: TypeAlias = Literal["rendition", "values"]
 
@@ -27,6 +39,9 @@ _TARGET = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 _NEVER_SENT = sys.stdlib_module_names | {"pipeline"}
 # A file of an option goes to the workers with every task.
 MAX_FILE_BYTES = 1_000_000
+MAX_TEXT = 200
+MAX_PATH = 1_000
+_A_FILE = "the path of a file; a relative one begins beside recipes.toml"
 
 
 class Shipped(NamedTuple):
@@ -47,13 +62,30 @@ class Shipped(NamedTuple):
 # By the name that `function` gives.
 SHIPPED: dict[str, Shipped] = {
     "palette": Shipped(
-        "pipeline.imaging.shipped.palette:palette",
+        "pipeline.imaging.palette:palette",
         "values",
         1,
         {"count": ("a whole number from 1 to 256", whole(1, 256))},
     ),
-    "size": Shipped("pipeline.imaging.shipped.size:size", "values", 1, {}),
-    "thumbhash": Shipped("pipeline.imaging.shipped.thumbhash:thumbhash", "values", 1, {}),
+    "size": Shipped("pipeline.imaging.size:size", "values", 1, {}),
+    "thumbhash": Shipped("pipeline.imaging.thumbhash:thumbhash", "values", 1, {}),
+    "watermark": Shipped(
+        "pipeline.imaging.watermark:watermark",
+        makes="rendition",
+        version=1,
+        options={
+            "text": (f"text of at most {MAX_TEXT} characters", words(MAX_TEXT)),
+            "picture": (_A_FILE, words(MAX_PATH)),
+            "font": (_A_FILE, words(MAX_PATH)),
+            "colour": (A_COLOUR, colour),
+            "position": (f"one of {', '.join(ANCHORS)}", one_of(ANCHORS)),
+            "opacity": ("a number above 0 and at most 1", number(1)),
+            "margin": ("a number from 0 to 0.5, of the shorter side", number(0.5, or_zero=True)),
+            "scale": ("a number above 0 and at most 1, of width and height", number(1)),
+        },
+        one_of=("text", "picture"),
+        files=("picture", "font"),
+    ),
 }
 
 
@@ -115,7 +147,7 @@ def _shipped(
             allowed, check = shipped.options[name]
             values[name] = check(given)
             if name in shipped.files:
-                files.append((name, _content(folder / given)))
+                files.append(_read(name, folder / given))
         except NotAllowedError:
             problems.append(f"options.{name} = {toml(given)}: must be {allowed}")
         except _ProblemError as problem:
@@ -124,7 +156,7 @@ def _shipped(
         problems.append(f"options: {target} needs one of {', '.join(shipped.one_of)}")
     if problems:
         return None, problems
-    parts = [str(shipped.version), *(hashlib.sha256(data).hexdigest() for _, data in files)]
+    parts = [str(shipped.version), *(hashlib.sha256(each.data).hexdigest() for each in files)]
     content = " ".join(parts)
     text = _text_of(values)
     return Function(target, shipped.target, text, content, files=tuple(files)), []
@@ -138,7 +170,7 @@ def _others(makes: Makes) -> str:
     return f"; of those that come with Lockstep, these do: {', '.join(names)}" if names else ""
 
 
-def _content(file: Path) -> bytes:
+def _read(option: str, file: Path) -> OptionFile:
     try:
         data = file.read_bytes()
     except OSError as error:
@@ -147,7 +179,7 @@ def _content(file: Path) -> bytes:
         raise _ProblemError(
             f"{file} has {len(data):,} bytes; give a smaller file, of {MAX_FILE_BYTES:,} at most"
         )
-    return data
+    return OptionFile(option, str(file), data)
 
 
 def _own(target: object, options: dict[str, Any], folder: Path, makes: Makes) -> Function:

@@ -148,6 +148,7 @@ class ImageStory(ImageJson):
     """One original with its features, what the next run would do and what happened to it."""
 
     features: list[FeatureJson]
+    srcset: dict[str, str] = Field(description="by recipe with widths, for the attribute of `img`")
     explain: dict[str, Any]
     history: list[dict[str, str]]
 

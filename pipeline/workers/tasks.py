@@ -71,6 +71,10 @@ class Outcome:
     values: list[tuple[str, str]] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
+    # Recipes by which nothing is to be made of it.
+    unneeded: list[str] = field(default_factory=list)
+    # What functions raised, in full.
+    tracebacks: list[str] = field(default_factory=list)
     # How long the worker took.
     seconds: float = 0.0
     # The file was removed or changed meanwhile: the next run looks again.

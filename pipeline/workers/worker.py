@@ -14,8 +14,15 @@ import time
 from types import ModuleType
 
 from pipeline.errors import ImageError, OutputError, TooManyBytes, Unstable
-from pipeline.imaging import Failure, Limits, Values, format_of_suffix, suffix_for
-from pipeline.names import rendition_key, without_folders
+from pipeline.imaging import (
+    Failure,
+    Limits,
+    Unneeded,
+    Values,
+    format_of_suffix,
+    suffix_for,
+)
+from pipeline.names import folder_of, rendition_key, without_folders
 from pipeline.storage.folder_store import FolderStore
 from pipeline.storage.owners import act_for, owner
 from pipeline.transforms.recipes import Transform
@@ -177,6 +184,10 @@ def _make(
     for result in results:
         if isinstance(result, Failure):
             outcome.failed.append((result.recipe, result.reason))
+            outcome.tracebacks += [result.log_text] if result.log_text else []
+            continue
+        if isinstance(result, Unneeded):
+            outcome.unneeded.append(result.recipe)
             continue
         if isinstance(result, Values):
             outcome.values.append((result.feature, result.json))
@@ -187,7 +198,8 @@ def _make(
             try:
                 staged = store.stage(key, result.data, owner())
             except NotADirectoryError:
-                key = without_folders(key, task.below + result.recipe, task.path)
+                top = task.below + folder_of(result.recipe)
+                key = without_folders(key, top, task.path)
                 staged = store.stage(key, result.data, owner())
         except OSError as error:
             reason = f"the rendition cannot be written ({error.strerror})"

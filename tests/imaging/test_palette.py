@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from PIL import Image
 
-from pipeline.imaging.shipped.palette import palette
+from pipeline.imaging.palette import palette
 
 
 def test_the_colours_come_with_their_shares_the_most_frequent_first() -> None:

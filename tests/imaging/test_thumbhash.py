@@ -7,7 +7,7 @@ import base64
 import pytest
 from PIL import Image
 
-from pipeline.imaging.shipped.thumbhash import encode, thumbhash
+from pipeline.imaging.thumbhash import encode, thumbhash
 
 # From `rgbaToThumbHash` of thumbhash 0.1.1 on npm, by its author.
 REFERENCE = {

@@ -236,7 +236,8 @@ def test_one_that_comes_with_lockstep_is_known_by_its_version_and_files(
 ) -> None:
     (tmp_path / "logo.png").write_bytes(b"1")
     first = parsed(tmp_path, "mark", picture="logo.png")
-    assert first.files == (("picture", b"1"),)
+    assert first.files == (("picture", f"{tmp_path}/logo.png", b"1"),)
+    assert first.sources == [f"{tmp_path}/logo.png"]
     assert (first.target, first.modules) == ("a.module:a", ())
     (tmp_path / "logo.png").write_bytes(b"2")
     second = parsed(tmp_path, "mark", picture="logo.png")

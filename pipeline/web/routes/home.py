@@ -119,4 +119,7 @@ def _recipes(app: Lockstep) -> dict[str, Any]:
 def _settings_of(spec: str) -> dict[str, Any]:
     """What a recipe sets, without its defaults."""
     values = json.loads(spec)
+    for name, key in (("function", "function"), ("parent", "from")):
+        if name in values:
+            values[key] = values.pop(name)["name"]
     return {"spec": {name: value for name, value in values.items() if value not in (None, False)}}
