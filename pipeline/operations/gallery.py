@@ -277,6 +277,9 @@ def _described(con: sa.Connection, pending: Pending, paths: Sequence[str]) -> li
         .order_by(made.c.path, made.c.recipe)
     ).all()
     by_path = {path: list(group) for path, group in groupby(rows, key=lambda row: row.path)}
+    of_source = pending.recipe_table.c.source == pending.source.value
+    names = con.execute(sa.select(pending.recipe_table.c.recipe).where(of_source)).scalars()
+    no_recipes = all(map(is_feature, names))
     images = []
     for path in paths:
         if path not in there and path not in by_path:
@@ -293,7 +296,7 @@ def _described(con: sa.Connection, pending: Pending, paths: Sequence[str]) -> li
         images.append(
             {
                 "path": path,
-                "state": _worst([rendition["state"] for rendition in renditions]),
+                "state": _worst([rendition["state"] for rendition in renditions], no_recipes),
                 "size_bytes": original.size_bytes if original else None,
                 "sha256": (original.sha256 if original else None) or made_of,
                 "renditions": renditions,
@@ -334,12 +337,12 @@ def _rendition(row: sa.Row[Any], waiting: set[tuple[str, str]]) -> dict[str, Any
     }
 
 
-def _worst(found: Sequence[str]) -> str:
+def _worst(found: Sequence[str], no_recipes: bool) -> str:
     """The state of an original: that of its renditions which matters most to a person."""
     for state in (State.TAKEN_DOWN.value, PENDING, State.FAILED.value):
         if state in found:
             return state
-    return State.OK.value if found else PENDING
+    return State.OK.value if found or no_recipes else PENDING
 
 
 def _below(query: sa.Select[Any], path: Any, folder: str, after: str) -> sa.Select[Any]:

@@ -121,6 +121,8 @@ def _remove_values(
                 "since": time.time(),
                 "sha256": digest if row["sha256"] == digest else None,
             }
+            # Another process may be writing: what comes after its rows must be later than they are.
+            context.database.clock.start()
             with context.database.writing() as write:
                 store_rows(step.pending, [{**row, **taken_down}], write.now)
             step.settled(Source(row["source"]), {row["path"]})

@@ -56,8 +56,9 @@ class Feature:
     @property
     def spec(self) -> str:
         """All of it as JSON, for people."""
-        said = {"function": self.function.name, "max_side": self.max_side}
-        return json.dumps({**said, "options": json.loads(self.function.options) or None})
+        function = {"name": self.function.name, "options": self.function.options}
+        said = {"name": self.name, "function": function, "max_side": self.max_side}
+        return json.dumps(said, sort_keys=True)
 
 
 def is_feature(recipe: str) -> bool:

@@ -210,6 +210,25 @@ def test_what_a_function_raises_is_one_failed_feature(project: Project) -> None:
     assert project.cli("errors", "--json").json == []
 
 
+def test_a_function_that_hangs_costs_its_feature_and_no_rendition(project: Project) -> None:
+    project.add("a.jpg")
+    project.env["PIPELINE_RENDER_TIMEOUT_S"] = "2"
+    project.recipes(RECIPES.partition("[features.other]")[0])
+    write(project, "import time\n\n\ndef mine(image):\n    time.sleep(600)\n")
+    report = project.run(code=1)
+    assert (report["features"]["failed"], report["renditions"]["in_step"]) == (1, 1)
+    state, reason = states(project)["a.jpg", "mine"]
+    assert (state, "PIPELINE_RENDER_TIMEOUT_S" in str(reason)) == ("failed", True)
+
+
+def test_the_traceback_is_logged(project: Project) -> None:
+    project.add("a.jpg")
+    write(project, FUNCTIONS.replace("return {", "raise ValueError('no colours')\n    return {", 1))
+    answer = project.process("run")
+    assert answer.code == 1
+    assert 'functions.py", line 6, in mine' in answer.stderr
+
+
 def test_what_cannot_be_decoded_has_no_values(project: Project) -> None:
     (project.input / "a.jpg").write_bytes(b"\xff\xd8\xff no picture")
     report = project.run(code=1)

@@ -52,6 +52,14 @@ def test_an_image_shows_what_features_say_of_it(project: Project) -> None:
         assert "In step, except for 1 that failed" in server.get("/", headers=HTML).text
         assert "2 features made" not in server.get("/", headers=HTML).text
         assert "1 features made" in server.get("/", headers=HTML).text
+        recipes = server.get("/recipes").json()["recipes"]
+        assert [of["recipe"] for of in recipes] == ["features.said", "half"]
+        assert recipes[0]["spec"] == {
+            "name": "features.said",
+            "function": "functions:said",
+            "max_side": 256,
+        }
+        assert "functions:said" in server.get("/recipes", headers=HTML).text
         metrics = server.get("/metrics").text
         assert 'lockstep_features{feature="said",state="failed"} 1.0' in metrics
         assert server.post("/retries", json={"paths": ["narrow.png"]}).json() == {"retried": 1}
