@@ -9,6 +9,8 @@ from datapipe.compute import Catalog, ComputeStep, DatapipeApp, Pipeline
 
 from pipeline.database.connection import Database
 from pipeline.database.tracking import data_store
+from pipeline.engine.own_step import OwnStep
+from pipeline.engine.own_steps import adopt
 from pipeline.engine.recipe_step import LoadRecipesStep
 from pipeline.engine.render_step import RenderStep
 from pipeline.engine.run import Plan, run_once
@@ -46,6 +48,9 @@ class Lockstep(DatapipeApp):
         super().__init__(data_store(database), catalog, pipeline)
         self.settings = settings
         self.database = database
+        for step in self.steps:
+            adopt(step, self.ds)
+        self.own_steps = [step for step in self.steps if isinstance(step, OwnStep)]
         self.scan = self._named("scan", ScanStep)
         self.load_recipes = self._named("load_recipes", LoadRecipesStep)
         self.render = self._named("render", RenderStep)
@@ -60,6 +65,8 @@ class Lockstep(DatapipeApp):
         for each in self.steps:
             if isinstance(each, Step):
                 each.before = self.plan.before
+            if isinstance(each, OwnStep):
+                each.settings = settings
             if isinstance(each, JobStep):
                 each.jobs = self.jobs
 

@@ -20,6 +20,15 @@ class Source(str, enum.Enum):
     JOBS = "jobs"
 
 
+class Lane(str, enum.Enum):
+    """What goes on beside other work, in the order in which it is shown."""
+
+    ORIGINALS = "originals"
+    CHANGES = "changes"
+    FETCHING = "fetching"
+    JOB_IMAGES = "job images"
+
+
 class TakedownState(str, enum.Enum):
     """The state of a takedown. Its SHA-256 is blocked in every state but the last."""
 

@@ -91,13 +91,17 @@ def mutate(data: bytes, chance: random.Random) -> bytes:
     return bytes(mutated)
 
 
-def main() -> int:
-    """Fuzz until the time is over; 1 where something came out that must not."""
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=300)
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--keep", type=Path, default=Path("fuzz-findings"))
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Fuzz until the time is over; 1 where something came out that must not."""
+    options = _options()
     chance = random.Random(options.seed)
     print(f"seed {options.seed}, {options.seconds:g} s", flush=True)
     ends: Counter[str] = Counter()
@@ -148,16 +152,19 @@ def main() -> int:
         finally:
             workers.close()
         grown_mb = memory_mb - start_mb
-    total = sum(ends.values())
-    print(f"{total:,} renditions: {ends['ok']:,} ok, {ends['failed']:,} failed")
     print(f"{workers.lost} workers lost and recorded, main process grew {grown_mb:.0f} MB")
-    for reason, count in reasons.most_common(25):
-        print(f"  {count:7,}  {reason}")
     if grown_mb > GROWTH_ALLOWED_MB:
         print(f"FAULT: the main process grew by {grown_mb:.0f} MB")
         faults += 1
+    _print_ends(ends, reasons)
     print("nothing to fix" if not faults else f"{faults} FAULTS, files kept in {options.keep}")
     return 1 if faults else 0
+
+
+def _print_ends(ends: Counter[str], reasons: Counter[str]) -> None:
+    print(f"{sum(ends.values()):,} renditions: {ends['ok']:,} ok, {ends['failed']:,} failed")
+    for reason, count in reasons.most_common(25):
+        print(f"  {count:7,}  {reason}")
 
 
 def _write_round(

@@ -46,6 +46,16 @@ def exported(file: str) -> dict[tuple[str, str], set[str]]:
 
 
 @pytest.mark.parametrize(
+    "room", sorted(ROOT.glob("pipeline/*/**/__init__.py")), ids=lambda room: room.parent.name
+)
+def test_a_room_says_what_is_in_each_of_its_modules(room):
+    inside = {path.stem for path in room.parent.glob("*.py")}
+    inside |= {path.parent.name for path in room.parent.glob("*/__init__.py")}
+    named = re.findall(r"^``(\w+)`` ", ast.get_docstring(ast.parse(room.read_text())) or "", re.M)
+    assert sorted(named) == sorted(inside - {"__init__"})
+
+
+@pytest.mark.parametrize(
     ("file", "groups", "optional"),
     [
         ("requirements.txt", {"main", "build"}, False),
@@ -166,7 +176,7 @@ def too_long(file: Path) -> Iterator[str]:
 
 
 def test_no_module_class_or_function_is_too_long_to_read() -> None:
-    files = [ROOT / "app.py", *sorted((ROOT / "pipeline").rglob("*.py"))]
+    files = [ROOT / "app.py", *(ROOT / "pipeline").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]
     assert [line for file in files for line in too_long(file)] == []
 
 

@@ -10,5 +10,6 @@
 ``serve``     ``datapipe serve``: the page and its API, with the pipeline inside
 ``takedown``  ``datapipe takedown``: take originals down for good, list who did it and why, and
               reinstate them
+``terminal``  the one place where text is written to a terminal or a log
 ``watch``     ``datapipe watch``: keeps everything in step as files change
 """

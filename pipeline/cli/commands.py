@@ -96,7 +96,7 @@ def run(
 @json_option
 @click.pass_context
 def status(context: click.Context, check: bool, as_json: bool) -> None:
-    """Count what is in step, failed and pending, by recipe and feature, and jobs by their state.
+    """Count what is in step, failed and pending: by recipe, feature and step, and jobs by state.
 
     What changed in the input folder since the last run is not known yet: see `run --dry-run`.
 
@@ -110,7 +110,7 @@ def status(context: click.Context, check: bool, as_json: bool) -> None:
     from pipeline.operations.status import status as count
 
     app = _open_for_reading(context)
-    answer = count(app.render.pending)
+    answer = count(app.render.pending, app.own_steps)
     if as_json:
         _print_json(answer)
     else:
@@ -126,6 +126,9 @@ def status(context: click.Context, check: bool, as_json: bool) -> None:
                 f"{counts['pending']:,} pending"
                 + (f", {counts['taken_down']:,} taken down" if counts["taken_down"] else "")
             )
+        for name, counts in answer["steps"].items():
+            words = ", ".join(f"{count:,} {state}" for state, count in counts.items())
+            say(f"  {name}: {words}")
         if answer["jobs"]:
             counts = ", ".join(f"{count:,} {state}" for state, count in answer["jobs"].items())
             say(f"  jobs: {counts}")
@@ -142,7 +145,7 @@ def status(context: click.Context, check: bool, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def errors(context: click.Context, as_json: bool) -> None:
-    """List what failed or was taken down: original, recipe or feature, reason, and since when.
+    """List what failed or was taken down: original, recipe, feature or step, reason, since when.
 
     \b
     Examples:
@@ -150,14 +153,19 @@ def errors(context: click.Context, as_json: bool) -> None:
       datapipe errors --json
     """
     # Imported here: `datapipe --help` does without it, and it costs 17 ms.
+    from pipeline.engine.own_step import record_name
     from pipeline.operations.status import errors as failed
 
-    answer = failed(_open_for_reading(context).render.pending)
+    app = _open_for_reading(context)
+    answer = failed(app.render.pending, app.own_steps)
     if as_json:
         _print_json(answer)
         return
     for row in answer:
-        say(f"{row['path']} [{row['recipe']}] {row['reason']} ({row['since']})")
+        what = f"{row['path']} [{row['recipe']}]"
+        if "step" in row:
+            what = f"{record_name(row['record'])} [{row['step']}]".lstrip()
+        say(f"{what} {row['reason']} ({row['since']})")
     if not answer:
         say("nothing failed")
 
@@ -192,7 +200,7 @@ def features(context: click.Context, name: str | None, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def retry(context: click.Context, paths: tuple[str, ...], older: bool, as_json: bool) -> None:
-    """Retry failed renditions and features in the next run: all of them, or those of PATH.
+    """Retry what failed in the next run, also features and records of your steps: all, or of PATH.
 
     PATH is an original or a folder of originals, relative to the input folder or to the current
     folder.
@@ -211,7 +219,8 @@ def retry(context: click.Context, paths: tuple[str, ...], older: bool, as_json: 
     if as_json:
         _print_json({"retried": count})
     else:
-        say(f"{count:,} renditions will be retried in the next run")
+        what = "renditions and records of your steps" if app.own_steps else "renditions"
+        say(f"{count:,} {what} will be retried in the next run")
 
 
 @click.command()

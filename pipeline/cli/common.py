@@ -75,7 +75,7 @@ def _open_places(app: Lockstep) -> list[str]:
     if not names:
         return []
     return [
-        f"other users of this machine can get at {', '.join(names)}; to close that, run "
+        f"other users of this machine can access {', '.join(names)}; to prevent that, run "
         f"`chmod o-rwx {' '.join(closing)}`"
     ]
 

@@ -97,7 +97,7 @@ _UPSTREAM_HELP = (
     (
         "step",
         "run-changelist",
-        "Run your own steps from one on; Lockstep's steps work on everything pending.\n\n\b\n"
+        "Run your own steps from one onwards; Lockstep's steps work on everything pending.\n\n\b\n"
         "Example:\n  datapipe step run-changelist --start-step=mine",
     ),
     (

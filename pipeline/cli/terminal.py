@@ -1,9 +1,9 @@
 """The one place where text is written to a terminal or a log.
 
-Names of files, cells of CSVs and what servers respond were written by strangers. An escape sequence
+File names, cells of CSVs and responses of servers are untrusted input. An escape sequence
 in them would recolour, overwrite or retitle a terminal, a line break would forge a line of the log,
-and a right-to-left override would make one name look like another. So each line is made printable
-here, once, whoever composed it.
+and a right-to-left override would make one name look like another. So every line is made printable
+here, in one place, whatever composed it.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ _SIGNED_NUMBER = re.compile(r"[+-][0-9][0-9.,]*(?:[eE][+-]?[0-9]+)?")
 
 @dataclass(frozen=True)
 class RowAnswer:
-    """What became of one row.
+    """The result of one row.
 
     ``outputs`` holds, for each recipe, one address an image in the order of the row's URLs; None
     for an image that failed. ``errors`` are messages for people. ``values`` holds what each

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,7 +18,6 @@ from datapipe.store.database import DBConn
 
 from pipeline.database.dialects import Dialect, dialect_of
 from pipeline.database.locks import RUN
-from pipeline.database.state import StateRepository
 from pipeline.database.transaction import Clock, Inside, Write
 from pipeline.errors import DatabaseError
 
@@ -52,7 +51,7 @@ class Database(DBConn):
         self.dialect.prepare()
         super()._init(connstr, *args, **options)
         self.dialect.tune(self.engine)
-        self.clock = Clock(StateRepository(self))
+        self.clock = Clock(self)
 
     @property
     def con(self) -> Any:
@@ -75,6 +74,20 @@ class Database(DBConn):
         with self.con.begin() as con:
             yield con
 
+    def rows(self, query: sa.Executable) -> Sequence[sa.Row[Any]]:
+        """All rows of a query."""
+        with self.reading() as con:
+            return con.execute(query).all()
+
+    def first(self, query: sa.Executable) -> sa.Row[Any] | None:
+        """The first row of a query, if it has any."""
+        with self.reading() as con:
+            return con.execute(query).first()
+
+    def column(self, query: sa.Executable) -> list[Any]:
+        """The first value of each row of a query."""
+        return [row[0] for row in self.rows(query)]
+
     @contextlib.contextmanager
     def writing(self) -> Iterator[Write]:
         """One transaction for all that this thread writes in the block, with one clock value.
@@ -89,7 +102,6 @@ class Database(DBConn):
             self._here.write = write = Write(con, self.clock)
             try:
                 yield write
-                write.remember()
             finally:
                 self._here.write = None
 

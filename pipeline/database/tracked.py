@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from typing import Any, TypeVar, cast
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 import sqlalchemy as sa
 from datapipe.datatable import DataTable
-from datapipe.sql_util import sql_apply_idx_filter_to_table
 from datapipe.store.database import TableStoreDB
 from datapipe.types import DataDF, HashDF, IndexDF
 
 from pipeline.database.connection import Database
 from pipeline.database.dialects import VALUES_AT_ONCE
+from pipeline.database.transaction import Write
 
 
 class TrackedTable(TableStoreDB):
@@ -32,13 +32,22 @@ class TrackedTable(TableStoreDB):
     def delete_rows(self, idx: IndexDF) -> None:
         """Delete the rows of these keys; nothing happens for none."""
         for start in range(0, len(idx), VALUES_AT_ONCE):
-            chunk = cast(IndexDF, idx.iloc[start : start + VALUES_AT_ONCE])
-            statement = narrowed(sa.delete(self.data_table), self.data_table.c, chunk)
-            statement = sql_apply_idx_filter_to_table(
-                statement, self.data_table, self.primary_keys, chunk
-            )
+            chunk = idx.iloc[start : start + VALUES_AT_ONCE]
+            keys = is_one_of(self.data_table.c, chunk[self.primary_keys])
             with self.dbconn.writing() as con:
-                con.execute(statement)
+                con.execute(sa.delete(self.data_table).where(keys))
+
+    def read_rows(self, idx: IndexDF | None = None) -> DataDF:
+        """The rows of these keys; all rows for ``None``."""
+        if idx is None or not len(idx):
+            return super().read_rows(idx)
+        query, found = sa.select(self.data_table), []
+        with self.dbconn.reading() as con:
+            for start in range(0, len(idx), VALUES_AT_ONCE):
+                chunk = idx.iloc[start : start + VALUES_AT_ONCE]
+                keys = is_one_of(self.data_table.c, chunk[self.primary_keys])
+                found.append(pd.read_sql_query(query.where(keys), con))
+        return pd.concat(found, ignore_index=True)
 
     def hash_rows(self, df: DataDF) -> HashDF:
         """A random number for each row, which marks it as changed.
@@ -55,24 +64,30 @@ class TrackedTable(TableStoreDB):
 # Values of one key that do not narrow a statement enough.
 FEW = 8
 
-StatementT = TypeVar("StatementT", bound=sa.Select[Any] | sa.Delete)
 
+def is_one_of(
+    columns: Mapping[str, Any] | sa.ColumnCollection[str, Any], rows: pd.DataFrame
+) -> sa.ColumnElement[bool]:
+    """Whether the ``columns`` of these names hold the values of one of ``rows``, which are keys.
 
-def narrowed(
-    statement: StatementT, columns: sa.ColumnCollection[str, Any], idx: IndexDF
-) -> StatementT:
-    """``statement``, for the values of the first keys in ``idx`` alone.
-
-    It changes no answer of a statement that names whole keys. But SQLite finds no index for a list
-    of pairs, and would read the whole table for each.
+    SQLite looks lists of values up in an index, but reads the whole table for a list of rows. So
+    the first keys are compared by themselves as well, up to one of more than ``FEW`` values: SQLite
+    looks up each value of one list for each of the lists before it.
     """
-    for name in idx.columns:
-        values = idx[name].unique().tolist()
-        statement = cast(StatementT, statement.where(columns[name].in_(values)))
-        # A key of few values, such as a source, leaves nearly all rows of the table.
-        if len(values) > FEW:
-            break
-    return statement
+    conditions: list[sa.ColumnElement[bool]] = [sa.true()]
+    several: list[str] = []
+    is_narrow = False
+    for name in rows.columns:
+        values = rows[name].unique().tolist()
+        if len(values) > 1:
+            several.append(name)
+        if len(values) <= 1 or not is_narrow:
+            conditions.append(columns[name].in_(values))
+        is_narrow = is_narrow or len(values) > FEW
+    if len(several) > 1:
+        keys = sa.tuple_(*[columns[name] for name in several])
+        conditions.append(keys.in_(list(rows[several].itertuples(index=False, name=None))))
+    return sa.and_(*conditions)
 
 
 def insert_or_update(
@@ -118,3 +133,14 @@ def meta_of(table: DataTable) -> sa.Table:
     found = meta.sql_table
     assert isinstance(found, sa.Table)
     return found
+
+
+def touch(write: Write, table: DataTable, where: sa.ColumnElement[bool]) -> None:
+    """Have those who read a tracked table look again at rows of it, named by columns of its meta.
+
+    For what writes to the rows themselves, within the same transaction.
+    """
+    meta = meta_of(table)
+    changed = {"hash": random.getrandbits(32) - (1 << 31)}
+    times = {"update_ts": write.now, "process_ts": write.now}
+    write.execute(sa.update(meta).where(where).values(changed | times))

@@ -9,8 +9,14 @@
 ``gone``         folders of recipes that are gone with all their renditions, as where a disk is
                  not mounted
 ``history``      history: what the last runs did. A run that found nothing to do writes nothing
+``outputs``      the rows of what is made, each in its table: renditions, and the values of
+                 features
+``own_batch``    own steps that work record by record, in chunks
+``own_step``     what all own steps have in common: steps that a user declares
+``own_steps``    own steps over whole tables, and how a step becomes an own step
 ``pending``      what is pending: the change query joined with all that is known of each
                  rendition, in pages
+``placing``      the places below ``output/`` that finished files take
 ``progress``     what steps report while they work; ``cli/progress.py`` shows it
 ``publish``      publishing: finished renditions take their place in ``output/``, then their rows
                  are written
@@ -25,8 +31,12 @@
                  then count
 ``scan``         the scan: the folder of originals against the table of originals, both walked in
                  one order
+``sources``      where originals come from, and what is special about those of each source
+``step``         a step of Lockstep: it works inside a run, repairs what an interrupted one left,
+                 and says what it would do
 ``unmounted``    telling an unmounted disk from an intended removal: what is gone with its disk is
                  not deleted
-``verdicts``     what becomes of each rendition, and why: the rules of a run, of a dry run and of
+``urgent``       urgent work within a run: what changed in the input folder waits for no backlog
+``verdicts``     what happens to each rendition, and why: the rules of a run, of a dry run and of
                  ``explain``
 """

@@ -24,7 +24,7 @@ from pipeline.engine.difference import Expected
 from pipeline.engine.pending import NARROW_ROWS, Look, Pending
 from pipeline.engine.progress import Progress, Silent
 from pipeline.engine.report import Report
-from pipeline.engine.unmounted import InputFolder
+from pipeline.engine.unmounted import InputMounts
 from pipeline.errors import SettingsError, StoppedError, YieldedError
 from pipeline.names import FETCHED_FOLDER
 from pipeline.settings.places import check_folders
@@ -63,6 +63,11 @@ class RunOptions:
     holder: str = RUN
     # The reference of a job: the steps of jobs then look at this one alone.
     job: str | None = None
+    # Whether another run over everything is due: one that only waits for what is slow, such as
+    # fetches, leaves them to that one.
+    is_outdated: Callable[[], bool] = lambda: False
+    # The users' own steps are worked beside the run.
+    leave_own_steps: bool = False
     # Work that must not wait for less urgent work, called by long steps between two pieces of it.
     urgent: Mapping[Urgency, Callable[[Run], None]] = field(default_factory=dict)
 
@@ -98,9 +103,9 @@ class Run(RunConfig):
     began_ts: float = 0.0
     # How urgent the originals of the input folder are.
     urgency: Urgency = Urgency.BACKLOG
-    # Paths of the input folder that more urgent work has seen to while this run was going on.
+    # Paths of the input folder that more urgent work has handled during this run.
     superseded: set[str] = field(default_factory=set)
-    # It has seen to more than are known by path: another run has to finish this one's work.
+    # It handled more than the paths above: another run has to finish the work of this one.
     overtaken: bool = False
     # What writes files now: of this run, and of more urgent work within it.
     writers: list[object] = field(default_factory=list)
@@ -123,7 +128,7 @@ class Run(RunConfig):
     passed: Passed = field(default_factory=lambda: Passed(deferred_suffixes=CSV_SUFFIXES))
     scanned: bool = False
     # The input folder as the run before saw it, and as the scan of this run does.
-    input: InputFolder | None = None
+    input: InputMounts | None = None
     # Whether there is any job; None until a step has looked. Without one, no step of jobs works.
     has_jobs: bool | None = None
     # What a dry run would have written so far.
@@ -186,7 +191,7 @@ class Run(RunConfig):
         return touched if few and source not in self.recipes_moved else None
 
     def part(self, **changes: Any) -> Run:
-        """A part of this run, with an account of its own of what it looks at and finds.
+        """A part of this run, with its own record of what it looks at and finds.
 
         What goes on beside the run is not the part's, and does not end with it.
         """
@@ -200,7 +205,7 @@ class Run(RunConfig):
                 self.urgent[each](self)
 
     def check_stop(self) -> None:
-        """Stop if the run was told to.
+        """Stop if the run was asked to.
 
         Raises:
             StoppedError
@@ -264,17 +269,24 @@ def dry_run(database: Database, settings: Settings, options: RunOptions) -> Run:
         DatabaseError
     """
     make_tables(database)
-    repository = StateRepository(database)
+    run = open_beside(database, settings, options)
+    run.report.dry_run = True
+    run.began_ts = math.inf  # nothing in the tables was found by it
+    run.recovering = run.repository.get(INTERRUPTED) is not None
+    return run
+
+
+def open_beside(database: Database, settings: Settings, options: RunOptions) -> Run:
+    """The context of what goes on beside runs: without the lock, and no worker is ever started."""
     return Run(
         database=database,
         settings=settings,
         options=options,
-        repository=repository,
+        repository=StateRepository(database),
         workers=make_workers(settings),
         progress=Silent(),
-        report=Report(dry_run=True),
-        began_ts=math.inf,  # nothing in the tables was found by it
-        recovering=repository.get(INTERRUPTED) is not None,
+        began_ts=database.clock.now(),
+        urgent=dict(options.urgent),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import Any, TypeVar
 
 import pandas as pd
@@ -12,7 +13,7 @@ from datapipe.types import IndexDF
 from pipeline.database.paging import chunks
 from pipeline.database.tracked import data_of
 from pipeline.database.tracking import frame
-from pipeline.engine.pending import Pending
+from pipeline.engine.pending import Pending, PendingRendition
 from pipeline.transforms.features import own_name
 
 T = TypeVar("T")
@@ -28,21 +29,29 @@ def store_rows(pending: Pending, rows: Sequence[dict[str, Any]], now: float) -> 
             table.store_chunk(frame(chunk, columns), now=now)
 
 
-def delete_rows(pending: Pending, pairs: Sequence[tuple[str, str]], now: float) -> None:
-    """Delete the rows of these paths and recipes, as of ``now``."""
-    for table, theirs in _by_table(pending, pairs, lambda pair: pair[1]):
-        keys = [(pending.source.value, path, own_name(recipe)) for path, recipe in theirs]
+def delete_rows(pending: Pending, gone: Sequence[PendingRendition], now: float) -> None:
+    """Delete the rows of renditions and of features, as of ``now``."""
+    for table, theirs in _by_table(pending, gone, lambda rendition: rendition.recipe):
+        keys = [(pending.source.value, each.path, own_name(each.recipe)) for each in theirs]
         table.delete_by_idx(_index(keys, table.primary_keys), now=now)
 
 
-def mark_done(pending: Pending, pairs: Sequence[tuple[str, str]], as_of: float) -> None:
-    """Remember that these paths and recipes are in step as of a time."""
-    pending.meta.mark_rows_processed_success(marks_of(pending, pairs), process_ts=as_of)
+def mark_done(pending: Pending, done: Sequence[PendingRendition]) -> None:
+    """Record that these are in step, as of when it was read what was pending of them.
+
+    A change that was written since has a later time, so that it stays pending.
+    """
+    for as_of, same in groupby(sorted(done, key=_as_of), key=_as_of):
+        pending.meta.mark_rows_processed_success(marks_of(pending, list(same)), as_of)
 
 
-def marks_of(pending: Pending, pairs: Sequence[tuple[str, str]]) -> IndexDF:
-    """The keys of these paths and recipes among what the step has marked as done."""
-    keys = [(pending.source.value, *pair) for pair in pairs]
+def _as_of(rendition: PendingRendition) -> float:
+    return float(rendition.as_of or 0.0)
+
+
+def marks_of(pending: Pending, renditions: Sequence[PendingRendition]) -> IndexDF:
+    """The keys of these renditions and features among what the step has marked as done."""
+    keys = [(pending.source.value, each.path, each.recipe) for each in renditions]
     return _index(keys, pending.meta.transform_keys)
 
 

@@ -54,10 +54,12 @@ class PendingRendition(NamedTuple):
     fingerprint: str | None
     reason: str | None
     since: float | None
+    # The clock in the snapshot that this was read in: what is done with it is done as of then.
+    as_of: str | None = None
 
 
-# The columns from here on are those of what was made.
-SAID_FROM = PendingRendition._fields.index("state")
+# Those of its columns that the row of what was made has.
+SAID = PendingRendition._fields[6:-1]
 
 
 class PendingOriginal(NamedTuple):
@@ -176,7 +178,8 @@ class Pending:
             changed.c[FOUND_TS],
             originals.c.size_bytes,
             originals.c.sha256,
-            *[self._said(name) for name in PendingRendition._fields[SAID_FROM:]],
+            *[self._said(name) for name in SAID],
+            self.meta.dbconn.clock.committed,
         ).select_from(joined)
         if kind is not None:
             query = query.where(changed.c[KIND] == kind).order_by(changed.c.path, changed.c.recipe)
@@ -248,9 +251,6 @@ class Look:
         self._only: Collection[str] | None = None
         self._first: tuple[bool, list[PendingRendition]] | None = None
         self._ahead: Ahead[list[PendingRendition]] | None = None
-        # A time before the rows of the last page were read, and after all that they show: what is
-        # done with them is done as of then. A change that is written meanwhile is later.
-        self.as_of = 0.0
 
     def narrow(self, paths: Collection[str] | None) -> None:
         """Query only these originals from now on, by their keys; ``None``: all.
@@ -281,7 +281,6 @@ class Look:
         ``touched`` are the originals whose rows were written since :meth:`look_ahead`: for all
         others its result holds, and only they are queried again. ``None``: all are.
         """
-        self.as_of = self.pending.meta.dbconn.clock.now()
         rows = None if everything or touched is None else self._looked_ahead(touched)
         if rows is None:
             rows = self.pending.fetch(self._first_query(everything))
@@ -309,7 +308,6 @@ class Look:
             return
         after: str | None = None
         while True:
-            self.as_of = self.pending.meta.dbconn.clock.now()
             query = self.pending.query(self._only, everything, kind, after).limit(PAGE_ROWS)
             rows = self.pending.fetch(query)
             if not rows:

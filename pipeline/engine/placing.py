@@ -11,7 +11,6 @@ from pipeline.engine.recovery import note_publishing
 from pipeline.errors import LinkInTheWay
 from pipeline.names import set_apart
 from pipeline.storage.base import Staged
-from pipeline.storage.folder_store import FolderStore
 from pipeline.storage.owners import owner
 from pipeline.workers.tasks import Made
 
@@ -24,7 +23,7 @@ class Places:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self.store = FolderStore(run.settings.output_dir)
+        self.store = run.settings.output_store
         # Keys of the batch at hand of which the next run finds a note, if this one is killed.
         self._announced: set[str] = set()
 

@@ -14,10 +14,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from pipeline.blocklist import Blocklist
+from pipeline.database.forgetting import forget_deleted
 from pipeline.database.locks import PUBLISH_LOCK
 from pipeline.database.paging import chunks
 from pipeline.database.state import PUBLISHING
-from pipeline.database.tracking import forget_deleted
 from pipeline.engine.context import Run
 from pipeline.engine.outputs import delete_rows, mark_done, marks_of, store_rows
 from pipeline.engine.pending import (
@@ -69,15 +69,13 @@ class Publisher:
         self.reuse = Reuse(pending, fingerprints, self.places)
         # SHA-256 of the batch at hand that must have no renditions, and why.
         self._blocked: dict[str, str] = {}
-        # Processed "as of" this time: a later change of an input stays pending.
-        self.page_ts = run.began_ts
         self.mark_unchanged = True
         self._expected: dict[str, PendingOriginal] = {}
         self._batch: list[Outcome] = []
         # Pairs of the batch at hand that failed, and that the next run is to try again.
-        self._again: list[tuple[str, str]] = []
+        self._again: list[PendingRendition] = []
         # And those of which there is to be no row.
-        self._dropped: list[tuple[str, str]] = []
+        self._dropped: list[PendingRendition] = []
         self._last_flush = time.monotonic()
         self._unsettled = 0
         self._deleted_any = False
@@ -105,7 +103,7 @@ class Publisher:
                 forget_writing(self.run)
 
     def is_superseded(self, path: str) -> bool:
-        """Whether more urgent work has seen to an original meanwhile."""
+        """Whether more urgent work has handled an original in the meantime."""
         run = self.run
         return self.pending.source is Source.INPUT and (run.overtaken or path in run.superseded)
 
@@ -131,7 +129,7 @@ class Publisher:
         if not batch:
             return
         rows: list[dict[str, Any]] = []
-        marks: list[tuple[str, str]] = []
+        marks: list[PendingRendition] = []
         with self.run.database.lock(PUBLISH_LOCK, wait=True):
             # Checked with the lock held: a later takedown finds the rows of this batch.
             self._blocked = self.takedowns.blocked_among([outcome.sha256 for outcome in batch])
@@ -164,10 +162,9 @@ class Publisher:
                 done.append(rendition)
         finally:
             for chunk in chunks(done):
-                pairs = [(row.path, row.recipe) for row in chunk]
                 with self.run.database.writing() as write:
-                    delete_rows(self.pending, pairs, write.now)
-                    mark_done(self.pending, pairs, write.now)
+                    delete_rows(self.pending, chunk, write.now)
+                    mark_done(self.pending, chunk)
                     self._settled({row.path for row in chunk})
 
     def _settle(
@@ -175,7 +172,7 @@ class Publisher:
         outcome: Outcome,
         owners: dict[str, RenditionKey],
         rows: list[dict[str, Any]],
-        marks: list[tuple[str, str]],
+        marks: list[PendingRendition],
     ) -> None:
         original = self._expected.pop(outcome.path)
         if self.is_superseded(outcome.path):
@@ -216,17 +213,18 @@ class Publisher:
                     "reason": "; ".join(made.notes) or None,
                 }
             )
-            marks.append((outcome.path, made.recipe))
+            marks.append(old)
         for feature, value in outcome.values:
+            old = before[feature]
             self.counts.add_made(feature, outcome.reused)
-            rows.append(_row(self, before[feature], outcome, State.OK) | {"value": value})
-            marks.append((outcome.path, feature))
+            rows.append(_row(self, old, outcome, State.OK) | {"value": value})
+            marks.append(old)
         for recipe in outcome.unneeded:
             self._drop(before[recipe])
         for recipe, reason in outcome.failed:
             self._fail(outcome, before[recipe], reason, rows, marks)
         if self.mark_unchanged:
-            marks.extend((outcome.path, recipe) for recipe in outcome.unchanged)
+            marks.extend(before[recipe] for recipe in outcome.unchanged)
 
     def _drop(self, old: PendingRendition) -> None:
         """Record that a rendition is not to be there."""
@@ -234,21 +232,21 @@ class Publisher:
             self._unsettled += 1
             return
         self.counts.deleted += old.state is not None
-        self._dropped.append((old.path, old.recipe))
+        self._dropped.append(old)
 
     def _bar(
         self,
         outcome: Outcome,
         original: PendingOriginal,
         rows: list[dict[str, Any]],
-        marks: list[tuple[str, str]],
+        marks: list[PendingRendition],
     ) -> None:
         """Record that an original was taken down; what was made of it is removed."""
         self.places.discard(outcome.made)
         reason = self._blocked[outcome.sha256 or ""]
         for old in original.renditions:
             self.places.clear(old.file)
-            marks.append((old.path, old.recipe))
+            marks.append(old)
             if is_barred_already(old, outcome.sha256, reason):
                 continue  # as it was; the file was only touched
             self.counts.of(old.recipe).taken_down += 1
@@ -260,7 +258,7 @@ class Publisher:
         old: PendingRendition,
         reason: str,
         rows: list[dict[str, Any]],
-        marks: list[tuple[str, str]],
+        marks: list[PendingRendition],
     ) -> None:
         # A stale rendition is worse than none.
         self.places.clear(old.file)
@@ -270,28 +268,28 @@ class Publisher:
             row["since"] = old.since
         rows.append(row | {"reason": reason})
         if outcome.try_again:
-            self._again.append((old.path, old.recipe))
+            self._again.append(old)
         else:
-            marks.append((old.path, old.recipe))
+            marks.append(old)
 
-    def _record(self, rows: list[dict[str, Any]], marks: list[tuple[str, str]]) -> None:
+    def _record(self, rows: list[dict[str, Any]], marks: list[PendingRendition]) -> None:
         again, self._again = self._again, []
         dropped, self._dropped = self._dropped, []
         if not marks and not again and not dropped:
             return
         with _undisturbed(), self.run.database.writing() as write:
-            # With a time in any case: the marks have one of this clock as well.
-            store_rows(self.pending, rows, write.now)
+            # Taken in any case: a page shows what it shows until the clock has moved.
+            now = write.now
+            store_rows(self.pending, [row | {"since": row["since"] or now} for row in rows], now)
             if dropped:
                 self._deleted_any = True
-                delete_rows(self.pending, dropped, write.now)
-            if marks or dropped:
-                mark_done(self.pending, [*marks, *dropped], self.page_ts)
+                delete_rows(self.pending, dropped, now)
+            mark_done(self.pending, [*marks, *dropped])
             if again:
                 # Also where it was in step before, as in a run that looks at everything.
                 failed = marks_of(self.pending, again)
-                self.pending.meta.mark_rows_processed_error(failed, self.page_ts, "killed")
-            self._settled({row["path"] for row in rows} | {path for path, _ in dropped})
+                self.pending.meta.mark_rows_processed_error(failed, now, "killed")
+            self._settled({row["path"] for row in rows} | {old.path for old in dropped})
             self.run.repository.set(PUBLISHING, None)
 
 
@@ -306,7 +304,7 @@ def _row(to: Publisher, old: PendingRendition, outcome: Outcome, state: State) -
         "sha256": outcome.sha256,
         "original_bytes": outcome.size_bytes,
         "state": state.value,
-        "since": to.page_ts,
+        "since": None,
         "fingerprint": to.fingerprints[old.recipe],
         "renderer": RENDERER_VERSION,
     }

@@ -32,8 +32,7 @@ def compare_recipes(
     assert isinstance(store, TrackedTable)
     columns = store.data_table.c
     query = sa.select(columns.recipe, columns.fingerprint).where(columns.source == source.value)
-    with store.dbconn.reading() as con:
-        rows = con.execute(query).all()
+    rows = store.dbconn.rows(query)
     stored = {row.recipe: row.fingerprint for row in rows}
     difference = RecipeDifference(removed=sorted(set(stored) - set(recipes)))
     for name, recipe in recipes.items():

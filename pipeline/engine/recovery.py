@@ -22,6 +22,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+import pandas as pd
 import sqlalchemy as sa
 from datapipe.meta.sql_meta import SQLTableMeta
 
@@ -35,6 +36,7 @@ from pipeline.database.state import (
     WRITER,
     StateRepository,
 )
+from pipeline.database.tracked import is_one_of
 from pipeline.engine.generation import advance, notice_older, update_folder
 from pipeline.engine.pending import recipe_in
 from pipeline.errors import LinkInTheWay
@@ -116,9 +118,9 @@ def recover(run: Run, renders: Sequence[HasRenditions]) -> bool:
     notice_older(run)
     if is_cut_off:
         run.recovering = True
-        remove_unrecorded(run.repository, run.settings.output_dir, renders)
+        remove_unrecorded(run.repository, run.settings.output_store, renders)
     if is_cut_off or is_of_release_before:
-        sweep_output(run.settings.output_dir, renders)
+        sweep_output(run.settings.output_store, renders)
     if is_of_release_before and run.repository.get(GENERATION) is None:
         advance(run)
         update_folder(run)
@@ -131,7 +133,7 @@ def recover(run: Run, renders: Sequence[HasRenditions]) -> bool:
 
 
 def sweep_after_kill(
-    repository: StateRepository, root: Path, renders: Sequence[HasRenditions]
+    repository: StateRepository, output: FolderStore, renders: Sequence[HasRenditions]
 ) -> None:
     """Delete temporary files that a killed run left, without the lock of runs: for a takedown.
 
@@ -140,11 +142,11 @@ def sweep_after_kill(
     writer = repository.get(WRITER)
     is_swept = repository.get(INTERRUPTED) is None and repository.get(GENERATION) is not None
     if not is_swept and (writer is None or not is_alive(writer)):
-        sweep_output(root, renders, is_alive)
+        sweep_output(output, renders, is_alive)
 
 
 def remove_unrecorded(
-    repository: StateRepository, root: Path, renders: Sequence[HasRenditions]
+    repository: StateRepository, output: FolderStore, renders: Sequence[HasRenditions]
 ) -> None:
     """Remove files that were about to be published when a run was killed, and have no row.
 
@@ -159,7 +161,7 @@ def remove_unrecorded(
         forget_content(step.pending, list(owners.values()))
     for key in unrecorded:
         with contextlib.suppress(LinkInTheWay):  # it is not ours, what that leads to
-            FolderStore(root).remove(key)
+            output.remove(key)
 
 
 def folders_of(step: HasRenditions) -> dict[tuple[str, str], str]:
@@ -168,8 +170,7 @@ def folders_of(step: HasRenditions) -> dict[tuple[str, str], str]:
     query = sa.select(table.c.source, table.c.recipe).where(
         table.c.source.in_([source.value for source in step.sources])
     )
-    with step.pending.meta.dbconn.reading() as con:
-        rows = con.execute(query).all()
+    rows = step.pending.meta.dbconn.rows(query)
     return {tuple(row): step.below(Source(row.source)) + folder_of(row.recipe) for row in rows}
 
 
@@ -179,12 +180,11 @@ def has_renditions(step: HasRenditions, source: str, recipe: str) -> bool:
     made = sa.select(table.c.path).where(
         table.c.source == source, table.c.recipe == recipe, table.c.state == State.OK.value
     )
-    with step.pending.meta.dbconn.reading() as con:
-        return con.execute(made.limit(1)).first() is not None
+    return step.pending.meta.dbconn.first(made.limit(1)) is not None
 
 
 def sweep_output(
-    root: Path,
+    output: FolderStore,
     renders: Sequence[HasRenditions],
     is_alive: Callable[[str], bool] = lambda owner: False,
 ) -> None:
@@ -195,7 +195,7 @@ def sweep_output(
         for which, folder in folders_of(step).items()
         if has_renditions(step, *which)
     ]
-    FolderStore(root).sweep(is_alive, keep)
+    output.sweep(is_alive, keep)
 
 
 def strays(
@@ -235,18 +235,11 @@ def forget_content(pending: Pending, renditions: list[RenditionKey]) -> None:
     marks = pending.meta.sql_table
     with pending.meta.dbconn.writing() as con:
         for chunk in chunks(renditions):
+            keys = pd.DataFrame(chunk, columns=["source", "path", "recipe"])
             for table in pending.tables:
-                con.execute(sa.update(table).where(_is_one_of(table, chunk)).values(sha256=None))
-            con.execute(sa.update(marks).where(_is_one_of(marks, chunk)).values(is_success=False))
-
-
-def _is_one_of(table: sa.Table, renditions: list[RenditionKey]) -> sa.ColumnElement[bool]:
-    keys = (table.c.source, table.c.path, recipe_in(table))
-    sources, paths = ({key[at] for key in renditions} for at in (0, 1))
-    # SQLite finds no index for a list of rows, only for lists of values.
-    return sa.and_(
-        table.c.source.in_(sources), table.c.path.in_(paths), sa.tuple_(*keys).in_(renditions)
-    )
+                is_its = is_one_of({**table.c, "recipe": recipe_in(table)}, keys)
+                con.execute(sa.update(table).where(is_its).values(sha256=None))
+            con.execute(sa.update(marks).where(is_one_of(marks.c, keys)).values(is_success=False))
 
 
 def _unknown(keys: list[str], pending: Pending) -> Iterator[str]:
@@ -276,8 +269,7 @@ def _compare_since(since: float, pending: Pending, root: Path) -> None:
         .join(written, sa.and_(*[written.c[name] == table.c[name] for name in keys]))
         .where(written.c.update_ts >= since, table.c.state == State.OK.value)
     )
-    with pending.meta.dbconn.reading() as con:
-        rows = con.execute(query).all()
+    rows = pending.meta.dbconn.rows(query)
     damaged = []
     for row in rows:
         try:

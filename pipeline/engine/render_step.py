@@ -43,7 +43,7 @@ from pipeline.engine.verdicts import (
 )
 from pipeline.errors import LockstepError
 from pipeline.settings.values import Settings
-from pipeline.states import Source
+from pipeline.states import Lane, Source
 from pipeline.storage.folder import prefix_of
 from pipeline.transforms.features import is_feature
 from pipeline.workers.tasks import Outcome, Task, Urgency
@@ -148,6 +148,8 @@ class _Rendering:
         self.step = step
         self.originals = step.originals[source]
         self.pending = step.pending_of[source]
+        is_for_jobs = source is Source.JOBS
+        self.progress = run.progress.lane(Lane.JOB_IMAGES) if is_for_jobs else run.progress
         self.look = run.look(self.pending)
         self.recipes = recipes_of(self.pending, run)
         self.fingerprints = {name: recipe.fingerprint for name, recipe in self.recipes.items()}
@@ -164,7 +166,7 @@ class _Rendering:
         self.killed_before: set[str] = set()
         # Enough tasks ahead that no worker waits while a batch of rows is written.
         self.ahead = max(64, 32 * run.workers.count)
-        self.urgency = Urgency.JOBS if source is Source.JOBS else run.urgency
+        self.urgency = Urgency.JOBS if is_for_jobs else run.urgency
         self.patience_s = FLUSH_S if run.options.stop is None else STOP_POLL_S
 
     def work(self) -> None:
@@ -173,7 +175,7 @@ class _Rendering:
             if self.run.options.rehash:
                 self._look_at_all()
         finally:
-            self.run.progress.stop()
+            self.progress.stop()
             # Also on Ctrl-C and on a full disk: what is done is kept.
             self.publisher.flush()
         self.publisher.finish()
@@ -185,7 +187,7 @@ class _Rendering:
         if not counts:
             return
         self.publisher.begin()
-        self.run.progress.start(self.what, sum(counts.values()))
+        self.progress.start(self.what, sum(counts.values()))
         held = self._delete(hold=self.look.sizes_fresh()) if counts.get(GONE) else 0
         if counts.get(FRESH):
             self._render(self.look.pages(FRESH))
@@ -201,7 +203,7 @@ class _Rendering:
         self.publisher.flush()
         self.publisher.mark_unchanged = False
         counts = self.look.counts(everything=True)
-        self.run.progress.start(self.what, sum(counts.values()))
+        self.progress.start(self.what, sum(counts.values()))
         for kind in (FRESH, BACKLOG):
             if counts.get(kind):
                 self.publisher.begin()
@@ -219,12 +221,11 @@ class _Rendering:
                 held += len(keep)
                 gone.extend(r for r in original.renditions if r not in keep)
             self.publisher.delete(gone)
-            self.run.progress.advance(len(gone))
+            self.progress.advance(len(gone))
         return held
 
     def _render(self, pages: Iterable[list[PendingOriginal]]) -> None:
         for page in pages:
-            self.publisher.page_ts = self.look.as_of
             # After an interrupted run, a file may hold other bytes than its row says: take none of
             # them.
             recovering = self.run.recovering
@@ -309,8 +310,7 @@ class _Rendering:
 
     def _advance(self, outcome: Outcome) -> None:
         done = len(outcome.made) + len(outcome.values) + len(outcome.failed)
-        done += len(outcome.unchanged) + len(outcome.unneeded)
-        self.run.progress.advance(done)
+        self.progress.advance(done + len(outcome.unchanged) + len(outcome.unneeded))
 
     def _reuse_or_render(self, tasks: list[Task]) -> None:
         """Originals of a size that is known already: hash first, decode only unknown bytes."""
@@ -341,7 +341,7 @@ class _Rendering:
                 rest.extend(unlike[len(now) :])
             for outcome in self._through_workers(first_of_each):
                 self.publisher.add(outcome)
-            # Twins of what has just been made can now take its renditions.
+            # Duplicates of what has just been made can now take its renditions.
             self.publisher.flush()
             waiting = rest
 
@@ -350,7 +350,7 @@ class _Rendering:
         taken = self.publisher.reuse.stage(outcome, task)
         if taken is None:
             return False
-        self.run.progress.advance(len(taken.made) + len(taken.values))
+        self.progress.advance(len(taken.made) + len(taken.values))
         self.publisher.add(taken)
         return True
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pipeline.text import counts_in_words
@@ -72,15 +72,33 @@ class Counts(Made):
             made.rendered += 1
 
     def add_failed(self, path: str, recipe: str, reason: str) -> None:
-        """Count one that failed, and show it, unless enough others are shown."""
+        """Count one rendition, or feature, that failed."""
         self.of(recipe).failed += 1
         of = f"feature {own_name(recipe)}: " if is_feature(recipe) else ""
-        shown = (path, of + reason)
-        if shown not in self.failures:
+        self.add_failure(path, of + reason)
+
+    def add_failure(self, what: str, reason: str) -> None:
+        """Remember what failed, each once."""
+        if (what, reason) not in self.failures:
             if len(self.failures) < FAILURES_SHOWN:
-                self.failures.append(shown)
+                self.failures.append((what, reason))
             else:
                 self.more_failures = True
+
+
+@dataclass
+class StepCounts:
+    """What a run did for the records of a user's step; ``removed`` are those that were gone."""
+
+    done: int = 0
+    removed: int = 0
+    failed: int = 0
+    failed_before: int = 0
+
+    @property
+    def did_anything(self) -> bool:
+        """Whether there was a record to work on."""
+        return bool(self.done or self.removed or self.failed)
 
 
 @dataclass
@@ -195,13 +213,16 @@ class Report(Counts):
     passed: Counter[str] = field(default_factory=Counter)
     warnings: list[str] = field(default_factory=list)
     jobs: JobCounts = field(default_factory=JobCounts)
+    # By the names of the users' own steps.
+    steps: dict[str, StepCounts] = field(default_factory=dict)
     # They deliver webhooks after the run. Before the process ends, `join` them.
     threads: list[threading.Thread] = field(default_factory=list)
 
     @property
     def is_bad(self) -> bool:
         """Whether something failed in this run that no run has reported before."""
-        return not self.dry_run and bool(self.failed or self.features.failed or self.jobs.bad)
+        failed = [self.failed, self.features.failed, *(c.failed for c in self.steps.values())]
+        return not self.dry_run and bool(sum(failed) or self.jobs.bad)
 
     @property
     def there(self) -> int:
@@ -219,7 +240,7 @@ class Report(Counts):
         done = self.new + self.changed + self.removed
         for made in (self, self.features):
             done += made.rendered + made.reused + made.deleted + made.taken_down + made.failed
-        return bool(done)
+        return bool(done) or any(each.did_anything for each in self.steps.values())
 
     def as_json(self) -> dict[str, Any]:
         """The report as ``datapipe run --json`` prints it."""
@@ -243,6 +264,7 @@ class Report(Counts):
             "features": _features(self.features)
             | {"failed_before": self.features.failed_before, "in_step": self.features.in_step},
             "jobs": self.jobs.as_json(),
+            "steps": {name: asdict(c) for name, c in self.steps.items() if c.did_anything},
             "ignored": dict(sorted(self.passed.items())),
             "seconds": round(self.seconds, 3),
         } | ({"dry_run": True} if self.dry_run else {})
@@ -259,6 +281,8 @@ class Report(Counts):
         if self.features.any():
             lines.append(f"features    {self.features.in_words('made', would)}")
         lines += self.jobs.as_lines()
+        if steps := self.steps_in_words():
+            lines.append(f"steps       {steps}")
         if self.passed:
             ignored = counts_in_words(
                 [(count, reason) for reason, count in self.passed.most_common()]
@@ -271,16 +295,32 @@ class Report(Counts):
         lines.append(f"{self._verdict()} ({self.seconds:.1f} s)")
         return lines
 
+    def steps_in_words(self) -> str:
+        """What was done for the records of the users' steps, by name."""
+        counted = {
+            name: counts_in_words(
+                [
+                    (each.done, "done"),
+                    (each.removed, "removed"),
+                    (each.failed, "failed"),
+                    (each.failed_before, "failed before"),
+                ]
+            )
+            for name, each in self.steps.items()
+        }
+        return "; ".join(f"{name}: {words}" for name, words in counted.items() if words)
+
     def _verdict(self) -> str:
         if self.dry_run:
             return "nothing was written: this was a dry run"
         if self.pending:
             return "not yet in step: some originals changed while they were read; run again"
         if self.jobs.active:
-            return "not yet in step: jobs are still to do; run again"
+            return "not yet in step: some jobs are not finished; run again"
         if self.is_bad:
             return "in step, except for what failed in this run"
-        if self.failed_before or self.features.failed_before:
+        before = [self.failed_before, self.features.failed_before]
+        if any(before) or any(each.failed_before for each in self.steps.values()):
             return "in step, except for what failed before (`datapipe errors`)"
         return "in step"
 

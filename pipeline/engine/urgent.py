@@ -1,7 +1,7 @@
 """Urgent work within a run: what changed in the input folder does not wait for a backlog.
 
-The run goes on where it was. It passes over originals that were seen to here: what it read of them
-before is out of date.
+The run continues where it was. It skips the originals that were handled here: what it read about
+them before is out of date.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ from collections.abc import Sequence
 from pipeline.engine.context import Run, RunOptions
 from pipeline.engine.history import remember_run
 from pipeline.engine.pending import NARROW_ROWS
-from pipeline.engine.progress import Silent
 from pipeline.engine.report import Report
 from pipeline.engine.run import Plan, complete
 from pipeline.engine.step import Step
-from pipeline.states import Source
+from pipeline.states import Lane, Source
 from pipeline.storage.walking import CSV_SUFFIXES, Passed
 from pipeline.workers.tasks import Urgency
 
@@ -35,7 +34,7 @@ def work_within(plan: Plan, run: Run, options: RunOptions, steps: Sequence[Step]
     within = run.part(
         options=options,
         report=Report(),
-        progress=Silent(),
+        progress=run.progress.lane(Lane.CHANGES),
         urgency=Urgency.FRESH,
         source=Source.INPUT,
         superseded=set(),

@@ -1,4 +1,4 @@
-"""What becomes of each rendition, and why: the rules of a run, of a dry run and of ``explain``."""
+"""What happens to each rendition, and why: the rules of a run, of a dry run and of ``explain``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipeline.database.tracking import FRESH
 from pipeline.engine.context import Run
 from pipeline.engine.pending import (
     PAGE_ROWS,
-    SAID_FROM,
+    SAID,
     Pending,
     PendingOriginal,
     PendingRendition,
@@ -61,8 +61,7 @@ def recipes_of(pending: Pending, run: Run) -> dict[str, Transform]:
     """
     table = pending.recipe_table
     query = sa.select(table.c.recipe, table.c.spec)
-    with pending.meta.dbconn.reading() as con:
-        rows = con.execute(query.where(table.c.source == pending.source.value)).all()
+    rows = pending.meta.dbconn.rows(query.where(table.c.source == pending.source.value))
     # What a feature calls is in the file alone: one that is gone from there cannot be made.
     stored = {row.recipe: recipe_of(row.spec) for row in rows if not is_feature(row.recipe)}
     return stored | {
@@ -103,7 +102,7 @@ class _Preview:
         self.run, self.pending, self.counts = run, pending, originals.counts(run)
         self.file_of = originals.key
         self.folder = originals.folder
-        self.store = FolderStore(run.settings.output_dir)
+        self.store = run.settings.output_store
         self.blocklist = Blocklist(run.database)
         self.blocked_sizes = self.blocklist.blocked_sizes()
         self.originals = run.expected.originals[pending.source]
@@ -113,8 +112,7 @@ class _Preview:
         self.removed = difference.removed
         table = pending.recipe_table
         query = sa.select(table.c.recipe).where(table.c.source == pending.source.value)
-        with run.database.reading() as con:
-            stored = con.execute(query).scalars().all()
+        stored = run.database.column(query)
         names = {*stored, *difference.added} - {*difference.removed}
         self.recipes = {name: every[name] for name in sorted(names & every.keys())}
         # Pending renditions by recipes that moved, counted one by one.
@@ -255,9 +253,8 @@ def _made(con: sa.Connection, pending: Pending, paths: Sequence[str]) -> list[sa
 
 
 def _known(row: sa.Row[Any] | None) -> list[Any]:
-    """What a row of what was made has for the last columns of :class:`PendingRendition`."""
-    names = PendingRendition._fields[SAID_FROM:]
-    return [None if row is None else getattr(row, name) for name in names]
+    """What a row of what was made has for its columns of :class:`PendingRendition`."""
+    return [None if row is None else getattr(row, name) for name in SAID]
 
 
 @dataclass(frozen=True)
@@ -295,12 +292,12 @@ def explain_renditions(
     with database.reading() as con:
         made = _made(con, pending, [path])
         its = marks.c.source == pending.source.value, marks.c.path == path
-        said = sa.select(marks.c.recipe, marks.c.is_success).where(*its)
-        marked: dict[str, bool] = dict(con.execute(said).tuples().all())
+        rows = con.execute(sa.select(marks.c.recipe, marks.c.is_success).where(*its))
+        marked = {row.recipe: row.is_success for row in rows}
         waiting = set(con.execute(sa.select(changed.c.recipe)).scalars())
     unmarked = {name for name, is_success in marked.items() if not is_success}
     by_recipe, recipes = {row.recipe: row for row in made}, load_recipes(settings.recipes_file)
-    store = FolderStore(settings.output_dir)
+    store = settings.output_store
     verdicts: list[Verdict] = []
     for name in sorted({*by_recipe, *recipes}):
         row, recipe = by_recipe.get(name), recipes.get(name)

@@ -95,19 +95,19 @@ class Trace:
 
 
 class Attempts:
-    """Makes attempts over one transport, keeping images in one folder."""
+    """Makes attempts over one transport, keeping images in one store."""
 
     def __init__(
         self,
         transport: httpx.AsyncBaseTransport,
         limits: FetchLimits,
-        folder: Path,
+        store: FolderStore,
         sniff: Sniff,
         files: Executor,
     ) -> None:
         self._transport = transport
         self._limits = limits
-        self._store = FolderStore(folder)
+        self._store = store
         self._sniff = sniff
         self._files = files
 

@@ -30,7 +30,8 @@ PILLOW_FORMAT = {
     "jpeg2000": "JPEG2000",
 }
 
-_WEB_FORMATS = frozenset(["jpeg", "png", "webp", "gif", "avif"])
+# A browser shows them as a picture and nothing else: no SVG, no HTML, no PDF.
+WEB_FORMATS = frozenset(["jpeg", "png", "webp", "gif", "avif"])
 _LOSSLESS_FORMATS = frozenset(["bmp", "tiff"])
 
 
@@ -52,7 +53,7 @@ def output_format(wanted: str, source: str, *, has_alpha: bool) -> str:
     """
     if wanted != "keep":
         return wanted
-    if source in _WEB_FORMATS:
+    if source in WEB_FORMATS:
         return source
     if source in _LOSSLESS_FORMATS or has_alpha:
         return "png"

@@ -45,7 +45,7 @@ from pipeline.transforms.recipes import Recipe, Transform
 T = TypeVar("T")
 Result: TypeAlias = Rendition | Values | Failure | Unneeded
 
-# An APNG moves as `keep`; asked for by name, a PNG is a still.
+# An APNG stays animated as `keep`; requested by name, a PNG is a still.
 _MOVING_FORMATS = frozenset(["keep", "webp", "gif"])
 
 

@@ -7,12 +7,17 @@
 ``fetching``   request the URLs that are waiting
 ``images``     fetched bytes as originals of jobs; unused ones are removed
 ``names``      references of jobs and file names of job images
+``originals``  the images of jobs as originals: their bytes, their recipes
 ``outcomes``   the outcome of each image
 ``previewing`` what the reading of CSVs would do
 ``questions``  one job, all of them, what failed, the result CSV, the renditions
 ``reading``    a CSV is copied, checked, and compared with its rows
 ``recording``  how each fetch ended: journal, then table
+``requesting`` which URLs are requested next, in turns between jobs
+``results``    result CSVs in the output folder, compared with the jobs
+``rounds``     what is fetched during a run is rendered and answered while other steps go on
 ``scanning``   the CSVs below ``input/`` against the jobs
+``slices``     the images of one job that are to be rendered, a few at a time
 ``steps``      the steps as ``app.py`` declares them
 ``store``      the rows of jobs, and paths inside the state folder
 ``webhooks``   webhooks, after the run

@@ -22,7 +22,6 @@ from pipeline.jobs.store import ACTIVE, ENDED, UNREAD, Job
 from pipeline.jobs.webhooks import webhooks_due
 from pipeline.names import folder_of
 from pipeline.states import JobState, Source, WebhookState
-from pipeline.storage.folder_store import FolderStore
 from pipeline.transforms.features import is_feature
 from pipeline.transforms.recipes import Recipe, recipe_of
 from pipeline.workers.tasks import Urgency
@@ -82,7 +81,7 @@ class _Answer:
         if not is_rejected and not self.repository.move(reference, {job.state}, JobState.WRITING):
             return
         csv = self.jobs.folders.csv(reference)
-        store, key = FolderStore(self.jobs.settings.output_dir), job.answer or job.answer_name
+        store, key = self.jobs.settings.output_store, job.answer or job.answer_name
         try:
             dialect = detect_dialect(csv)[0]
             rows = self._read(csv)
@@ -199,8 +198,7 @@ def _recipes(jobs: Jobs) -> list[Recipe]:
     """The recipes of jobs, in the order of the setting, and their widths from small to large."""
     table = jobs.pending.recipe_table
     query = sa.select(table.c.recipe, table.c.spec).where(table.c.source == Source.JOBS.value)
-    with jobs.database.reading() as con:
-        rows = con.execute(query.order_by(table.c.recipe)).all()
+    rows = jobs.database.rows(query.order_by(table.c.recipe))
     recipes = [recipe_of(row.spec) for row in rows if not is_feature(row.recipe)]
     there = sorted(recipes, key=lambda recipe: recipe.above or 0)
     wanted = jobs.settings.jobs.recipes

@@ -66,8 +66,7 @@ def clear_copies(repository: JobRepository, folders: JobFolders) -> int:
 
 def _names_of_jobs(repository: JobRepository) -> set[str]:
     kept = sa.select(repository.jobs.c.reference).where(repository.jobs.c.cleared.is_(sa.false()))
-    with repository.database.reading() as con:
-        return {f"{reference}.csv" for reference in con.execute(kept).scalars()}
+    return {f"{reference}.csv" for reference in repository.database.column(kept)}
 
 
 def _clear(repository: JobRepository, folders: JobFolders, name: str) -> bool:
@@ -83,6 +82,6 @@ def _clear(repository: JobRepository, folders: JobFolders, name: str) -> bool:
             return False  # a living process holds it
         # Checked again under the lock: its job may have been created meanwhile.
         job = repository.get(name.removesuffix(".csv"))
-        return (job is None or job.cleared) and FolderStore(folders.csvs).remove(name)
+        return (job is None or job.cleared) and folders.csv_store.remove(name)
     finally:
         os.close(handle)

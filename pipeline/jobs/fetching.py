@@ -18,6 +18,7 @@ import sqlalchemy as sa
 
 from pipeline.database.paging import known_among
 from pipeline.engine.context import STOP_POLL_S, Run
+from pipeline.engine.progress import Growing
 from pipeline.fetch.client import fetch_all
 from pipeline.fetch.types import Fetched
 from pipeline.jobs.context import Jobs
@@ -25,9 +26,8 @@ from pipeline.jobs.images import collect_garbage, paths_of, sweep_state
 from pipeline.jobs.recording import Recorder
 from pipeline.jobs.requesting import Requests, TimeLimit
 from pipeline.jobs.store import JobRepository
-from pipeline.states import JobState, Source, UrlState
+from pipeline.states import JobState, Lane, Source, UrlState
 from pipeline.storage.folder import made
-from pipeline.storage.folder_store import FolderStore
 
 
 class Fetching:
@@ -44,11 +44,12 @@ class Fetching:
         self._requests: Requests | None = None
         self._ready: set[str] = set()
         self._guard = threading.Lock()
-        self._time_limit = TimeLimit(jobs.settings.jobs.fetch_s)
+        self._time_limit = TimeLimit(jobs.settings.jobs.fetch_s, jobs.fetching_since)
         # Set when there is something new: a job is ready, or the thread has ended.
         self.news = threading.Event()
-        # Images that have ended, and that were or are to be requested, for people who watch.
-        self.ended = self.total = 0
+        # How many images have ended, for people who watch.
+        self._ended = 0
+        self._shown = Growing(run.progress.lane(Lane.FETCHING), "images")
 
     @property
     def is_alive(self) -> bool:
@@ -61,7 +62,8 @@ class Fetching:
         Raises:
             OutputError: the disk is full, or permissions are missing.
         """
-        FolderStore(made(self._jobs.folders.fetched)).sweep_folder()
+        made(self._jobs.folders.fetched)
+        self._jobs.folders.fetched_store.sweep_folder()
         self._thread = threading.Thread(target=self._work, name="fetch")
         self._thread.start()
 
@@ -100,15 +102,16 @@ class Fetching:
                 while asyncio.run(self._fetch(recorder)):
                     pass
         except BaseException as error:
-            # Whatever it is, the thread of the run has to know: it would wait for ever.
+            # Whatever it is, the thread of the run has to know, or it would wait forever.
             self._error = error
         finally:
+            self._shown.stop()
             self.news.set()
 
     async def _fetch(self, recorder: Recorder) -> bool:
         """Fetch until nothing is left; True: until something that is being fetched is wanted by
         no job any more, as one was deleted, or has used up its time."""
-        jobs, folder = self._jobs, self._jobs.folders.fetched
+        jobs, store = self._jobs, self._jobs.folders.fetched_store
         limits = jobs.settings.fetch
         requests = self._requests = Requests(
             jobs.repository,
@@ -122,7 +125,7 @@ class Fetching:
         limits = replace(limits, pending=sys.maxsize)
         try:
             async with (
-                contextlib.aclosing(fetch_all(requests, limits, folder)) as results,
+                contextlib.aclosing(fetch_all(requests, limits, store)) as results,
                 contextlib.aclosing(_or_none(results, STOP_POLL_S)) as coming,
             ):
                 async for fetched in coming:
@@ -131,10 +134,10 @@ class Fetching:
                     if fetched is not None:
                         recorder.add(fetched)
                         requests.ended(fetched.url)
-                        self.ended += 1
+                        self._ended += 1
                     else:
                         recorder.flush_if_due()
-                    self.total = self.ended + requests.left
+                    self._shown.show(self._ended, self._ended + requests.left)
                     self._tell(requests)
                     if requests.is_obsolete:
                         return True
@@ -152,10 +155,10 @@ class Fetching:
 
 
 def preview_fetches(jobs: Jobs, run: Run) -> None:
-    """Count the URLs that would be requested, and the images that would come of them."""
+    """Count the URLs that would be requested, and the images that would result."""
     repository, expected = jobs.repository, run.expected
     fetches = repository.fetches.c
-    # What becomes of the others is noted by the step before.
+    # The step before has counted the others.
     others = {reference for reference, _ in expected.csvs} | expected.jobs_gone
     fetching = repository.in_states({JobState.FETCHING}, run.options.job)
     ours = [job for job in fetching if job.reference not in others]

@@ -19,12 +19,11 @@ from pipeline.database.paging import chunks, known_among, pages
 from pipeline.database.tracking import frame
 from pipeline.engine.context import Run
 from pipeline.jobs.context import Jobs
-from pipeline.jobs.store import JobFolders, JobRepository
+from pipeline.jobs.store import JobFolders, JobRepository, in_job
 from pipeline.names import TEMPORARY_PREFIX, key_of
 from pipeline.states import Source, UrlState
 from pipeline.storage.blobs import blob_key, blob_path
 from pipeline.storage.folder import files_below, has_size
-from pipeline.storage.folder_store import FolderStore
 from pipeline.workers.tasks import Urgency
 
 # No scan looks for a fetched image.
@@ -109,8 +108,7 @@ def clear_images(jobs: Jobs, run: Run, reference: str) -> None:
     """Delete all images of a job; the render step then deletes their renditions."""
     query = paths_of(jobs, reference).limit(CHUNK)
     while True:
-        with jobs.database.reading() as con:
-            paths = list(con.execute(query).scalars())
+        paths = jobs.database.column(query)
         if not paths:
             return
         _delete(jobs, run, paths)
@@ -126,8 +124,7 @@ def forget_lost(jobs: Jobs, run: Run, paths: Sequence[str]) -> int:
         query = sa.select(table.c.path, table.c.sha256, table.c.size_bytes).where(
             jobs.pending.our_originals, table.c.path.in_(chunk)
         )
-        with jobs.database.reading() as con:
-            rows = con.execute(query).all()
+        rows = jobs.database.rows(query)
         lost = [
             row.path
             for row in rows
@@ -161,7 +158,7 @@ def drop_stored(repository: JobRepository, folders: JobFolders, digests: Collect
         used = known_among(repository.database, column, chunk)
         for digest in chunk:
             if digest not in used:
-                FolderStore(folders.fetched).remove(blob_key(digest))
+                folders.fetched_store.remove(blob_key(digest))
 
 
 def sweep_state(jobs: Jobs) -> None:
@@ -174,7 +171,7 @@ def sweep_state(jobs: Jobs) -> None:
     shutil.rmtree(jobs.folders.state / "originals", ignore_errors=True)
     if not folder.is_dir():
         return
-    store = FolderStore(folder)
+    store = jobs.folders.fetched_store
     store.sweep()
     paths = {
         path.rpartition("/")[2]: path
@@ -239,10 +236,8 @@ def paths_of(jobs: Jobs, reference: str) -> sa.Select[tuple[str]]:
 
 
 def _of_job(jobs: Jobs, reference: str) -> tuple[sa.ColumnElement[bool], ...]:
-    """The images of one job: all below the folder named by its reference."""
-    path = jobs.pending.original_table.c.path
-    # "0" follows "/".
-    return jobs.pending.our_originals, path > f"{reference}/", path < f"{reference}0"
+    """The images of one job."""
+    return jobs.pending.our_originals, in_job(jobs.pending.original_table.c.path, reference)
 
 
 def _delete(jobs: Jobs, run: Run, paths: Sequence[str]) -> None:

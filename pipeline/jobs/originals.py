@@ -63,7 +63,7 @@ class JobImages(Originals):
                 f"PIPELINE_JOB_RECIPES={','.join(jobs.recipes)}: {self.settings.recipes_file} has "
                 f"no [{missing[0]}]; it has {', '.join(folders)}"
             )
-        # Nobody configured one: a project whose recipes have other names can have jobs, too.
+        # None is configured: a project whose recipes have other names can have jobs, too.
         names = [name for name in jobs.recipes if name in folders] or list(folders)[:1]
         return {name: recipes[name] for name in recipes if folder_of(name) in names} | of_features
 

@@ -7,14 +7,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import pandas as pd
 import sqlalchemy as sa
 
 from pipeline.database.paging import chunks, pages
-from pipeline.database.tracked import data_of
+from pipeline.database.tracked import data_of, is_one_of
 from pipeline.jobs.context import Jobs
+from pipeline.jobs.store import in_job
 from pipeline.states import Source, State, UrlState
 
-# Two values each stay below SQLite's 32,766 in one statement.
+# Three values each stay below SQLite's 32,766 in one statement.
 PAGE_ROWS = 5_000
 
 
@@ -22,7 +24,7 @@ PAGE_ROWS = 5_000
 class ImageOutcome:
     """One URL of a row. ``files`` are keys below ``output/``, by recipe, and ``values`` what
     features said; ``reasons`` why one is missing. An image with a reason has failed; ``reported``:
-    a run has said so."""
+    a run has reported it."""
 
     url: str
     reported: bool = False
@@ -155,12 +157,9 @@ class Outcomes:
         """Path and reason of each rendition, and feature, of the job that there is none of."""
         queries = []
         for table in [self._renditions, *self._features]:
-            path = table.c.path
-            # "0" follows "/": all below the folder of the job.
-            its = path > f"{self._reference}/", path < f"{self._reference}0"
-            ours = table.c.source == Source.JOBS.value
+            ours = table.c.source == Source.JOBS.value, in_job(table.c.path, self._reference)
             not_ok = table.c.state != State.OK.value
-            queries.append(sa.select(path, table.c.reason).where(ours, *its, not_ok))
+            queries.append(sa.select(table.c.path, table.c.reason).where(*ours, not_ok))
         return sa.union_all(*queries).subquery("not_made")
 
     def mark_reported(self, found: dict[str, list[ImageOutcome]]) -> int:
@@ -174,15 +173,10 @@ class Outcomes:
                     moved[failed].append((number, sequence))
         for failed, places in moved.items():
             for chunk in chunks(places, PAGE_ROWS):
+                rows = pd.DataFrame(chunk, columns=["number", "sequence"])
+                which = sa.and_(urls.c.reference == self._reference, is_one_of(urls.c, rows))
                 with self._repository.database.writing() as con:
-                    con.execute(
-                        sa.update(urls)
-                        .where(
-                            urls.c.reference == self._reference,
-                            sa.tuple_(urls.c.number, urls.c.sequence).in_(chunk),
-                        )
-                        .values(told=failed)
-                    )
+                    con.execute(sa.update(urls).where(which).values(told=failed))
         return len(moved[True])
 
     def failed_numbers(self, numbers: Sequence[str]) -> set[str]:
@@ -195,10 +189,8 @@ class Outcomes:
     def pending_paths(self, changed: sa.Subquery) -> list[str]:
         """Images of the job that a change query still has to do."""
         path = changed.c.path
-        # "0" follows "/": all below the folder of the job.
-        below = sa.and_(path > f"{self._reference}/", path < f"{self._reference}0")
-        with self._repository.database.reading() as con:
-            return list(con.execute(sa.select(path).where(below).distinct()).scalars())
+        theirs = sa.select(path).where(in_job(path, self._reference)).distinct()
+        return self._repository.database.column(theirs)
 
 
 def _reason(row: Any) -> str | None:

@@ -40,7 +40,6 @@ from pipeline.jobs.store import Job, JobRepository, url_key
 from pipeline.settings.values import Settings
 from pipeline.states import JobState, UrlState, WebhookState
 from pipeline.storage.folder import explained, file_below, made, tick_ns
-from pipeline.storage.folder_store import FolderStore
 from pipeline.storage.walking import FoundFile, look_at
 from pipeline.workers.tasks import Urgency
 
@@ -123,15 +122,15 @@ class _Reading:
                 self._reject(check, seen)
                 return None
             copy.replace(csv)
-            FolderStore(self.settings.output_dir).remove(job.problems_name)
+            self.settings.output_store.remove(job.problems_name)
             self.repository.update(job.reference, **seen, faults=None)
             return check.dialect
 
     def _reject(self, check: CsvCheck, seen: dict[str, Any]) -> None:
         # The images and the result of earlier content stay: an error in a feed says nothing about
         # the products in it.
-        store = FolderStore(self.settings.output_dir)
-        write_problems(store, self.job.problems_name, check.problems, check.fault_count)
+        store, name = self.settings.output_store, self.job.problems_name
+        write_problems(store, name, check.problems, check.fault_count)
         count = "a problem" if check.fault_count == 1 else f"{check.fault_count:,} problems"
         reason = f"its CSV has {count}: see {self.job.problems_name} in the output folder"
         self._end(JobState.REJECTED, reason=reason, faults=_as_json(check.problems), **seen)
@@ -221,8 +220,7 @@ def differing_rows(jobs: Jobs, reference: str, rows: Sequence[CsvRow]) -> tuple[
     query = sa.select(table.c.number, table.c.name, table.c.urls).where(
         table.c.reference == reference, table.c.number.in_([row.number for row in rows])
     )
-    with jobs.database.reading() as con:
-        stored = {found.number: (found.name, found.urls) for found in con.execute(query)}
+    stored = {found.number: (found.name, found.urls) for found in jobs.database.rows(query)}
     differing = [row for row in rows if stored.get(row.number) != (row.name, _urls_stored(row))]
     return differing, bool(stored)
 
@@ -294,13 +292,13 @@ def _store_urls(repository: JobRepository, reference: str, rows: Sequence[CsvRow
 
 def _clear(jobs: Jobs, run: Run, job: Job) -> None:
     """Remove rows, files and the result of a deleted job; its own row stays."""
-    output_dir, reference = jobs.settings.output_dir, job.reference
+    output, reference = jobs.settings.output_store, job.reference
     for key in (job.answer or job.answer_name, job.problems_name):
-        FolderStore(output_dir).remove(key)
+        output.remove(key)
     for page in _numbers(jobs.repository, reference):
         _forget_rows(jobs, run, reference, page)
     clear_images(jobs, run, reference)
-    FolderStore(jobs.folders.csvs).remove(jobs.folders.csv(reference).name)
+    jobs.folders.csv_store.remove(jobs.folders.csv(reference).name)
     jobs.repository.update(reference, cleared=True, answer=None, fetched=0, done=0, failed=0)
     run.report.jobs.deleted += 1
 
@@ -312,8 +310,9 @@ def _forget_rows(jobs: Jobs, run: Run, reference: str, numbers: Sequence[str]) -
     idx = IndexDF(pd.DataFrame({"number": list(numbers), "reference": reference}))
     with run.database.writing() as write:
         jobs.rows.delete_by_idx(idx, now=write.now)
-        for table in (urls, meta):
-            # No step reads datapipe's meta rows of rows that are gone.
+        # What a user's step reads is forgotten when that has passed it.
+        is_read = meta in jobs.render.linear_meta.read_beside
+        for table in (urls,) if is_read else (urls, meta):
             write.execute(
                 sa.delete(table).where(table.c.reference == reference, table.c.number.in_(numbers))
             )

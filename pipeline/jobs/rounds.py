@@ -15,11 +15,11 @@ import sqlalchemy as sa
 
 from pipeline.engine.context import STOP_POLL_S, Run
 from pipeline.engine.pending import NARROW_ROWS
-from pipeline.engine.progress import Progress, Silent
+from pipeline.engine.progress import Growing, Silent
 from pipeline.engine.recovery import remember_writing
 from pipeline.jobs.context import Jobs
 from pipeline.jobs.store import Job
-from pipeline.states import JobState, Source
+from pipeline.states import JobState, Lane, Source
 from pipeline.workers.tasks import Urgency
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ class Rounds:
         # Images of jobs that are fetched, still to be rendered; and how many in one round.
         self._to_render: dict[str, Slices] = {}
         self._slice = SLICE_FIRST
+        self._rendered = 0
+        self._shown = Growing(run.progress.lane(Lane.JOB_IMAGES), "images")
         # The steps before have ended; nothing has come since all was finished.
         self._is_waiting = self._is_finished = False
         self._next_at = time.monotonic() + ROUND_S
@@ -72,12 +74,12 @@ class Rounds:
         self._fetch(self._in_states({JobState.FETCHING}))
 
     def finish(self) -> None:
-        """Work until nothing of any job is left to fetch and to render.
+        """Work until nothing of any job is left to fetch and to render, or another run is due.
 
         Raises:
             LockstepError: whatever stops a run.
         """
-        run, shown = self._run, _Shown(self._run.progress)
+        run = self._run
         if not run.has_jobs or self._is_finished:
             return
         self._is_waiting = True
@@ -85,19 +87,19 @@ class Rounds:
             # Some of its images were left to the steps before this one.
             if job.reference not in self._to_render:
                 self._slices_of(job.reference).add_pending()
-        try:
-            while self._round(run.progress, shown.hide) or self._is_fetching:
-                if self._fetching is not None:
-                    shown.show(self._fetching.ended, self._fetching.total)
-                self._wait()
-        finally:
-            shown.hide()
+        while self._round() or self._is_fetching:
+            if run.options.is_outdated() and not self._to_render:
+                # Recorded before this run ends: nothing may be written after it.
+                self.close()
+                break
+            self._wait()
         self._is_finished = True
         if self in run.writers:
             run.writers.remove(self)
 
     def close(self) -> None:
         """End all that goes on; what is done is kept."""
+        self._shown.stop()
         if self._fetching is not None:
             self._fetching.close()
 
@@ -106,8 +108,7 @@ class Rounds:
         if self._fetching is not None:
             self._fetching.check()
         if time.monotonic() >= self._next_at:
-            # The bar is that of the step which this interrupts.
-            self._round(Silent(), lambda: None)
+            self._round()
 
     def _wait(self) -> None:
         """Until there may be something to do in a round."""
@@ -126,31 +127,26 @@ class Rounds:
     def _in_states(self, states: Collection[JobState]) -> list[Job]:
         return self._repository.in_states(states, self._run.options.job)
 
-    def _round(self, progress: Progress, working: Callable[[], None]) -> bool:
-        """Read what came, move on what is fetched, render and answer; whether more is to come.
-
-        ``working`` is called before anything that takes long.
-        """
+    def _round(self) -> bool:
+        """Read what came, move on what is fetched, render and answer; whether more is to come."""
         if self._fetching is not None:
             self._fetching.check()
         unread = [job for job in self._in_states(READING) if job.reference not in self._read]
         if unread:
-            working()
             self._read_csvs(unread)
         # In this order: a job that is ready was being fetched before it is looked for.
         ready = set() if self._fetching is None else self._fetching.take_ready()
         fetching = self._in_states({JobState.FETCHING})
         is_open = self._fetch(fetching)
         for job in fetching:
-            if job.reference in ready:
-                working()
-                if not self._move_on(job):
-                    self._in_vain[job.reference, job.changed_ts] += 1
-                    if self._fetching is not None:
-                        self._fetching.look_again(job.reference)
+            if job.reference in ready and not self._move_on(job):
+                self._in_vain[job.reference, job.changed_ts] += 1
+                if self._fetching is not None:
+                    self._fetching.look_again(job.reference)
         if self._to_render:
-            working()
-            self._render(progress)
+            self._render()
+        else:
+            self._shown.stop()
         # At once if there is more to render; what this interrupts gets on by one task.
         self._next_at = 0.0 if self._to_render else time.monotonic() + ROUND_S
         return is_open or bool(self._to_render)
@@ -161,7 +157,7 @@ class Rounds:
 
         self._run.has_jobs = True
         self._read.update(job.reference for job in unread)
-        part = self._part(Silent())
+        part = self._part()
         read_csvs(self._jobs, part, unread, [])
         self._run.touch(Source.JOBS, part.touched.get(Source.JOBS, ()))
 
@@ -184,7 +180,7 @@ class Rounds:
     def _move_on(self, job: Job) -> bool:
         """Bring the images of a job in step with what was fetched, and have them rendered; whether
         nothing is left to fetch."""
-        part = self._part(Silent())
+        part = self._part()
         is_settled = self._settle(job, part)
         touched = part.touched.get(Source.JOBS, ())
         self._run.touch(Source.JOBS, touched)
@@ -193,17 +189,18 @@ class Rounds:
         return is_settled
 
     def _slices_of(self, reference: str) -> Slices:
-        # Imported here: a run without a job at work does without, which costs 150 ms.
+        # Imported here: a run without an active job does not need it, which costs 150 ms.
         from pipeline.jobs.slices import Slices
 
         self._is_finished = False
         return self._to_render.setdefault(reference, Slices(self._jobs, reference))
 
-    def _render(self, progress: Progress) -> None:
+    def _render(self) -> None:
         """Render some images of each job, so that a small one does not wait for a large one, and
         answer the jobs of which none is left."""
         share = max(1, self._slice // len(self._to_render))
-        part = self._part(progress)
+        self._show()
+        part = self._part()
         part.narrowed_to = [
             path for slices in self._to_render.values() for path in slices.take(share)
         ]
@@ -216,6 +213,8 @@ class Rounds:
             if count >= self._slice:
                 fitting = count * SLICE_S / max(time.monotonic() - began, 0.01)
                 self._slice = min(NARROW_ROWS, max(SLICE_LEAST, int(fitting)))
+        self._rendered += count
+        self._show()
         done = [reference for reference, slices in self._to_render.items() if slices.is_empty]
         if done:
             # Imported here: a run that answers no job does not read CSVs, which costs 150 ms.
@@ -225,9 +224,13 @@ class Rounds:
         for reference in done:
             del self._to_render[reference]
         if part.afterwards and self._goes_on():
-            # Nobody is to be told hours later. At the end of the run, the last step sees to it,
-            # for the lock must be free while a slow receiver is told.
+            # No receiver should be notified hours later. At the end of the run, the last step does
+            # it, because the lock must be free while a slow receiver is notified.
             self._run.report.threads += [start() for start in part.afterwards]
+
+    def _show(self) -> None:
+        left = sum(slices.left for slices in self._to_render.values())
+        self._shown.show(self._rendered, self._rendered + left)
 
     def _goes_on(self) -> bool:
         """Whether the run has more to do than to end."""
@@ -248,8 +251,7 @@ class Rounds:
         )
 
         repository, table = self._repository, self._repository.jobs
-        with repository.database.reading() as con:
-            waits = con.execute(sa.select(repository.waits_for_urls(job.reference))).scalar_one()
+        waits = repository.database.column(sa.select(repository.waits_for_urls(job.reference)))[0]
         if waits:
             add_fetched(self._jobs, part, job.reference)
             remove_obsolete(self._jobs, part, job.reference)
@@ -269,40 +271,16 @@ class Rounds:
             )
         return done.rowcount == 1
 
-    def _part(self, progress: Progress) -> Run:
+    def _part(self) -> Run:
         """A part of the run that works on the images of jobs alone."""
         # More urgent work is the run's, whatever it interrupts.
         urgent: dict[Urgency, Callable[[Run], None]] = {
             each: partial(_for, call, self._run) for each, call in self._run.urgent.items()
         }
+        # What is shown is all that is left, not what one round renders.
         return self._run.part(
-            source=Source.JOBS, progress=progress, urgent=urgent, narrowed_to=[], afterwards=[]
+            source=Source.JOBS, progress=Silent(), urgent=urgent, narrowed_to=[], afterwards=[]
         )
-
-
-class _Shown:
-    """Shows how many images were fetched, while nothing else is shown."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._shown = self._total = 0
-        self._is_shown = False
-
-    def show(self, ended: int, total: int) -> None:
-        total = max(ended, total)
-        if not total:
-            return
-        if not self._is_shown or total > self._total:
-            self._progress.start("images", total)
-            self._is_shown, self._total, self._shown = True, total, 0
-        if ended > self._shown:
-            self._progress.advance(ended - self._shown)
-            self._shown = ended
-
-    def hide(self) -> None:
-        if self._is_shown:
-            self._progress.stop()
-            self._is_shown = False
 
 
 def _for(call: Callable[[Run], None], run: Run, part: Run) -> None:

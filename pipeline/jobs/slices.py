@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+import sqlalchemy as sa
+
 from pipeline.database.paging import known_among
 from pipeline.engine.pending import NARROW_ROWS
 from pipeline.jobs.context import Jobs
@@ -19,6 +21,13 @@ class Slices:
         self._known: list[str] = []
         # Where to read on among all images of the job; `None`: all that may be pending is known.
         self._after: str | None = None
+        # How many come that are not read yet; not exact, for people who watch.
+        self._unread = 0
+
+    @property
+    def left(self) -> int:
+        """How many images are left, about."""
+        return len(self._known) + self._unread
 
     @property
     def is_empty(self) -> bool:
@@ -29,6 +38,9 @@ class Slices:
         """Paths that were written; more than are queried by their keys stand for the whole job."""
         if len(touched) > NARROW_ROWS:
             self._after = ""
+            count = sa.select(sa.func.count()).select_from(self._paths().subquery())
+            with self._jobs.database.reading() as con:
+                self._unread = con.execute(count).scalar_one()
             return
         paths = {*self._known, *touched}
         pending = self._jobs.pending
@@ -47,13 +59,16 @@ class Slices:
         """The next paths, no more than ``count``."""
         if len(self._known) < count and self._after is not None:
             path = self._jobs.pending.original_table.c.path
-            query = paths_of(self._jobs, self._reference).where(path > self._after)
-            with self._jobs.database.reading() as con:
-                more = list(con.execute(query.order_by(path).limit(count)).scalars())
+            query = self._paths().where(path > self._after)
+            more = self._jobs.database.column(query.order_by(path).limit(count))
             self._known += more
+            self._unread = max(0, self._unread - len(more)) if more else 0
             self._after = more[-1] if more else None
             if not more:
                 # Images that are gone have no row, but renditions.
                 self.add_pending()
         taken, self._known = self._known[:count], self._known[count:]
         return taken
+
+    def _paths(self) -> sa.Select[tuple[str]]:
+        return paths_of(self._jobs, self._reference)

@@ -1,4 +1,5 @@
-"""The worker: one thread that runs the pipeline, when files change or when the page asks for it.
+"""The worker: one thread that runs the pipeline, when files change or when the page asks for it,
+and what each lane of a run is doing.
 
 It is a :class:`~pipeline.live.Watcher` unless ``--no-watch`` was given. While another process has
 the lock, it waits.
@@ -11,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline.app import Lockstep
 from pipeline.engine.context import RunOptions
@@ -19,6 +20,7 @@ from pipeline.engine.report import Report
 from pipeline.engine.run import run_once
 from pipeline.errors import LockedError, LockstepError, StoppedError, in_one_line
 from pipeline.live.watcher import Watcher, WatchOptions
+from pipeline.states import Lane
 from pipeline.text import iso
 
 log = logging.getLogger("lockstep.web")
@@ -58,6 +60,19 @@ class Doing:
         }
 
 
+class Beside(NamedTuple):
+    """What one lane is doing beside the others."""
+
+    lane: Lane
+    doing: Doing
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs, and for the page."""
+        shown = self.doing.as_json()
+        del shown["state"]
+        return {"lane": self.lane.value, **shown}
+
+
 class Worker:
     """Runs one run at a time, and knows its progress."""
 
@@ -75,14 +90,20 @@ class Worker:
         self.app = app
         self.moved = moved
         self.on_run = on_run
-        self.doing = Doing()
+        # Of the run as a whole; and of each lane that shows a bar. The lanes work in threads of
+        # their own.
+        self._whole = Doing()
+        self._lanes: dict[Lane, Shown] = {}
+        self._guard = threading.Lock()
         # Unix time at which our last run ended, and what stopped it, if anything did. The table of
         # runs knows neither of a run with no change nor of one that the database stopped.
         self.looked_ts = 0.0
         self.last_error: str | None = None
+        # What stopped the work on the users' own steps, until they go on.
+        self.own_error: str | None = None
         self.stopping = threading.Event()
         self._requested = threading.Event()
-        self._ask_watcher: Callable[[], None] | None = None
+        self._watcher: Watcher | None = None
         self._thread = threading.Thread(
             target=self._watch if watch else self._work, name="worker", daemon=True
         )
@@ -94,8 +115,8 @@ class Worker:
     def ask(self) -> None:
         """Start a run as soon as possible. Two requests while waiting are one run."""
         self._requested.set()
-        if self._ask_watcher is not None:
-            self._ask_watcher()
+        if self._watcher is not None:
+            self._watcher.ask()
 
     def end(self) -> None:
         """Stop the current run; finished work is kept."""
@@ -108,18 +129,45 @@ class Worker:
         if self._thread.is_alive():
             self._thread.join(timeout_s)
 
+    @property
+    def doing(self) -> Doing:
+        """What is being done now: by the first lane that does something, where several do."""
+        lanes, since_ts = self.lanes, self._watcher.since_ts if self._watcher else 0.0
+        if lanes:
+            return lanes[0].doing
+        return Doing("running", since_ts=since_ts) if since_ts else self._whole
+
+    @property
+    def lanes(self) -> list[Beside]:
+        """What each lane is doing that does something."""
+        with self._guard:
+            return [Beside(lane, self._lanes[lane].doing) for lane in Lane if lane in self._lanes]
+
     def show(self, doing: Doing) -> None:
-        """What is being done now."""
-        self.doing = doing
+        """What is being done now, as a whole."""
+        self._whole = doing
+        self.moved()
+
+    def show_lane(self, lane: Lane, shown: Shown | None) -> None:
+        """What a lane is doing from now on; ``None``: nothing. From any thread."""
+        with self._guard:
+            if shown is None:
+                self._lanes.pop(lane, None)
+            else:
+                self._lanes[lane] = shown
         self.moved()
 
     def _watch(self) -> None:
         while not self.stopping.is_set():
             try:
-                options = WatchOptions(say=self._say, failed=self._failed, progress=Shown(self))
-                watcher = Watcher(self.app, options)
-                self._ask_watcher = watcher.ask
-                watcher.run(self.stopping, self._ran)
+                options = WatchOptions(
+                    say=self._say,
+                    failed=self._failed,
+                    progress=Shown(self),
+                    own_failed=self._own_failed,
+                )
+                self._watcher = Watcher(self.app, options)
+                self._watcher.run(self.stopping, self._ran)
             except BaseException as error:
                 # Nobody would notice that this thread has ended: the page would look as if it still
                 # worked.
@@ -137,10 +185,9 @@ class Worker:
             self._requested.clear()
             began = time.time()
             try:
-                running = Doing("running", since_ts=began)
-                self.show(running)
+                self.show(Doing("running", since_ts=began))
                 options = RunOptions(stop=self.stopping)
-                self._ran(run_once(self.app.plan, options, Shown(self, running)))
+                self._ran(run_once(self.app.plan, options, Shown(self)))
                 back_off_s, wait_s = TRY_AGAIN_S, None
             except LockedError:
                 self.show(Doing("waiting", since_ts=began))
@@ -167,8 +214,15 @@ class Worker:
         self.moved()
 
     def _failed(self, error: BaseException) -> None:
-        self.last_error, self.looked_ts = in_one_line(error), time.time()
+        # In this order: a page that shows the error must not show the run as still going on.
         self.show(Doing())
+        self.last_error, self.looked_ts = in_one_line(error), time.time()
+        self.moved()
+
+    def _own_failed(self, error: BaseException | None) -> None:
+        said, self.own_error = self.own_error, None if error is None else in_one_line(error)
+        if said != self.own_error:
+            self.moved()
 
     def _say(self, line: str) -> None:
         log.warning("%s", line)
@@ -176,35 +230,39 @@ class Worker:
 
 
 class Shown:
-    """The progress of a run, for the page."""
+    """The progress of one lane, for the page."""
 
-    def __init__(self, worker: Worker, then: Doing | None = None) -> None:
-        """``then`` is what the worker does when this step of a run is over."""
+    def __init__(self, worker: Worker, lane: Lane = Lane.ORIGINALS) -> None:
         self.worker = worker
-        self.then = then or Doing()
+        self._lane = lane
         self._what, self._done, self._total = "", 0, 0
         self._began_ts = self._sent_ts = 0.0
+
+    @property
+    def doing(self) -> Doing:
+        """How far it is now."""
+        taken = time.time() - self._began_ts
+        left = taken / self._done * (self._total - self._done) if self._done else None
+        return Doing("running", self._what, self._done, self._total, self._began_ts, left)
 
     def start(self, what: str, total: int) -> None:
         """``total`` pieces of ``what`` are to be done."""
         self._what, self._done, self._total = what, 0, total
-        self._began_ts = time.time()
-        self._notify()
+        self._began_ts = self._sent_ts = time.time()
+        self.worker.show_lane(self._lane, self)
 
-    def advance(self, count: int) -> None:
-        """``count`` more of them are done."""
+    def advance(self, count: int, total: int | None = None) -> None:
+        """``count`` more of them are done, of ``total`` by now."""
         self._done += count
+        self._total = self._total if total is None else total
         if time.time() - self._sent_ts >= NOTIFY_EVERY_S:
-            self._notify()
+            self._sent_ts = time.time()
+            self.worker.moved()
 
     def stop(self) -> None:
         """No more will come."""
-        self.worker.show(self.then)
+        self.worker.show_lane(self._lane, None)
 
-    def _notify(self) -> None:
-        self._sent_ts = time.time()
-        taken = self._sent_ts - self._began_ts
-        left = taken / self._done * (self._total - self._done) if self._done else None
-        self.worker.show(
-            Doing("running", self._what, self._done, self._total, self._began_ts, left)
-        )
+    def lane(self, lane: Lane) -> Shown:
+        """The progress of another lane."""
+        return Shown(self.worker, lane)

@@ -18,16 +18,14 @@ class RecipeFiles:
     def __init__(self, recipes_file: Path) -> None:
         self._recipes_file = recipes_file
         self._stamps: dict[str, _Stamp] = {}
-        self._look_anew()
+        self.look_again()
 
-    def changed(self) -> bool:
-        """Whether any of them has changed since the last call. Costs a stat for each."""
-        if all(_stamp(file) == before for file, before in self._stamps.items()):
-            return False
-        self._look_anew()
-        return True
+    def have_changed(self) -> bool:
+        """Whether any of them has changed since the last look. Costs a stat for each."""
+        return any(_stamp(file) != before for file, before in self._stamps.items())
 
-    def _look_anew(self) -> None:
+    def look_again(self) -> None:
+        """From now on, the files as they are now count."""
         file = self._recipes_file
         try:
             files = files_of(file, load_recipes(file).values())

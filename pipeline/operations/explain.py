@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from pipeline.app import Lockstep
+from pipeline.engine.own_step import record_name
 from pipeline.jobs.scanning import explain_csv
 from pipeline.names import key_below
 from pipeline.storage.walking import CSV_SUFFIXES
@@ -51,6 +52,17 @@ class FeatureStory:
 
 
 @dataclass
+class RecordStory:
+    """What a user's step made of one of the records of an original."""
+
+    step: str
+    record: dict[str, Any]
+    state: str
+    reason: str | None
+    since: str | None
+
+
+@dataclass
 class Story:
     """All that is known of one original."""
 
@@ -62,6 +74,7 @@ class Story:
     fingerprint: dict[str, int] = field(default_factory=dict)
     renditions: list[RenditionStory] = field(default_factory=list)
     features: list[FeatureStory] = field(default_factory=list)
+    steps: list[RecordStory] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
         """The result of ``datapipe explain --json``."""
@@ -91,6 +104,11 @@ class Story:
                 lines.append(f"    {shown}, since {of.since}")
             if of.reason:
                 lines.append(f"    {of.reason} (since {of.since})")
+        for record in self.steps:
+            keys = {key: value for key, value in record.record.items() if value != self.path}
+            name = " ".join(filter(None, [record.step, record_name(keys)]))
+            reason = f"; {record.reason} (since {record.since})" if record.reason else ""
+            lines.append(f"  {name}: {record.state}{reason}")
         return lines
 
 
@@ -119,6 +137,17 @@ def explain(app: Lockstep, typed: str) -> Story:
         else {k: v for k, v in seen.known._asdict().items() if k != "path"},
         renditions=[_story_of(*each) for each in said if not is_feature(each[0])],
         features=[_feature_of(*each) for each in said if is_feature(each[0])],
+        steps=[
+            RecordStory(
+                step.name,
+                mark.keys,
+                mark.state,
+                mark.reason,
+                None if mark.since is None else iso(mark.since),
+            )
+            for step in app.own_steps
+            for mark in step.story(path)
+        ],
     )
 
 

@@ -1,4 +1,5 @@
-"""Marking failed renditions, and on request those of an older renderer, for a retry."""
+"""Marking what failed for a retry: renditions, on request also those of an older renderer, and
+records of users' steps."""
 
 from __future__ import annotations
 
@@ -16,15 +17,18 @@ from pipeline.states import Source, State
 
 
 def retry(app: Lockstep, paths: Sequence[str] = (), older: bool = False) -> int:
-    """Make the next run try again; returns how many renditions and features. Without ``paths``,
-    also those of jobs.
+    """Make the next run try again; returns how many renditions, features and records of users'
+    steps.
+
+    Without ``paths``, also those of jobs.
 
     Raises:
         LockstepError: a path is no original that Lockstep knows.
     """
     if not paths:
         every = [pending for step in app.renders for pending in step.pending_of.values()]
-        return sum(_retry(pending, older, None) for pending in every)
+        records = sum(step.retry() for step in app.own_steps)
+        return records + sum(_retry(pending, older, None) for pending in every)
     pending = app.render.pending
     keys = [key_below(app.settings.input_dir, path) for path in paths]
     for path, key in zip(paths, keys, strict=True):
@@ -35,7 +39,8 @@ def retry(app: Lockstep, paths: Sequence[str] = (), older: bool = False) -> int:
                     f"{path}: no original of that name is known; `datapipe errors` lists what "
                     "failed, with the names to use"
                 )
-    return _retry(pending, older, keys)
+    records = sum(step.retry(keys) for step in app.own_steps)
+    return records + _retry(pending, older, keys)
 
 
 def _is_known(con: sa.Connection, table: sa.Table, source: Source, key: str) -> bool:

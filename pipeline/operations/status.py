@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
+from pipeline.database.marks import Mark
 from pipeline.database.state import UNVERIFIED, StateRepository
 from pipeline.database.tracking import GONE, KIND
+from pipeline.engine.own_step import OwnStep, record_name
 from pipeline.engine.pending import Pending, recipe_in, rows_in
-from pipeline.jobs.store import JobRepository
+from pipeline.jobs.store import ACTIVE, JobRepository
 from pipeline.states import JobState, State
 from pipeline.tables import EXCEPTION
 from pipeline.text import iso
@@ -20,8 +24,9 @@ REASONS_SHOWN = 50
 PATHS_SHOWN = 20
 
 
-def status(pending: Pending) -> dict[str, Any]:
-    """The counts that ``datapipe status --json`` prints; ``jobs`` by their state.
+def status(pending: Pending, own_steps: Sequence[OwnStep] = ()) -> dict[str, Any]:
+    """The counts that ``datapipe status --json`` prints; ``jobs`` by their state, and the records
+    of the users' steps by step and state.
 
     ``failed``, ``taken_down`` and ``pending`` count renditions; those of features are in
     ``features``, by name.
@@ -63,6 +68,7 @@ def status(pending: Pending) -> dict[str, Any]:
         "recipes": by_recipe,
         "features": {own_name(name): counts for name, counts in every.items() if is_feature(name)},
         "jobs": JobRepository(pending.meta.dbconn).counts(),
+        "steps": {step.name: step.states() for step in own_steps},
         "unverified": _unverified(pending),
     }
 
@@ -90,28 +96,38 @@ def _none_yet() -> dict[str, int]:
 def is_out_of_step(status: dict[str, Any]) -> bool:
     """Whether anything is failed or pending, jobs included, or files may not be those of rows."""
     in_step = {JobState.COMPLETED.value, JobState.DELETED.value}
-    return bool(is_behind(status) or set(status["jobs"]) - in_step)
+    is_unverified = status["unverified"] is not None
+    jobs = set(status["jobs"]) - in_step
+    return bool(has_left(status) or is_unverified or jobs)
 
 
-def is_behind(status: dict[str, Any]) -> bool:
-    """The same for renditions and features alone."""
-    counts = (*status["recipes"].values(), *status["features"].values())
-    is_missing = any(each["failed"] or each["pending"] for each in counts)
-    return is_missing or status["unverified"] is not None
+def jobs_left(status: dict[str, Any]) -> tuple[int, int]:
+    """How many jobs have not ended yet, and how many ended badly or with errors."""
+    counts = status["jobs"]
+    active = sum(counts.get(state.value, 0) for state in ACTIVE)
+    bad = (JobState.COMPLETED_WITH_ERRORS, JobState.REJECTED, JobState.FAILED)
+    return active, sum(counts.get(state.value, 0) for state in bad)
 
 
-def errors(pending: Pending) -> list[dict[str, str]]:
-    """Every rendition, and every feature, that is failed or taken down.
+def has_left(status: dict[str, Any]) -> bool:
+    """Whether a rendition, a feature, or a record of a user's step, is failed or pending."""
+    counted = [status, *status["features"].values(), *status["steps"].values()]
+    return any(counts["failed"] or counts["pending"] for counts in counted)
 
-    Path, recipe (of a feature ``features.`` and its name), state, reason, and since when
-    (ISO 8601, local time).
+
+def errors(pending: Pending, own_steps: Sequence[OwnStep] = ()) -> list[dict[str, Any]]:
+    """Every rendition and feature that is failed or taken down, and every record of a user's step
+    that failed.
+
+    Path, recipe (of a feature ``features.`` and its name), state, reason, and since when (ISO 8601,
+    local time); of a record also its step and its keys, and the path is NULL where it is none of an
+    original.
     """
     rows: list[sa.Row[Any]] = []
-    with pending.meta.dbconn.reading() as con:
-        for table in pending.tables:
-            states = table.c.state.in_((State.FAILED.value, State.TAKEN_DOWN.value))
-            ours = table.c.source == pending.source.value
-            rows += con.execute(rows_in(table).where(ours, states)).all()
+    for table in pending.tables:
+        states = table.c.state.in_((State.FAILED.value, State.TAKEN_DOWN.value))
+        ours = table.c.source == pending.source.value
+        rows += pending.meta.dbconn.rows(rows_in(table).where(ours, states))
     rows.sort(key=lambda row: (row.path, row.recipe))
     return [
         {
@@ -122,12 +138,26 @@ def errors(pending: Pending) -> list[dict[str, str]]:
             "since": iso(row.since),
         }
         for row in rows
-    ]
+    ] + [_failed_record(step, failure) for step in own_steps for failure in step.failures()]
 
 
-def by_reason(pending: Pending) -> dict[str, Any]:
-    """``failed``, a number of renditions and features, and ``reasons``, the most frequent first."""
-    failed = sa.union_all(
+def _failed_record(step: OwnStep, failure: Mark) -> dict[str, Any]:
+    keys = failure.keys
+    return {
+        "path": keys.get("path"),
+        "recipe": keys.get("recipe"),
+        "step": step.name,
+        "record": keys,
+        "state": failure.state,
+        "reason": failure.reason,
+        "since": iso(failure.since or 0.0),
+    }
+
+
+def by_reason(pending: Pending, own_steps: Sequence[OwnStep] = ()) -> dict[str, Any]:
+    """``failed``, how many renditions, features and records of users' steps, and ``reasons``,
+    those of steps last, and the most frequent first."""
+    missing = sa.union_all(
         *[
             sa.select(table.c.path, table.c.reason).where(
                 table.c.source == pending.source.value,
@@ -136,26 +166,38 @@ def by_reason(pending: Pending) -> dict[str, Any]:
             )
             for table in pending.tables
         ]
-    ).subquery("failed")
+    ).subquery("missing")
     count = sa.func.count()
     groups = (
-        sa.select(failed.c.reason, count.label("count"))
-        .group_by(failed.c.reason)
-        .order_by(count.desc(), failed.c.reason)
+        sa.select(missing.c.reason, count.label("count"))
+        .group_by(missing.c.reason)
+        .order_by(count.desc(), missing.c.reason)
         .limit(REASONS_SHOWN)
     )
     with pending.meta.dbconn.reading() as con:
-        total = con.execute(sa.select(count).select_from(failed)).scalar_one()
+        total = con.execute(sa.select(count).select_from(missing)).scalar_one()
         reasons = []
         for reason, found in con.execute(groups).all():
             paths = (
-                sa.select(failed.c.path)
-                .where(failed.c.reason == reason)
+                sa.select(missing.c.path)
+                .where(missing.c.reason == reason)
                 .distinct()
-                .order_by(failed.c.path)
+                .order_by(missing.c.path)
                 .limit(PATHS_SHOWN)
             )
             reasons.append(
-                {"reason": reason, "count": found, "paths": list(con.execute(paths).scalars())}
+                {
+                    "reason": reason,
+                    "count": found,
+                    "paths": list(con.execute(paths).scalars()),
+                    "step": None,
+                }
             )
+    for step in own_steps:
+        failed = [(each.reason, record_name(each.keys)) for each in step.failures()]
+        total += len(failed)
+        for reason, found in Counter(reason for reason, _ in failed).most_common(REASONS_SHOWN):
+            names = [name for why, name in failed if why == reason][:PATHS_SHOWN]
+            told = {"reason": reason, "count": found, "paths": names, "step": step.name}
+            reasons.append(told)
     return {"failed": total, "reasons": reasons}

@@ -29,7 +29,7 @@ def verify(app: Lockstep, deep: bool = False, fix: bool = False) -> Mismatch:
             with app.database.lock(RUN_LOCK):
                 # No run is in progress, so no temporary file will ever be published.
                 found, wrong = compare(*where, lambda owner: False, deep, fix)
-                sweep_output(app.settings.output_dir, app.plan.renders)
+                sweep_output(app.settings.output_store, app.plan.renders)
         else:
             found, wrong = compare(*where, is_alive, deep)
         if fix and found.count:

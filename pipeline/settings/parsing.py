@@ -21,6 +21,7 @@ except ImportError:
 # 16 characters of a random token are 96 bits: too many to try.
 TOKEN_MIN = 16
 _HOST = re.compile(r"[A-Za-z0-9._-]+|\[?[0-9A-Fa-f:]+\]?")
+_LOCATION = re.compile(r"(?:/[A-Za-z0-9._-]+)+/?")
 _SEPARATOR = re.compile(r"[,\s]+")
 
 
@@ -186,6 +187,13 @@ def web_address(text: str) -> str:
     if text and not text.lower().startswith(("http://", "https://")):
         raise ValueError("must be an address that begins with https:// or http://")
     return text
+
+
+def location(text: str) -> str:
+    """A location of a web server that ends in a slash, or none."""
+    if text and not _LOCATION.fullmatch(text):
+        raise ValueError("must be an internal location of nginx, for example /renditions/")
+    return text and text.rstrip("/") + "/"
 
 
 def webhook_secret(text: str) -> str:

@@ -11,6 +11,7 @@ from pipeline.fetch.addresses import AllowList
 from pipeline.fetch.types import FetchLimits
 from pipeline.settings import parsing
 from pipeline.settings.parsing import seconds, seconds_or_none, whole
+from pipeline.storage.folder_store import FolderStore
 
 PREFIX = "PIPELINE_"
 
@@ -111,8 +112,20 @@ class Settings:
         lambda values: str(parsing.connection_count()),
         whole(8, 10**6, "connections", 1_000),
     )
+    x_accel: str = _setting("X_ACCEL", "", parsing.location)
     jobs: JobSettings
     fetch: FetchLimits
+
+    @property
+    def output_store(self) -> FolderStore:
+        """Where renditions and result CSVs are published. For one piece of work: it remembers
+        which folders are real."""
+        return FolderStore(self.output_dir)
+
+    @property
+    def quarantine_store(self) -> FolderStore:
+        """Where originals are that were taken down."""
+        return FolderStore(self.quarantine_dir)
 
 
 # Field of FetchLimits: its variable. Its default is that of the field.

@@ -5,6 +5,8 @@
 ``folder_store``  the store that is a folder: files staged beside their target, renamed, moved in,
                   and deleted with their empty folders
 ``folder``        files in folders: names of temporary ones, hashes, what is where
+``modes``         which files and folders are open to every user of the machine
+``mounts``        mount points below a folder
 ``owners``        owners of temporary files: which process created one, unambiguously
 ``real_folders``  folders opened one after the other, so that no link is followed
 ``walking``       walking a folder in the order of the keys, so that it can be compared with a

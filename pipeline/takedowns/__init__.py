@@ -8,6 +8,8 @@
 ``removing``    carrying out a takedown
 ``restoring``   putting back what it removed
 ``acts``        taking down, reinstating, and finishing what was interrupted
+``context``     what the parts of this room work with, by name
+``steps``       what a run does about takedowns before its own steps
 """
 
 from pipeline.takedowns.acts import (

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from pipeline.database.locks import PUBLISH_LOCK
 from pipeline.database.paging import known_among
 from pipeline.database.state import StateRepository
+from pipeline.database.tracked import meta_of, touch
 from pipeline.engine.outputs import store_rows
 from pipeline.engine.pending import rows_in
 from pipeline.engine.recovery import remove_unrecorded, sweep_after_kill
@@ -21,7 +22,6 @@ from pipeline.errors import OutputError
 from pipeline.names import name_of
 from pipeline.states import Kind, Source, State, TakedownState
 from pipeline.storage.folder import make_private, sha256_of
-from pipeline.storage.folder_store import FolderStore
 from pipeline.storage.owners import owner
 from pipeline.storage.walking import FoundFile, look_at, why_passed
 from pipeline.takedowns.context import Takedowns
@@ -36,12 +36,13 @@ def carry_out(
     act = repository.act(number)
     assert act is not None
     state = StateRepository(context.database)
+    context.database.clock.start()
     with context.database.lock(PUBLISH_LOCK, wait=True):
         _remove_renditions(context, repository, number, act.sha256)
         # A killed run may have left the picture under names without a row. With this lock held, no
         # run is between a file and its row.
-        remove_unrecorded(state, context.settings.output_dir, context.renders)
-    sweep_after_kill(state, context.settings.output_dir, context.renders)
+        remove_unrecorded(state, context.settings.output_store, context.renders)
+    sweep_after_kill(state, context.settings.output_store, context.renders)
     # Hashing takes its time, so it is done while no run has to wait.
     duplicates = dict(_duplicates(context, act.sha256, act.size_bytes, verified))
     with context.database.lock(PUBLISH_LOCK, wait=True):
@@ -60,7 +61,7 @@ def _remove_renditions(
     context: Takedowns, repository: TakedownRepository, number: int, digest: str
 ) -> None:
     """Delete the renditions of these bytes, and of the originals that go: file, then row."""
-    store = FolderStore(context.settings.output_dir)
+    store = context.settings.output_store
     noted = repository.files_of([number])
     # The name of a removed original may belong to another one by now.
     named = [row.path for row in noted if row.kind == Kind.ORIGINAL.value and not row.removed]
@@ -74,14 +75,10 @@ def _remove_renditions(
                 store.remove(row.file)
             # One row a transaction: a run in progress writes the same rows in an order of its own,
             # and two transactions of many rows could deadlock.
-            with context.database.writing() as con:
-                con.execute(
+            with context.database.writing() as write:
+                write.execute(
                     sa.update(table)
-                    .where(
-                        table.c.source == row.source,
-                        table.c.path == row.path,
-                        table.c.recipe == row.recipe,
-                    )
+                    .where(_is_row(table, row))
                     .values(
                         _emptied(step)
                         | {
@@ -93,6 +90,9 @@ def _remove_renditions(
                         }
                     )
                 )
+                # Users' steps make something of it no longer.
+                renditions = step.pending.renditions
+                touch(write, renditions, _is_row(meta_of(renditions), row))
             step.settled(Source(row.source), {row.path})
         _remove_values(context, step, digest, named, reason)
     # Those of a lost database have no row any more.
@@ -111,9 +111,7 @@ def _remove_values(
             sa.and_(table.c.source == Source.INPUT.value, table.c.path.in_(named)),
         )
         query = rows_in(table).where(which, table.c.state != State.TAKEN_DOWN.value)
-        with context.database.reading() as con:
-            rows = con.execute(query).mappings().all()
-        for row in rows:
+        for row in (row._mapping for row in context.database.rows(query)):
             taken_down = {
                 "value": None,
                 "state": State.TAKEN_DOWN.value,
@@ -121,11 +119,14 @@ def _remove_values(
                 "since": time.time(),
                 "sha256": digest if row["sha256"] == digest else None,
             }
-            # Another process may be writing: what comes after its rows must be later than they are.
-            context.database.clock.start()
             with context.database.writing() as write:
                 store_rows(step.pending, [{**row, **taken_down}], write.now)
             step.settled(Source(row["source"]), {row["path"]})
+
+
+def _is_row(table: sa.Table, row: sa.Row[Any]) -> sa.ColumnElement[bool]:
+    names = ("source", "path", "recipe")
+    return sa.and_(*[table.c[name] == getattr(row, name) for name in names])
 
 
 def renditions_of(context: Takedowns, digest: str, originals: Sequence[str]) -> list[str]:
@@ -147,8 +148,7 @@ def _rows(
     query = sa.select(*keys, table.c.file, table.c.sha256).where(
         sa.or_(table.c.sha256 == digest, named), table.c.state != State.TAKEN_DOWN.value
     )
-    with context.database.reading() as con:
-        return con.execute(query).all()
+    return context.database.rows(query)
 
 
 def _known(context: Takedowns, step: RenderStep, keys: Sequence[str]) -> set[str]:
@@ -234,7 +234,7 @@ def _take_out(
             settings.quarantine_dir, row.path, f"{act.id}", repository.is_kept
         )
         repository.change_file(act.id, row.path, kept=kept)
-        FolderStore(settings.quarantine_dir).take(source, kept, owner())
+        settings.quarantine_store.take(source, kept, owner())
         repository.change_file(act.id, row.path, removed=True)
     except OSError as error:
         raise OutputError(

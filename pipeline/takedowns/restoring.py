@@ -37,9 +37,7 @@ def put_back(context: Takedowns, repository: TakedownRepository, number: int) ->
                 query = sa.select(table.c.source, table.c.path, recipe_in(table)).where(
                     table.c.sha256 == act.sha256, table.c.state == State.TAKEN_DOWN.value
                 )
-                with context.database.reading() as con:
-                    blocked = [tuple(row) for row in con.execute(query)]
-                forget_content(step.pending, blocked)
+                forget_content(step.pending, [tuple(row) for row in context.database.rows(query)])
         # One that another database reinstated keeps the time at which it did.
         lifted_ts = act.lifted_ts or time.time()
         repository.change(number, state=TakedownState.LIFTED.value, lifted_ts=lifted_ts)
@@ -64,4 +62,4 @@ def _restore(
             f"{source}. Free some space or change the permissions, and try again"
         ) from None
     # Its folders, as far as they are empty now.
-    FolderStore(settings.quarantine_dir).remove(row.kept)
+    settings.quarantine_store.remove(row.kept)

@@ -2,18 +2,19 @@
 
 Nothing here decides anything about images.
 
-``answers``     JSON and pages, out
-``archive``     a ZIP that is created while it is sent
-``checks``      two threads that read CSVs, and the queue before them
-``counts``      counting in the background
-``documented``  the API described in OpenAPI
-``listeners``   open pages, and the one poll for all of them
-``metrics``     Prometheus
-``models``      the shapes of JSON, in and out
-``problems``    errors as problem documents
-``requests``    JSON and forms, in
-``routes``      the routes: a file for each page
-``security``    what checks every request: name, origin, token, size
-``server``      puts everything together, and serves
-``service``     what every page uses: lane, counts, listeners
+``answers``      JSON and pages, out
+``archive``      a ZIP that is created while it is sent
+``checks``       two threads that read CSVs, and the queue before them
+``connections``  limits on connections and requests, before anybody has logged in
+``counts``       counting in the background
+``documented``   the API described in OpenAPI
+``listeners``    open pages, and the one poll for all of them
+``metrics``      Prometheus
+``models``       the shapes of JSON, in and out
+``problems``     errors as problem documents
+``requests``     JSON and forms, in
+``routes``       the routes: a file for each page
+``security``     what checks every request: name, origin, token, size
+``server``       puts everything together, and serves
+``service``      what every page uses: lane, counts, listeners
 """

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from pipeline.states import Lane
+
 # No path, host or text of ours holds a NUL, and PostgreSQL takes none.
 Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=4096)]
 NonEmpty = Annotated[str, StringConstraints(pattern=r"^[^\x00]*\S[^\x00]*$", max_length=2000)]
@@ -50,7 +52,7 @@ class Unusable(BaseModel):
 
 
 class RecipeCounts(BaseModel):
-    """Renditions of one recipe, or values of one feature, by state."""
+    """Renditions of one recipe, values of one feature, or records of one step, by state."""
 
     model_config = ConfigDict(extra="allow")
     ok: int
@@ -68,6 +70,7 @@ class CountsJson(BaseModel):
     pending: int
     recipes: dict[str, RecipeCounts]
     features: dict[str, RecipeCounts]
+    steps: dict[str, RecipeCounts] = Field(description="records of the users' own steps")
     counted: str
 
 
@@ -79,6 +82,17 @@ class Now(BaseModel):
     done: int
     total: int
     since: str | None
+    seconds_left: float | None
+
+
+class LaneJson(BaseModel):
+    """What one lane is doing beside the others."""
+
+    lane: str = Field(description=", ".join(lane.value for lane in Lane))
+    what: str
+    done: int
+    total: int
+    since: str
     seconds_left: float | None
 
 
@@ -98,6 +112,7 @@ class Status(BaseModel):
     in_step: bool
     counts: CountsJson | None = Field(description="null until they have been counted once")
     now: Now
+    lanes: list[LaneJson] = Field(description="what goes on side by side; none while idle")
     elsewhere: str | None = Field(description="another process that is running now")
     last_error: str | None
     runs: list[RunDone]
@@ -154,11 +169,12 @@ class ImageStory(ImageJson):
 
 
 class FailedReason(BaseModel):
-    """One reason, and how many renditions and features failed for it."""
+    """One reason, and how many renditions, features, or records of a user's step failed for it."""
 
     reason: str
     count: int
     paths: list[str] = Field(description="the first of them")
+    step: str | None = Field(description="null: renditions")
 
 
 class Failed(BaseModel):

@@ -13,12 +13,13 @@ from fastapi import Request
 from pipeline.app import Lockstep
 from pipeline.database.state import StateRepository
 from pipeline.engine.history import last_stop, runs
+from pipeline.engine.report import Report
 from pipeline.live.lanes import Worker
-from pipeline.operations.status import is_behind
+from pipeline.operations.status import is_out_of_step
 from pipeline.tables import make_tables
 from pipeline.takedowns import take_over
 from pipeline.web.checks import Checks
-from pipeline.web.counts import Counts
+from pipeline.web.counts import LatestCounts
 from pipeline.web.listeners import Listeners
 from pipeline.web.metrics import Metrics
 from pipeline.web.security.hosts import Hosts
@@ -59,9 +60,9 @@ class Service:
         self.hosts = Hosts(options.host, self.settings.hosts)
         self.listeners = Listeners(lambda: self.counts.clock())
         self.checks = Checks()
-        self.counts = Counts(app, self.listeners.notify)
+        self.counts = LatestCounts(app, self.listeners.notify)
         self.metrics = Metrics(app.database, self.counts.get, lambda: self.worker.doing)
-        self.worker = Worker(app, options.watch, self.listeners.notify, self.metrics.observe)
+        self.worker = Worker(app, options.watch, self.listeners.notify, self._ran)
 
     def start(self) -> None:
         """Start working; call it in the thread of the event loop."""
@@ -88,14 +89,17 @@ class Service:
 
     def state(self) -> dict[str, Any]:
         """The response of ``GET /status``."""
-        counts = self.counts.get()
+        counts, doing = self.counts.get(), self.worker.doing
         return {
-            "in_step": counts is not None and not is_behind(counts),
+            "in_step": counts is not None and not is_out_of_step(counts),
             "counts": counts,
-            "now": self.worker.doing.as_json(),
-            "elsewhere": None if self.worker.doing.state == "running" else self._elsewhere(),
+            "now": doing.as_json(),
+            "lanes": [each.as_json() for each in self.worker.lanes],
+            "elsewhere": None if doing.state == "running" else self._elsewhere(),
             "last_error": last_stop(
-                self.app.database, self.worker.looked_ts, otherwise=self.worker.last_error
+                self.app.database,
+                self.worker.looked_ts,
+                otherwise=self.worker.last_error or self.worker.own_error,
             ),
             "runs": runs(self.app.database, limit=8),
         }
@@ -103,6 +107,11 @@ class Service:
     def shared(self) -> dict[str, Any]:
         """What every page shows."""
         return {"logged_in": self.sessions is not None}
+
+    def _ran(self, report: Report) -> None:
+        self.metrics.observe(report)
+        # A job moves from state to state without any row of a tracked table.
+        self.counts.forget()
 
     def _elsewhere(self) -> str | None:
         return self.app.database.holder()

@@ -33,7 +33,7 @@ class Task(NamedTuple):
     output_dir: str
     below: str = ""
     hash_only: bool = False
-    # A lower limit than the workers', for originals from a stranger's server.
+    # A lower limit than the workers', for originals from untrusted servers.
     max_pixels: int | None = None
 
 

@@ -53,8 +53,9 @@ def test_ranges_end_where_they_should(address: str, refused: bool) -> None:
     assert (refusal(parse_address(address)) is not None) == refused
 
 
-# https://www.iana.org/assignments/iana-ipv4-special-registry and iana-ipv6-special-registry as of
-# 2025: each block, and whether it is globally reachable ("N/A" there: what it wraps decides).
+# https://www.iana.org/assignments/iana-ipv4-special-registry and iana-ipv6-special-registry, both
+# as updated on 2025-10-09: each block, and whether it is globally reachable (None where they do
+# not say: it is deprecated, or what it wraps decides).
 # fmt: off
 REGISTRY = {
     "0.0.0.0/8": False, "0.0.0.0/32": False, "10.0.0.0/8": False, "100.64.0.0/10": False,
@@ -62,8 +63,8 @@ REGISTRY = {
     "192.0.0.0/29": False, "192.0.0.8/32": False, "192.0.0.9/32": True, "192.0.0.10/32": True,
     "192.0.0.170/32": False, "192.0.0.171/32": False, "192.0.2.0/24": False,
     "192.31.196.0/24": True, "192.52.193.0/24": True, "192.88.99.0/24": None,
-    "192.168.0.0/16": False, "192.175.48.0/24": True, "198.18.0.0/15": False,
-    "198.51.100.0/24": False, "203.0.113.0/24": False, "240.0.0.0/4": False,
+    "192.88.99.2/32": False, "192.168.0.0/16": False, "192.175.48.0/24": True,
+    "198.18.0.0/15": False, "198.51.100.0/24": False, "203.0.113.0/24": False, "240.0.0.0/4": False,
     "255.255.255.255/32": False,
     "::1/128": False, "::/128": False, "::ffff:0:0/96": False, "64:ff9b::/96": True,
     "64:ff9b:1::/48": False, "100::/64": False, "100:0:0:1::/64": False, "2001::/23": False,

@@ -219,7 +219,7 @@ def test_connections_that_expired_are_closed(
 
     async def run() -> int:
         requests = [FetchRequest(server.url(f"/good/{i}")) for i in range(8)]
-        async for _ in fetch_all(requests, fetcher.limits, fetcher.folder):
+        async for _ in fetch_all(requests, fetcher.limits, fetcher.store):
             pass
         await asyncio.sleep(0)
         loop = asyncio.get_running_loop()

@@ -14,11 +14,21 @@ from typing import Any
 
 from a_project import Project, answer_of, picture
 from loopback import Request, Server
+from patched_renderer import FINDER
 from routes import route
 
 HEADER = ["S. No.", "Product Name", "Input Image Urls"]
 ANSWER_HEADER = [*HEADER, "Output Image Urls", "Errors"]
 DEADLINE_S = 60.0
+MANY = 40
+SLOW = """
+import time
+
+
+def patch(module):
+    render = module.render
+    module.render = lambda *given: time.sleep(0.15) or render(*given)
+"""
 
 
 @route
@@ -136,6 +146,17 @@ def submit_at_once(shop: Shop, file: Path, processes: int, times: int) -> list[s
         assert answer.code == 0, answer.stderr
         references += answer.stdout.split()
     return references
+
+
+def make_busy(shop: Shop) -> None:
+    """Have the originals of a shop render slowly, and one image of a job wait for the gate."""
+    for number in range(MANY):
+        shop.add(f"{number:02}.png")
+    shop.submit(shop.csv({"1": shop.urls("/pic/1", "/gated/1")}))
+    plugin = shop.root / "plugin"
+    plugin.mkdir()
+    (plugin / "sitecustomize.py").write_text(FINDER + SLOW)
+    shop.env |= {"PYTHONPATH": str(plugin), "PIPELINE_WORKERS": "1"}
 
 
 def wait_for(condition: Callable[[], Any], what: str) -> Any:

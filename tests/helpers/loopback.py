@@ -17,6 +17,7 @@ from routes import JPEG, ROUTES, not_found
 from pipeline.fetch.addresses import AllowList
 from pipeline.fetch.client import fetch_all
 from pipeline.fetch.types import Fetched, FetchLimits, FetchRequest
+from pipeline.storage.folder_store import FolderStore
 
 
 class Request:
@@ -117,7 +118,7 @@ class Fetcher:
     """Fetches from the loopback server, with short limits, into a folder of the test's own."""
 
     def __init__(self, folder: Path, *servers: Server) -> None:
-        self.folder = folder
+        self.folder, self.store = folder, FolderStore(folder)
         self.limits = FetchLimits(
             max_bytes=10_000_000,
             connect_timeout_s=2,
@@ -140,7 +141,7 @@ class Fetcher:
 
         async def collect() -> list[Fetched]:
             async with contextlib.aclosing(
-                fetch_all(asked, self.limits, self.folder, **options)
+                fetch_all(asked, self.limits, self.store, **options)
             ) as results:
                 return [fetched async for fetched in results]
 

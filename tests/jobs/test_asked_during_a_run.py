@@ -8,6 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 from a_shop import Shop
 
+from pipeline.engine.progress import Silent
+
 WAIT_S = 60
 
 
@@ -35,7 +37,7 @@ class Slow:
             assert self.go_on.wait(WAIT_S)
 
 
-class Beside:
+class Beside(Silent):
     """The progress of a run: as soon as that knows what it will work on, the page gets on."""
 
     def __init__(self, page: Slow) -> None:
@@ -45,12 +47,6 @@ class Beside:
         self.page.go_on.set()
         self.page.thread.join(WAIT_S)
         assert not self.page.thread.is_alive()
-
-    def advance(self, count: int) -> None:
-        pass
-
-    def stop(self) -> None:
-        pass
 
 
 def test_a_page_that_asks_what_is_pending_takes_nothing_from_a_run(shop: Shop) -> None:

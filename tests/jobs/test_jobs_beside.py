@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,9 @@ import pytest
 from a_project import picture
 from a_shop import Shop, wait_for
 from a_watcher import Watching
+
+from pipeline.engine.progress import Progress, Silent
+from pipeline.states import Lane
 
 
 @contextlib.contextmanager
@@ -92,7 +96,7 @@ def test_two_large_jobs_at_one_host_advance_together(shop: Shop) -> None:
     assert shop.cli("status", "--json").json["jobs"] == {"completed": 2}
 
 
-class Slowly:
+class Slowly(Silent):
     """The progress of a run that goes on until a job is complete, unless nothing ever does it."""
 
     def __init__(self, shop: Shop, submit: threading.Event) -> None:
@@ -104,7 +108,7 @@ class Slowly:
     def start(self, what: str, total: int) -> None:
         self._total, self._done = total, 0
 
-    def advance(self, count: int) -> None:
+    def advance(self, count: int, total: int | None = None) -> None:
         self._done += count
         self.submit.set()
         if self.left or self._done >= self._total:
@@ -114,8 +118,8 @@ class Slowly:
         else:
             self._pause.wait(0.05)
 
-    def stop(self) -> None:
-        pass
+    def lane(self, lane: Lane) -> Progress:
+        return Silent()
 
 
 def test_a_job_that_comes_while_originals_render_is_complete_before_they_are(shop: Shop) -> None:
@@ -203,7 +207,7 @@ def test_a_url_that_a_job_with_time_left_waits_for_does_not_fail(shop: Shop) -> 
     connection = connect(f"sqlite:///{shop.root / 'db.sqlite'}")
     repository = JobRepository(connection)
     (over,) = [job for job in [repository.get(both)] if job]
-    limit = TimeLimit(0.0)
+    limit = TimeLimit(0.0, {})
     assert limit.newly_over([over]) == {both}
     assert limit.newly_over([over]) == set()
     give_up(repository, {both}, limit)
@@ -281,3 +285,46 @@ def test_a_photo_that_a_watcher_sees_to_meanwhile_ends_no_fetch(shop: Shop) -> N
         shop.server.gate.set()  # type: ignore[attr-defined]
         watching.kill()
     assert_fetched_once(shop)
+
+
+def test_a_changed_recipe_waits_for_no_fetch(shop: Shop) -> None:
+    shop.add("a.jpg")
+    reference = shop.submit(shop.csv({"1": shop.urls("/pic/1", "/gated/1")}))
+    watching = Watching(shop)
+    try:
+        wait_for(lambda: shop.hits().get("/gated/1"), "a request for /gated/1")
+        wait_for((shop.output / "half/a.jpg").exists, "the rendition")
+        before = (shop.output / "half/a.jpg").read_bytes()
+        shop.recipes("[half]\nscale = 0.25\n")
+        wait_for(lambda: (shop.output / "half/a.jpg").read_bytes() != before, "the new rendition")
+        wait_for(lambda: shop.hits()["/gated/1"] == 2, "the fetch, which goes on")
+        assert state(shop, reference) == "fetching"
+        assert shop.hits() == {"/pic/1": 1, "/gated/1": 2}
+        shop.server.gate.set()  # type: ignore[attr-defined]
+        wait_for(lambda: state(shop, reference) == "completed", "the job")
+        assert len(shop.pictures()) == 2
+        assert watching.stop() == 0
+    finally:
+        shop.server.gate.set()  # type: ignore[attr-defined]
+        watching.kill()
+    assert [line for line in watching.said if "Traceback" in line] == []
+
+
+def test_the_time_for_a_job_goes_on_in_the_next_run(shop: Shop) -> None:
+    shop.env["PIPELINE_JOB_FETCH_S"] = "6"
+    shop.submit(shop.csv({"1": shop.urls("/gated/1")}))
+    watching = Watching(shop)
+    try:
+        wait_for(lambda: shop.hits().get("/gated/1"), "a request for /gated/1")
+        began = time.monotonic()
+        for percent in range(20, 90):
+            # Each ends a run, and the next one fetches again.
+            shop.recipes(f"[half]\nscale = 0.{percent}\n")
+            if shop.query("SELECT 1 FROM jobs WHERE state = 'completed_with_errors'"):
+                break
+            assert time.monotonic() - began < 60
+            time.sleep(1)
+        assert watching.stop() == 0
+    finally:
+        watching.kill()
+    assert shop.hits()["/gated/1"] > 2

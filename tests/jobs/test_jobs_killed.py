@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from a_shop import Shop
+from killing import kill_at, temporary_files
+from loopback import Server
 
 ROWS = 6
 
@@ -80,6 +83,39 @@ def test_a_job_that_is_killed_goes_on_and_fetches_nothing_twice(shop: Shop, wher
     file.unlink()
     shop.run("--allow-removed")
     assert (shop.outputs(), shop.stored()) == ({}, [])
+
+
+def test_a_kill_while_originals_and_jobs_go_on_side_by_side_is_healed(
+    server: Server, tmp_path: Path
+) -> None:
+    moment, killed = 5, 0
+    while True:
+        shop = Shop(tmp_path / f"at-{moment}" / "shop", server)
+        for number in range(3):
+            shop.add(f"{number}.png")
+        shop.run()
+        # A backlog, something new, something gone, and a CSV that is fetched beside them.
+        shop.recipes("[half]\nscale = 0.25\n[thumb]\nfit = [30, 30]\n")
+        shop.add("new.png")
+        (shop.input / "0.png").unlink()
+        shop.csv({"1": shop.urls("/pic/1", "/pic/2"), "2": shop.urls("/one/3")}, "input/a.csv")
+        code = shop.in_child(kill_at(moment), "run")
+        shop.run()
+        job = shop.job()
+        assert (job["state"], job["images"]["done"]) == ("completed", 3)
+        assert len(shop.pictures()) == 3
+        # Two of each original, and the result CSV.
+        assert len(shop.outputs()) == 6 + 3 + 1
+        assert temporary_files(shop) == []
+        assert shop.cli("verify", "--deep").code == 0
+        report = shop.run()
+        assert (report["renditions"]["rendered"], report["jobs"]["completed"]) == (0, 0)
+        if code != -signal.SIGKILL:
+            assert code == 0
+            break
+        killed += 1
+        moment += 19
+    assert killed >= 4
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from a_project import Project
 from a_server import Server, serving
+from a_shop import Shop, make_busy
+from loopback import Server as Loopback
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))),
@@ -197,6 +199,33 @@ def test_home_moves_by_itself(visit, make_project) -> None:
         project.run()
         expect(page.get_by_role("heading", name="All in step")).to_be_visible(timeout=PATIENT_MS)
         expect(page.locator("#past li")).to_have_count(1)
+
+
+@pytest.mark.parametrize(("size", "theme"), [("desk", "light"), ("phone", "dark")])
+def test_home_shows_a_bar_for_each_lane(visit, tmp_path: Path, size: str, theme: str) -> None:
+    loopback = Loopback()
+    shop = Shop(tmp_path / "busy", loopback)
+    make_busy(shop)
+    try:
+        with serving(shop) as server:
+            page = visit(server, size, theme).page
+            page.goto("/")
+            originals = page.get_by_role("progressbar", name="Progress of originals")
+            expect(originals).to_be_visible()
+            expect(page.get_by_role("progressbar", name="Progress of fetching")).to_be_visible()
+            expect(page.get_by_text("of 2 images")).to_be_visible()
+            expect(page.locator(".going")).to_contain_text(" left")
+            assert [item["id"] for item in Axe().run(page).response["violations"]] == []
+            assert page.evaluate("document.documentElement.scrollWidth") <= SIZES[size][0]
+            # One ends before the other, and then the other.
+            expect(originals).to_have_count(0, timeout=PATIENT_MS)
+            expect(page.get_by_role("heading", name="1 job unfinished")).to_be_visible()
+            loopback.gate.set()  # type: ignore[attr-defined]
+            expect(page.get_by_role("heading", name="All in step")).to_be_visible()
+            expect(page.get_by_text("Idle")).to_be_visible()
+    finally:
+        loopback.gate.set()  # type: ignore[attr-defined]
+        loopback.stop()
 
 
 def test_a_page_for_which_there_is_no_stream_polls(visit, make_project) -> None:

@@ -12,34 +12,27 @@ import inspect
 import os
 import resource
 import socket
-import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 import uvicorn
 from a_project import Project
 from a_server import Server, serving
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import PlainTextResponse, StreamingResponse
-from starlette.types import Receive, Scope, Send
+from raw_requests import CHUNKED, HEAD, POST, ask, connect, drip, limited, status_of, until_closed
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from pipeline.web import connections
-from pipeline.web.connections import AtOnce, Limits
+from pipeline.web.connections import ConnectionLimits
 
 TOKEN = "a-token-that-nobody-guesses"
 CONNECTIONS = 40
 # More than any limit, and little enough for a test.
 FLOOD_BYTES = 16 << 20
 GROWTH_BYTES = 24 << 20
-HEAD = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
-CHUNKED = b"POST /login HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
-CHUNKED += b"Content-Type: application/json\r\n\r\n"
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="reads Linux's /proc")
 
@@ -52,23 +45,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-def connect(url: str, source: str = "127.0.0.1") -> socket.socket:
-    parts = urlsplit(url)
-    return socket.create_connection((parts.hostname, parts.port), 30, (source, 0))
-
-
-def until_closed(connection: socket.socket) -> bytes:
-    received = b""
-    with contextlib.suppress(ConnectionResetError):
-        while piece := connection.recv(65536):
-            received += piece
-    return received
-
-
-def status_of(received: bytes) -> int | None:
-    return int(received.split()[1]) if received.startswith(b"HTTP/1.1 ") else None
-
-
 def flood(url: str, first: bytes, again: bytes) -> int | None:
     """Send ``first`` and then ``again`` as if without end; the status that comes back, if any."""
     piece = again * (65536 // len(again))
@@ -78,12 +54,6 @@ def flood(url: str, first: bytes, again: bytes) -> int | None:
             for _ in range(FLOOD_BYTES // len(piece)):
                 connection.sendall(piece)
         return status_of(until_closed(connection))
-
-
-def ask(url: str, request: bytes, source: str = "127.0.0.1") -> int | None:
-    with connect(url, source) as connection:
-        connection.sendall(request)
-        return status_of(connection.recv(65536))
 
 
 def peak_bytes(server: Server) -> int:
@@ -189,68 +159,6 @@ def test_idle_connections_beyond_the_cap_make_room_for_a_request(server: Server)
         assert open_files(server) - before <= CONNECTIONS
 
 
-async def site(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers with the length of the body; `/now` before it was read, `/stream` for ever."""
-    if scope["type"] == "lifespan":
-        while True:
-            message = await receive()
-            await send({"type": f"{message['type']}.complete"})
-            if message["type"] == "lifespan.shutdown":
-                return
-    request = Request(scope, receive)
-    response: PlainTextResponse | StreamingResponse = PlainTextResponse("now")
-    if scope["path"] == "/stream":
-
-        async def lines() -> AsyncIterator[bytes]:
-            while True:
-                yield b"a line\n" * 50_000
-                await asyncio.sleep(0.01)
-
-        response = StreamingResponse(lines())
-    elif scope["path"] != "/now":
-        try:
-            response = PlainTextResponse(str(len(await request.body())))
-        except ClientDisconnect:
-            return
-    await response(scope, receive, send)
-
-
-@contextlib.contextmanager
-def limited(at_once: AtOnce | None = None, **limits: float) -> Iterator[str]:
-    """The address of a server in this process with limits of our own."""
-    listening = socket.create_server(("127.0.0.1", 0))
-    settings: dict[str, Any] = {"connections": 20, **limits}
-    server = connections.Server(site, Limits(**settings), at_once, timeout_graceful_shutdown=1)
-    thread = threading.Thread(target=server.run, args=([listening],))
-    thread.start()
-    try:
-        while not server.started:
-            time.sleep(0.01)
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join(30)
-
-
-def drip(connection: socket.socket, byte: bytes) -> bytes:
-    """Send a byte at a time until the server has closed the connection; what it sent."""
-    connection.settimeout(0.02)
-    received = b""
-    for _ in range(3000):
-        try:
-            connection.send(byte)
-            piece = connection.recv(65536)
-        except TimeoutError:
-            continue
-        except ConnectionError:
-            return received
-        if not piece:
-            return received
-        received += piece
-    raise AssertionError("the server never closed the connection")
-
-
-POST = b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
 SLOW = {
     "headers": (HEAD + b"a: ", b"b", 408),
     "blank lines": (b"", b"\n", None),
@@ -372,8 +280,10 @@ def test_a_websocket_opens_no_door_without_limits(server: Server) -> None:
 
 
 def test_the_limits_are_those_that_the_documentation_names() -> None:
-    assert Limits(connections=300) == Limits(300, 100, 65536, 8192, 16384, 16, 10, 30, 60)
-    assert Limits(connections=300).of_one_address == 150
+    assert ConnectionLimits(connections=300) == ConnectionLimits(
+        300, 100, 65536, 8192, 16384, 16, 10, 30, 60
+    )
+    assert ConnectionLimits(connections=300).of_one_address == 150
 
 
 def test_more_connections_than_descriptors_allow_are_refused_at_start(tmp_path: Path) -> None:

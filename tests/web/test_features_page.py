@@ -44,7 +44,7 @@ def test_an_image_shows_what_features_say_of_it(project: Project) -> None:
         assert "ValueError: &lt;b&gt;odd&lt;/b&gt;" in shown
         assert ">Retry</button>" in shown
         assert server.get("/failed").json()["reasons"] == [
-            {"reason": why, "count": 1, "paths": ["narrow.png"]}
+            {"reason": why, "count": 1, "paths": ["narrow.png"], "step": None}
         ]
         counts = server.get("/status").json()["counts"]
         assert counts["features"]["said"] == {"ok": 1, "failed": 1, "taken_down": 0, "pending": 0}

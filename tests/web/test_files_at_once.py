@@ -10,7 +10,7 @@ import httpx
 import pytest
 from a_project import Project
 from a_server import Server, serving
-from test_connections import HEAD, connect, limited, until_closed
+from raw_requests import HEAD, connect, limited, until_closed
 
 RED = "/files/half/shoes/red.png"
 TOKEN = "a-token-that-nobody-guesses"

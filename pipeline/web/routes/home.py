@@ -18,7 +18,7 @@ from pipeline.errors import LockstepError
 from pipeline.names import name_of
 from pipeline.operations.preview import preview
 from pipeline.operations.retry import retry
-from pipeline.operations.status import by_reason
+from pipeline.operations.status import by_reason, jobs_left
 from pipeline.states import Source
 from pipeline.transforms.recipes import load_recipes
 from pipeline.web import models, requests
@@ -35,7 +35,8 @@ router = APIRouter()
 def home(request: Request) -> Response:
     """Is everything in step? As a page, or as ``/status``."""
     state = service_of(request).state()
-    return answer(request, "home.html", state)
+    jobs = (0, 0) if state["counts"] is None else jobs_left(state["counts"])
+    return answer(request, "home.html", state, jobs_active=jobs[0], jobs_bad=jobs[1])
 
 
 @router.get("/status", responses=page_or(models.Status))
@@ -56,7 +57,8 @@ def recipes(request: Request) -> Response:
 @router.get("/failed", responses=page_or(models.Failed))
 def failed(request: Request) -> Response:
     """What failed, grouped by reason."""
-    return answer(request, "failed.html", by_reason(service_of(request).app.render.pending))
+    app = service_of(request).app
+    return answer(request, "failed.html", by_reason(app.render.pending, app.own_steps))
 
 
 @router.post(

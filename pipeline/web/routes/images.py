@@ -14,7 +14,7 @@ from pipeline.app import Lockstep
 from pipeline.csvs.writing import output_address
 from pipeline.engine.pending import Pending
 from pipeline.engine.render_step import RenderStep
-from pipeline.imaging import format_of_suffix
+from pipeline.imaging import WEB_FORMATS, format_of_suffix
 from pipeline.names import WIDTH_SIGN, folder_of, name_of
 from pipeline.operations import gallery
 from pipeline.operations.explain import explain
@@ -24,7 +24,7 @@ from pipeline.takedowns.repository import TakedownRepository
 from pipeline.web import models
 from pipeline.web.answers import answer, wants_json
 from pipeline.web.documented import page_or
-from pipeline.web.routes.files import INLINE, AskedSource, sources_asked
+from pipeline.web.routes.files import AskedSource, sources_asked
 from pipeline.web.security.keys import PATH, clean_key
 from pipeline.web.service import service_of
 
@@ -105,7 +105,7 @@ def image(request: Request, path: str, source: AskedSource = None) -> Response:
         "image.html",
         data,
         original_url=f"/originals/{quote(path)}?source={pending.source.value}",
-        shown_inline=story.exists and _form(path) in INLINE,
+        shown_inline=story.exists and _form(path) in WEB_FORMATS,
         folder_url=_folder_url({}, path.rpartition("/")[0]),
         of_job="",
     )
@@ -115,7 +115,7 @@ def _image_of_job(request: Request, render: RenderStep, found: dict[str, Any]) -
     """A fetched image: only what is known, because no scan looks for it in a folder."""
     path = found["path"]
     file = render.originals[Source.JOBS].file(path, found["sha256"])
-    verdict = "fetched for a job" if file else "fetched for a job; the file is not there any more"
+    verdict = "fetched for a job" if file else "fetched for a job; its file is gone"
     renditions = [
         {"recipe": item["recipe"], "verdict": item["reason"] or item["state"]}
         for item in found["renditions"]
@@ -137,7 +137,7 @@ def _image_of_job(request: Request, render: RenderStep, found: dict[str, Any]) -
         "image.html",
         data,
         original_url=f"/originals/{quote(path)}?source={Source.JOBS.value}",
-        shown_inline=file is not None and _form(path) in INLINE,
+        shown_inline=file is not None and _form(path) in WEB_FORMATS,
         folder_url=_folder_url({"job": path.partition("/")[0]}, ""),
         of_job=path.partition("/")[0],
     )
