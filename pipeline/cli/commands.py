@@ -4,8 +4,8 @@ Answers go to stdout, everything else to stderr. Exit codes:
 
 ====  ==============================================================================
 0     in step (also: what failed before has not changed); a watcher ended by SIGTERM
-1     originals or images of jobs failed in this run, or a CSV was rejected; or a check
-      found something
+1     originals, images of jobs or records of users' steps failed in this run, or a CSV was
+      rejected; or a check found something
 2     usage, settings, recipes, database or disk: the message says what to do
 3     another run holds the lock
 4     originals are gone as with an unmounted disk; nothing was deleted

@@ -37,8 +37,7 @@ class Marks:
         query = sa.select(
             sa.func.count(sa.case((is_ok, 1))), sa.func.count(sa.case((self._is_failed, 1)))
         )
-        with self._meta.dbconn.reading() as con:
-            ok, failed = con.execute(query).one()
+        ok, failed = self._meta.dbconn.rows(query)[0]
         return {State.OK.value: ok, State.FAILED.value: failed}
 
     def failures(self) -> list[Mark]:
@@ -73,11 +72,10 @@ class Marks:
             path = self._table.c[names["path"]]
             below = [path.startswith(key + "/", autoescape=True) for key in paths]
             condition = sa.and_(condition, sa.or_(path.in_(paths), *below))
+        statement = sa.update(self._table).where(condition).values(error=None)
         with self._meta.dbconn.writing() as write:
-            statement = sa.update(self._table).where(condition).values(error=None)
-            count = write.execute(statement).rowcount
-            # Whoever waits for a change of the tables learns of it.
-            return count if count and write.now else 0
+            # Whoever waits for a change of the tables learns of it by the clock.
+            return write.execute(statement).rowcount if write.now else 0
 
     @property
     def _is_failed(self) -> sa.ColumnElement[bool]:

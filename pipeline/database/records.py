@@ -16,12 +16,8 @@ import sqlalchemy as sa
 from datapipe.compute import ComputeInput
 from datapipe.meta.sql_meta import SQLTableMeta
 
-from pipeline.database.state import CLOCK, state_table
-
 # Whether a record is still there: one of its rows is.
 LIVE = "_live"
-# The clock value in the snapshot that the query reads, as it is stored; NULL before the first.
-AS_OF = "_as_of"
 
 _UPDATE_TS = "_update_ts"
 
@@ -62,7 +58,7 @@ def pending_records(
     transform_keys: Sequence[str],
     filters: Mapping[str, Any],
 ) -> sa.Select[Any] | None:
-    """Keys of all records that are pending, with ``_live`` and ``_as_of``.
+    """Keys of all records that are pending, with ``_live``.
 
     New and changed ones, those that are gone and of which something may be left, and those that are
     to be tried again. One that failed is not, until an input changes or its error is forgotten.
@@ -130,13 +126,10 @@ def _pending(
     is_new = sa.and_(done.c.process_ts.is_(None), live == 1)
     is_to_try = sa.and_(done.c.is_success.is_(sa.false()), done.c.error.is_(None))
     is_changed = [update_ts > done.c.process_ts for update_ts in changed]
-    state = state_table(done.metadata)
-    clock = sa.select(state.c.value).where(state.c.name == CLOCK).scalar_subquery()
     return (
         sa.select(
             *[column.label(key) for key, column in columns.items()],
             live.label(LIVE),
-            clock.label(AS_OF),
         )
         .select_from(joined)
         .where(sa.or_(is_new, is_to_try, *is_changed))

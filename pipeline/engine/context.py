@@ -63,11 +63,11 @@ class RunOptions:
     holder: str = RUN
     # The reference of a job: the steps of jobs then look at this one alone.
     job: str | None = None
+    # The users' own steps are worked beside the run.
+    leave_own_steps: bool = False
     # Whether another run over everything is due: one that only waits for what is slow, such as
     # fetches, leaves them to that one.
     is_outdated: Callable[[], bool] = lambda: False
-    # The users' own steps are worked beside the run.
-    leave_own_steps: bool = False
     # Work that must not wait for less urgent work, called by long steps between two pieces of it.
     urgent: Mapping[Urgency, Callable[[Run], None]] = field(default_factory=dict)
 

@@ -14,7 +14,7 @@ from datapipe.types import ChangeList, IndexDF
 
 from pipeline.database.locks import STEPS_LOCK
 from pipeline.database.marks import Mark, Marks
-from pipeline.database.records import AS_OF, LIVE
+from pipeline.database.records import LIVE
 from pipeline.database.tracking import LinearTransformMeta
 from pipeline.engine.context import Run
 from pipeline.engine.own_step import Memory, OwnStep, committed_ts, fingerprint_of
@@ -23,6 +23,8 @@ from pipeline.workers.tasks import Urgency
 
 # Keys of one look: so many are held in memory, and the query for them costs as much as for all.
 LOOK = 20_000
+# The clock in the snapshot that a look was read in, as a column.
+AS_OF = "_as_of"
 
 
 class Look(NamedTuple):
@@ -108,13 +110,11 @@ class BatchStep(OwnStep, BaseBatchTransformStep):
         return self._apply_filters_to_run_config(RunConfig())
 
     def _look(self, gone_only: bool) -> Look:
-        as_of, query = (
-            committed_ts(self.database),
-            self.linear_meta.records_sql(run_config=self._filters()),
-        )
+        as_of, query = 0.0, self.linear_meta.records_sql(run_config=self._filters())
         names = [*self.transform_keys, LIVE, AS_OF]
         if query is None:
             # Upstream's query, which knows neither time nor whether anything is left.
+            as_of = committed_ts(self.database)
             upstream = self.linear_meta._build_changed_idx_sql(self.ds, run_config=self._filters())
             with self.database.reading() as con:
                 keys = pd.read_sql_query(upstream.limit(LOOK), con)[self.transform_keys].dropna()
@@ -125,8 +125,8 @@ class BatchStep(OwnStep, BaseBatchTransformStep):
         first = [way(sa.text(key)) for key in self.order_by or ()]
         rest = [sa.text(key) for key in (LIVE, *self.transform_keys)]
         query = query.order_by(rest[0], *first, *rest[1:]).limit(LOOK)
-        with self.database.reading() as con:
-            rows = con.execute(query).all()
+        # Read in the very snapshot that shows the records.
+        rows = self.database.rows(query.add_columns(self.database.clock.committed.label(AS_OF)))
         if rows:
             as_of = float(getattr(rows[0], AS_OF) or 0.0)
         keys = pd.DataFrame(rows, columns=names).drop(columns=AS_OF)

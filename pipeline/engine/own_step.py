@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import sqlalchemy as sa
 from datapipe.compute import ComputeStep
 from datapipe.datatable import DataStore
 from datapipe.run_config import RunConfig
@@ -18,7 +19,7 @@ from datapipe.run_config import RunConfig
 from pipeline.database.connection import Database
 from pipeline.database.locks import STEPS_LOCK
 from pipeline.database.marks import Mark
-from pipeline.database.state import CLOCK, StateRepository
+from pipeline.database.state import StateRepository
 from pipeline.database.tracking import database_of
 from pipeline.engine.context import Run
 from pipeline.engine.report import StepCounts
@@ -107,7 +108,8 @@ class OwnStep(Step):
 
 def committed_ts(database: Database) -> float:
     """The clock value of the last write that is committed (Unix time, seconds); 0.0 without one."""
-    return float(StateRepository(database).get(CLOCK) or 0.0)
+    row = database.first(sa.select(database.clock.committed))
+    return float(row[0] or 0.0) if row is not None else 0.0
 
 
 def fingerprint_of(step: ComputeStep) -> str:

@@ -26,7 +26,6 @@ from typing import cast
 import sqlalchemy as sa
 from datapipe.compute import ComputeStep
 from datapipe.datatable import DataStore
-from datapipe.meta.sql_meta import SQLTableMeta
 from datapipe.step.batch_transform import BaseBatchTransformStep
 from datapipe.step.datatable_transform import DatatableTransformStep
 
@@ -78,11 +77,12 @@ class TableStep(OwnStep):
         memory = self._recall()
         if memory.error is None or paths is not None:
             return 0
+        memory.fingerprint, memory.error = "", None
         with self.database.writing() as write:
-            memory.fingerprint, memory.error = "", None
+            # Whoever waits for a change of the tables learns of it by the clock.
+            count = int(write.now > 0)
             self._remember(memory)
-            # Whoever waits for a change of the tables learns of it.
-            return int(write.now > 0)
+        return count
 
     def passed(self) -> float:
         """As of when it has seen its inputs (Unix time, seconds)."""
@@ -101,12 +101,10 @@ class TableStep(OwnStep):
     def _is_due(self, memory: Memory, fingerprint: str) -> bool:
         if memory.fingerprint != fingerprint:
             return True
-        with self.database.reading() as con:
-            for each in self.input_dts:
-                if isinstance(each.dt.meta, SQLTableMeta):
-                    last = sa.select(sa.func.max(each.dt.meta.sql_table.c.update_ts))
-                    if (con.execute(last).scalar() or 0.0) > memory.as_of:
-                        return True
+        for each in self.input_dts:
+            last = sa.select(sa.func.max(meta_table(each).c.update_ts))
+            if any((found or 0.0) > memory.as_of for found in self.database.column(last)):
+                return True
         return False
 
 

@@ -33,7 +33,7 @@ from pipeline.engine.report import Counts
 from pipeline.engine.reuse import Reuse
 from pipeline.imaging import RENDERER_VERSION
 from pipeline.states import Source, State
-from pipeline.workers.tasks import Outcome
+from pipeline.workers.tasks import Made, Outcome
 
 # Each batch costs 30 ms of fixed work in pandas. A takedown waits for one batch at most, and must
 # finish within a second; what a kill loses is at most one batch as well.
@@ -202,17 +202,7 @@ class Publisher:
             if old.file and old.file != file:
                 self.places.clear(old.file)
             self.counts.add_made(made.recipe, outcome.reused)
-            rows.append(
-                _row(self, old, outcome, State.OK)
-                | {
-                    "file": file,
-                    "width_px": made.width_px,
-                    "height_px": made.height_px,
-                    "size_bytes": made.size_bytes,
-                    "file_sha256": made.file_sha256,
-                    "reason": "; ".join(made.notes) or None,
-                }
-            )
+            rows.append(_row(self, old, outcome, State.OK) | _made_row(file, made))
             marks.append(old)
         for feature, value in outcome.values:
             old = before[feature]
@@ -307,6 +297,17 @@ def _row(to: Publisher, old: PendingRendition, outcome: Outcome, state: State) -
         "since": None,
         "fingerprint": to.fingerprints[old.recipe],
         "renderer": RENDERER_VERSION,
+    }
+
+
+def _made_row(file: str, made: Made) -> dict[str, Any]:
+    return {
+        "file": file,
+        "width_px": made.width_px,
+        "height_px": made.height_px,
+        "size_bytes": made.size_bytes,
+        "file_sha256": made.file_sha256,
+        "reason": "; ".join(made.notes) or None,
     }
 
 

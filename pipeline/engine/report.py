@@ -78,7 +78,7 @@ class Counts(Made):
         self.add_failure(path, of + reason)
 
     def add_failure(self, what: str, reason: str) -> None:
-        """Remember what failed, each once."""
+        """List what failed, each once."""
         if (what, reason) not in self.failures:
             if len(self.failures) < FAILURES_SHOWN:
                 self.failures.append((what, reason))

@@ -20,6 +20,7 @@ from pipeline.engine.context import Run, RunOptions, open_beside
 from pipeline.engine.history import remember_run
 from pipeline.engine.own_batch import BatchStep
 from pipeline.engine.own_step import committed_ts
+from pipeline.engine.progress import Progress
 from pipeline.engine.report import Report
 from pipeline.errors import LockstepError, StoppedError, YieldedError, in_one_line
 from pipeline.tables import make_tables
@@ -50,11 +51,13 @@ class OwnLane:
         on_run: Callable[[Report], None],
         failed: Callable[[BaseException | None], None],
         say: Callable[[str], None],
+        progress: Progress,
     ) -> None:
         """``on_run`` is called with the report of each pass that did something, ``failed`` with the
         error that ended one, and with ``None`` after one that none ended, ``say`` with a message
         for people; all in the thread."""
         self._app, self._on_run, self._failed, self._say = app, on_run, failed, say
+        self._progress = progress
         self._stop = threading.Event()
         self._stirred = threading.Event()
         self._seen_ts: float | None = None
@@ -88,7 +91,6 @@ class OwnLane:
             try:
                 if not is_ready:
                     make_tables(self._app.database)
-                    self._app.database.clock.start()
                     is_ready = True
                 if self._is_due():
                     took_s = self._pass()
@@ -125,7 +127,7 @@ class OwnLane:
         steps = [step for step in app.own_steps if is_whole or step.follows_inputs]
         options = RunOptions(stop=self._stop, urgent={Urgency.FRESH: self._yield_in_time})
         run = open_beside(app.database, app.settings, options)
-        run.report, self._slice_ends = self._report, 0.0
+        run.report, run.progress, self._slice_ends = self._report, self._progress, 0.0
         try:
             for step in steps:
                 if isinstance(step, BatchStep):

@@ -1,11 +1,11 @@
 """The watcher: waits until changes have settled, and starts a run that looks at just these.
 
+The users' own steps are worked beside it, in a lane of their own.
+
 What changes during a long run is handled within that run, between two of its tasks: a new photo
 waits for no backlog, and a withdrawn one keeps nothing for as long as one. The lock is held only
 during a run. The workers stay for a minute, so that the next change finds
 them loaded; without changes none is left, and the loop costs a few stats per second.
-
-The users' own steps are worked beside it, in a lane of their own.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import sqlalchemy as sa
 from pipeline.app import Lockstep
 from pipeline.database.locks import WATCH
 from pipeline.engine.context import Run, RunOptions, make_workers
-from pipeline.engine.progress import Progress
+from pipeline.engine.progress import Progress, Silent
 from pipeline.engine.report import Report
 from pipeline.engine.run import run_once
 from pipeline.engine.urgent import work_within
@@ -40,6 +40,7 @@ from pipeline.live.changes import LATEST_S, Changes, Work
 from pipeline.live.events import POLL_MS, TICK_MS, EventsFailed, Listening
 from pipeline.live.own_steps import OwnLane
 from pipeline.live.recipe_files import RecipeFiles
+from pipeline.states import Lane
 from pipeline.workers.tasks import Urgency
 
 log = logging.getLogger("lockstep.live")
@@ -89,9 +90,8 @@ class Watcher:
         self._workers = make_workers(self._settings)
         self._worked_at = self._rescan_at = self._try_at = 0.0
         self._back_off_s = BACK_OFF_S
+        self._own = _own_lane(app, self._options, lambda report: self._on_run(report))
         self.since_ts = 0.0  # Unix time at which the run in progress began; 0.0: none is.
-        own_failed, say = self._options.own_failed, self._options.say
-        self._own = OwnLane(app, lambda report: self._on_run(report), own_failed, say)
 
     def ask(self) -> None:
         """Start a run over everything soon, for example after a retry; from any thread."""
@@ -321,6 +321,11 @@ class Watcher:
         if line != self._last_said:
             self._last_said = line
             self._options.say(line)
+
+
+def _own_lane(app: Lockstep, options: WatchOptions, on_run: OnRun) -> OwnLane:
+    progress = (options.progress or Silent()).lane(Lane.STEPS)
+    return OwnLane(app, on_run, options.own_failed, options.say, progress)
 
 
 @contextlib.contextmanager

@@ -101,18 +101,18 @@ def is_out_of_step(status: dict[str, Any]) -> bool:
     return bool(has_left(status) or is_unverified or jobs)
 
 
+def has_left(status: dict[str, Any]) -> bool:
+    """Whether a rendition, a feature, or a record of a user's step, is failed or pending."""
+    counted = [status, *status["features"].values(), *status["steps"].values()]
+    return any(counts["failed"] or counts["pending"] for counts in counted)
+
+
 def jobs_left(status: dict[str, Any]) -> tuple[int, int]:
     """How many jobs have not ended yet, and how many ended badly or with errors."""
     counts = status["jobs"]
     active = sum(counts.get(state.value, 0) for state in ACTIVE)
     bad = (JobState.COMPLETED_WITH_ERRORS, JobState.REJECTED, JobState.FAILED)
     return active, sum(counts.get(state.value, 0) for state in bad)
-
-
-def has_left(status: dict[str, Any]) -> bool:
-    """Whether a rendition, a feature, or a record of a user's step, is failed or pending."""
-    counted = [status, *status["features"].values(), *status["steps"].values()]
-    return any(counts["failed"] or counts["pending"] for counts in counted)
 
 
 def errors(pending: Pending, own_steps: Sequence[OwnStep] = ()) -> list[dict[str, Any]]:

@@ -36,7 +36,6 @@ def carry_out(
     act = repository.act(number)
     assert act is not None
     state = StateRepository(context.database)
-    context.database.clock.start()
     with context.database.lock(PUBLISH_LOCK, wait=True):
         _remove_renditions(context, repository, number, act.sha256)
         # A killed run may have left the picture under names without a row. With this lock held, no
@@ -76,6 +75,9 @@ def _remove_renditions(
             # One row a transaction: a run in progress writes the same rows in an order of its own,
             # and two transactions of many rows could deadlock.
             with context.database.writing() as write:
+                # Users' steps make something of it no longer.
+                renditions = step.pending.renditions
+                touch(write, renditions, _is_row(meta_of(renditions), row))
                 write.execute(
                     sa.update(table)
                     .where(_is_row(table, row))
@@ -90,9 +92,6 @@ def _remove_renditions(
                         }
                     )
                 )
-                # Users' steps make something of it no longer.
-                renditions = step.pending.renditions
-                touch(write, renditions, _is_row(meta_of(renditions), row))
             step.settled(Source(row.source), {row.path})
         _remove_values(context, step, digest, named, reason)
     # Those of a lost database have no row any more.

@@ -191,9 +191,9 @@ class Workers:
             outcome = self._lost(task, error)
             if not outcome.killed and self._goes_on_without_functions(task, urgency, outcome):
                 return False
-        outcome.failed += self._failed_before.pop(id(task), [])
         if outcome.moved and self._is_confined_anew(task, urgency):
             return False
+        outcome.failed += self._failed_before.pop(id(task), [])
         self._moved.discard(id(task))
         self._broken = 0
         self._tracebacks.log(outcome)
@@ -210,8 +210,8 @@ class Workers:
         rest = task._replace(wanted=plain)
         names = {wanted.recipe.name for wanted in plain}
         self._failed_before[id(rest)] = [each for each in lost.failed if each[0] not in names]
-        self._at_work[id(rest)] = urgency, rest
-        self._schedule(rest)
+        heapq.heappush(self._held, (urgency, next(self._numbers), rest))
+        self._fill()
         return True
 
     def _is_confined_anew(self, task: Task, urgency: Urgency) -> bool:

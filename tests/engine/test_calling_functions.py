@@ -13,6 +13,12 @@ from a_project import Project
 from a_watcher import Watching, wait_until
 from PIL import Image
 
+from pipeline.workers import sandbox
+
+needs_landlock = pytest.mark.skipif(
+    sandbox.why_not() is not None, reason=f"no sandbox here: {sandbox.why_not()}"
+)
+
 RECIPES = """
 [plain]
 fit = [40, 40]
@@ -122,7 +128,12 @@ def test_what_a_function_raises_is_one_failed_rendition_with_its_last_line(
         ("return image.convert('CMYK')", "returned an image in mode CMYK, and must return L, RGB"),
         ("return image.crop((0, 0, 0, 5))", "the picture has no pixels (0 x 5)"),
         ("raise SystemExit(3)", "functions:stamp: SystemExit: 3"),
-        ("import socket; socket.socket()", "functions:stamp: PermissionError: [Errno 13]"),
+        pytest.param(
+            "import socket; socket.socket()",
+            "functions:stamp: PermissionError: [Errno 13]",
+            marks=needs_landlock,
+        ),
+        ("import os; os.abort()", "stamped: its worker was killed"),
         ("return nothing", "functions:stamp: NameError: name 'nothing' is not defined"),
     ],
 )
@@ -180,6 +191,7 @@ def test_a_function_that_hangs_costs_its_own_rendition_alone(project: Project) -
     assert reasons(project) == {"stamped: took longer than 2 s (PIPELINE_RENDER_TIMEOUT_S)"}
 
 
+@needs_landlock
 def test_a_worker_reads_nothing_of_the_project_but_what_a_setting_names(project: Project) -> None:
     weights = project.root / "models" / "weights"
     weights.parent.mkdir()

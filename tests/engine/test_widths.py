@@ -41,6 +41,7 @@ def test_each_width_is_a_file_and_none_is_wider_than_the_original(project: Proje
     assert [found[file] for file in WIDE] == [20, 40, 80]
     assert [found[file] for file in SOME] == [20, 40, 60]
     assert found["hero/narrow.png@20.webp"] == 20
+    assert project.run("--dry-run")["renditions"]["rendered"] == 0
     again = project.run()
     assert again["renditions"]["rendered"] == again["renditions"]["pending"] == 0
     assert project.cli("status", "--check").code == 0

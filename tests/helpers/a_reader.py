@@ -219,6 +219,12 @@ class Reader:
             return
         exec(compile(text, "<example>", "exec"), self.namespace)
 
+    def _diff(self, text: str) -> None:
+        """A change of `app.py`, wherever its lines are by now."""
+        change = self.root / "change.diff"
+        change.write_text(text, "utf-8")
+        self._shell(f"patch --fuzz=3 --no-backup-if-mismatch {self.root}/app.py {change}")
+
     def _json(self, text: str) -> None:
         body, _ = self.shop.delivered[-1]
         assert _keys(json.loads(text)) == _keys(json.loads(body))

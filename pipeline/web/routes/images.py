@@ -175,13 +175,13 @@ def srcset(image: dict[str, Any], public_url: str) -> dict[str, str]:
 
     The addresses are those below ``public_url``, or without one those of this server.
     """
-    found: dict[str, list[tuple[int, str]]] = {}
+    found: dict[str, dict[int, str]] = {}
     for item in image["renditions"]:
         if WIDTH_SIGN in item["recipe"] and item["file"]:
             address = output_address(item["file"], public_url or "/files")
-            found.setdefault(folder_of(item["recipe"]), []).append((item["width_px"], address))
+            found.setdefault(folder_of(item["recipe"]), {})[item["width_px"]] = address
     return {
-        recipe: ", ".join(f"{address} {width_px}w" for width_px, address in sorted(widths))
+        recipe: ", ".join(f"{address} {width_px}w" for width_px, address in sorted(widths.items()))
         for recipe, widths in found.items()
     }
 
