@@ -48,8 +48,10 @@ class Made:
 
 @dataclass
 class Counts(Made):
-    """What a run did for the originals of one source: for their renditions, but for the first two,
-    which count originals. ``pending`` counts features as well."""
+    """What a run did for the originals of one source, and for their renditions.
+
+    ``changed`` and ``unchanged`` are originals; ``pending`` are features as well.
+    """
 
     changed: int = 0
     unchanged: int = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from a_feature import FUNCTIONS, a_project_with_features, differing, values, write
@@ -148,7 +149,7 @@ def wide(df):
 """
 
 
-def test_a_step_of_the_users_reads_them(project: Project) -> None:
+def test_a_step_of_the_users_reads_them_and_sees_what_changes_and_goes(project: Project) -> None:
     app = (project.root / "app.py").read_text("utf-8")
     app = app.replace("\nsettings = load_settings()", f"{STEP}\nsettings = load_settings()")
     app = app.replace(
@@ -158,13 +159,24 @@ def test_a_step_of_the_users_reads_them(project: Project) -> None:
     step = 'BatchTransform(wide, inputs=["features"], outputs=["copied"])'
     app = app.replace("    ]\n)\n\napp = ", f"        {step},\n    ]\n)\n\napp = ")
     (project.root / "app.py").write_text(app, "utf-8")
-    project.add("a.jpg")
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+        project.add(name)
+
+    def copied() -> dict[tuple[str, str], Any]:
+        rows = project.query("SELECT path, name, value FROM copied")
+        return {(path, name): json.loads(value) for path, name, value in rows}
+
     project.run()
-    copied = {
-        (path, name): json.loads(value)
-        for path, name, value in project.query("SELECT path, name, value FROM copied")
-    }
-    assert copied == values(project)
+    assert len(copied()) == 6
+    assert copied() == values(project)
+    write(project, FUNCTIONS + "\nVERSION = 2\n")
+    (project.input / "b.jpg").unlink()
+    project.run()
+    assert copied() == values(project)
+    assert project.cli("takedown", "add", "c.jpg", "--reason", "withdrawn").code == 0
+    project.run()
+    assert {path for path, _ in copied()} == {"a.jpg"}
+    assert copied() == values(project)
 
 
 def test_since_is_when_the_state_began(project: Project) -> None:
