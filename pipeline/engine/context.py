@@ -33,7 +33,7 @@ from pipeline.settings.values import PREFIX, Settings
 from pipeline.states import Source
 from pipeline.storage.walking import CSV_SUFFIXES, Passed
 from pipeline.tables import make_tables
-from pipeline.transforms.recipes import Recipe, load_recipes
+from pipeline.transforms.recipes import Transform, load_recipes
 from pipeline.workers.local import Workers
 from pipeline.workers.sandbox import why_not
 from pipeline.workers.tasks import Folders, Urgency, WorkerSetup
@@ -137,12 +137,12 @@ class Run(RunConfig):
     # Started in threads after the lock is released, so that no run waits for it.
     afterwards: list[Callable[[], threading.Thread]] = field(default_factory=list)
     _looks: dict[Pending, Look] = field(default_factory=dict)
-    _recipes: dict[str, Recipe] | None = None
+    _recipes: dict[str, Transform] | None = None
     _looked: float = field(default_factory=time.monotonic)
 
     @property
-    def recipes(self) -> dict[str, Recipe]:
-        """The recipes of this run: ``recipes.toml`` as it was when first read.
+    def recipes(self) -> dict[str, Transform]:
+        """The recipes and features of this run: ``recipes.toml`` as it was when first read.
 
         Edits during a run take effect in the next one.
 
