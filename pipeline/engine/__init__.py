@@ -23,8 +23,8 @@
 ``recipe_step``  loading ``recipes.toml`` into its table: a row per recipe, written only where one
                  changed
 ``recovery``     what an interrupted run leaves behind, and how the next one repairs it
-``render_step``  the render step: what is pending goes to the workers, what they made is published
-                 and recorded
+``render_step``  the render step: originals x recipes, and what is pending of each source
+``rendering``    what is pending goes to the workers, what they made is published and recorded
 ``report``       what a run did, in numbers, and in words for the person who started it
 ``reuse``        reuse: originals with the same bytes share what was made of one of them
 ``run``          one run of the whole pipeline: recover, then every declared step in its order,
