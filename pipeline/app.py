@@ -59,7 +59,9 @@ class Lockstep(DatapipeApp):
         self.renders = [step for step in self.steps if isinstance(step, RenderStep)]
         for step in self.renders:
             self._check_folder(step)
-            index_states(step.pending.table, database.dialect)
+            for table in step.pending.tables:
+                index_states(table, database.dialect)
+        self.load_recipes.may_make_features = self.render.pending.features is not None
         for each in self.steps:
             if isinstance(each, Step):
                 each.before = self.plan.before

@@ -29,9 +29,9 @@ def say(*lines: str, err: bool = False) -> None:
         click.echo(printable(line), err=err)
 
 
-def say_json(answer: Any, indent: int | None = None) -> None:
+def say_json(answer: Any, indent: int | None = None, end: str = "") -> None:
     """Print JSON on stdout: for a program exactly the values, for a terminal no control in them."""
-    for line in json.dumps(answer, indent=indent, ensure_ascii=False).split("\n"):
+    for line in (json.dumps(answer, indent=indent, ensure_ascii=False) + end).split("\n"):
         # Within strings, what is not printable becomes \uXXXX, which is the same value.
         click.echo(line if line.isprintable() else "".join(map(_escaped, line)))
 

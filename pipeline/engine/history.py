@@ -93,9 +93,9 @@ def _write(
         con.execute(sa.delete(table).where(table.c.id <= written - KEPT))
 
 
-def count_states(pending: Pending) -> dict[str, int]:
-    """Renditions by state."""
-    state = pending.table.c.state
-    query = sa.select(state, sa.func.count()).where(pending.ours).group_by(state)
+def count_states(pending: Pending, table: sa.Table) -> dict[str, int]:
+    """How many rows of one of the tables of what is made are in each state."""
+    state, ours = table.c.state, table.c.source == pending.source.value
+    query = sa.select(state, sa.func.count()).where(ours).group_by(state)
     rows = pending.meta.dbconn.rows(query)
     return {row[0]: row[1] for row in rows}

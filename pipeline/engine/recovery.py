@@ -38,6 +38,7 @@ from pipeline.database.state import (
 )
 from pipeline.database.tracked import is_one_of
 from pipeline.engine.generation import advance, notice_older, update_folder
+from pipeline.engine.pending import recipe_in
 from pipeline.errors import LinkInTheWay
 from pipeline.names import TEMPORARY_PREFIX, folder_of, key_of, name_of
 from pipeline.states import Source, State
@@ -227,12 +228,17 @@ def strays(
 
 
 def forget_content(pending: Pending, renditions: list[RenditionKey]) -> None:
-    """Make renditions pending, and unlike any bytes, so that the next run makes them again."""
-    table, marks = pending.table, pending.meta.sql_table
+    """Make renditions pending, and unlike any bytes, so that the next run makes them again.
+
+    Features, too: keys are those of what is pending.
+    """
+    marks = pending.meta.sql_table
     with pending.meta.dbconn.writing() as con:
         for chunk in chunks(renditions):
             keys = pd.DataFrame(chunk, columns=["source", "path", "recipe"])
-            con.execute(sa.update(table).where(is_one_of(table.c, keys)).values(sha256=None))
+            for table in pending.tables:
+                is_its = is_one_of({**table.c, "recipe": recipe_in(table)}, keys)
+                con.execute(sa.update(table).where(is_its).values(sha256=None))
             con.execute(sa.update(marks).where(is_one_of(marks.c, keys)).values(is_success=False))
 
 

@@ -14,7 +14,7 @@ File first, row second: a run that is killed between the two leaves a row that i
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -28,7 +28,8 @@ from datapipe.types import ChangeList, IndexDF
 
 from pipeline.database.tracking import BACKLOG, FRESH, GONE, LinearTransformMeta
 from pipeline.engine.context import STOP_POLL_S, Run
-from pipeline.engine.pending import Pending, PendingOriginal, PendingRendition
+from pipeline.engine.pending import Pending, PendingOriginal, PendingRendition, slices
+from pipeline.engine.progress import Silent
 from pipeline.engine.publish import FLUSH_S, Publisher
 from pipeline.engine.sources import Originals
 from pipeline.engine.step import Step
@@ -45,11 +46,12 @@ from pipeline.errors import LockstepError
 from pipeline.settings.values import Settings
 from pipeline.states import Lane, Source
 from pipeline.storage.folder import prefix_of
+from pipeline.transforms.features import is_feature
 from pipeline.workers.tasks import Outcome, Task, Urgency
 
 
 class RenderStep(Step, BaseBatchTransformStep):
-    """Keeps ``output`` (renditions) in step with originals x recipes."""
+    """Keeps ``output`` (renditions), and ``features``, in step with originals x recipes."""
 
     def __init__(
         self,
@@ -62,13 +64,14 @@ class RenderStep(Step, BaseBatchTransformStep):
         output_dir: Path,
         settings: Settings,
         executor_config: ExecutorConfig | None = None,
+        features: ComputeOutput | None = None,
     ) -> None:
         """``sources`` are those whose originals have renditions below ``output_dir``."""
         super().__init__(
             ds=ds,
             name=name,
             input_dts=[originals, recipes],
-            output_dts=[output],
+            output_dts=[output] if features is None else [output, features],
             transform_keys=["source", "path", "recipe"],
             executor_config=executor_config,
         )
@@ -79,7 +82,8 @@ class RenderStep(Step, BaseBatchTransformStep):
         self.originals = {each.source: each for each in sources}
         self.sources = tuple(self.originals)
         tables = (self.meta, originals.dt, recipes.dt, output.dt)
-        self.pending_of = {source: Pending(*tables, source) for source in self.sources}
+        values = None if features is None else features.dt
+        self.pending_of = {source: Pending(*tables, source, values) for source in self.sources}
 
     @property
     def pending(self) -> Pending:
@@ -150,6 +154,8 @@ class _Rendering:
         self.look = run.look(self.pending)
         self.recipes = recipes_of(self.pending, run)
         self.fingerprints = {name: recipe.fingerprint for name, recipe in self.recipes.items()}
+        has_features = any(map(is_feature, self.recipes))
+        self.what = "renditions and features" if has_features else "renditions"
         self.publisher = Publisher(
             self.pending,
             self.fingerprints,
@@ -182,23 +188,23 @@ class _Rendering:
         if not counts:
             return
         self.publisher.begin()
-        self.progress.start("renditions", sum(counts.values()))
+        self.progress.start(self.what, sum(counts.values()))
         held = self._delete(hold=self.look.sizes_fresh()) if counts.get(GONE) else 0
         if counts.get(FRESH):
-            self._render(self.look.pages(FRESH))
+            self._render_all(FRESH)
         if held:
             # What has been deleted must not be deleted twice: there may be a new file in its place.
             self.look.look_again()
             self._delete(hold=set())
         if counts.get(BACKLOG):
-            self._render(self.look.pages(BACKLOG))
+            self._render_all(BACKLOG)
 
     def _look_at_all(self) -> None:
         """Hash every original, whatever its times say, and render those whose bytes changed."""
         self.publisher.flush()
         self.publisher.mark_unchanged = False
         counts = self.look.counts(everything=True)
-        self.progress.start("renditions", sum(counts.values()))
+        self.progress.start(self.what, sum(counts.values()))
         for kind in (FRESH, BACKLOG):
             if counts.get(kind):
                 self.publisher.begin()
@@ -218,6 +224,23 @@ class _Rendering:
             self.publisher.delete(gone)
             self.progress.advance(len(gone))
         return held
+
+    def _render_all(self, kind: int) -> None:
+        """Render all of a kind; images of jobs in slices, between which other jobs are seen to."""
+        pages, source, run = self.look.pages(kind), self.originals.source, self.run
+        if source is not Source.JOBS or run.narrowed_to is not None:
+            self._render(pages)
+            return
+        counts, options = self.publisher.counts, replace(run.options, rehash=False)
+        counts.pending += self.publisher.unsettled
+        for originals in slices(pages):
+            paths, pending = [original.path for original in originals], counts.pending
+            part = run.part(source=source, narrowed_to=paths, options=options, progress=Silent())
+            _Rendering(self.step, part, source).work()
+            counts.pending += pending
+            self.progress.advance(sum(len(original.renditions) for original in originals))
+            run.attend(Urgency.BACKLOG)
+        self.publisher.unsettled = counts.pending
 
     def _render(self, pages: Iterable[list[PendingOriginal]]) -> None:
         for page in pages:
@@ -244,7 +267,9 @@ class _Rendering:
     def _task(self, original: PendingOriginal) -> Task:
         wanted = []
         for rendition in original.renditions:
-            recipe = self.recipes[rendition.recipe]
+            recipe = self.recipes.get(rendition.recipe)
+            if recipe is None:
+                continue  # of a feature that is gone from the file, nothing says how to make it
             wanted.append(wanted_of(rendition, recipe, self.run.recovering))
             if rendition.reason == KILLED_ONCE:
                 self.killed_before.add(original.path)
@@ -302,7 +327,7 @@ class _Rendering:
         return outcome
 
     def _advance(self, outcome: Outcome) -> None:
-        done = len(outcome.made) + len(outcome.failed)
+        done = len(outcome.made) + len(outcome.values) + len(outcome.failed)
         self.progress.advance(done + len(outcome.unchanged) + len(outcome.unneeded))
 
     def _reuse_or_render(self, tasks: list[Task]) -> None:
@@ -343,7 +368,7 @@ class _Rendering:
         taken = self.publisher.reuse.stage(outcome, task)
         if taken is None:
             return False
-        self.progress.advance(len(taken.made))
+        self.progress.advance(len(taken.made) + len(taken.values))
         self.publisher.add(taken)
         return True
 
@@ -352,6 +377,7 @@ class _Rendering:
 class Render(PipelineStep):
     """Declares that each of ``originals`` has, by each of ``recipes``, a row of ``output``.
 
+    By each feature among these, it has a row of ``features``; without that table, by none.
     Those of ``sources`` alone: of the others, other steps may make something. The files go below
     ``output_dir``, by default the output folder itself.
     """
@@ -363,8 +389,10 @@ class Render(PipelineStep):
     settings: Settings
     output_dir: Path | None = None
     name: str = "render"
+    features: str | None = None
 
     def build_compute(self, ds: DataStore, catalog: Catalog) -> list[ComputeStep]:
+        values = self.features and ComputeOutput(catalog.get_datatable(ds, self.features))
         return [
             RenderStep(
                 ds,
@@ -372,6 +400,7 @@ class Render(PipelineStep):
                 originals=ComputeInput(catalog.get_datatable(ds, self.originals)),
                 recipes=ComputeInput(catalog.get_datatable(ds, self.recipes)),
                 output=ComputeOutput(catalog.get_datatable(ds, self.output)),
+                features=values or None,
                 sources=self.sources,
                 output_dir=self.output_dir or self.settings.output_dir,
                 settings=self.settings,

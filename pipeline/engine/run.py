@@ -170,9 +170,11 @@ def complete(plan: Plan, run: Run) -> None:
     if report.partial:
         report.csvs_left = len(run.passed.deferred)
     else:
-        states = count_states(plan.own.pending)
-        report.in_step = states.get(State.OK, 0)
-        report.failed_before = max(0, states.get(State.FAILED, 0) - report.failed)
+        pending = plan.own.pending
+        for made, table in zip((report, report.features), pending.tables, strict=False):
+            states = count_states(pending, table)
+            made.in_step = states.get(State.OK, 0)
+            made.failed_before = max(0, states.get(State.FAILED, 0) - made.failed)
 
 
 def _compare_if_older(plan: Plan, run: Run) -> list[str]:

@@ -12,15 +12,26 @@
 ``modes``        every kind of pixel becomes 8-bit grey, RGB or RGBA
 ``opening``      the decoders that may be used, and every check before decoding
 ``orientation``  the eight ways in which a camera may have stored a picture
+``palette``      the dominant colours of a picture
 ``render``       one original, all its recipes, one decode: the order of the steps
 ``resize``       Lanczos in SIMD, with alpha premultiplied
+``size``         what the header of an original says
 ``sniff``        what a file is, by its first bytes
 ``structure``    truncated files and numbers of frames, without decoding
+``thumbhash``    a placeholder of some 25 bytes
+``values``       what the function of a feature says, and whether that can be kept
 ``watermark``    a picture or a text laid over a rendition
 """
 
 from pipeline.imaging.formats import ORIGINAL_SUFFIXES, WEB_FORMATS, format_of_suffix, suffix_for
-from pipeline.imaging.model import RENDERER_VERSION, Failure, Limits, Rendition, Unneeded
+from pipeline.imaging.model import (
+    RENDERER_VERSION,
+    Failure,
+    Limits,
+    Rendition,
+    Unneeded,
+    Values,
+)
 
 __all__ = [
     "ORIGINAL_SUFFIXES",
@@ -30,6 +41,7 @@ __all__ = [
     "Limits",
     "Rendition",
     "Unneeded",
+    "Values",
     "format_of_suffix",
     "suffix_for",
 ]

@@ -22,31 +22,31 @@ from pipeline.imaging.formats import output_format
 from pipeline.imaging.function import apply
 from pipeline.imaging.geometry import Box, Layout, Size, lay_out
 from pipeline.imaging.metadata import tags_for
-from pipeline.imaging.model import Failure, Limits, Rendition, Unneeded
+from pipeline.imaging.model import Failure, Header, Limits, Rendition, Unneeded, Values
 from pipeline.imaging.modes import to_eight_bit
 from pipeline.imaging.opening import (
-    JPEG_SHRINKS,
     OpenedOriginal,
     check_pixels,
     decode,
     open_original,
     pillow_limit,
+    shrink_for,
 )
 from pipeline.imaging.orientation import (
     RIGHT_OR_BOTTOM_EDGE_AT_LEFT,
     RIGHT_OR_BOTTOM_EDGE_AT_TOP,
     upright,
 )
-from pipeline.imaging.resize import resize
-from pipeline.transforms.recipes import Recipe
+from pipeline.imaging.resize import TRIANGLE, resize
+from pipeline.imaging.values import values_of, wants_header
+from pipeline.transforms.features import Feature
+from pipeline.transforms.recipes import Recipe, Transform
 
 T = TypeVar("T")
-Result: TypeAlias = Rendition | Failure | Unneeded
+Result: TypeAlias = Rendition | Values | Failure | Unneeded
 
 # An APNG stays animated as `keep`; requested by name, a PNG is a still.
 _MOVING_FORMATS = frozenset(["keep", "webp", "gif"])
-# Times the rendition's size: below it, what libjpeg's own reduction costs shows (docs/pixels.md).
-_DECODE_AT_LEAST = 1.5
 
 
 @dataclass(slots=True)
@@ -198,8 +198,9 @@ FILE_STEPS: tuple[Callable[[Draft], None], ...] = (
 )
 
 
-def render(data: bytes, recipes: Sequence[Recipe], limits: Limits) -> list[Result]:
-    """Make one rendition for each recipe, in their order, from the bytes of one original.
+def render(data: bytes, recipes: Sequence[Transform], limits: Limits) -> list[Result]:
+    """Make one rendition for each recipe, and the values of each feature, in their order, from the
+    bytes of one original.
 
     Raises ImageError where the original itself is broken; what only one recipe cannot do is a
     Failure in its place.
@@ -222,14 +223,22 @@ def render(data: bytes, recipes: Sequence[Recipe], limits: Limits) -> list[Resul
 
 
 def _render_all(
-    original: OpenedOriginal, recipes: Sequence[Recipe], limits: Limits
+    original: OpenedOriginal, wanted: Sequence[Transform], limits: Limits
 ) -> list[Result]:
-    made: dict[Recipe, Result] = {}
-    for moves in (False, True):
-        wanted = [recipe for recipe in recipes if _moves(recipe, original) is moves]
-        if wanted:
-            made |= _Renderings(original, wanted, limits, moves).made()
-    return [made[recipe] for recipe in recipes]
+    made: dict[Transform, Result] = {}
+    looking: list[Feature] = []
+    for feature in (each for each in wanted if isinstance(each, Feature)):
+        if wants_header(feature):
+            header = Header(*original.size, original.format, len(original.data))
+            made[feature] = values_of(feature, header)
+        else:
+            looking.append(feature)
+    for moves, features in (False, looking), (True, []):
+        recipes = [each for each in wanted if isinstance(each, Recipe)]
+        recipes = [recipe for recipe in recipes if _moves(recipe, original) is moves]
+        if recipes or features:
+            made |= _Renderings(original, recipes, limits, moves, features).made()
+    return [made[each] for each in wanted]
 
 
 def _moves(recipe: Recipe, original: OpenedOriginal) -> bool:
@@ -243,10 +252,18 @@ class _UnneededError(Exception):
 
 
 class _Renderings:
-    """What is made of one original by recipes that all move, or all stand still."""
+    """What is made of one original by recipes that all move, or all stand still.
+
+    ``features`` get the same picture: the first, of one that moves.
+    """
 
     def __init__(
-        self, original: OpenedOriginal, recipes: Sequence[Recipe], limits: Limits, moves: bool
+        self,
+        original: OpenedOriginal,
+        recipes: Sequence[Recipe],
+        limits: Limits,
+        moves: bool,
+        features: Sequence[Feature],
     ) -> None:
         self.original, self.wanted, self.limits, self.moves = original, recipes, limits, moves
         # Those that they are made from as well, each before what is made from it.
@@ -256,23 +273,26 @@ class _Renderings:
         # Of parents: pixels before encoding, which nothing has been lost of.
         self.pixels: dict[Recipe, Image.Image] = {}
         self.errors: dict[Recipe, Exception] = {}
-        self.results: dict[Recipe, Result] = {}
+        self.results: dict[Transform, Result] = {}
         # Now: Pillow says the reduced size once it decoded a JPEG.
         self.layouts = {
             recipe: layout
             for recipe in self.recipes
             if recipe.parent is None and (layout := self._lay_out(recipe, original.size))
         }
+        self.features = {feature: lay_out(_given(feature), original.size) for feature in features}
 
-    def made(self) -> dict[Recipe, Result]:
-        """One result for each recipe that is wanted, whatever became of the others."""
-        if self.layouts:
+    def made(self) -> dict[Transform, Result]:
+        """One result for each recipe and feature that is wanted, whatever became of the others."""
+        if self.layouts or self.features:
             self._draw()
-        return {recipe: self.results.get(recipe) or self._file(recipe) for recipe in self.wanted}
+        files = {each: self._file(each) for each in self.wanted if each not in self.results}
+        return self.results | files
 
     def _draw(self) -> None:
         original, durations = self.original, []
-        shrink = 1 if self.moves else _shrink(original, list(self.layouts.values()))
+        layouts = [*self.layouts.values(), *self.features.values()]
+        shrink = 1 if self.moves else shrink_for(original, layouts)
         for number in frame_numbers(original) if self.moves else [None]:
             picture = Picture(original, original.image, shrink, number)
             _take(PICTURE_STEPS, picture)
@@ -282,6 +302,10 @@ class _Renderings:
                 if not self.moves and recipe in self.wanted:
                     # Now, so that only one is in memory, with those that others are made from.
                     self.results[recipe] = self._file(recipe)
+            for feature, layout in self.features.items():
+                image = resize(picture.image, picture.edges, layout.size, TRIANGLE)
+                # A copy: a function may draw in it, and the picture is others' as well.
+                self.results[feature] = values_of(feature, image.copy())
         if self.moves:
             for draft in self.drafts.values():
                 draft.timing = Timing(tuple(durations), plays_of(original))
@@ -341,30 +365,14 @@ class _Renderings:
         return Rendition(recipe.name, draft.data, draft.format, width_px, height_px, draft.notes)
 
 
+def _given(feature: Feature) -> Recipe:
+    """The recipe of the picture that a feature gets; it is never enlarged."""
+    return Recipe(feature.name, fit=(feature.max_side, feature.max_side))
+
+
 def _take(steps: Iterable[Callable[[T], None]], subject: T) -> None:
     for step in steps:
         step(subject)
-
-
-def _shrink(original: OpenedOriginal, layouts: Sequence[Layout]) -> int:
-    """Return the scale 1/n to decode at: the smallest at which every rendition is at its best.
-
-    That is one and a half times the largest rendition, or exactly its size where it is half of the
-    original: libjpeg's own halving costs a third of a decibel (docs/pixels.md).
-    """
-    if original.format != "jpeg":
-        return 1
-    width, height = original.size
-    needed = (max(at.scaled[0] for at in layouts), max(at.scaled[1] for at in layouts))
-    for shrink in JPEG_SHRINKS:
-        if min(width, height) < shrink:
-            continue  # libjpeg takes a size, which cannot be less than a pixel
-        reduced = -(-width // shrink), -(-height // shrink)
-        if shrink == 2 and needed == reduced:
-            return 2
-        if all(have >= _DECODE_AT_LEAST * need for have, need in zip(reduced, needed, strict=True)):
-            return shrink
-    return 1
 
 
 def _reason(error: Exception) -> str:
@@ -380,7 +388,7 @@ def _said(caught: list[warnings.WarningMessage]) -> tuple[str, ...]:
 
 
 def _with_notes(result: Result, said: tuple[str, ...]) -> Result:
-    if isinstance(result, Unneeded):
+    if isinstance(result, Values | Unneeded):
         return result
     if isinstance(result, Failure):
         return replace(result, reason="; ".join([result.reason, *said]))

@@ -22,6 +22,7 @@ from pipeline.jobs.store import ACTIVE, ENDED, UNREAD, Job
 from pipeline.jobs.webhooks import webhooks_due
 from pipeline.names import folder_of
 from pipeline.states import JobState, Source, WebhookState
+from pipeline.transforms.features import is_feature
 from pipeline.transforms.recipes import Recipe, recipe_of
 from pipeline.workers.tasks import Urgency
 
@@ -67,6 +68,7 @@ class _Answer:
         self.recipes = [recipe.name for recipe in recipes]
         # The others make nothing of an image that is no wider than a smaller one of their widths.
         self.always = {recipe.name for recipe in recipes if recipe.above is None}
+        self.features = jobs.settings.jobs.features
         self.done = self.failed = self.unreported = 0
 
     def work(self) -> None:
@@ -82,7 +84,8 @@ class _Answer:
         store, key = self.jobs.settings.output_store, job.answer or job.answer_name
         try:
             dialect = detect_dialect(csv)[0]
-            write_answer(store, key, dialect, self._read(csv), self.recipes, self._row)
+            rows = self._read(csv)
+            write_answer(store, key, dialect, rows, self.recipes, self._row, self.features)
         except (CsvError, OSError) as error:
             self._lost_csv(str(error))
             return
@@ -156,8 +159,9 @@ class _Answer:
             ]
             for recipe in self.recipes
         }
+        values = {name: [image.values.get(name) for image in images] for name in self.features}
         errors = [f"{image.url}: {'; '.join(image.reasons)}" for image in images if image.reasons]
-        return RowAnswer(outputs, errors)
+        return RowAnswer(outputs, errors, values)
 
     def _end(self, state: JobState, **values: object) -> None:
         job, settings = self.job, self.jobs.settings
@@ -193,9 +197,10 @@ def _unsettled_references(jobs: Jobs) -> set[str]:
 def _recipes(jobs: Jobs) -> list[Recipe]:
     """The recipes of jobs, in the order of the setting, and their widths from small to large."""
     table = jobs.pending.recipe_table
-    query = sa.select(table.c.spec).where(table.c.source == Source.JOBS.value)
-    specs = jobs.database.column(query.order_by(table.c.recipe))
-    there = sorted(map(recipe_of, specs), key=lambda recipe: recipe.above or 0)
+    query = sa.select(table.c.recipe, table.c.spec).where(table.c.source == Source.JOBS.value)
+    rows = jobs.database.rows(query.order_by(table.c.recipe))
+    recipes = [recipe_of(row.spec) for row in rows if not is_feature(row.recipe)]
+    there = sorted(recipes, key=lambda recipe: recipe.above or 0)
     wanted = jobs.settings.jobs.recipes
     last = len(wanted)
     order = {name: at for at, name in enumerate(wanted)}

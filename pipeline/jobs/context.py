@@ -59,7 +59,8 @@ class Jobs:
     def settings_key(self) -> str:
         """The settings that the text of a result depends on."""
         jobs = self.settings.jobs
-        return f"{','.join(jobs.recipes)} {jobs.public_url}"
+        key = f"{','.join(jobs.recipes)} {jobs.public_url}"
+        return f"{key} {','.join(jobs.features)}" if jobs.features else key
 
     def unrendered(self) -> sa.Subquery:
         """The change query of the render step: images that it still has to do."""

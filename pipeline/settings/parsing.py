@@ -155,6 +155,11 @@ def names(text: str) -> tuple[str, ...]:
     return found
 
 
+def names_or_none(text: str) -> tuple[str, ...]:
+    """Names separated by commas, each once."""
+    return tuple(dict.fromkeys(_separated(text)))
+
+
 def one_of(*words: str) -> Callable[[str], str]:
     """One of these words."""
 

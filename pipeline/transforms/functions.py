@@ -10,13 +10,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib
+import inspect
 import json
 import linecache
 import os
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.abc import Loader, MetaPathFinder
@@ -138,6 +139,24 @@ def load(function: Function) -> Callable[..., Any]:
     return _loaded[function]
 
 
+@contextlib.contextmanager
+def _apart() -> Iterator[None]:
+    """Have what is printed go to standard error, and ignore warnings: they would be taken for those
+    of a decoder."""
+    with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def first_parameter(function: Function) -> str | None:
+    """The name of what a function takes first; ``None`` where there is none, or no telling."""
+    try:
+        with _apart():
+            return next(iter(inspect.signature(load(function)).parameters), None)
+    except (Exception, SystemExit):  # which shows when it is called
+        return None
+
+
 def call(function: Function, image: object) -> Any:
     """What a function makes of an image. What it prints goes to standard error.
 
@@ -145,9 +164,7 @@ def call(function: Function, image: object) -> Any:
         FunctionError: it raised something, or cannot be imported.
     """
     try:
-        with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
-            # Or else they would be taken for those of a decoder.
-            warnings.simplefilter("ignore")
+        with _apart():
             return load(function)(image)
     except (Exception, SystemExit) as error:
         last = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]

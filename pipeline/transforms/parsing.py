@@ -27,6 +27,7 @@ from pipeline.transforms.checks import (
     one_of,
     toml,
     unknown_key,
+    whole,
     words,
 )
 from pipeline.transforms.functions import Function, Module, OptionFile
@@ -60,6 +61,14 @@ class Shipped(NamedTuple):
 
 # By the name that `function` gives.
 SHIPPED: dict[str, Shipped] = {
+    "palette": Shipped(
+        "pipeline.imaging.palette:palette",
+        "values",
+        1,
+        {"count": ("a whole number from 1 to 256", whole(1, 256))},
+    ),
+    "size": Shipped("pipeline.imaging.size:size", "values", 1, {}),
+    "thumbhash": Shipped("pipeline.imaging.thumbhash:thumbhash", "values", 1, {}),
     "watermark": Shipped(
         "pipeline.imaging.watermark:watermark",
         makes="rendition",

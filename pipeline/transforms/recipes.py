@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from pipeline.errors import RecipeError
 from pipeline.names import WIDTH_SIGN
@@ -31,6 +31,8 @@ from pipeline.transforms.checks import (
     whole,
     words,
 )
+from pipeline.transforms.features import TABLE as FEATURES
+from pipeline.transforms.features import Feature, parse_features
 from pipeline.transforms.functions import Function
 from pipeline.transforms.parsing import parse_function
 
@@ -109,7 +111,12 @@ class Recipe:
     @property
     def calls_functions(self) -> bool:
         """Whether a function has any part in it."""
-        return any(each.function is not None for each in self.line)
+        return bool(self.functions)
+
+    @property
+    def functions(self) -> tuple[Function, ...]:
+        """Those that are called for it, the one of a recipe that it is made from first."""
+        return tuple(each.function for each in self.line if each.function is not None)
 
     def _said(self) -> dict[str, Any]:
         said = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -144,14 +151,19 @@ def _recipe_of(spec: dict[str, Any]) -> Recipe:
     return Recipe(**said)
 
 
-def load_recipes(path: Path) -> dict[str, Recipe]:
-    """Read the recipes of a TOML file, in its order. One with ``widths`` is as many recipes.
+# What can be made of an original: a rendition, or values.
+Transform: TypeAlias = Recipe | Feature
+
+
+def load_recipes(path: Path) -> dict[str, Transform]:
+    """Read the recipes of a TOML file, in its order, and then its features. A recipe with
+    ``widths`` is as many recipes.
 
     Raises RecipeError with every problem of the file at once: file, table, key, and what is
     allowed.
     """
     document = _read_toml(path)
-    problems: list[str] = []
+    features, problems = parse_features(document.pop(FEATURES, {}), path.parent)
     parsed: dict[str, dict[str, Any]] = {}
     seen: dict[str, str] = {}
     for name, table in document.items():
@@ -172,15 +184,15 @@ def load_recipes(path: Path) -> dict[str, Recipe]:
     if problems:
         count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
         raise RecipeError(f"{path} has {count}:", problems)
-    if not parsed:
+    if not parsed and not features:
         raise RecipeError(f"{path} has no recipe; add one, such as [thumb] with fit = [400, 400]")
     recipes = [each for name in parsed for each in _recipes(name, parsed)]
-    return {recipe.name: recipe for recipe in recipes}
+    return {recipe.name: recipe for recipe in recipes} | features
 
 
-def files_of(path: Path, recipes: Iterable[Recipe]) -> set[str]:
+def files_of(path: Path, recipes: Iterable[Transform]) -> set[str]:
     """The files that decide what recipes make: that of the recipes, and those of functions."""
-    functions = [each.function for recipe in recipes for each in recipe.line if each.function]
+    functions = [function for recipe in recipes for function in recipe.functions]
     # Also while it cannot be read: once it can be, the recipes can be used again.
     found = {str(path), str(path.parent / "functions.py")}
     return found.union(*(function.sources for function in functions))

@@ -87,7 +87,7 @@ def images(
 
 @router.get(f"/images/{PATH}", responses=page_or(models.ImageStory, 404, 410))
 def image(request: Request, path: str, source: AskedSource = None) -> Response:
-    """One original and its renditions, what the next run would do with it, and its history."""
+    """One original, what was made of it, what the next run would do with it, and its history."""
     service = service_of(request)
     pending, found = known(service.app, path, source)
     if pending.source is Source.JOBS:
@@ -128,6 +128,7 @@ def _image_of_job(request: Request, render: RenderStep, found: dict[str, Any]) -
             "exists": file is not None,
             "sha256": found["sha256"],
             "renditions": renditions,
+            "features": [],
         },
         "history": gallery.times(render.pending_of[Source.JOBS], path),
     }
