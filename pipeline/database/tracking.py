@@ -34,7 +34,7 @@ from datapipe.run_config import RunConfig
 from datapipe.types import IndexDF, MetadataDF, MetaSchema
 
 from pipeline.database.connection import Database
-from pipeline.database.dialects import VALUES_AT_ONCE
+from pipeline.database.dialects import VALUES_AT_ONCE, Key
 from pipeline.database.records import LIVE, key_columns, meta_table, pending_records
 from pipeline.database.tracked import insert_or_update, is_one_of
 
@@ -240,7 +240,7 @@ class LinearMetaPlane(SQLMetaPlane):
         return TrackedTableMeta(
             dbconn=self.dbconn,
             name=name,
-            primary_schema=primary_schema,
+            primary_schema=[_compared_by_bytes(column) for column in primary_schema],
             meta_schema=meta_schema,
             create_table=self.create_meta_table,
         )
@@ -267,6 +267,15 @@ class LinearMetaPlane(SQLMetaPlane):
         made.peers, made.read_beside = self._transforms, self.read_beside
         self._transforms.append(made)
         return made
+
+
+def _compared_by_bytes(column: sa.Column[Any]) -> sa.Column[Any]:
+    """A key of a user's table as ours are: PostgreSQL compares no two of different collations."""
+    if not isinstance(column.type, sa.String):
+        return column
+    copied = column._copy()
+    copied.type = Key
+    return copied
 
 
 def data_store(database: Database) -> DataStore:

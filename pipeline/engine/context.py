@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Protocol
 
 from datapipe.run_config import RunConfig
@@ -40,7 +41,7 @@ from pipeline.workers.tasks import Folders, Urgency, WorkerSetup
 # How often a run checks whether it should stop.
 STOP_POLL_S = 0.2
 # How often a watcher checks whether another run waits for it.
-YIELD_POLL_S = 0.5
+YIELD_POLL_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -193,9 +194,12 @@ class Run(RunConfig):
     def part(self, **changes: Any) -> Run:
         """A part of this run, with its own record of what it looks at and finds.
 
-        What goes on beside the run is not the part's, and does not end with it.
+        What goes on beside the run is not the part's, and does not end with it. Urgent work is the
+        run's, whatever part it interrupts.
         """
+        urgent = {each: partial(_for, call, self) for each, call in self.urgent.items()}
         own: dict[str, Any] = {"touched": {}, "narrowed_to": None, "beside": [], "_looks": {}}
+        own["urgent"] = urgent
         return replace(self, **own | changes)
 
     def attend(self, urgency: Urgency) -> None:
@@ -218,6 +222,11 @@ class Run(RunConfig):
                 raise YieldedError("another run is in progress; finished work is kept")
         if self.options.stop is not None and self.options.stop.is_set():
             raise StoppedError("stopped; finished work is kept, the next run continues")
+
+
+def _for(call: Callable[[Run], None], run: Run, part: Run) -> None:
+    """Call what is more urgent for the whole run, not for the part that it interrupts."""
+    call(run)
 
 
 @contextlib.contextmanager

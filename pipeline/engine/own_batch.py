@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ from pipeline.database.marks import Mark, Marks
 from pipeline.database.records import LIVE
 from pipeline.database.tracking import LinearTransformMeta
 from pipeline.engine.context import Run
-from pipeline.engine.own_step import Memory, OwnStep, committed_ts, fingerprint_of
+from pipeline.engine.own_step import Memory, OwnStep, committed_ts, fingerprint_of, log, take_turn
 from pipeline.engine.report import StepCounts
 from pipeline.workers.tasks import Urgency
 
@@ -45,10 +46,11 @@ class BatchStep(OwnStep, BaseBatchTransformStep):
 
     def remove(self, run: Run) -> None:
         """Delete what was made of records that are gone; that waits for no backlog."""
-        with run.database.lock(STEPS_LOCK, wait=True):
-            counts = run.report.steps.setdefault(self.name, StepCounts())
-            for look in self._looks(run, gone_only=True):
-                self._work_on(run, look, counts)
+        with contextlib.ExitStack() as stack:
+            if take_turn(run, stack):
+                counts = run.report.steps.setdefault(self.name, StepCounts())
+                for look in self._looks(run, gone_only=True):
+                    self._work_on(run, look, counts)
 
     def process_batch(
         self, ds: DataStore, idx: IndexDF, run_config: RunConfig | None = None
@@ -183,12 +185,19 @@ class BatchStep(OwnStep, BaseBatchTransformStep):
         changes, half = ChangeList(), len(keys) // 2
         if half:
             for part in (keys.iloc[:half], keys.iloc[half:]):
+                if run is not None:
+                    run.check_stop()
                 changes.extend(self._settle(run, part, as_of, counts, config))
             return changes
-        # What was made of it before is stale, and worse than nothing.
-        self._clear(idx, config)
         keys_of = {str(key): value for key, value in idx.iloc[0].items()}
         reason = self._fail(run, counts, keys_of, error)
+        try:
+            # What was made of it before is stale, and worse than nothing.
+            self._clear(idx, config)
+        except Exception as also:
+            # Not marked: the next run tries it again.
+            log.warning("what %s made is stale, and cannot be deleted: %s", self.name, also)
+            return changes
         self.meta.mark_rows_processed_error(idx, as_of, reason, config)
         return changes
 

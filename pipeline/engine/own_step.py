@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import inspect
 import json
 import logging
+import math
+import time
 import traceback
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -24,11 +27,14 @@ from pipeline.database.tracking import database_of
 from pipeline.engine.context import Run
 from pipeline.engine.report import StepCounts
 from pipeline.engine.step import Step
+from pipeline.errors import LockedError
 from pipeline.text import shortened
 
 log = logging.getLogger("lockstep.steps")
 
 REASON_CHARACTERS = 300
+# How long a run waits for its turn without `--wait`, and how often it tries.
+TURN_S, TURN_POLL_S = 10.0, 0.01
 
 
 @dataclass
@@ -55,11 +61,15 @@ class OwnStep(Step):
         return database_of(self.ds)
 
     def work(self, run: Run) -> None:
-        with run.database.lock(STEPS_LOCK, wait=True):
-            try:
-                self._work(run, run.report.steps.setdefault(self.name, StepCounts()))
-            finally:
-                run.progress.stop()
+        """Work on what is pending, unless another process does and does not give way in time."""
+        with contextlib.ExitStack() as stack:
+            if not take_turn(run, stack):
+                run.report.warnings.append(
+                    f"the step {self.name} is left to another process, where a step is at work"
+                )
+                return
+            stack.callback(run.progress.stop)
+            self._work(run, run.report.steps.setdefault(self.name, StepCounts()))
 
     def states(self) -> dict[str, int]:
         """How many records are ok, failed and pending."""
@@ -104,6 +114,25 @@ class OwnStep(Step):
 
     def _remember(self, memory: Memory) -> None:
         StateRepository(self.database).set(f"step:{self.name}", json.dumps(asdict(memory)))
+
+
+def take_turn(run: Run, stack: contextlib.ExitStack) -> bool:
+    """Take the lock of users' steps, which is given up between two calls of a function; whether it
+    was taken. A function that hangs must not make all runs hang as well.
+
+    Raises:
+        StoppedError
+    """
+    give_up_at = math.inf if run.options.wait else time.monotonic() + TURN_S
+    while True:
+        try:
+            stack.enter_context(run.database.lock(STEPS_LOCK))
+            return True
+        except LockedError:
+            run.check_stop()
+            if time.monotonic() >= give_up_at:
+                return False
+            time.sleep(TURN_POLL_S)
 
 
 def committed_ts(database: Database) -> float:

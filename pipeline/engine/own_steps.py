@@ -54,8 +54,6 @@ class TableStep(OwnStep):
         try:
             self._call(run)
             counts.done += 1
-        except sa.exc.OperationalError:
-            raise
         except Exception as error:
             reason = self._fail(run, counts, {}, error)
         since = memory.since if memory.error == reason else as_of

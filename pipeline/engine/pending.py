@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple, TypeAlias, cast
 
@@ -13,6 +13,7 @@ from datapipe.datatable import DataTable
 from datapipe.types import IndexDF
 
 from pipeline.database.ahead import Ahead
+from pipeline.database.paging import chunks
 from pipeline.database.tracked import TrackedTable, meta_of
 from pipeline.database.tracking import FOUND_TS, FRESH, KIND, LinearTransformMeta
 from pipeline.states import Source, State
@@ -23,6 +24,8 @@ from pipeline.transforms.features import PREFIX, is_feature
 PAGE_ROWS = 4_000
 # Originals that are queried by their keys: more take longer than the query for all.
 NARROW_ROWS = 2_000
+# Originals of which a worker or two render the renditions in about a second.
+SLICE = 32
 
 # Renditions by why they are pending: `FRESH`, `GONE` or `BACKLOG`.
 Kinds: TypeAlias = dict[int, int]
@@ -348,6 +351,12 @@ class Look:
 def few_of(paths: Collection[str] | None) -> Collection[str] | None:
     """``paths`` if they are few enough to query one by one; ``None`` stands for all."""
     return None if paths is None or len(paths) > NARROW_ROWS else paths
+
+
+def slices(pages: Iterable[list[PendingOriginal]]) -> Iterator[list[PendingOriginal]]:
+    """The originals of all pages, a few at a time."""
+    for page in pages:
+        yield from chunks(page, SLICE)
 
 
 def recipe_in(table: sa.Table) -> sa.ColumnElement[str]:

@@ -77,7 +77,8 @@ class Publisher:
         # And those of which there is to be no row.
         self._dropped: list[PendingRendition] = []
         self._last_flush = time.monotonic()
-        self._unsettled = 0
+        # Pairs that stay pending, as their original changed meanwhile.
+        self.unsettled = 0
         self._deleted_any = False
         self._begun = False
 
@@ -90,9 +91,9 @@ class Publisher:
 
     def finish(self) -> None:
         """All that could be done is done and recorded."""
-        self.counts.pending = self._unsettled
+        self.counts.pending = self.unsettled
         if self._begun:
-            if self._deleted_any and not self._unsettled:
+            if self._deleted_any and not self.unsettled:
                 # Forget only what this run looked at; above NARROW_ROWS that was everything.
                 only: dict[str, Collection[str]] = {"source": [self.source]}
                 paths = few_of(self.run.narrowed_to)
@@ -156,7 +157,7 @@ class Publisher:
         try:
             for rendition in gone:
                 if not self.places.clear(rendition.file):
-                    self._unsettled += 1
+                    self.unsettled += 1
                     continue
                 self.counts.of(rendition.recipe).deleted += rendition.state is not None
                 done.append(rendition)
@@ -180,7 +181,7 @@ class Publisher:
             return
         before = {rendition.recipe: rendition for rendition in original.renditions}
         if outcome.unsettled:
-            self._unsettled += len(before)
+            self.unsettled += len(before)
             return
         correct_counts(self.counts, outcome, original, self.run.began_ts, self.mark_unchanged)
         if outcome.sha256 in self._blocked:
@@ -192,7 +193,7 @@ class Publisher:
                 file = self.places.take(made, (self.source, outcome.path, made.recipe), owners)
             except FileNotFoundError:
                 # Somebody cleared the output folder during the run: the pair stays pending.
-                self._unsettled += 1
+                self.unsettled += 1
                 continue
             except OSError as error:
                 reason = f"the rendition cannot be written ({error.strerror})"
@@ -219,7 +220,7 @@ class Publisher:
     def _drop(self, old: PendingRendition) -> None:
         """Record that a rendition is not to be there."""
         if not self.places.clear(old.file):
-            self._unsettled += 1
+            self.unsettled += 1
             return
         self.counts.deleted += old.state is not None
         self._dropped.append(old)

@@ -14,7 +14,7 @@ File first, row second: a run that is killed between the two leaves a row that i
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -28,7 +28,8 @@ from datapipe.types import ChangeList, IndexDF
 
 from pipeline.database.tracking import BACKLOG, FRESH, GONE, LinearTransformMeta
 from pipeline.engine.context import STOP_POLL_S, Run
-from pipeline.engine.pending import Pending, PendingOriginal, PendingRendition
+from pipeline.engine.pending import Pending, PendingOriginal, PendingRendition, slices
+from pipeline.engine.progress import Silent
 from pipeline.engine.publish import FLUSH_S, Publisher
 from pipeline.engine.sources import Originals
 from pipeline.engine.step import Step
@@ -190,13 +191,13 @@ class _Rendering:
         self.progress.start(self.what, sum(counts.values()))
         held = self._delete(hold=self.look.sizes_fresh()) if counts.get(GONE) else 0
         if counts.get(FRESH):
-            self._render(self.look.pages(FRESH))
+            self._render_all(FRESH)
         if held:
             # What has been deleted must not be deleted twice: there may be a new file in its place.
             self.look.look_again()
             self._delete(hold=set())
         if counts.get(BACKLOG):
-            self._render(self.look.pages(BACKLOG))
+            self._render_all(BACKLOG)
 
     def _look_at_all(self) -> None:
         """Hash every original, whatever its times say, and render those whose bytes changed."""
@@ -223,6 +224,23 @@ class _Rendering:
             self.publisher.delete(gone)
             self.progress.advance(len(gone))
         return held
+
+    def _render_all(self, kind: int) -> None:
+        """Render all of a kind; images of jobs in slices, between which other jobs are seen to."""
+        pages, source, run = self.look.pages(kind), self.originals.source, self.run
+        if source is not Source.JOBS or run.narrowed_to is not None:
+            self._render(pages)
+            return
+        counts, options = self.publisher.counts, replace(run.options, rehash=False)
+        counts.pending += self.publisher.unsettled
+        for originals in slices(pages):
+            paths, pending = [original.path for original in originals], counts.pending
+            part = run.part(source=source, narrowed_to=paths, options=options, progress=Silent())
+            _Rendering(self.step, part, source).work()
+            counts.pending += pending
+            self.progress.advance(sum(len(original.renditions) for original in originals))
+            run.attend(Urgency.BACKLOG)
+        self.publisher.unsettled = counts.pending
 
     def _render(self, pages: Iterable[list[PendingOriginal]]) -> None:
         for page in pages:

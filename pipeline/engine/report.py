@@ -266,7 +266,7 @@ class Report(Counts):
             "features": _features(self.features)
             | {"failed_before": self.features.failed_before, "in_step": self.features.in_step},
             "jobs": self.jobs.as_json(),
-            "steps": {name: asdict(c) for name, c in self.steps.items() if c.did_anything},
+            "steps": {n: asdict(c) for n, c in self.steps.items() if any(vars(c).values())},
             "ignored": dict(sorted(self.passed.items())),
             "seconds": round(self.seconds, 3),
         } | ({"dry_run": True} if self.dry_run else {})

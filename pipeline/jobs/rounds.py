@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection
-from functools import partial
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -273,16 +272,5 @@ class Rounds:
 
     def _part(self) -> Run:
         """A part of the run that works on the images of jobs alone."""
-        # More urgent work is the run's, whatever it interrupts.
-        urgent: dict[Urgency, Callable[[Run], None]] = {
-            each: partial(_for, call, self._run) for each, call in self._run.urgent.items()
-        }
         # What is shown is all that is left, not what one round renders.
-        return self._run.part(
-            source=Source.JOBS, progress=Silent(), urgent=urgent, narrowed_to=[], afterwards=[]
-        )
-
-
-def _for(call: Callable[[Run], None], run: Run, part: Run) -> None:
-    """Call what is more urgent for the whole run, not for the part that it interrupts."""
-    call(run)
+        return self._run.part(source=Source.JOBS, progress=Silent(), narrowed_to=[], afterwards=[])

@@ -125,7 +125,8 @@ class OwnLane:
         app, began = self._app, time.monotonic()
         seen_ts, is_whole = committed_ts(app.database), began >= self._whole_at
         steps = [step for step in app.own_steps if is_whole or step.follows_inputs]
-        options = RunOptions(stop=self._stop, urgent={Urgency.FRESH: self._yield_in_time})
+        urgent = {Urgency.FRESH: self._yield_in_time}
+        options = RunOptions(wait=True, stop=self._stop, urgent=urgent)
         run = open_beside(app.database, app.settings, options)
         run.report, run.progress, self._slice_ends = self._report, self._progress, 0.0
         try:

@@ -69,6 +69,7 @@ def test_status_counts_by_recipe(shop: Project) -> None:
         "features": {},
         "steps": {},
         "jobs": {},
+        "steps": {},
         "unverified": None,
     }
     assert shop.cli("status").code == 0
@@ -92,6 +93,7 @@ def test_status_of_a_new_project_is_no_error(project: Project) -> None:
         "features": {},
         "steps": {},
         "jobs": {},
+        "steps": {},
         "unverified": None,
     }
     assert project.cli("errors", "--json").json == []

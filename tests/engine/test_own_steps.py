@@ -8,9 +8,13 @@ import signal
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
+from a_postgresql import emptied, postgres
 from a_project import HALF_AND_THUMB, Project
 from killing import kill_at
 from own_steps import BY_RECIPE, PLACEHOLDER, PLACEHOLDERS, declare, paths, rows
+
+__all__ = ["postgres"]
 
 ALL = (
     "SELECT path, recipe, text FROM placeholders",
@@ -216,6 +220,36 @@ def join(renditions, recipes):
     project.run()
     after = rows(project, "SELECT recipe, text FROM joined")
     assert [before[0] == after[0], before[1] == after[1]] == [False, True]
+
+
+def test_on_postgresql_every_step_follows_as_well(postgres: str, chained: Project) -> None:
+    chained.env["PIPELINE_DB"] = emptied(postgres)
+    app = chained.root / "app.py"
+    # As in a database with another collation than that of our tables.
+    app.write_text(
+        app.read_text("utf-8").replace("String, prim", "String(collation='POSIX'), prim")
+    )
+    database = sa.create_engine(postgres)
+
+    def recipes_of(table: str) -> list[tuple[str, str]]:
+        with database.connect() as con:
+            rows = con.execute(sa.text(f"SELECT path, recipe FROM {table} ORDER BY 1, 2")).all()
+        return [(row[0], row[1]) for row in rows]
+
+    chained.run()
+    assert len(recipes_of("sized")) == 6
+    (chained.input / "b.png").unlink()
+    chained.add("d.png")
+    chained.run()
+    both = [(path, recipe) for path in ("a.png", "c.png", "d.png") for recipe in ("half", "thumb")]
+    assert recipes_of("placeholders") == recipes_of("sized") == both
+    assert chained.cli("takedown", "c.png", "--reason", "flagged").code == 0
+    chained.run()
+    assert recipes_of("placeholders") == recipes_of("sized") == [*both[:2], *both[4:]]
+    with database.connect() as con:
+        gone = sa.text("SELECT count(*) FROM renditions_meta WHERE delete_ts IS NOT NULL")
+        assert con.execute(gone).scalar() == 0
+    database.dispose()
 
 
 def test_a_kill_before_any_write_loses_nothing(chained: Project, tmp_path: Path) -> None:

@@ -109,6 +109,34 @@ def test_what_cannot_be_stored_fails_like_what_cannot_be_made(project: Project) 
     assert "Error" in error["reason"]
 
 
+def test_what_cannot_be_deleted_is_tried_again_in_every_run(project: Project) -> None:
+    project.recipes(HALF)
+    stuck = """
+class Stuck(TableStoreDB):
+    def delete_rows(self, idx):
+        import os
+
+        if os.path.exists("stuck"):
+            raise PermissionError("the shelf is locked")
+        super().delete_rows(idx)
+
+"""
+    declare(project, stuck + PLACEHOLDERS.replace("Table(TableStoreDB", "Table(Stuck"), PLACEHOLDER)
+    for name in ("a.png", "b.png"):
+        project.add(name)
+    project.run()
+    (project.root / "stuck").touch()
+    (project.input / "a.png").unlink()
+    for _ in range(2):
+        answer = project.cli("run")
+        assert answer.code == 1
+        assert "a.png half [placeholder]: PermissionError: the shelf is locked" in answer.stdout
+    assert project.cli("status", "--json").json["steps"]["placeholder"]["pending"] == 1
+    (project.root / "stuck").unlink()
+    assert project.run()["steps"]["placeholder"]["removed"] == 1
+    assert paths(project) == ["b.png"]
+
+
 def test_a_step_over_whole_tables_fails_as_one(project: Project) -> None:
     declare(
         project,

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from a_project import picture
-from a_shop import Shop, wait_for
+from a_shop import Shop, make_slow, wait_for
 from a_watcher import Watching
 
 from pipeline.engine.progress import Progress, Silent
@@ -328,3 +328,30 @@ def test_the_time_for_a_job_goes_on_in_the_next_run(shop: Shop) -> None:
     finally:
         watching.kill()
     assert shop.hits()["/gated/1"] > 2
+
+
+def test_a_job_does_not_wait_for_the_backlog_of_others(shop: Shop) -> None:
+    shop.submit(shop.csv({str(n): shop.urls(f"/pic/{n}") for n in range(80)}))
+    shop.run()
+    before = {name: shop.outputs()[f"jobs/{name}"] for name in shop.pictures()}
+
+    def left() -> int:
+        return sum((shop.output / "jobs" / n).read_bytes() == b for n, b in before.items())
+
+    make_slow(shop)
+    watching = Watching(shop)
+    try:
+        watching.wait_for_start()
+        shop.recipes("[half]\nscale = 0.25\n")
+        wait_for(lambda: left() < len(before), "the backlog")
+        shop.csv({"1": shop.urls("/pic/a", "/pic/b")}, "input/small.csv")
+        done = "SELECT 1 FROM jobs WHERE source = 'small.csv' AND state = 'completed'"
+        wait_for(lambda: shop.query(done), "the small job")
+        assert left() > 0, "the backlog went first"
+        wait_for(lambda: left() == 0, "the rest of it")
+        assert watching.stop() == 0
+    finally:
+        watching.kill()
+    report = shop.run()
+    assert report["jobs"]["renditions"]["rendered"] == 0
+    assert shop.cli("status", "--check").code == 0

@@ -117,6 +117,21 @@ def test_a_run_waits_for_the_record_that_a_watcher_is_at_and_makes_the_rest(
     assert watching.stop() == 0
 
 
+def test_a_run_leaves_a_step_that_hangs_elsewhere_and_says_so(
+    slow: Project, watch: Callable[..., Watching]
+) -> None:
+    declare(slow, "from pipeline.engine import own_step\n\nown_step.TURN_S = 0.1\n")
+    watching = watch()
+    wait_until(began(slow).exists)
+    watching.wait_for("a.png", "b.png")
+    answer = slow.process("run")
+    assert answer.code == 0
+    assert "warning: the step placeholder is left to another process" in answer.stderr
+    (slow.root / "wait").unlink()
+    wait_for_paths(slow, "a.png", "b.png")
+    assert watching.stop() == 0
+
+
 def test_deleted_rows_that_a_watcher_leaves_are_forgotten_by_a_run(
     project: Project, watch: Callable[..., Watching]
 ) -> None:
