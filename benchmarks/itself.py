@@ -55,7 +55,7 @@ def _scaling(options: argparse.Namespace) -> list[Target]:
 
 
 def _function(options: argparse.Namespace) -> list[Target]:
-    """The cost of calling one that does nothing."""
+    """The cost of calling one that does nothing, and of a feature that says nothing."""
     wanted = corpus.Wanted(options.count, photos=options.photos)
     folder, originals = corpus.make(wanted, options.scratch)
     without = Job(folder, originals, _RECIPES, options.workers)

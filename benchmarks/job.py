@@ -52,11 +52,15 @@ class Recipe:
 
     def toml(self) -> str:
         size = f"scale = {self.scale}" if self.fit is None else f"fit = {list(self.fit)}"
-        function = f'function = "{self.function}"\n' if self.function else ""
+        function = f'function = "{self.function}"\n{FEATURE}' if self.function else ""
         return (
             f'[{self.name}]\n{size}\nformat = "{self.format}"\nquality = {self.quality}\n'
             f"enlarge = false\n{function}"
         )
+
+
+# Made beside a recipe with a function: a picture of 256 px, of which nothing is said.
+FEATURE = '[features.nothing]\nfunction = "functions:nothing"\n'
 
 
 @dataclass(frozen=True)

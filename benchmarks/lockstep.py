@@ -17,8 +17,8 @@ from benchmarks.measure import Measured, measure
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
-# For recipes that call `functions:same`.
-FUNCTIONS = "def same(image):\n    return image\n"
+# For recipes that call `functions:same`, and the feature beside them.
+FUNCTIONS = "def same(image):\n    return image\n\n\ndef nothing(image):\n    return {}\n"
 OWN_TABLE = """
 from datapipe.step.batch_transform import BatchTransform
 from datapipe.store.database import TableStoreDB
