@@ -67,6 +67,7 @@ def test_status_counts_by_recipe(shop: Project) -> None:
             "thumb": {"ok": 1, "failed": 1, "taken_down": 0, "pending": 0},
         },
         "features": {},
+        "steps": {},
         "jobs": {},
         "unverified": None,
     }
@@ -89,6 +90,7 @@ def test_status_of_a_new_project_is_no_error(project: Project) -> None:
         "pending": 0,
         "recipes": {},
         "features": {},
+        "steps": {},
         "jobs": {},
         "unverified": None,
     }
