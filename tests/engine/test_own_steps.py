@@ -276,8 +276,8 @@ def test_a_kill_before_any_write_loses_nothing(chained: Project, tmp_path: Path)
         killed += 1
         copy.run()
         assert state_of(copy) == want, moment
-        moment += 7
-    assert killed >= 6
+        moment += 13
+    assert killed >= 4
 
 
 def test_the_commands_show_a_users_step_like_ours(chained: Project) -> None:
