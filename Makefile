@@ -5,6 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PHOTOS ?=
 BENCH_ARGS ?=
+LANES_ARGS ?=
 KILLS_ARGS ?=
 
 .PHONY: run test test-kills lint types docs lock fuzz bench-noop bench-pixels bench-jobs bench-live bench-web clean help
@@ -44,8 +45,9 @@ bench-pixels: .venv/installed-dev ## Images per second and quality, beside sharp
 bench-jobs: .venv/installed-dev ## A CSV job of 20,000 images from a server here, beside img2dataset
 	@$(BIN)/python -m benchmarks.jobs $(BENCH_ARGS)
 
-bench-live: .venv/installed-dev ## How soon a watcher acts at 100,000 originals, and what it costs when idle
+bench-live: .venv/installed-dev ## How soon a watcher acts, at 100,000 originals and beside backlogs and slow URLs
 	@$(BIN)/python -m benchmarks.live $(BENCH_ARGS)
+	@$(BIN)/python -m benchmarks.lanes $(if $(PHOTOS),--photos $(PHOTOS)) $(LANES_ARGS)
 
 bench-web: .venv/installed-dev ## The page at 1,000,000 originals: gallery, files beside nginx, uploads, takedowns
 	@$(BIN)/python -m benchmarks.web $(BENCH_ARGS)

@@ -1,8 +1,8 @@
 """The pipeline of Lockstep, declared: which tables there are, and which step keeps which.
 
     recipes.toml --> recipes ----+
-    input/**     --> originals --+--> renditions --> output/<recipe>/<path>
-    *.csv --> csv_rows --^                       --> output/<reference>.csv
+    input/**     --> originals --+--> renditions, features --> output/<recipe>/<path>
+    *.csv --> csv_rows --^                                 --> output/<reference>.csv
 
 A new original touches its own rows, a changed recipe its own, a removed one its renditions, and so
 does a row of a CSV. Nothing here says when: `datapipe run` derives that from the tables.
@@ -29,6 +29,7 @@ columns = {
     "recipes": tables.recipes_columns(),
     "originals": tables.originals_columns(),
     "renditions": tables.renditions_columns(),
+    "features": tables.features_columns(),
     "csv_rows": tables.csv_rows_columns(),
 }
 catalog = Catalog(
@@ -48,6 +49,7 @@ steps = Pipeline(
             originals="originals",
             recipes="recipes",
             output="renditions",
+            features="features",
             sources=sources,
             settings=settings,
         ),

@@ -1,6 +1,9 @@
 """A web server of images for `jobs`: each URL its own bytes, counted, and never the bottleneck.
 
     python -m benchmarks.image_server --hosts 8 --image-bytes 100000
+    python -m benchmarks.image_server --hosts 2 --per-second 10
+
+With `--per-second` the first host answers so slowly, for all connections together (`lanes`).
 
 A few photo-like JPEGs are encoded once; an answer is one of them with a comment segment that names
 the URL and fills it up, so every image has the same size and bytes of its own. The first line on
@@ -15,6 +18,8 @@ import io
 import json
 import struct
 import sys
+from collections import Counter
+from functools import partial
 
 import numpy as np
 from PIL import Image
@@ -31,16 +36,23 @@ class Images:
 
     def __init__(self, image_bytes: int) -> None:
         self.asked = 0
+        # By the first folder of their paths.
+        self.by_folder: Counter[str] = Counter()
         self.connections = 0
         self._image_bytes = image_bytes
         self._templates = [_template(seed, image_bytes) for seed in range(_TEMPLATES)]
 
     def answer(self, path: bytes) -> list[bytes]:
         if path == _STATS:
-            stats = {"images": self.asked, "connections": self.connections}
+            stats = {
+                "images": self.asked,
+                "connections": self.connections,
+                "by_folder": self.by_folder,
+            }
             body = json.dumps(stats).encode()
             return [_head(b"application/json", len(body)), body]
         self.asked += 1
+        self.by_folder[path.split(b"/")[1].decode("ascii")] += 1
         template = self._templates[sum(path) % _TEMPLATES]
         room = self._image_bytes - len(template) - _COMMENT_OVERHEAD_BYTES
         comment = path.ljust(room, b".")
@@ -51,9 +63,22 @@ class Images:
         ]
 
 
+class _Pace:
+    """When the next answer is due, so that there are `per_second`; at once where that is 0."""
+
+    def __init__(self, per_second: float) -> None:
+        self._every_s = 1 / per_second if per_second else 0.0
+        self._due_s = 0.0
+
+    def next_in_s(self, now_s: float) -> float:
+        self._due_s = max(now_s, self._due_s + self._every_s) if self._every_s else now_s
+        return self._due_s - now_s
+
+
 class _Client(asyncio.Protocol):
-    def __init__(self, images: Images) -> None:
+    def __init__(self, images: Images, pace: _Pace) -> None:
         self._images = images
+        self._pace = pace
         self._received = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -65,7 +90,17 @@ class _Client(asyncio.Protocol):
         self._received += data
         while (end := self._received.find(b"\r\n\r\n")) >= 0:
             head, self._received = self._received[:end], self._received[end + 4 :]
-            self._transport.writelines(self._images.answer(head.split(b" ", 2)[1]))
+            path = head.split(b" ", 2)[1]
+            loop = asyncio.get_running_loop()
+            wait_s = 0.0 if path == _STATS else self._pace.next_in_s(loop.time())
+            if wait_s:
+                loop.call_later(wait_s, self._answer, path)
+            else:
+                self._answer(path)
+
+    def _answer(self, path: bytes) -> None:
+        if not self._transport.is_closing():
+            self._transport.writelines(self._images.answer(path))
 
 
 def _head(kind: bytes, length: int) -> bytes:
@@ -96,8 +131,9 @@ async def _serve(options: argparse.Namespace) -> None:
     images = Images(options.image_bytes)
     port = 0
     for number in range(options.hosts):
+        pace = _Pace(0 if number else options.per_second)
         server = await loop.create_server(
-            lambda: _Client(images), f"127.0.0.{number + 1}", port, backlog=1000
+            partial(_Client, images, pace), f"127.0.0.{number + 1}", port, backlog=1000
         )
         port = server.sockets[0].getsockname()[1]
     print(port, flush=True)
@@ -108,6 +144,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.image_server")
     parser.add_argument("--hosts", type=int, default=8, help="addresses from 127.0.0.1 on")
     parser.add_argument("--image-bytes", type=int, default=100_000)
+    parser.add_argument("--per-second", type=float, default=0, help="0: as fast as it can")
     asyncio.run(_serve(parser.parse_args()))
 
 

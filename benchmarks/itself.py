@@ -1,4 +1,4 @@
-"""Lockstep beside itself: one worker and two, few originals and many."""
+"""Lockstep beside itself: one worker and two, few originals and many, a function and none."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ from benchmarks.job import Job
 from benchmarks.lockstep import Project, UnexpectedRun
 from benchmarks.measure import Measured
 from benchmarks.table import Target
-from benchmarks.targets import BASE_MEMORY_BYTES, SAME_MEMORY_BOUND, SCALING_BOUND
+from benchmarks.targets import (
+    BASE_MEMORY_BYTES,
+    FUNCTION_BOUND,
+    SAME_MEMORY_BOUND,
+    SCALING_BOUND,
+)
 
 FEW, MANY = 300, 30_000
 _RECIPES = scenarios.SCENARIOS["two"].recipes
@@ -20,9 +25,14 @@ _MB = 1_000_000
 
 
 def run(name: str, options: argparse.Namespace) -> dict[str, object]:
-    """Run one of the two by its name in `scenarios`, print it, return its record."""
+    """Run one of them by its name in `scenarios`, print it, return its record."""
+    measures = {
+        scenarios.SCALING: _scaling,
+        scenarios.MEMORY: _memory,
+        scenarios.FUNCTION: _function,
+    }
     try:
-        targets = _scaling(options) if name == scenarios.SCALING else _memory(options)
+        targets = measures[name](options)
     except UnexpectedRun as error:
         print(f"failed: {name}: {error}\n")
         return {"failed": str(error)}
@@ -39,15 +49,44 @@ def _scaling(options: argparse.Namespace) -> list[Target]:
         contest.lockstep_entrant(one, options.scratch, "1 worker"),
         contest.lockstep_entrant(two, options.scratch, "2 workers"),
     ]
-    contest.hold(entrants, one, options.scratch, options.rounds)
+    _hold("workers", entrants, one, options)
+    gain = entrants[1].images_per_s(one) / entrants[0].images_per_s(one)
+    return [Target("2 workers, times 1 worker", gain, SCALING_BOUND, at_least=True)]
+
+
+def _function(options: argparse.Namespace) -> list[Target]:
+    """The cost of calling one that does nothing, and of a feature that says nothing."""
+    wanted = corpus.Wanted(options.count, photos=options.photos)
+    folder, originals = corpus.make(wanted, options.scratch)
+    without = Job(folder, originals, _RECIPES, options.workers)
+    half, fit400 = _RECIPES
+    calling = replace(without, recipes=(half, replace(fit400, function="functions:same")))
+    entrants = [
+        contest.lockstep_entrant(without, options.scratch, "without a function"),
+        contest.lockstep_entrant(calling, options.scratch, "with a function"),
+    ]
+    _hold("function", entrants, without, options)
+    times = {
+        what: getattr(entrants[1].cost, f"{what}_s") / getattr(entrants[0].cost, f"{what}_s")
+        for what in ("wall", "cpu")
+    }
+    return [
+        Target(
+            f"{what} with a function, times without", times[what], FUNCTION_BOUND, at_least=False
+        )
+        for what in times
+    ]
+
+
+def _hold(title: str, entrants: list[Entrant], job: Job, options: argparse.Namespace) -> None:
+    contest.hold(entrants, job, options.scratch, options.rounds)
     for entrant in entrants:
         if entrant.failed:
             raise UnexpectedRun(entrant.failed)
-    rows = [_row(entrant, one) for entrant in entrants]
+    rows = [_row(entrant, job) for entrant in entrants]
     head = ["", "images/s", "wall", "CPU", "peak PSS"]
-    print(table.render(f"\nworkers: {len(originals)} originals to {{half, 400 px}}", head, rows))
-    gain = entrants[1].images_per_s(one) / entrants[0].images_per_s(one)
-    return [Target("2 workers, times 1 worker", gain, SCALING_BOUND, at_least=True)]
+    count = len(job.originals)
+    print(table.render(f"\n{title}: {count} originals to {{half, 400 px}}", head, rows))
 
 
 def _row(entrant: Entrant, job: Job) -> list[str]:

@@ -27,6 +27,7 @@ class Recipe:
     quality: int
     scale: float | None = None
     fit: tuple[int, int] | None = None
+    function: str | None = None  # of Lockstep alone
 
     def size(self, width: int, height: int) -> tuple[int, int]:
         """The size of the rendition in px, rounded half up as sharp's `inside` does."""
@@ -51,10 +52,15 @@ class Recipe:
 
     def toml(self) -> str:
         size = f"scale = {self.scale}" if self.fit is None else f"fit = {list(self.fit)}"
+        function = f'function = "{self.function}"\n{FEATURE}' if self.function else ""
         return (
             f'[{self.name}]\n{size}\nformat = "{self.format}"\nquality = {self.quality}\n'
-            "enlarge = false\n"
+            f"enlarge = false\n{function}"
         )
+
+
+# Made beside a recipe with a function: a picture of 256 px, of which nothing is said.
+FEATURE = '[features.nothing]\nfunction = "functions:nothing"\n'
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ from benchmarks.table import Target
 
 _MB = 1_000_000
 _FEED = "feed.csv"
+HEADER = ["S. No.", "Product Name", "Input Image Urls"]
 _LOOK_EVERY_S = 0.05
 _IMAGES_PER_S, _MEMORY_MB = 300.0, 300.0
 HALF = Recipe("half", "jpeg", 85, scale=0.5)
@@ -51,10 +52,31 @@ class ImageServer:
         host = f"127.0.0.{1 + number % self.hosts}"
         return f"http://{host}:{self.port}/{generation}/{number:07d}.jpg"
 
-    def asked(self) -> int:
-        """How many images were asked for so far."""
+    def asked(self, folder: str | None = None) -> int:
+        """How many images were asked for so far, or how many of a folder."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/stats", timeout=30) as answer:
-            return int(json.load(answer)["images"])
+            stats = json.load(answer)
+        return int(stats["images"] if folder is None else stats["by_folder"].get(folder, 0))
+
+    def env(self, project: Project) -> dict[str, str]:
+        """What a project needs to fetch from here."""
+        return {
+            "PIPELINE_STATE": str(project.folder / "state"),
+            "PIPELINE_QUARANTINE": str(project.folder / "quarantine"),
+            "PIPELINE_FETCH_ALLOW": "127.0.0.0/8",
+            "PIPELINE_FETCH_PORTS": str(self.port),
+        }
+
+    def write_feed(self, file: Path, folder: str, urls: int, host: int = 0) -> None:
+        """Drop a CSV with as many URLs of one host, one a row."""
+        hidden = file.with_name(f".{file.name}")
+        with hidden.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(HEADER)
+            for number in range(urls):
+                url = f"http://127.0.0.{host + 1}:{self.port}/{folder}/{number:07d}.jpg"
+                writer.writerow([number + 1, f"SKU{number + 1}", url])
+        hidden.replace(file)
 
 
 @dataclass
@@ -117,7 +139,7 @@ def main() -> None:
         print(f"left out: {peer.NAME}: {peer_reason}")
     rounds: list[Round] = []
     peers: list[tuple[int, Measured]] = []
-    with _image_server(options) as server:
+    with image_server(options.hosts, options.image_bytes) as server:
         for number in range(options.rounds):
             _say(f"round {number + 1} of {options.rounds}")
             rounds.append(_round(server, options))
@@ -127,16 +149,18 @@ def main() -> None:
 
 
 @contextlib.contextmanager
-def _image_server(options: argparse.Namespace) -> Iterator[ImageServer]:
+def image_server(hosts: int, image_bytes: int, per_second: float = 0.0) -> Iterator[ImageServer]:
+    """A server in a process of its own; its first host answers so many a second, or all."""
     command = [sys.executable, "-m", "benchmarks.image_server"]
-    command += ["--hosts", str(options.hosts), "--image-bytes", str(options.image_bytes)]
+    command += ["--hosts", str(hosts), "--image-bytes", str(image_bytes)]
+    command += ["--per-second", str(per_second)]
     process = subprocess.Popen(
         command, cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert process.stdin is not None
     assert process.stdout is not None
     try:
-        yield ImageServer(process, int(process.stdout.readline() or 0), options.hosts)
+        yield ImageServer(process, int(process.stdout.readline() or 0), hosts)
     finally:
         process.stdin.close()
         process.wait(30)
@@ -169,12 +193,7 @@ def _run(project: Project, server: ImageServer) -> tuple[Measured, int]:
     datapipe = lockstep.command()
     assert datapipe is not None
     before = server.asked()
-    env = {
-        **project.env(),
-        "PIPELINE_STATE": str(project.folder / "state"),
-        "PIPELINE_FETCH_ALLOW": "127.0.0.0/8",
-        "PIPELINE_FETCH_PORTS": str(server.port),
-    }
+    env = project.env() | server.env(project)
     run = measure([datapipe, "run", "--json"], cwd=REPOSITORY, env=env, beside={server.process.pid})
     if not run.ok:
         raise UnexpectedRun(run.complaint)
@@ -185,7 +204,7 @@ def _write_feed(path: Path, server: ImageServer, rows: int, changed_row: int = -
     """The CSV; in `changed_row` the second URL is another one."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["S. No.", "Product Name", "Input Image Urls"])
+        writer.writerow(HEADER)
         for row in range(rows):
             second = server.url(row * 2 + 1, generation=int(row == changed_row))
             writer.writerow([row + 1, f"SKU{row + 1}", f"{server.url(row * 2)},{second}"])

@@ -9,13 +9,31 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.job import Recipe, recipes_toml
 from benchmarks.measure import Measured, measure
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+# For recipes that call `functions:same`, and the feature beside them.
+FUNCTIONS = "def same(image):\n    return image\n\n\ndef nothing(image):\n    return {}\n"
+OWN_TABLE = """
+from datapipe.step.batch_transform import BatchTransform
+from datapipe.store.database import TableStoreDB
+from sqlalchemy import Column, String
+
+keys = [Column(name, String, primary_key=True) for name in ("source", "path", "recipe")]
+placeholders = TableStoreDB(database, "placeholders", [*keys, Column("text", String)])
+catalog.add_datatable("placeholders", Table(placeholders))
+
+
+def placeholder(renditions):
+    return renditions[["source", "path", "recipe"]].assign(text="placeholder")
+
+"""
+OWN_STEP = 'BatchTransform(placeholder, inputs=["renditions"], outputs=["placeholders"])'
 
 
 def command() -> Path | None:
@@ -56,6 +74,8 @@ class Project:
     input: Path
     recipes: Sequence[Recipe]
     workers: int = 2
+    # The module with the pipeline, of the repository or of `folder`.
+    pipeline: str = "app"
 
     @property
     def output(self) -> Path:
@@ -67,6 +87,7 @@ class Project:
         self.output.mkdir(parents=True)
         recipes = recipes_toml(self.recipes)
         (self.folder / "recipes.toml").write_text(recipes, encoding="utf-8")
+        (self.folder / "functions.py").write_text(FUNCTIONS, encoding="utf-8")
 
     def env(self) -> dict[str, str]:
         return {
@@ -75,14 +96,26 @@ class Project:
             "PIPELINE_DB": f"sqlite:///{self.folder / 'db.sqlite'}",
             "PIPELINE_RECIPES": str(self.folder / "recipes.toml"),
             "PIPELINE_WORKERS": str(self.workers),
+            "PYTHONPATH": str(self.folder),
         }
+
+    def with_step(self) -> Project:
+        """The same project, with a stock step of datapipe's own over all renditions."""
+        text = (REPOSITORY / "app.py").read_text(encoding="utf-8")
+        text = text.replace("\nsources = (", f"\n{OWN_TABLE}\nsources = (")
+        text = text.replace("    ]\n)\n\napp = ", f"        {OWN_STEP},\n    ]\n)\n\napp = ")
+        (self.folder / "app_with_step.py").write_text(text, encoding="utf-8")
+        return replace(self, pipeline="app_with_step")
 
     def run(self, timeout_s: float = 3600.0) -> Measured:
         """One `datapipe run --json` over this project."""
         datapipe = command()
         assert datapipe is not None
         return measure(
-            [datapipe, "run", "--json"], cwd=REPOSITORY, env=self.env(), timeout_s=timeout_s
+            [datapipe, "--pipeline", self.pipeline, "run", "--json"],
+            cwd=REPOSITORY,
+            env=self.env(),
+            timeout_s=timeout_s,
         )
 
 

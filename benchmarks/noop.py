@@ -14,7 +14,7 @@ import shutil
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks import lockstep, table, tiny
@@ -36,6 +36,7 @@ _MB = 1_000_000
 _BOUNDS = {100_000: (1.5, 200.0), 1_000_000: (10.0, 600.0)}
 _MORE_FOR_CHANGED_S = 0.3
 _BOOKKEEPING_MS = 1.0
+_MORE_FOR_OWN_STEP_S = 0.3
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,9 @@ class Runs:
     first: Measured
     no_change: Measured
     changed: Measured | None
+    # With a step of datapipe's own over all renditions: its first run, and one with no change.
+    own_first: Measured | None = None
+    own_no_change: Measured | None = None
 
 
 @dataclass
@@ -137,7 +141,23 @@ def _lockstep(tree: Path, count: int, options: argparse.Namespace, *, changes: b
         picked = tiny.change(tree, count, CHANGED, time.time_ns())
         changed.append(project.run())
         lockstep.check(changed[-1], rendered=len(picked) * len(RECIPES))
-    return Runs(count, first, median_of(idle), median_of(changed) if changed else None)
+    runs = Runs(count, first, median_of(idle), median_of(changed) if changed else None)
+    return _own_step(project, runs) if changes and options.own_step else runs
+
+
+def _own_step(project: Project, runs: Runs) -> Runs:
+    """Runs with no change, with and without a step of datapipe's own in turn."""
+    more = project.with_step()
+    _say("lockstep: first run with a step of datapipe's own")
+    first = more.run()
+    lockstep.check(first, rendered=0)
+    without, with_it = [], []
+    for _ in range(NO_CHANGE_ROUNDS):
+        for each, found in ((project, without), (more, with_it)):
+            found.append(each.run())
+            lockstep.check(found[-1], rendered=0)
+    idle, own = median_of(without), median_of(with_it)
+    return replace(runs, no_change=idle, own_first=first, own_no_change=own)
 
 
 def _bare_loop(tree: Path, count: int, options: argparse.Namespace) -> Measured | None:
@@ -191,6 +211,8 @@ def _rows(found: Findings) -> list[tuple[str, Measured]]:
     mine, beside, stock = found.lockstep, found.lockstep_beside_stock, found.stock
     rows: list[tuple[str, Measured | None]] = [
         ("run with no change", mine and mine.no_change),
+        ("run with no change, and a step of datapipe's own", mine and mine.own_no_change),
+        ("first run of that step", mine and mine.own_first),
         (f"run with {CHANGED} changed originals", mine and mine.changed),
         ("git status, same tree", found.git),
         ("first run", mine and mine.first),
@@ -243,6 +265,10 @@ def _targets(found: Findings, count: int) -> list[Target]:
     more = mine.changed.wall_s - mine.no_change.wall_s if mine and mine.changed else None
     what = f"{CHANGED} changed originals, more than that"
     targets.append(Target(what, more, _MORE_FOR_CHANGED_S, at_least=False, unit=" s"))
+    if mine and mine.own_no_change:
+        more = mine.own_no_change.wall_s - mine.no_change.wall_s
+        what = "no change, for a step of datapipe's own"
+        targets.append(Target(what, more, _MORE_FOR_OWN_STEP_S, at_least=False, unit=" s"))
     what = "bookkeeping a rendition, first run"
     targets.append(Target(what, found.bookkeeping_ms, _BOOKKEEPING_MS, at_least=False, unit=" ms"))
     return targets
@@ -287,6 +313,7 @@ def _options() -> argparse.Namespace:
     add("--stock-count", type=int, default=20_000, help="originals for datapipe's example; 0: none")
     add("--stock-timeout", type=float, default=600.0, help="seconds a run (default: %(default)s)")
     add("--skip-git", action="store_true", help="leave out git status")
+    add("--own-step", action="store_true", help="also with a step of datapipe's own")
     add("--skip-bare", action="store_true", help="leave out the bare loop")
     add("--json", type=Path, metavar="FILE", help="write every figure to FILE")
     options = parser.parse_args()

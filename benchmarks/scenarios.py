@@ -50,5 +50,5 @@ SCENARIOS = {
     ]
 }
 # Not contests: Lockstep beside itself.
-SCALING, MEMORY = "workers", "memory"
-ALL = (*SCENARIOS, SCALING, MEMORY)
+SCALING, MEMORY, FUNCTION = "workers", "memory", "function"
+ALL = (*SCENARIOS, SCALING, MEMORY, FUNCTION)

@@ -13,6 +13,8 @@ _MB = 1_000_000
 _RGB_BYTES = 3
 BASE_MEMORY_BYTES = 250 * _MB
 SCALING_BOUND = 1.85
+# Times the wall time without a function.
+FUNCTION_BOUND = 1.05
 # The same memory at 300 and at 30,000 originals, but for the noise of the sampling.
 SAME_MEMORY_BOUND = 1.10
 

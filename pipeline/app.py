@@ -9,6 +9,8 @@ from datapipe.compute import Catalog, ComputeStep, DatapipeApp, Pipeline
 
 from pipeline.database.connection import Database
 from pipeline.database.tracking import data_store
+from pipeline.engine.own_step import OwnStep
+from pipeline.engine.own_steps import adopt
 from pipeline.engine.recipe_step import LoadRecipesStep
 from pipeline.engine.render_step import RenderStep
 from pipeline.engine.run import Plan, run_once
@@ -46,6 +48,9 @@ class Lockstep(DatapipeApp):
         super().__init__(data_store(database), catalog, pipeline)
         self.settings = settings
         self.database = database
+        for step in self.steps:
+            adopt(step, self.ds)
+        self.own_steps = [step for step in self.steps if isinstance(step, OwnStep)]
         self.scan = self._named("scan", ScanStep)
         self.load_recipes = self._named("load_recipes", LoadRecipesStep)
         self.render = self._named("render", RenderStep)
@@ -54,10 +59,14 @@ class Lockstep(DatapipeApp):
         self.renders = [step for step in self.steps if isinstance(step, RenderStep)]
         for step in self.renders:
             self._check_folder(step)
-            index_states(step.pending.table, database.dialect)
+            for table in step.pending.tables:
+                index_states(table, database.dialect)
+        self.load_recipes.may_make_features = self.render.pending.features is not None
         for each in self.steps:
             if isinstance(each, Step):
                 each.before = self.plan.before
+            if isinstance(each, OwnStep):
+                each.settings = settings
             if isinstance(each, JobStep):
                 each.jobs = self.jobs
 

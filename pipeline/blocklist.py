@@ -46,8 +46,7 @@ class Blocklist:
         query = sa.select(size).where(
             size.is_not(None), self.acts.c.state != TakedownState.LIFTED.value
         )
-        with self._database.reading() as con:
-            return set(con.execute(query.distinct()).scalars())
+        return set(self._database.column(query.distinct()))
 
     def _any(self, con: sa.Connection) -> bool:
         in_force = self.acts.c.state != TakedownState.LIFTED.value

@@ -17,6 +17,7 @@
     ├── Unstable                  a file is being written while it is read
     ├── TooManyBytes              a file is larger than its reader can take
     ├── ImageError                one original cannot be made into a rendition; never ends a run
+    │   └── FunctionError         a function raised something, or made no picture
     ├── JobNotFoundError          there is no job of that reference
     ├── JobNotReadyError          a job does not have what was requested (yet)
     ├── CsvError                  a CSV of products has problems
@@ -148,6 +149,14 @@ class WorkersError(LockstepError):
 
 class ImageError(LockstepError):
     """One original cannot be made into a rendition; the text is the reason people read."""
+
+
+class FunctionError(ImageError):
+    """A function raised something, or made no picture. ``log_text`` is its whole traceback."""
+
+    def __init__(self, reason: str, log_text: str = "") -> None:
+        super().__init__(reason)
+        self.log_text = log_text
 
 
 class CsvError(LockstepError):

@@ -22,6 +22,9 @@ _NOT_TEXT = re.compile("[\udc80-\udcff\uef80-\uefff]")
 # stricter count).
 NAME_MAX_BYTES = 255
 
+# Between the name of a recipe that has several widths, and the width. No name has it.
+WIDTH_SIGN = "@"
+
 # Begins with a dot so that other tools and our own scans skip it.
 TEMPORARY_PREFIX = ".lockstep-"
 
@@ -50,18 +53,26 @@ def _raw_from_text(match: re.Match[str]) -> str:
     return "".join(chr(RAW_FIRST + byte - 0x80) for byte in os.fsencode(match.group()))
 
 
+def folder_of(recipe: str) -> str:
+    """The folder below ``output/`` of a recipe: one for all widths of a recipe that has several."""
+    return recipe.partition(WIDTH_SIGN)[0]
+
+
 def rendition_key(original: str, recipe: str, suffix: str | None) -> str:
     """The key, below ``output/``, of the rendition that ``recipe`` makes of ``original``.
 
     ``suffix`` (for example ``.webp``) is appended if the format differs from the original's suffix;
-    ``None`` keeps the name. A name that grows past 255 bytes is cut and made unique by a hash of
-    the whole name.
+    ``None`` keeps the name. After the width of a recipe that has several, there is always one. A
+    name that grows past 255 bytes is cut and made unique by a hash of the whole name.
     """
     folder, _, name = original.rpartition("/")
+    below, sign, width = recipe.partition(WIDTH_SIGN)
+    if sign:
+        suffix = sign + width + (suffix or os.path.splitext(name)[1])
     new = name + (suffix or "")
     if len(os.fsencode(name_of(new))) > NAME_MAX_BYTES:
         new = shortened_name(name, name[-_suffix_length(name) :] if suffix is None else suffix)
-    return "/".join(part for part in (recipe, folder, new) if part)
+    return "/".join(part for part in (below, folder, new) if part)
 
 
 def set_apart(key: str, original: str) -> str:

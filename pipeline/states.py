@@ -27,6 +27,7 @@ class Lane(str, enum.Enum):
     CHANGES = "changes"
     FETCHING = "fetching"
     JOB_IMAGES = "job images"
+    STEPS = "steps"
 
 
 class TakedownState(str, enum.Enum):

@@ -1,8 +1,9 @@
 """Every table of Lockstep in one place: columns, keys, and which columns count as a change.
 
 ``originals``   a row per original: of the input folder, or fetched for a row of a CSV
-``recipes``     a row per recipe and source of originals that it is used for
+``recipes``     a row per recipe, or feature, and source of originals that it is used for
 ``renditions``  a row per original and recipe: what was made, of which bytes, by what
+``features``    a row per original and feature: the values that a function made of it
 ``csv_rows``    a row per product of a job's CSV
 
 Not tracked: ``jobs`` (a row per CSV), ``csv_urls`` (a row per URL of a row), ``fetches`` (a row per
@@ -35,7 +36,8 @@ def _source() -> sa.Column[Any]:
 def recipes_columns() -> list[sa.Column[Any]]:
     """A recipe, once for each ``source`` of originals that it is used for.
 
-    ``fingerprint`` changes whenever the bytes of a rendition would; ``spec`` is for people.
+    ``fingerprint`` changes whenever the bytes of a rendition would; ``spec`` is for people. A
+    feature is one whose name begins with ``features.``: what it makes is a row of ``features``.
     """
     return [
         _source(),
@@ -79,6 +81,26 @@ def renditions_columns() -> list[sa.Column[Any]]:
         sa.Column("height_px", sa.BigInteger, nullable=True),
         sa.Column("size_bytes", sa.BigInteger, nullable=True),
         sa.Column("file_sha256", sa.String, nullable=True),
+        sa.Column("sha256", sa.String, nullable=True, index=True),
+        sa.Column("original_bytes", sa.BigInteger, nullable=True, index=True),
+        sa.Column("state", sa.String, nullable=False),
+        sa.Column("reason", sa.String, nullable=True),
+        sa.Column("since", sa.Float, nullable=False),
+        sa.Column("fingerprint", sa.String, nullable=False),
+        sa.Column("renderer", sa.BigInteger, nullable=False),
+    ]
+
+
+def features_columns() -> list[sa.Column[Any]]:
+    """What a function said of an original, as a JSON object, and in which state that is.
+
+    ``value`` is NULL where the state is not ``ok``; the rest is as in ``renditions``.
+    """
+    return [
+        _source(),
+        sa.Column("path", Key, primary_key=True),
+        sa.Column("name", Key, primary_key=True),
+        sa.Column("value", sa.String, nullable=True),
         sa.Column("sha256", sa.String, nullable=True, index=True),
         sa.Column("original_bytes", sa.BigInteger, nullable=True, index=True),
         sa.Column("state", sa.String, nullable=False),

@@ -25,7 +25,8 @@ EXIT_CODES = {
         "reported again. `watch` and `serve` also end with 0 on SIGTERM."
     ),
     1: (
-        "`run`: originals or images of jobs failed in this run, or a CSV was rejected. "
+        "`run`: originals, images of jobs or records of your steps failed in this run, or a CSV "
+        "was rejected. "
         "`status --check`: something is failed, pending or unverified. `verify`: something was "
         "found and not fixed. `explain`: nothing is known of that path. `job submit --wait` and "
         "`job refresh --wait`: the job did not end as `completed`. Any command: `app.py` is "

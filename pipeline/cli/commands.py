@@ -4,8 +4,8 @@ Answers go to stdout, everything else to stderr. Exit codes:
 
 ====  ==============================================================================
 0     in step (also: what failed before has not changed); a watcher ended by SIGTERM
-1     originals or images of jobs failed in this run, or a CSV was rejected; or a check
-      found something
+1     originals, images of jobs or records of users' steps failed in this run, or a CSV was
+      rejected; or a check found something
 2     usage, settings, recipes, database or disk: the message says what to do
 3     another run holds the lock
 4     originals are gone as with an unmounted disk; nothing was deleted
@@ -15,6 +15,7 @@ Answers go to stdout, everything else to stderr. Exit codes:
 
 from __future__ import annotations
 
+import json
 import signal
 
 import click
@@ -25,6 +26,7 @@ from pipeline.cli.common import (
     _open_for_reading,
     _open_places,
     _print_json,
+    _print_json_list,
     _say_if_not_confined,
     json_option,
 )
@@ -50,7 +52,7 @@ def run(
     allow_removed: bool,
     as_json: bool,
 ) -> None:
-    """Bring the renditions in step with the originals.
+    """Bring the renditions and features in step with the originals.
 
     New and changed originals are rendered, removed ones lose their renditions, and nothing else
     is touched. Exit code 0: in step; 1: originals failed in this run; 2: usage or settings;
@@ -94,7 +96,7 @@ def run(
 @json_option
 @click.pass_context
 def status(context: click.Context, check: bool, as_json: bool) -> None:
-    """Count what is in step, failed and pending, by recipe, and jobs by their state.
+    """Count what is in step, failed and pending: by recipe, feature and step, and jobs by state.
 
     What changed in the input folder since the last run is not known yet: see `run --dry-run`.
 
@@ -108,7 +110,7 @@ def status(context: click.Context, check: bool, as_json: bool) -> None:
     from pipeline.operations.status import status as count
 
     app = _open_for_reading(context)
-    answer = count(app.render.pending)
+    answer = count(app.render.pending, app.own_steps)
     if as_json:
         _print_json(answer)
     else:
@@ -117,12 +119,16 @@ def status(context: click.Context, check: bool, as_json: bool) -> None:
             f"{answer['failed']:,} failed, {answer['pending']:,} pending"
             + (f", {answer['taken_down']:,} taken down" if answer["taken_down"] else "")
         )
-        for name, counts in answer["recipes"].items():
+        features = {f"feature {name}": each for name, each in answer["features"].items()}
+        for name, counts in (answer["recipes"] | features).items():
             say(
                 f"  {name}: {counts['ok']:,} ok, {counts['failed']:,} failed, "
                 f"{counts['pending']:,} pending"
                 + (f", {counts['taken_down']:,} taken down" if counts["taken_down"] else "")
             )
+        for name, counts in answer["steps"].items():
+            words = ", ".join(f"{count:,} {state}" for state, count in counts.items())
+            say(f"  {name}: {words}")
         if answer["jobs"]:
             counts = ", ".join(f"{count:,} {state}" for state, count in answer["jobs"].items())
             say(f"  jobs: {counts}")
@@ -139,7 +145,7 @@ def status(context: click.Context, check: bool, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def errors(context: click.Context, as_json: bool) -> None:
-    """List what failed or was taken down: original, recipe, reason, and since when.
+    """List what failed or was taken down: original, recipe, feature or step, reason, since when.
 
     \b
     Examples:
@@ -147,16 +153,45 @@ def errors(context: click.Context, as_json: bool) -> None:
       datapipe errors --json
     """
     # Imported here: `datapipe --help` does without it, and it costs 17 ms.
+    from pipeline.engine.own_step import record_name
     from pipeline.operations.status import errors as failed
 
-    answer = failed(_open_for_reading(context).render.pending)
+    app = _open_for_reading(context)
+    answer = failed(app.render.pending, app.own_steps)
     if as_json:
         _print_json(answer)
         return
     for row in answer:
-        say(f"{row['path']} [{row['recipe']}] {row['reason']} ({row['since']})")
+        what = f"{row['path']} [{row['recipe']}]"
+        if "step" in row:
+            what = f"{record_name(row['record'])} [{row['step']}]".lstrip()
+        say(f"{what} {row['reason']} ({row['since']})")
     if not answer:
         say("nothing failed")
+
+
+@click.command()
+@click.option("--name", help="Only the feature of this name.")
+@json_option
+@click.pass_context
+def features(context: click.Context, name: str | None, as_json: bool) -> None:
+    """List what the features in recipes.toml say of each original.
+
+    \b
+    Examples:
+      datapipe features
+      datapipe features --name palette --json
+    """
+    # Imported here: `datapipe --help` does without it, and it costs 17 ms.
+    from pipeline.operations.features import features as listed
+
+    rows = listed(_open_for_reading(context).render.pending, name)
+    if as_json:
+        _print_json_list(rows)
+        return
+    for row in rows:
+        said = row["reason"] or json.dumps(row["value"], ensure_ascii=False)
+        say(f"{row['path']} [{row['name']}] {said}")
 
 
 @click.command()
@@ -165,7 +200,7 @@ def errors(context: click.Context, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def retry(context: click.Context, paths: tuple[str, ...], older: bool, as_json: bool) -> None:
-    """Retry failed renditions in the next run: all of them, or those of PATH.
+    """Retry what failed in the next run, also features and records of your steps: all, or of PATH.
 
     PATH is an original or a folder of originals, relative to the input folder or to the current
     folder.
@@ -184,7 +219,8 @@ def retry(context: click.Context, paths: tuple[str, ...], older: bool, as_json: 
     if as_json:
         _print_json({"retried": count})
     else:
-        say(f"{count:,} renditions will be retried in the next run")
+        what = "renditions and records of your steps" if app.own_steps else "renditions"
+        say(f"{count:,} {what} will be retried in the next run")
 
 
 @click.command()

@@ -6,6 +6,7 @@ import gc
 import logging
 import os
 import shlex
+from collections.abc import Iterable
 from typing import IO, TYPE_CHECKING, Any
 
 import click
@@ -74,7 +75,7 @@ def _open_places(app: Lockstep) -> list[str]:
     if not names:
         return []
     return [
-        f"other users of this machine can get at {', '.join(names)}; to close that, run "
+        f"other users of this machine can access {', '.join(names)}; to prevent that, run "
         f"`chmod o-rwx {' '.join(closing)}`"
     ]
 
@@ -95,6 +96,19 @@ def _say_if_not_confined(app: Lockstep) -> None:
 
 def _print_json(answer: Any) -> None:
     say_json(answer, indent=2)
+
+
+def _print_json_list(answers: Iterable[Any]) -> None:
+    """A list, an element a line as they come: it may be longer than fits into memory."""
+    before: list[Any] = []
+    say("[")
+    for answer in answers:
+        for each in before:
+            say_json(each, end=",")
+        before = [answer]
+    for each in before:
+        say_json(each)
+    say("]")
 
 
 def _on_sigterm(number: int, stack: object) -> None:

@@ -9,7 +9,16 @@ from typing import Any
 
 import click
 
-from pipeline.cli.commands import create_all, errors, explain, retry, run, status, verify
+from pipeline.cli.commands import (
+    create_all,
+    errors,
+    explain,
+    features,
+    retry,
+    run,
+    status,
+    verify,
+)
 from pipeline.cli.common import INTERRUPTED, _database_problem, _Shown
 from pipeline.cli.jobs import job
 from pipeline.cli.serve import serve
@@ -22,7 +31,8 @@ from pipeline.text import printable
 
 def register(cli: click.Group) -> None:
     """Add our commands to datapipe's group; ``run`` replaces the one that is there."""
-    for command in (run, status, errors, retry, verify, explain, job, takedown, watch, serve):
+    ours = (run, status, errors, retry, verify, explain, features, job, takedown, watch, serve)
+    for command in ours:
         cli.add_command(command)
     database = cli.commands.get("db")
     if isinstance(database, click.Group):
@@ -87,7 +97,7 @@ _UPSTREAM_HELP = (
     (
         "step",
         "run-changelist",
-        "Run your own steps from one on; Lockstep's steps work on everything pending.\n\n\b\n"
+        "Run your own steps from one onwards; Lockstep's steps work on everything pending.\n\n\b\n"
         "Example:\n  datapipe step run-changelist --start-step=mine",
     ),
     (

@@ -23,7 +23,7 @@ from pipeline.cli.terminal import log_to_stderr
 @click.option(
     "--insecure",
     is_flag=True,
-    help="Let anyone who can connect in without PIPELINE_TOKEN, even from other machines.",
+    help="Allow access without PIPELINE_TOKEN to anyone who can connect, even from other machines.",
 )
 @click.pass_context
 def serve(context: click.Context, host: str, port: int, no_watch: bool, insecure: bool) -> None:

@@ -1,9 +1,9 @@
 """The one place where text is written to a terminal or a log.
 
-Names of files, cells of CSVs and what servers respond were written by strangers. An escape sequence
+File names, cells of CSVs and responses of servers are untrusted input. An escape sequence
 in them would recolour, overwrite or retitle a terminal, a line break would forge a line of the log,
-and a right-to-left override would make one name look like another. So each line is made printable
-here, once, whoever composed it.
+and a right-to-left override would make one name look like another. So every line is made printable
+here, in one place, whatever composed it.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ def say(*lines: str, err: bool = False) -> None:
         click.echo(printable(line), err=err)
 
 
-def say_json(answer: Any, indent: int | None = None) -> None:
+def say_json(answer: Any, indent: int | None = None, end: str = "") -> None:
     """Print JSON on stdout: for a program exactly the values, for a terminal no control in them."""
-    for line in json.dumps(answer, indent=indent, ensure_ascii=False).split("\n"):
+    for line in (json.dumps(answer, indent=indent, ensure_ascii=False) + end).split("\n"):
         # Within strings, what is not printable becomes \uXXXX, which is the same value.
         click.echo(line if line.isprintable() else "".join(map(_escaped, line)))
 

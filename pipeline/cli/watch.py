@@ -61,18 +61,20 @@ def watch(context: click.Context, poll: bool, as_json: bool) -> None:
 
     def on_run(report: Report) -> None:
         nonlocal is_first
-        if not (report.did_anything or report.warnings or is_first):
+        # The users' own steps are worked beside, and may be first to have done something.
+        begins = is_first and not report.partial
+        if not (report.did_anything or report.warnings or begins):
             return
         moment = datetime.datetime.now().astimezone()
         for warning in report.warnings:
             say(f"warning: {warning}", err=True)
-        say(f"{moment:%H:%M:%S}  {_line(report, is_first)}", err=True)
+        say(f"{moment:%H:%M:%S}  {_line(report, begins)}", err=True)
         for path, reason in report.failures:
             say(f"          failed  {path}: {reason}", err=True)
         if as_json:
             when = {"when": moment.isoformat(timespec="milliseconds"), "partial": report.partial}
             say_json(when | report.as_json())
-        is_first = False
+        is_first = is_first and not begins
 
     watcher = Watcher(app, WatchOptions(poll, functools.partial(say, err=True), for_stderr()))
     watcher.run(stop, on_run)
@@ -91,7 +93,9 @@ def _line(report: Report, is_first: bool) -> str:
         (report.failed, "failed"),
         (report.pending, "still to do"),
     ]
-    summary = ", ".join(f"{count:,} {word}" for count, word in counts if count)
+    steps = report.steps_in_words()
+    done = [f"{count:,} {word}" for count, word in counts if count]
+    summary = ", ".join(done + ([steps] if steps else []))
     if is_first:
         summary = ", ".join(filter(None, [summary, f"{report.in_step:,} in step; watching"]))
     return f"{summary or 'nothing changed'} ({report.seconds:.2f} s)"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from pipeline.errors import OutputError
 from pipeline.storage.base import Store, replaced
 
 OUTPUT_URLS = "Output Image Urls"
+FEATURE = "Feature"
 ERRORS = "Errors"
 
 # East Asian spreadsheets accept the full-width forms as well.
@@ -31,14 +33,16 @@ _SIGNED_NUMBER = re.compile(r"[+-][0-9][0-9.,]*(?:[eE][+-]?[0-9]+)?")
 
 @dataclass(frozen=True)
 class RowAnswer:
-    """What became of one row.
+    """The result of one row.
 
     ``outputs`` holds, for each recipe, one address an image in the order of the row's URLs; None
-    for an image that failed. ``errors`` are messages for people.
+    for an image that failed. ``errors`` are messages for people. ``values`` holds what each
+    feature said, likewise.
     """
 
     outputs: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
     errors: Sequence[str] = ()
+    values: Mapping[str, Sequence[Mapping[str, Any] | None]] = field(default_factory=dict)
 
 
 def harmless(cell: str) -> str:
@@ -58,6 +62,18 @@ def output_columns(recipes: Sequence[str]) -> list[str]:
     return [OUTPUT_URLS, *(f"{OUTPUT_URLS} ({recipe})" for recipe in recipes[1:])][: len(recipes)]
 
 
+def value_cell(values: Sequence[Mapping[str, Any] | None]) -> str:
+    """What a feature said of the images of a row: of one, its value; of several, a JSON list.
+
+    A value is text or JSON: where a feature says a single thing, that alone.
+    """
+    plain = [next(iter(v.values())) if v is not None and len(v) == 1 else v for v in values]
+    if all(value is None for value in plain):
+        return ""
+    said = plain[0] if len(plain) == 1 else plain
+    return said if isinstance(said, str) else json.dumps(said, ensure_ascii=False)
+
+
 def write_answer(
     store: Store,
     key: str,
@@ -65,8 +81,10 @@ def write_answer(
     rows: Iterable[CsvRow],
     recipes: Sequence[str],
     lookup: Callable[[CsvRow], RowAnswer],
+    features: Sequence[str] = (),
 ) -> int:
-    """Write the result: the input's rows and columns, the outputs of each recipe, the errors.
+    """Write the result: the input's rows and columns, the outputs of each recipe, the values of
+    each feature, the errors.
 
     Separator and line ends are the input's, the encoding is UTF-8. Returns the number of rows.
 
@@ -76,11 +94,13 @@ def write_answer(
     count = 0
     with _replaced_text(store, key, dialect.answer_encoding) as file:
         writer = _writer(file, dialect)
-        _write(writer, [*dialect.header, *output_columns(recipes), ERRORS])
+        names = [f"{FEATURE} ({name})" for name in features]
+        _write(writer, [*dialect.header, *output_columns(recipes), *names, ERRORS])
         for row in rows:
             answer = lookup(row)
             outputs = [",".join(o or "" for o in answer.outputs.get(r, ())) for r in recipes]
-            _write(writer, [*row.cells, *outputs, "; ".join(answer.errors)])
+            values = [value_cell(answer.values.get(name, ())) for name in features]
+            _write(writer, [*row.cells, *outputs, *values, "; ".join(answer.errors)])
             count += 1
     return count
 

@@ -4,10 +4,13 @@
 ``tracking``     datapipe-core's change tracking, with a change query that stays linear
 ``connection``   the database: reading, writing in one transaction, and locks
 ``dialects``     what differs between databases; nothing else checks which one it is
+``forgetting``   forgetting rows that are gone, once every step that reads them has seen that
 ``layout``       tables: created where they are missing, refused where they are of another layout
 ``locks``        locks by name that die with their process
+``marks``        what is remembered of each record of a user's step
 ``paging``       long results and long lists, in pieces of bounded size
 ``pool``         SQLite connections by thread, for processes of many threads that live long
+``records``      what a user's step works on, and the query for what is pending of it
 ``state``        what Lockstep remembers: layout, clock, the input folder, and unfinished work
 ``tracked``      tracked tables: tables of datapipe-core, written by one prepared statement
 ``transaction``  one transaction, and the time that its rows have

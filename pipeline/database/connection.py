@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -73,6 +73,20 @@ class Database(DBConn):
         """A connection for queries; inside :meth:`writing` it sees what was written so far."""
         with self.con.begin() as con:
             yield con
+
+    def rows(self, query: sa.Executable) -> Sequence[sa.Row[Any]]:
+        """All rows of a query."""
+        with self.reading() as con:
+            return con.execute(query).all()
+
+    def first(self, query: sa.Executable) -> sa.Row[Any] | None:
+        """The first row of a query, if it has any."""
+        with self.reading() as con:
+            return con.execute(query).first()
+
+    def column(self, query: sa.Executable) -> list[Any]:
+        """The first value of each row of a query."""
+        return [row[0] for row in self.rows(query)]
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Write]:

@@ -2,6 +2,7 @@
 
 ``RUN_LOCK``      one run at a time
 ``PUBLISH_LOCK``  held for moments: keeps a takedown and the publishing of a run apart
+``STEPS_LOCK``    one worker of the users' own steps at a time, in a run or beside it
 ``TURN_LOCK``     held by a run that waits for the first one, which a watcher then gives up
 
 SQLite: a lock of the operating system (``flock``) on a file beside the database. PostgreSQL: an
@@ -29,7 +30,7 @@ from pipeline.errors import DatabaseError, LockedError
 if TYPE_CHECKING:
     from filelock import FileLock
 
-RUN_LOCK, PUBLISH_LOCK, TURN_LOCK = "run", "publish", "turn"
+RUN_LOCK, PUBLISH_LOCK, TURN_LOCK, STEPS_LOCK = "run", "publish", "turn", "steps"
 
 # Who holds the lock of runs. A watcher gives it up between two tasks, so a run that finds it held
 # by one waits a little even without ``--wait``: its turn comes soon.
@@ -163,11 +164,12 @@ class FileLocks:
 class AdvisoryLocks:
     """Advisory locks of PostgreSQL."""
 
-    # "LOCKSTEP" and "LOCKPUBL" in ASCII, each as one 64-bit number.
+    # "LOCKSTEP", "LOCKPUBL" and the like in ASCII, each as one 64-bit number.
     KEYS = {  # noqa: RUF012 - a constant
         RUN_LOCK: int.from_bytes(b"LOCKSTEP", "big"),
         PUBLISH_LOCK: int.from_bytes(b"LOCKPUBL", "big"),
         TURN_LOCK: int.from_bytes(b"LOCKTURN", "big"),
+        STEPS_LOCK: int.from_bytes(b"LOCKSTPS", "big"),
     }
     NAMES = {RUN: "lockstep run", WATCH: "lockstep watch"}  # noqa: RUF012
 
@@ -180,8 +182,10 @@ class AdvisoryLocks:
                 con.execute(sa.text(f"SET application_name = '{self.NAMES[holder]}'"))
                 con.commit()
                 self._acquire_run_lock(con, wait, holder)
-            else:
+            elif wait:
                 con.execute(sa.select(sa.func.pg_advisory_lock(key)))
+            elif not con.execute(sa.select(sa.func.pg_try_advisory_lock(key))).scalar():
+                raise _locked("")
             con.commit()
             try:
                 yield

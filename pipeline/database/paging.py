@@ -42,8 +42,7 @@ def pages(
     page, left = query, first
     while left is None or left > 0:
         limit = size if left is None else min(left, size)
-        with database.reading() as con:
-            rows = list(con.execute(page.limit(limit)).all())
+        rows = list(database.rows(page.limit(limit)))
         if rows:
             yield rows
         if len(rows) < limit:
@@ -63,6 +62,5 @@ def known_among(
     known: set[T] = set()
     for chunk in chunks(values):
         query = sa.select(column).where(column.in_(chunk), *conditions).distinct()
-        with database.reading() as con:
-            known.update(con.execute(query).scalars())
+        known.update(database.column(query))
     return known

@@ -36,12 +36,15 @@ STATE_TABLE = "lockstep_state"
 
 def state_table(metadata: sa.MetaData) -> sa.Table:
     """``lockstep_state``: layout version, clock, and what an interrupted run left unfinished."""
+    name = f"{metadata.schema}.{STATE_TABLE}" if metadata.schema else STATE_TABLE
+    known = metadata.tables.get(name)
+    if known is not None:
+        return known
     return sa.Table(
         STATE_TABLE,
         metadata,
         sa.Column("name", sa.String, primary_key=True),
         sa.Column("value", sa.String, nullable=False),
-        extend_existing=True,
     )
 
 
@@ -89,7 +92,8 @@ class StateRepository:
             con.execute(sa.delete(self._table).where(self._table.c.name == name))
             if value is not None:
                 con.execute(sa.insert(self._table).values(name=name, value=value))
-        assert self._values is not None
-        self._values.pop(name, None)
-        if value is not None:
-            self._values[name] = value
+        # Another thread may be reading all of them again.
+        if self._values is not None:
+            self._values.pop(name, None)
+            if value is not None:
+                self._values[name] = value

@@ -14,6 +14,7 @@ from datapipe.types import DataDF, HashDF, IndexDF
 
 from pipeline.database.connection import Database
 from pipeline.database.dialects import VALUES_AT_ONCE
+from pipeline.database.transaction import Write
 
 
 class TrackedTable(TableStoreDB):
@@ -35,6 +36,18 @@ class TrackedTable(TableStoreDB):
             keys = is_one_of(self.data_table.c, chunk[self.primary_keys])
             with self.dbconn.writing() as con:
                 con.execute(sa.delete(self.data_table).where(keys))
+
+    def read_rows(self, idx: IndexDF | None = None) -> DataDF:
+        """The rows of these keys; all rows for ``None``."""
+        if idx is None or not len(idx):
+            return super().read_rows(idx)
+        query, found = sa.select(self.data_table), []
+        with self.dbconn.reading() as con:
+            for start in range(0, len(idx), VALUES_AT_ONCE):
+                chunk = idx.iloc[start : start + VALUES_AT_ONCE]
+                keys = is_one_of(self.data_table.c, chunk[self.primary_keys])
+                found.append(pd.read_sql_query(query.where(keys), con))
+        return pd.concat(found, ignore_index=True)
 
     def hash_rows(self, df: DataDF) -> HashDF:
         """A random number for each row, which marks it as changed.
@@ -120,3 +133,14 @@ def meta_of(table: DataTable) -> sa.Table:
     found = meta.sql_table
     assert isinstance(found, sa.Table)
     return found
+
+
+def touch(write: Write, table: DataTable, where: sa.ColumnElement[bool]) -> None:
+    """Have those who read a tracked table look again at rows of it, named by columns of its meta.
+
+    For what writes to the rows themselves, within the same transaction.
+    """
+    meta = meta_of(table)
+    changed = {"hash": random.getrandbits(32) - (1 << 31)}
+    times = {"update_ts": write.now, "process_ts": write.now}
+    write.execute(sa.update(meta).where(where).values(changed | times))

@@ -7,9 +7,9 @@ What replaces a part of datapipe-core 0.15.0, and why:
     100,000 rows.
 ``LinearTransformMeta.mark_rows_processed_success``, ``TrackedTableMeta.update_rows``
     (``meta/sql_meta.py`` 598-655 and 285-303) One statement of all rows, compiled again at each
-    call.
-``TrackedTableMeta._build_metadata_query`` (``meta/sql_meta.py`` 138-151), and
-``TrackedTable.delete_rows`` (``store/database.py`` 224-233)
+    call; and times of another clock than ours where a user's step writes.
+``TrackedTableMeta._build_metadata_query``, ``get_existing_idx`` (``meta/sql_meta.py`` 138-151 and
+    207-233), and ``TrackedTable.delete_rows``, ``read_rows`` (``store/database.py`` 224-289)
     They query pairs of keys, for which SQLite reads the whole table.
 ``TrackedTable`` in ``pipeline.database.tracked`` (``store/database.py`` 235-255)
     As ``update_rows`` above; and ``store/table_store.py`` 52-58, which hashes row by row.
@@ -22,7 +22,7 @@ when upstream changes one.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import pandas as pd
@@ -31,9 +31,11 @@ from datapipe.compute import ComputeInput, ComputeOutput
 from datapipe.datatable import DataStore
 from datapipe.meta.sql_meta import SQLMetaPlane, SQLTableMeta, SQLTransformMeta
 from datapipe.run_config import RunConfig
-from datapipe.types import IndexDF, MetadataDF
+from datapipe.types import IndexDF, MetadataDF, MetaSchema
 
 from pipeline.database.connection import Database
+from pipeline.database.dialects import VALUES_AT_ONCE, Key
+from pipeline.database.records import LIVE, key_columns, meta_table, pending_records
 from pipeline.database.tracked import insert_or_update, is_one_of
 
 # Why a row is to be processed, in the order of urgency. A change of the first input (an original)
@@ -57,10 +59,39 @@ class TrackedTableMeta(SQLTableMeta):
             return query
         return query.where(is_one_of(self.sql_table.c, idx[self.primary_keys]))
 
+    def get_existing_idx(self, idx: IndexDF | None = None) -> IndexDF:
+        """The keys of rows that are there: all, or those that have keys of ``idx``."""
+        names = [] if idx is None else [name for name in self.primary_keys if name in idx.columns]
+        if idx is None or not names or not len(idx):
+            return super().get_existing_idx(idx)
+        columns = self.sql_table.c
+        query = sa.select(*[columns[name] for name in self.primary_keys])
+        query = query.where(columns.delete_ts.is_(None))
+        found = []
+        with self.dbconn.reading() as con:
+            wanted = idx[names].drop_duplicates()
+            for start in range(0, len(wanted), VALUES_AT_ONCE):
+                chunk = wanted.iloc[start : start + VALUES_AT_ONCE]
+                found.append(pd.read_sql_query(query.where(is_one_of(columns, chunk)), con))
+        return IndexDF(pd.concat(found, ignore_index=True))
+
     def update_rows(self, df: MetadataDF) -> None:
-        """Insert or update meta rows; nothing happens for an empty frame."""
+        """Insert or update meta rows; nothing happens for an empty frame.
+
+        What is new, changed or deleted gets the time of the transaction that writes it: a user's
+        step takes another from the machine's clock, before it begins to write.
+        """
+        if not len(df):
+            return
         changing = ("hash", "update_ts", "process_ts", "delete_ts")
-        insert_or_update(self.dbconn, self.sql_table, self.primary_keys, changing, df)
+        with self.dbconn.writing() as write:
+            is_now = df["update_ts"] == df["process_ts"]
+            is_deleted = is_now & df["delete_ts"].notna()
+            times = {"update_ts": is_now, "process_ts": is_now, "delete_ts": is_deleted}
+            stamped = df.assign(
+                **{name: df[name].mask(which, write.now) for name, which in times.items()}
+            )
+            insert_or_update(self.dbconn, self.sql_table, self.primary_keys, changing, stamped)
 
 
 class LinearTransformMeta(SQLTransformMeta):
@@ -75,6 +106,27 @@ class LinearTransformMeta(SQLTransformMeta):
     dbconn: Database
     # All transforms of the same plane, this one included: those that may read the same tables.
     peers: Sequence[LinearTransformMeta] = ()
+    # A user's step, which has records.
+    is_own = False
+    # Tables that users' steps read: these may be at work beside the run that changes the tables.
+    read_beside: set[sa.Table]
+
+    @classmethod
+    def compute_transform_schema(
+        cls,
+        inputs: Sequence[ComputeInput],
+        outputs: Sequence[ComputeOutput],
+        transform_keys: list[str] | None,
+    ) -> tuple[list[str], MetaSchema]:
+        """Upstream's, in the order of the inputs: it infers keys in an order that each start
+        changes."""
+        keys, schema = super().compute_transform_schema(inputs, outputs, transform_keys)
+        if transform_keys is not None:
+            return keys, schema
+        order = [key for each in inputs for key in each.primary_keys]
+        columns = dict(zip(keys, schema, strict=True))
+        keys = sorted(keys, key=order.index)
+        return keys, [columns[key] for key in keys]
 
     def changed_sql(
         self,
@@ -85,8 +137,8 @@ class LinearTransformMeta(SQLTransformMeta):
         """Keys to process and their ``_kind``; with ``everything``, also keys that are in step."""
         metas: list[tuple[sa.Table, dict[str, sa.Column[Any]]]] = []
         for compute_input in self.inputs:
-            table = _meta_table(compute_input)
-            metas.append((table, _key_columns(compute_input, table)))
+            table = meta_table(compute_input)
+            metas.append((table, key_columns(compute_input, self.transform_keys)))
 
         first, keys = metas[0]
         keys = dict(keys)
@@ -126,6 +178,18 @@ class LinearTransformMeta(SQLTransformMeta):
                 query = query.where(keys[key] == value)
         return query
 
+    def records_sql(
+        self, filters_idx: IndexDF | None = None, run_config: RunConfig | None = None
+    ) -> sa.Select[Any] | None:
+        """The records that are pending, as :func:`~pipeline.database.records.pending_records`."""
+        filters = run_config.filters if run_config else {}
+        query = pending_records(self.inputs, self.sql_table, self.transform_keys, filters)
+        if query is None or filters_idx is None:
+            return query
+        keys = dict(query.selected_columns.items())
+        wanted = filters_idx[[name for name in filters_idx.columns if name in self.transform_keys]]
+        return query.where(is_one_of(keys, wanted))
+
     def _build_changed_idx_sql(
         self,
         ds: DataStore,
@@ -134,11 +198,13 @@ class LinearTransformMeta(SQLTransformMeta):
         order: Literal["asc", "desc"] = "asc",
         run_config: RunConfig | None = None,
     ) -> Any:
-        if not all(_keys_are_known(i, self.transform_keys) for i in self.inputs):
+        query, first = self.records_sql(filters_idx, run_config), LIVE
+        if not self.is_own:
+            query, first = self.changed_sql(filters_idx, run_config), KIND
+        elif query is None:
             return super()._build_changed_idx_sql(ds, filters_idx, order_by, order, run_config)
-        query = self.changed_sql(filters_idx, run_config)
         columns: list[sa.ColumnClause[Any]] = [
-            sa.column(key) for key in order_by or [KIND, *self.transform_keys]
+            sa.column(key) for key in order_by or [first, *self.transform_keys]
         ]
         return query.order_by(*[c.desc() if order == "desc" else c.asc() for c in columns])
 
@@ -163,6 +229,7 @@ class LinearMetaPlane(SQLMetaPlane):
     def __init__(self, dbconn: Database) -> None:
         super().__init__(dbconn)
         self._transforms: list[LinearTransformMeta] = []
+        self.read_beside: set[sa.Table] = set()
 
     def create_table_meta(
         self,
@@ -173,7 +240,7 @@ class LinearMetaPlane(SQLMetaPlane):
         return TrackedTableMeta(
             dbconn=self.dbconn,
             name=name,
-            primary_schema=primary_schema,
+            primary_schema=[_compared_by_bytes(column) for column in primary_schema],
             meta_schema=meta_schema,
             create_table=self.create_meta_table,
         )
@@ -197,9 +264,18 @@ class LinearMetaPlane(SQLMetaPlane):
             order=order,
             create_table=self.create_meta_table,
         )
-        made.peers = self._transforms
+        made.peers, made.read_beside = self._transforms, self.read_beside
         self._transforms.append(made)
         return made
+
+
+def _compared_by_bytes(column: sa.Column[Any]) -> sa.Column[Any]:
+    """A key of a user's table as ours are: PostgreSQL compares no two of different collations."""
+    if not isinstance(column.type, sa.String):
+        return column
+    copied = column._copy()
+    copied.type = Key
+    return copied
 
 
 def data_store(database: Database) -> DataStore:
@@ -210,102 +286,11 @@ def data_store(database: Database) -> DataStore:
 
 
 def database_of(store: DataStore) -> Database:
-    """The database that a ``DataStore`` of ours is on."""
+    """The database of one of our ``DataStore``s."""
     database = store.meta_dbconn
     if not isinstance(database, Database):
         raise TypeError("the data store is not on a database of pipeline.database.connection")
     return database
-
-
-def forget_deleted(
-    step_meta: LinearTransformMeta, only: Mapping[str, Collection[str]] | None = None
-) -> None:
-    """Drop the meta rows of rows that are gone and whose renditions are gone as well.
-
-    ``only`` rows with these values of their keys are looked at; without it, all rows are.
-
-    A deleted input stays in its meta table so that its renditions can be found and deleted; after
-    that it would only make every later change query longer. It stays until every transform that
-    reads it has seen that it is gone.
-    """
-    with step_meta.dbconn.writing() as con:
-        for compute_input in step_meta.inputs:
-            table = _meta_table(compute_input)
-            if only is not None and not set(only) <= set(table.c.keys()):
-                continue
-            readers = [(step_meta, compute_input), *_other_readers(step_meta, table)]
-            which = sa.and_(_is_deleted(table, only), *[_has_seen(*it, table) for it in readers])
-            if con.execute(sa.select(table).where(which).limit(1)).first() is None:
-                continue
-            for reader, read in readers:
-                columns, done = _key_columns(read, table), reader.sql_table
-                # SQLite looks single values up in an index, but not rows of one value.
-                found = [done.c[key] for key in columns]
-                matches = found[0] if len(found) == 1 else sa.tuple_(*found)
-                gone = sa.select(*columns.values()).where(which)
-                con.execute(sa.delete(done).where(matches.in_(gone)))
-            con.execute(sa.delete(table).where(which))
-        for output in step_meta.outputs:
-            meta = output.dt.meta
-            if isinstance(meta, SQLTableMeta):
-                table = meta.sql_table
-                seen = [_has_seen(*it, table) for it in _other_readers(step_meta, table)]
-                con.execute(sa.delete(table).where(_is_deleted(table, only), *seen))
-
-
-def _other_readers(
-    step_meta: LinearTransformMeta, table: sa.Table
-) -> list[tuple[LinearTransformMeta, ComputeInput]]:
-    """Transforms but this one that have the table among their inputs."""
-    return [
-        (peer, compute_input)
-        for peer in step_meta.peers
-        if peer is not step_meta
-        for compute_input in peer.inputs
-        if getattr(compute_input.dt.meta, "sql_table", None) is table
-    ]
-
-
-def _has_seen(
-    reader: LinearTransformMeta, compute_input: ComputeInput, table: sa.Table
-) -> sa.ColumnElement[bool]:
-    """Whether a transform has nothing left to do for a row that is gone."""
-    if not _keys_are_known(compute_input, reader.transform_keys):
-        # What it made of single rows cannot be told: those are never forgotten.
-        return sa.false()
-    done = reader.sql_table
-    columns = _key_columns(compute_input, table)
-    waits = sa.exists().where(
-        *[done.c[key] == column for key, column in columns.items()],
-        sa.or_(done.c.is_success.is_not(sa.true()), done.c.process_ts < table.c.update_ts),
-    )
-    return ~waits.correlate(table)
-
-
-def _is_deleted(
-    table: sa.Table, only: Mapping[str, Collection[str]] | None
-) -> sa.ColumnElement[bool]:
-    wanted = [table.c[name].in_(values) for name, values in (only or {}).items()]
-    return sa.and_(*wanted, table.c.delete_ts.is_not(None))
-
-
-def _meta_table(compute_input: ComputeInput) -> sa.Table:
-    meta = compute_input.dt.meta
-    if not isinstance(meta, SQLTableMeta):
-        raise TypeError(f"{compute_input.dt.name} keeps its meta outside the database")
-    return meta.sql_table
-
-
-def _key_columns(compute_input: ComputeInput, table: sa.Table) -> dict[str, sa.Column[Any]]:
-    names = compute_input.keys or {key: key for key in compute_input.dt.primary_keys}
-    return {key: table.c[column] for key, column in names.items()}
-
-
-def _keys_are_known(compute_input: ComputeInput, transform_keys: list[str]) -> bool:
-    names = compute_input.keys or {key: key for key in compute_input.dt.primary_keys}
-    return set(names) <= set(transform_keys) and set(names.values()) == set(
-        compute_input.dt.primary_keys
-    )
 
 
 def frame(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> pd.DataFrame:

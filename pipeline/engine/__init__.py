@@ -9,6 +9,11 @@
 ``gone``         folders of recipes that are gone with all their renditions, as where a disk is
                  not mounted
 ``history``      history: what the last runs did. A run that found nothing to do writes nothing
+``outputs``      the rows of what is made, each in its table: renditions, and the values of
+                 features
+``own_batch``    own steps that work record by record, in chunks
+``own_step``     what all own steps have in common: steps that a user declares
+``own_steps``    own steps over whole tables, and how a step becomes an own step
 ``pending``      what is pending: the change query joined with all that is known of each
                  rendition, in pages
 ``placing``      the places below ``output/`` that finished files take
@@ -18,8 +23,8 @@
 ``recipe_step``  loading ``recipes.toml`` into its table: a row per recipe, written only where one
                  changed
 ``recovery``     what an interrupted run leaves behind, and how the next one repairs it
-``render_step``  the render step: what is pending goes to the workers, what they made is published
-                 and recorded
+``render_step``  the render step: originals x recipes, and what is pending of each source
+``rendering``    what is pending goes to the workers, what they made is published and recorded
 ``report``       what a run did, in numbers, and in words for the person who started it
 ``reuse``        reuse: originals with the same bytes share what was made of one of them
 ``run``          one run of the whole pipeline: recover, then every declared step in its order,
@@ -32,6 +37,6 @@
 ``unmounted``    telling an unmounted disk from an intended removal: what is gone with its disk is
                  not deleted
 ``urgent``       urgent work within a run: what changed in the input folder waits for no backlog
-``verdicts``     what becomes of each rendition, and why: the rules of a run, of a dry run and of
+``verdicts``     what happens to each rendition, and why: the rules of a run, of a dry run and of
                  ``explain``
 """

@@ -71,7 +71,7 @@ class Mismatch:
 
 
 # Compares what else lies in the output folder; adds to what was found, and gives the number of
-# files that the next run is told to make again, which it is only if the second value is true.
+# files that the next run has to make again, which is requested only if the second value is true.
 Check = Callable[[Mismatch, bool], int]
 
 
@@ -117,7 +117,7 @@ def _compare(
             check_stop()
         problem = _problem(root / name_of(row.file), row, deep)
         if problem != "missing" and not store.is_ours(row.file):
-            problem = "missing"  # what a link leads to is none of ours
+            problem = "missing"  # what a link leads to is not ours
         if problem is not None:
             (found.missing if problem == "missing" else found.altered).append(row.file)
             wrong.append((row.source, row.path, row.recipe))

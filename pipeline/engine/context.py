@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Protocol
 
 from datapipe.run_config import RunConfig
@@ -24,7 +25,7 @@ from pipeline.engine.difference import Expected
 from pipeline.engine.pending import NARROW_ROWS, Look, Pending
 from pipeline.engine.progress import Progress, Silent
 from pipeline.engine.report import Report
-from pipeline.engine.unmounted import InputFolder
+from pipeline.engine.unmounted import InputMounts
 from pipeline.errors import SettingsError, StoppedError, YieldedError
 from pipeline.names import FETCHED_FOLDER
 from pipeline.settings.places import check_folders
@@ -32,7 +33,7 @@ from pipeline.settings.values import PREFIX, Settings
 from pipeline.states import Source
 from pipeline.storage.walking import CSV_SUFFIXES, Passed
 from pipeline.tables import make_tables
-from pipeline.transforms.recipes import Recipe, load_recipes
+from pipeline.transforms.recipes import Transform, load_recipes
 from pipeline.workers.local import Workers
 from pipeline.workers.sandbox import why_not
 from pipeline.workers.tasks import Folders, Urgency, WorkerSetup
@@ -40,7 +41,7 @@ from pipeline.workers.tasks import Folders, Urgency, WorkerSetup
 # How often a run checks whether it should stop.
 STOP_POLL_S = 0.2
 # How often a watcher checks whether another run waits for it.
-YIELD_POLL_S = 0.5
+YIELD_POLL_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,11 @@ class RunOptions:
     holder: str = RUN
     # The reference of a job: the steps of jobs then look at this one alone.
     job: str | None = None
+    # The users' own steps are worked beside the run.
+    leave_own_steps: bool = False
+    # Whether another run over everything is due: one that only waits for what is slow, such as
+    # fetches, leaves them to that one.
+    is_outdated: Callable[[], bool] = lambda: False
     # Work that must not wait for less urgent work, called by long steps between two pieces of it.
     urgent: Mapping[Urgency, Callable[[Run], None]] = field(default_factory=dict)
 
@@ -98,9 +104,9 @@ class Run(RunConfig):
     began_ts: float = 0.0
     # How urgent the originals of the input folder are.
     urgency: Urgency = Urgency.BACKLOG
-    # Paths of the input folder that more urgent work has seen to while this run was going on.
+    # Paths of the input folder that more urgent work has handled during this run.
     superseded: set[str] = field(default_factory=set)
-    # It has seen to more than are known by path: another run has to finish this one's work.
+    # It handled more than the paths above: another run has to finish the work of this one.
     overtaken: bool = False
     # What writes files now: of this run, and of more urgent work within it.
     writers: list[object] = field(default_factory=list)
@@ -123,7 +129,7 @@ class Run(RunConfig):
     passed: Passed = field(default_factory=lambda: Passed(deferred_suffixes=CSV_SUFFIXES))
     scanned: bool = False
     # The input folder as the run before saw it, and as the scan of this run does.
-    input: InputFolder | None = None
+    input: InputMounts | None = None
     # Whether there is any job; None until a step has looked. Without one, no step of jobs works.
     has_jobs: bool | None = None
     # What a dry run would have written so far.
@@ -131,12 +137,12 @@ class Run(RunConfig):
     # Started in threads after the lock is released, so that no run waits for it.
     afterwards: list[Callable[[], threading.Thread]] = field(default_factory=list)
     _looks: dict[Pending, Look] = field(default_factory=dict)
-    _recipes: dict[str, Recipe] | None = None
+    _recipes: dict[str, Transform] | None = None
     _looked: float = field(default_factory=time.monotonic)
 
     @property
-    def recipes(self) -> dict[str, Recipe]:
-        """The recipes of this run: ``recipes.toml`` as it was when first read.
+    def recipes(self) -> dict[str, Transform]:
+        """The recipes and features of this run: ``recipes.toml`` as it was when first read.
 
         Edits during a run take effect in the next one.
 
@@ -186,11 +192,14 @@ class Run(RunConfig):
         return touched if few and source not in self.recipes_moved else None
 
     def part(self, **changes: Any) -> Run:
-        """A part of this run, with an account of its own of what it looks at and finds.
+        """A part of this run, with its own record of what it looks at and finds.
 
-        What goes on beside the run is not the part's, and does not end with it.
+        What goes on beside the run is not the part's, and does not end with it. Urgent work is the
+        run's, whatever part it interrupts.
         """
+        urgent = {each: partial(_for, call, self) for each, call in self.urgent.items()}
         own: dict[str, Any] = {"touched": {}, "narrowed_to": None, "beside": [], "_looks": {}}
+        own["urgent"] = urgent
         return replace(self, **own | changes)
 
     def attend(self, urgency: Urgency) -> None:
@@ -200,7 +209,7 @@ class Run(RunConfig):
                 self.urgent[each](self)
 
     def check_stop(self) -> None:
-        """Stop if the run was told to.
+        """Stop if the run was asked to.
 
         Raises:
             StoppedError
@@ -213,6 +222,11 @@ class Run(RunConfig):
                 raise YieldedError("another run is in progress; finished work is kept")
         if self.options.stop is not None and self.options.stop.is_set():
             raise StoppedError("stopped; finished work is kept, the next run continues")
+
+
+def _for(call: Callable[[Run], None], run: Run, part: Run) -> None:
+    """Call what is more urgent for the whole run, not for the part that it interrupts."""
+    call(run)
 
 
 @contextlib.contextmanager
@@ -264,17 +278,24 @@ def dry_run(database: Database, settings: Settings, options: RunOptions) -> Run:
         DatabaseError
     """
     make_tables(database)
-    repository = StateRepository(database)
+    run = open_beside(database, settings, options)
+    run.report.dry_run = True
+    run.began_ts = math.inf  # nothing in the tables was found by it
+    run.recovering = run.repository.get(INTERRUPTED) is not None
+    return run
+
+
+def open_beside(database: Database, settings: Settings, options: RunOptions) -> Run:
+    """The context of what goes on beside runs: without the lock, and no worker is ever started."""
     return Run(
         database=database,
         settings=settings,
         options=options,
-        repository=repository,
+        repository=StateRepository(database),
         workers=make_workers(settings),
         progress=Silent(),
-        report=Report(dry_run=True),
-        began_ts=math.inf,  # nothing in the tables was found by it
-        recovering=repository.get(INTERRUPTED) is not None,
+        began_ts=database.clock.now(),
+        urgent=dict(options.urgent),
     )
 
 
@@ -287,7 +308,11 @@ def make_workers(settings: Settings) -> Workers:
     folders = None
     if settings.sandbox != "off" and no_sandbox(settings) is None:
         folders = Folders(
-            (str(settings.input_dir), str(settings.state_dir / FETCHED_FOLDER)),
+            (
+                str(settings.input_dir),
+                str(settings.state_dir / FETCHED_FOLDER),
+                *map(str, settings.function_reads),
+            ),
             (str(settings.output_dir),),
         )
     setup = WorkerSetup(

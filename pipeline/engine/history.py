@@ -55,8 +55,7 @@ def runs(database: Database, limit: int = 20, before: int | None = None) -> list
     query = sa.select(table).order_by(table.c.id.desc()).limit(limit)
     if before is not None:
         query = query.where(table.c.id < before)
-    with database.reading() as con:
-        rows = con.execute(query).all()
+    rows = database.rows(query)
     return [
         {
             "id": row.id,
@@ -72,8 +71,7 @@ def runs(database: Database, limit: int = 20, before: int | None = None) -> list
 def last_stop(database: Database, after_ts: float, otherwise: str | None = None) -> str | None:
     """What stopped the newest run, if that ended later than ``after_ts`` (Unix time, seconds)."""
     table = runs_table(database.sqla_metadata)
-    with database.reading() as con:
-        row = con.execute(sa.select(table).order_by(table.c.id.desc()).limit(1)).first()
+    row = database.first(sa.select(table).order_by(table.c.id.desc()).limit(1))
     if row is None or row.began_ts + row.seconds <= after_ts:
         return otherwise
     stopped_by: str | None = row.stopped_by
@@ -95,10 +93,9 @@ def _write(
         con.execute(sa.delete(table).where(table.c.id <= written - KEPT))
 
 
-def count_states(pending: Pending) -> dict[str, int]:
-    """Renditions by state."""
-    state = pending.table.c.state
-    query = sa.select(state, sa.func.count()).where(pending.ours).group_by(state)
-    with pending.meta.dbconn.reading() as con:
-        rows = con.execute(query).all()
+def count_states(pending: Pending, table: sa.Table) -> dict[str, int]:
+    """How many rows of one of the tables of what is made are in each state."""
+    state, ours = table.c.state, table.c.source == pending.source.value
+    query = sa.select(state, sa.func.count()).where(ours).group_by(state)
+    rows = pending.meta.dbconn.rows(query)
     return {row[0]: row[1] for row in rows}

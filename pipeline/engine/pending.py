@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import groupby
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import pandas as pd
 import sqlalchemy as sa
@@ -13,15 +13,19 @@ from datapipe.datatable import DataTable
 from datapipe.types import IndexDF
 
 from pipeline.database.ahead import Ahead
-from pipeline.database.tracked import TrackedTable
+from pipeline.database.paging import chunks
+from pipeline.database.tracked import TrackedTable, meta_of
 from pipeline.database.tracking import FOUND_TS, FRESH, KIND, LinearTransformMeta
 from pipeline.states import Source, State
+from pipeline.transforms.features import PREFIX, is_feature
 
 # Rows of one page; also the number of changes that the first look fetches, so that a run with
 # few changes runs the linear query once.
 PAGE_ROWS = 4_000
 # Originals that are queried by their keys: more take longer than the query for all.
 NARROW_ROWS = 2_000
+# Originals of which a worker or two render the renditions in about a second.
+SLICE = 32
 
 # Renditions by why they are pending: `FRESH`, `GONE` or `BACKLOG`.
 Kinds: TypeAlias = dict[int, int]
@@ -34,6 +38,7 @@ RenditionKey: TypeAlias = tuple[str, str, str]
 class PendingRendition(NamedTuple):
     """One (original, recipe) that is pending, and what its row says, if it has one.
 
+    The recipe may be a feature, which makes values and no file.
     ``size_bytes`` is the rendition's, ``original_bytes`` the original's when it was made, and
     ``stored_under`` the hash that a fetched original is stored under.
     """
@@ -54,6 +59,10 @@ class PendingRendition(NamedTuple):
     since: float | None
     # The clock in the snapshot that this was read in: what is done with it is done as of then.
     as_of: str | None = None
+
+
+# Those of its columns that the row of what was made has.
+SAID = PendingRendition._fields[6:-1]
 
 
 class PendingOriginal(NamedTuple):
@@ -85,12 +94,26 @@ class Pending:
         recipes: DataTable,
         renditions: DataTable,
         source: Source,
+        features: DataTable | None = None,
     ) -> None:
+        """Without a table of ``features`` those of ``recipes.toml`` are none of this step's."""
         self.source = source
         self.meta = meta
         self.originals = originals
         self.recipes = recipes
         self.renditions = renditions
+        self.features = features
+
+    @property
+    def tables(self) -> list[sa.Table]:
+        """The tables of what is made, of all sources: see :func:`recipe_in` and :func:`rows_in`."""
+        return [self.table] if self.features is None else [self.table, _data(self.features)]
+
+    def output(self, recipe: str) -> DataTable:
+        """The table that what this recipe, or feature, makes is a row of."""
+        if self.features is not None and is_feature(recipe):
+            return self.features
+        return self.renditions
 
     @property
     def table(self) -> sa.Table:
@@ -119,12 +142,8 @@ class Pending:
 
     @property
     def is_ok(self) -> sa.ColumnElement[bool]:
-        """Whether a rendition is in step, as a condition beside one on a column with an index.
-
-        Nearly all are, which SQLite does not know: given the column itself, it would take the
-        index of states and read them all.
-        """
-        return self.table.c.state + "" == State.OK.value
+        """Whether a rendition is in step: see :func:`is_ok`."""
+        return is_ok(self.table)
 
     def changed(
         self, paths: Collection[str] | None = None, everything: bool = False
@@ -134,7 +153,10 @@ class Pending:
         if paths is not None:
             only = {"source": [self.source.value] * len(paths), "path": list(paths)}
         wanted = IndexDF(pd.DataFrame(only, dtype="object"))
-        return self.meta.changed_sql(wanted, everything=everything)
+        query = self.meta.changed_sql(wanted, everything=everything)
+        if self.features is None:
+            query = query.where(~meta_of(self.recipes).c.recipe.startswith(PREFIX))
+        return query
 
     def query(
         self,
@@ -146,41 +168,32 @@ class Pending:
         """The change query joined with what is known, in the columns of
         :class:`PendingRendition`."""
         changed = self.changed(paths, everything).subquery("changed")
-        originals, renditions = self.original_table, self.table
-        query = (
-            sa.select(
-                changed.c.path,
-                changed.c.recipe,
-                changed.c[KIND],
-                changed.c[FOUND_TS],
-                originals.c.size_bytes,
-                originals.c.sha256,
-                renditions.c.state,
-                renditions.c.file,
-                renditions.c.size_bytes,
-                renditions.c.sha256,
-                renditions.c.original_bytes,
-                renditions.c.fingerprint,
-                renditions.c.reason,
-                renditions.c.since,
-                self.meta.dbconn.clock.committed,
-            )
-            .select_from(changed)
-            .outerjoin(originals, sa.and_(self.our_originals, originals.c.path == changed.c.path))
-            .outerjoin(
-                renditions,
-                sa.and_(
-                    self.ours,
-                    renditions.c.path == changed.c.path,
-                    renditions.c.recipe == changed.c.recipe,
-                ),
-            )
-        )
+        originals, joined = self.original_table, cast(sa.FromClause, changed)
+        ours = sa.and_(self.our_originals, originals.c.path == changed.c.path)
+        joined = joined.outerjoin(originals, ours)
+        for table in self.tables:
+            keys = table.c.path == changed.c.path, recipe_in(table) == changed.c.recipe
+            joined = joined.outerjoin(table, sa.and_(table.c.source == self.source.value, *keys))
+        query = sa.select(
+            changed.c.path,
+            changed.c.recipe,
+            changed.c[KIND],
+            changed.c[FOUND_TS],
+            originals.c.size_bytes,
+            originals.c.sha256,
+            *[self._said(name) for name in SAID],
+            self.meta.dbconn.clock.committed,
+        ).select_from(joined)
         if kind is not None:
             query = query.where(changed.c[KIND] == kind).order_by(changed.c.path, changed.c.recipe)
         if after is not None:
             query = query.where(changed.c.path > after)
         return query
+
+    def _said(self, name: str) -> sa.ColumnElement[Any]:
+        """A column of what is made, from the one table that has the row."""
+        columns = [table.c[name] for table in self.tables if name in table.c]
+        return columns[0] if len(columns) == 1 else sa.func.coalesce(*columns)
 
     def fetch(self, query: sa.Select[Any]) -> list[PendingRendition]:
         """The rows of :meth:`query`."""
@@ -216,16 +229,17 @@ class Pending:
         counted = Counter(original.size_bytes for original in page if original.size_bytes)
         known = {size for size, count in counted.items() if count > 1}
         path_of = {original.size_bytes: original.path for original in page}
-        size, path = self.table.c.original_bytes, self.table.c.path
-        query = (
-            sa.select(size, sa.func.min(path), sa.func.max(path))
-            .where(size.in_(counted), self.is_ok)
-            .group_by(size)
-        )
-        with self.meta.dbconn.reading() as con:
-            for found, first, last in con.execute(query):
-                if not first == last == path_of[found]:
-                    known.add(found)
+        for table in self.tables:
+            size, path = table.c.original_bytes, table.c.path
+            query = (
+                sa.select(size, sa.func.min(path), sa.func.max(path))
+                .where(size.in_(counted), is_ok(table))
+                .group_by(size)
+            )
+            with self.meta.dbconn.reading() as con:
+                for found, first, last in con.execute(query):
+                    if not first == last == path_of[found]:
+                        known.add(found)
         return known
 
 
@@ -337,6 +351,34 @@ class Look:
 def few_of(paths: Collection[str] | None) -> Collection[str] | None:
     """``paths`` if they are few enough to query one by one; ``None`` stands for all."""
     return None if paths is None or len(paths) > NARROW_ROWS else paths
+
+
+def slices(pages: Iterable[list[PendingOriginal]]) -> Iterator[list[PendingOriginal]]:
+    """The originals of all pages, a few at a time."""
+    for page in pages:
+        yield from chunks(page, SLICE)
+
+
+def recipe_in(table: sa.Table) -> sa.ColumnElement[str]:
+    """What made a row of renditions or of features, by the name that it has among recipes."""
+    return table.c.recipe if "recipe" in table.c else sa.literal(PREFIX) + table.c.name
+
+
+def rows_in(table: sa.Table) -> sa.Select[Any]:
+    """The rows of renditions or of features, these with the ``recipe`` and the file of those."""
+    if "recipe" in table.c:
+        return sa.select(table)
+    none = [sa.null().label(name) for name in ("file", "size_bytes")]
+    return sa.select(table, recipe_in(table).label("recipe"), *none)
+
+
+def is_ok(table: sa.Table) -> sa.ColumnElement[bool]:
+    """Whether a row is in step, as a condition beside one on a column with an index.
+
+    Nearly all are, which SQLite does not know: given the column itself, it would take the index of
+    states and read them all.
+    """
+    return table.c.state + "" == State.OK.value
 
 
 def _fetch(con: sa.Connection, query: sa.Select[Any]) -> list[PendingRendition]:

@@ -11,18 +11,15 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from itertools import groupby
 from typing import Any
 
-import pandas as pd
-from datapipe.types import IndexDF
-
 from pipeline.blocklist import Blocklist
+from pipeline.database.forgetting import forget_deleted
 from pipeline.database.locks import PUBLISH_LOCK
 from pipeline.database.paging import chunks
 from pipeline.database.state import PUBLISHING
-from pipeline.database.tracking import forget_deleted, frame
 from pipeline.engine.context import Run
+from pipeline.engine.outputs import delete_rows, mark_done, marks_of, store_rows
 from pipeline.engine.pending import (
     Pending,
     PendingOriginal,
@@ -36,13 +33,12 @@ from pipeline.engine.report import Counts
 from pipeline.engine.reuse import Reuse
 from pipeline.imaging import RENDERER_VERSION
 from pipeline.states import Source, State
-from pipeline.workers.tasks import Outcome
+from pipeline.workers.tasks import Made, Outcome
 
 # Each batch costs 30 ms of fixed work in pandas. A takedown waits for one batch at most, and must
 # finish within a second; what a kill loses is at most one batch as well.
 BATCH = 250
 FLUSH_S = 3.0
-FAILURES_SHOWN = 20
 # What the row of a rendition has only where there is one.
 _MADE = ("file", "width_px", "height_px", "size_bytes", "file_sha256", "reason")
 
@@ -69,7 +65,6 @@ class Publisher:
         self.places = Places(run)
         self.pending = pending
         self.source = pending.source.value
-        self.meta = pending.meta
         self.takedowns = Blocklist(run.database)
         self.reuse = Reuse(pending, fingerprints, self.places)
         # SHA-256 of the batch at hand that must have no renditions, and why.
@@ -79,8 +74,11 @@ class Publisher:
         self._batch: list[Outcome] = []
         # Pairs of the batch at hand that failed, and that the next run is to try again.
         self._again: list[PendingRendition] = []
+        # And those of which there is to be no row.
+        self._dropped: list[PendingRendition] = []
         self._last_flush = time.monotonic()
-        self._unsettled = 0
+        # Pairs that stay pending, as their original changed meanwhile.
+        self.unsettled = 0
         self._deleted_any = False
         self._begun = False
 
@@ -93,20 +91,20 @@ class Publisher:
 
     def finish(self) -> None:
         """All that could be done is done and recorded."""
-        self.counts.pending = self._unsettled
+        self.counts.pending = self.unsettled
         if self._begun:
-            if self._deleted_any and not self._unsettled:
+            if self._deleted_any and not self.unsettled:
                 # Forget only what this run looked at; above NARROW_ROWS that was everything.
                 only: dict[str, Collection[str]] = {"source": [self.source]}
                 paths = few_of(self.run.narrowed_to)
-                forget_deleted(self.meta, only if paths is None else only | {"path": paths})
+                forget_deleted(self.pending.meta, only if paths is None else only | {"path": paths})
             self.run.writers.remove(self)
             # Where workers were lost: when their leftovers are swept.
             if not self.run.workers.lost and not self.run.writers:
                 forget_writing(self.run)
 
     def is_superseded(self, path: str) -> bool:
-        """Whether more urgent work has seen to an original meanwhile."""
+        """Whether more urgent work has handled an original in the meantime."""
         run = self.run
         return self.pending.source is Source.INPUT and (run.overtaken or path in run.superseded)
 
@@ -147,7 +145,7 @@ class Publisher:
                 self._record(rows, marks)
 
     def delete(self, gone: Sequence[PendingRendition]) -> None:
-        """Delete the files and rows of renditions whose original or recipe is gone.
+        """Delete the files and rows of renditions, or features, of what is gone.
 
         Raises:
             OutputError: a file cannot be deleted; what was deleted before is recorded.
@@ -159,16 +157,15 @@ class Publisher:
         try:
             for rendition in gone:
                 if not self.places.clear(rendition.file):
-                    self._unsettled += 1
+                    self.unsettled += 1
                     continue
-                self.counts.deleted += rendition.state is not None
+                self.counts.of(rendition.recipe).deleted += rendition.state is not None
                 done.append(rendition)
         finally:
             for chunk in chunks(done):
-                idx = _index(self.source, chunk)
                 with self.run.database.writing() as write:
-                    self.pending.renditions.delete_by_idx(idx, now=write.now)
-                    self._mark(chunk)
+                    delete_rows(self.pending, chunk, write.now)
+                    mark_done(self.pending, chunk)
                     self._settled({row.path for row in chunk})
 
     def _settle(
@@ -184,7 +181,7 @@ class Publisher:
             return
         before = {rendition.recipe: rendition for rendition in original.renditions}
         if outcome.unsettled:
-            self._unsettled += len(before)
+            self.unsettled += len(before)
             return
         correct_counts(self.counts, outcome, original, self.run.began_ts, self.mark_unchanged)
         if outcome.sha256 in self._blocked:
@@ -196,7 +193,7 @@ class Publisher:
                 file = self.places.take(made, (self.source, outcome.path, made.recipe), owners)
             except FileNotFoundError:
                 # Somebody cleared the output folder during the run: the pair stays pending.
-                self._unsettled += 1
+                self.unsettled += 1
                 continue
             except OSError as error:
                 reason = f"the rendition cannot be written ({error.strerror})"
@@ -205,26 +202,28 @@ class Publisher:
                 continue
             if old.file and old.file != file:
                 self.places.clear(old.file)
-            if outcome.reused:
-                self.counts.reused += 1
-            else:
-                self.counts.rendered += 1
-            rows.append(
-                _row(self, old, outcome, State.OK)
-                | {
-                    "file": file,
-                    "width_px": made.width_px,
-                    "height_px": made.height_px,
-                    "size_bytes": made.size_bytes,
-                    "file_sha256": made.file_sha256,
-                    "reason": "; ".join(made.notes) or None,
-                }
-            )
+            self.counts.add_made(made.recipe, outcome.reused)
+            rows.append(_row(self, old, outcome, State.OK) | _made_row(file, made))
             marks.append(old)
+        for feature, value in outcome.values:
+            old = before[feature]
+            self.counts.add_made(feature, outcome.reused)
+            rows.append(_row(self, old, outcome, State.OK) | {"value": value})
+            marks.append(old)
+        for recipe in outcome.unneeded:
+            self._drop(before[recipe])
         for recipe, reason in outcome.failed:
             self._fail(outcome, before[recipe], reason, rows, marks)
         if self.mark_unchanged:
             marks.extend(before[recipe] for recipe in outcome.unchanged)
+
+    def _drop(self, old: PendingRendition) -> None:
+        """Record that a rendition is not to be there."""
+        if not self.places.clear(old.file):
+            self.unsettled += 1
+            return
+        self.counts.deleted += old.state is not None
+        self._dropped.append(old)
 
     def _bar(
         self,
@@ -241,7 +240,7 @@ class Publisher:
             marks.append(old)
             if is_barred_already(old, outcome.sha256, reason):
                 continue  # as it was; the file was only touched
-            self.counts.taken_down += 1
+            self.counts.of(old.recipe).taken_down += 1
             rows.append(_row(self, old, outcome, State.TAKEN_DOWN) | {"reason": reason})
 
     def _fail(
@@ -254,14 +253,7 @@ class Publisher:
     ) -> None:
         # A stale rendition is worse than none.
         self.places.clear(old.file)
-        counts = self.counts
-        counts.failed += 1
-        shown = (outcome.path, reason)
-        if shown not in counts.failures:
-            if len(counts.failures) < FAILURES_SHOWN:
-                counts.failures.append(shown)
-            else:
-                counts.more_failures = True
+        self.counts.add_failed(outcome.path, old.recipe, reason)
         row = _row(self, old, outcome, State.FAILED)
         if old.state == State.FAILED and old.reason == reason:
             row["since"] = old.since
@@ -273,37 +265,33 @@ class Publisher:
 
     def _record(self, rows: list[dict[str, Any]], marks: list[PendingRendition]) -> None:
         again, self._again = self._again, []
-        if not marks and not again:
+        dropped, self._dropped = self._dropped, []
+        if not marks and not again and not dropped:
             return
         with _undisturbed(), self.run.database.writing() as write:
             # Taken in any case: a page shows what it shows until the clock has moved.
             now = write.now
-            for chunk in chunks(rows):
-                dated = [row | {"since": row["since"] or now} for row in chunk]
-                self.pending.renditions.store_chunk(frame(dated, list(dated[0])), now=now)
-            self._mark(marks)
+            store_rows(self.pending, [row | {"since": row["since"] or now} for row in rows], now)
+            if dropped:
+                self._deleted_any = True
+                delete_rows(self.pending, dropped, now)
+            mark_done(self.pending, [*marks, *dropped])
             if again:
                 # Also where it was in step before, as in a run that looks at everything.
-                self.meta.mark_rows_processed_error(_index(self.source, again), now, "killed")
-            self._settled({row["path"] for row in rows})
+                failed = marks_of(self.pending, again)
+                self.pending.meta.mark_rows_processed_error(failed, now, "killed")
+            self._settled({row["path"] for row in rows} | {old.path for old in dropped})
             self.run.repository.set(PUBLISHING, None)
-
-    def _mark(self, done: Sequence[PendingRendition]) -> None:
-        """Record that renditions are in step, as of when it was read what was pending of them.
-
-        A change that was written since has a later time, so that it stays pending.
-        """
-        for as_of, same in groupby(sorted(done, key=_as_of), key=_as_of):
-            self.meta.mark_rows_processed_success(_index(self.source, list(same)), as_of)
 
 
 def _row(to: Publisher, old: PendingRendition, outcome: Outcome, state: State) -> dict[str, Any]:
-    """A row of a rendition; the caller adds what it has besides in its state."""
+    """A row of a rendition or a feature; the caller adds what it has besides in its state."""
     return {
         "source": to.source,
         "path": outcome.path,
         "recipe": old.recipe,
         **dict.fromkeys(("file", "width_px", "height_px", "size_bytes", "file_sha256", "reason")),
+        "value": None,
         "sha256": outcome.sha256,
         "original_bytes": outcome.size_bytes,
         "state": state.value,
@@ -313,13 +301,15 @@ def _row(to: Publisher, old: PendingRendition, outcome: Outcome, state: State) -
     }
 
 
-def _as_of(rendition: PendingRendition) -> float:
-    return float(rendition.as_of or 0.0)
-
-
-def _index(source: str, renditions: Sequence[PendingRendition]) -> IndexDF:
-    keys = [(source, row.path, row.recipe) for row in renditions]
-    return IndexDF(pd.DataFrame(keys, columns=["source", "path", "recipe"], dtype="object"))
+def _made_row(file: str, made: Made) -> dict[str, Any]:
+    return {
+        "file": file,
+        "width_px": made.width_px,
+        "height_px": made.height_px,
+        "size_bytes": made.size_bytes,
+        "file_sha256": made.file_sha256,
+        "reason": "; ".join(made.notes) or None,
+    }
 
 
 def is_barred_already(old: PendingRendition, sha256: str | None, reason: str) -> bool:

@@ -17,21 +17,22 @@ from pipeline.engine.context import Run
 from pipeline.engine.difference import RecipeDifference
 from pipeline.engine.sources import Originals
 from pipeline.engine.step import Step
+from pipeline.errors import RecipeError
 from pipeline.settings.values import Settings
 from pipeline.states import Source
-from pipeline.transforms.recipes import Recipe
+from pipeline.transforms.features import is_feature
+from pipeline.transforms.recipes import Transform
 
 
 def compare_recipes(
-    recipes: dict[str, Recipe], table: DataTable, source: Source
+    recipes: dict[str, Transform], table: DataTable, source: Source
 ) -> RecipeDifference:
     """What a run would add, change and remove for a source. Comments and order do not matter."""
     store = table.table_store
     assert isinstance(store, TrackedTable)
     columns = store.data_table.c
     query = sa.select(columns.recipe, columns.fingerprint).where(columns.source == source.value)
-    with store.dbconn.reading() as con:
-        rows = con.execute(query).all()
+    rows = store.dbconn.rows(query)
     stored = {row.recipe: row.fingerprint for row in rows}
     difference = RecipeDifference(removed=sorted(set(stored) - set(recipes)))
     for name, recipe in recipes.items():
@@ -54,6 +55,9 @@ class LoadRecipesStep(Step):
         self.originals = originals
         self.sources = tuple(each.source for each in originals)
 
+    # Whether the render step has a table for features: set by the application.
+    may_make_features = False
+
     def work(self, run: Run) -> None:
         """Write what is new, changed and gone.
 
@@ -65,7 +69,7 @@ class LoadRecipesStep(Step):
                 self._load(run, originals)
 
     def _load(self, run: Run, originals: Originals) -> None:
-        source, recipes = originals.source, originals.recipes(run.recipes)
+        source, recipes = originals.source, self._wanted(run, originals)
         difference = compare_recipes(recipes, self.table, source)
         written = [recipes[name] for name in (*difference.added, *difference.changed)]
         if not written and not difference.removed:
@@ -87,6 +91,16 @@ class LoadRecipesStep(Step):
                 gone = pd.DataFrame({"source": source.value, "recipe": difference.removed})
                 self.table.delete_by_idx(IndexDF(gone), now=write.now)
 
+    def _wanted(self, run: Run, originals: Originals) -> dict[str, Transform]:
+        feature = next(filter(is_feature, run.recipes), None)
+        if feature is not None and not self.may_make_features:
+            raise RecipeError(
+                f"{self.settings.recipes_file} has [{feature}], and app.py declares no table of "
+                'features: add "features": tables.features_columns() to its columns, and '
+                'features="features" to its Render step'
+            )
+        return originals.recipes(run.recipes)
+
     def preview(self, run: Run) -> None:
         """Note what is new, changed and gone.
 
@@ -94,7 +108,7 @@ class LoadRecipesStep(Step):
             RecipeError: as :meth:`work`.
         """
         for originals in self.originals:
-            recipes, source = originals.recipes(run.recipes), originals.source
+            recipes, source = self._wanted(run, originals), originals.source
             run.expected.recipes[source] = compare_recipes(recipes, self.table, source)
 
 

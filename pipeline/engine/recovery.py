@@ -38,8 +38,9 @@ from pipeline.database.state import (
 )
 from pipeline.database.tracked import is_one_of
 from pipeline.engine.generation import advance, notice_older, update_folder
+from pipeline.engine.pending import recipe_in
 from pipeline.errors import LinkInTheWay
-from pipeline.names import TEMPORARY_PREFIX, key_of, name_of
+from pipeline.names import TEMPORARY_PREFIX, folder_of, key_of, name_of
 from pipeline.states import Source, State
 from pipeline.storage.folder import files_below, is_left_behind, prefix_of, sha256_of
 from pipeline.storage.folder_store import FolderStore
@@ -169,9 +170,8 @@ def folders_of(step: HasRenditions) -> dict[tuple[str, str], str]:
     query = sa.select(table.c.source, table.c.recipe).where(
         table.c.source.in_([source.value for source in step.sources])
     )
-    with step.pending.meta.dbconn.reading() as con:
-        rows = con.execute(query).all()
-    return {(row.source, row.recipe): step.below(Source(row.source)) + row.recipe for row in rows}
+    rows = step.pending.meta.dbconn.rows(query)
+    return {tuple(row): step.below(Source(row.source)) + folder_of(row.recipe) for row in rows}
 
 
 def has_renditions(step: HasRenditions, source: str, recipe: str) -> bool:
@@ -180,8 +180,7 @@ def has_renditions(step: HasRenditions, source: str, recipe: str) -> bool:
     made = sa.select(table.c.path).where(
         table.c.source == source, table.c.recipe == recipe, table.c.state == State.OK.value
     )
-    with step.pending.meta.dbconn.reading() as con:
-        return con.execute(made.limit(1)).first() is not None
+    return step.pending.meta.dbconn.first(made.limit(1)) is not None
 
 
 def sweep_output(
@@ -229,12 +228,17 @@ def strays(
 
 
 def forget_content(pending: Pending, renditions: list[RenditionKey]) -> None:
-    """Make renditions pending, and unlike any bytes, so that the next run makes them again."""
-    table, marks = pending.table, pending.meta.sql_table
+    """Make renditions pending, and unlike any bytes, so that the next run makes them again.
+
+    Features, too: keys are those of what is pending.
+    """
+    marks = pending.meta.sql_table
     with pending.meta.dbconn.writing() as con:
         for chunk in chunks(renditions):
             keys = pd.DataFrame(chunk, columns=["source", "path", "recipe"])
-            con.execute(sa.update(table).where(is_one_of(table.c, keys)).values(sha256=None))
+            for table in pending.tables:
+                is_its = is_one_of({**table.c, "recipe": recipe_in(table)}, keys)
+                con.execute(sa.update(table).where(is_its).values(sha256=None))
             con.execute(sa.update(marks).where(is_one_of(marks.c, keys)).values(is_success=False))
 
 
@@ -265,8 +269,7 @@ def _compare_since(since: float, pending: Pending, root: Path) -> None:
         .join(written, sa.and_(*[written.c[name] == table.c[name] for name in keys]))
         .where(written.c.update_ts >= since, table.c.state == State.OK.value)
     )
-    with pending.meta.dbconn.reading() as con:
-        rows = con.execute(query).all()
+    rows = pending.meta.dbconn.rows(query)
     damaged = []
     for row in rows:
         try:

@@ -4,29 +4,103 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pipeline.text import counts_in_words
+from pipeline.transforms.features import is_feature, own_name
 
 JOBS_SHOWN = 20
+FAILURES_SHOWN = 20
 
 
 @dataclass
-class Counts:
-    """What a run did for the originals of one source; all but the first two are renditions."""
+class Made:
+    """What a run did for renditions, or for features; ``failed`` are those of this run alone."""
 
-    changed: int = 0
-    unchanged: int = 0
     rendered: int = 0
     reused: int = 0
     deleted: int = 0
     taken_down: int = 0
     failed: int = 0
+    failed_before: int = 0
+    in_step: int = 0
+
+    def any(self) -> bool:
+        """Whether there is, or was, any of them."""
+        return any(vars(self).values())
+
+    def in_words(self, rendered: str, would: str, pending: int = 0) -> str:
+        """What was done, and how many are in step; ``rendered`` is the word for the first."""
+        return counts_in_words(
+            [
+                (self.rendered, f"{would}{rendered}"),
+                (self.reused, f"{would}reused"),
+                (self.deleted, f"{would}deleted"),
+                (self.taken_down, "taken down"),
+                (self.failed, "failed"),
+                (self.failed_before, "failed before"),
+                (pending, "still to do"),
+            ],
+            rest=(self.in_step, "in step"),
+        )
+
+
+@dataclass
+class Counts(Made):
+    """What a run did for the originals of one source, and for their renditions.
+
+    ``changed`` and ``unchanged`` are originals; ``pending`` are features as well.
+    """
+
+    changed: int = 0
+    unchanged: int = 0
     pending: int = 0
+    features: Made = field(default_factory=Made)
     failures: list[tuple[str, str]] = field(default_factory=list)
     # Whether there were more of them than are listed.
     more_failures: bool = False
+
+    def of(self, recipe: str) -> Made:
+        """Where what this recipe, or feature, makes is counted."""
+        return self.features if is_feature(recipe) else self
+
+    def add_made(self, recipe: str, reused: bool) -> None:
+        """Count one rendition, or feature, that was made, or taken from another original."""
+        made = self.of(recipe)
+        if reused:
+            made.reused += 1
+        else:
+            made.rendered += 1
+
+    def add_failed(self, path: str, recipe: str, reason: str) -> None:
+        """Count one rendition, or feature, that failed."""
+        self.of(recipe).failed += 1
+        of = f"feature {own_name(recipe)}: " if is_feature(recipe) else ""
+        self.add_failure(path, of + reason)
+
+    def add_failure(self, what: str, reason: str) -> None:
+        """List what failed, each once."""
+        if (what, reason) not in self.failures:
+            if len(self.failures) < FAILURES_SHOWN:
+                self.failures.append((what, reason))
+            else:
+                self.more_failures = True
+
+
+@dataclass
+class StepCounts:
+    """What a run did for the records of a user's step; ``removed`` are those that were gone."""
+
+    done: int = 0
+    removed: int = 0
+    failed: int = 0
+    failed_before: int = 0
+
+    @property
+    def did_anything(self) -> bool:
+        """Whether there was a record to work on."""
+        return bool(self.done or self.removed or self.failed)
 
 
 @dataclass
@@ -58,7 +132,7 @@ class JobCounts:
         """Whether there was anything to do."""
         rest = {name: value for name, value in vars(self).items() if name != "images"}
         made = self.images.rendered + self.images.reused + self.images.deleted
-        return bool(made or any(rest.values()))
+        return bool(made or self.images.features.any() or any(rest.values()))
 
     @property
     def bad(self) -> int:
@@ -86,6 +160,7 @@ class JobCounts:
                 "reused": self.images.reused,
                 "deleted": self.images.deleted,
             },
+            "features": _features(self.images.features),
         }
 
     def as_lines(self) -> list[str]:
@@ -111,6 +186,9 @@ class JobCounts:
                 (self.images.rendered, "renditions"),
                 (self.images.reused, "renditions reused"),
                 (self.images.deleted, "renditions deleted"),
+                (self.images.features.rendered, "features"),
+                (self.images.features.reused, "features reused"),
+                (self.images.features.deleted, "features deleted"),
             ]
         )
         lines = [f"jobs        {jobs or 'none new'}"]
@@ -128,8 +206,6 @@ class Report(Counts):
 
     new: int = 0
     removed: int = 0
-    failed_before: int = 0
-    in_step: int = 0
     seconds: float = 0.0
     dry_run: bool = False
     # Some changed paths were looked at, and not the whole folder: nothing is known of the rest.
@@ -139,13 +215,16 @@ class Report(Counts):
     passed: Counter[str] = field(default_factory=Counter)
     warnings: list[str] = field(default_factory=list)
     jobs: JobCounts = field(default_factory=JobCounts)
+    # By the names of the users' own steps.
+    steps: dict[str, StepCounts] = field(default_factory=dict)
     # They deliver webhooks after the run. Before the process ends, `join` them.
     threads: list[threading.Thread] = field(default_factory=list)
 
     @property
     def is_bad(self) -> bool:
         """Whether something failed in this run that no run has reported before."""
-        return not self.dry_run and bool(self.failed or self.jobs.bad)
+        failed = [self.failed, self.features.failed, *(c.failed for c in self.steps.values())]
+        return not self.dry_run and bool(sum(failed) or self.jobs.bad)
 
     @property
     def there(self) -> int:
@@ -159,10 +238,11 @@ class Report(Counts):
 
     @property
     def did_anything(self) -> bool:
-        """Whether an original or a rendition changed, or failed."""
-        originals = self.new + self.changed + self.removed
-        made = self.rendered + self.reused + self.deleted + self.taken_down + self.failed
-        return bool(originals + made)
+        """Whether an original, a rendition or a feature changed, or failed."""
+        done = self.new + self.changed + self.removed
+        for made in (self, self.features):
+            done += made.rendered + made.reused + made.deleted + made.taken_down + made.failed
+        return bool(done) or any(each.did_anything for each in self.steps.values())
 
     def as_json(self) -> dict[str, Any]:
         """The report as ``datapipe run --json`` prints it."""
@@ -183,7 +263,10 @@ class Report(Counts):
                 "in_step": self.in_step,
                 "pending": self.pending,
             },
+            "features": _features(self.features)
+            | {"failed_before": self.features.failed_before, "in_step": self.features.in_step},
             "jobs": self.jobs.as_json(),
+            "steps": {n: asdict(c) for n, c in self.steps.items() if any(vars(c).values())},
             "ignored": dict(sorted(self.passed.items())),
             "seconds": round(self.seconds, 3),
         } | ({"dry_run": True} if self.dry_run else {})
@@ -195,20 +278,13 @@ class Report(Counts):
             [(self.new, "new"), (self.changed, "changed"), (self.removed, "removed")],
             rest=(self.unchanged, "unchanged"),
         )
-        renditions = counts_in_words(
-            [
-                (self.rendered, f"{would}rendered"),
-                (self.reused, f"{would}reused"),
-                (self.deleted, f"{would}deleted"),
-                (self.taken_down, "taken down"),
-                (self.failed, "failed"),
-                (self.failed_before, "failed before"),
-                (self.pending, "still to do"),
-            ],
-            rest=(self.in_step, "in step"),
-        )
+        renditions = self.in_words("rendered", would, self.pending)
         lines = [f"originals   {originals}", f"renditions  {renditions}"]
+        if self.features.any():
+            lines.append(f"features    {self.features.in_words('made', would)}")
         lines += self.jobs.as_lines()
+        if steps := self.steps_in_words():
+            lines.append(f"steps       {steps}")
         if self.passed:
             ignored = counts_in_words(
                 [(count, reason) for reason, count in self.passed.most_common()]
@@ -221,15 +297,42 @@ class Report(Counts):
         lines.append(f"{self._verdict()} ({self.seconds:.1f} s)")
         return lines
 
+    def steps_in_words(self) -> str:
+        """What was done for the records of the users' steps, by name."""
+        counted = {
+            name: counts_in_words(
+                [
+                    (each.done, "done"),
+                    (each.removed, "removed"),
+                    (each.failed, "failed"),
+                    (each.failed_before, "failed before"),
+                ]
+            )
+            for name, each in self.steps.items()
+        }
+        return "; ".join(f"{name}: {words}" for name, words in counted.items() if words)
+
     def _verdict(self) -> str:
         if self.dry_run:
             return "nothing was written: this was a dry run"
         if self.pending:
             return "not yet in step: some originals changed while they were read; run again"
         if self.jobs.active:
-            return "not yet in step: jobs are still to do; run again"
+            return "not yet in step: some jobs are not finished; run again"
         if self.is_bad:
             return "in step, except for what failed in this run"
-        if self.failed_before:
+        before = [self.failed_before, self.features.failed_before]
+        if any(before) or any(each.failed_before for each in self.steps.values()):
             return "in step, except for what failed before (`datapipe errors`)"
         return "in step"
+
+
+def _features(made: Made) -> dict[str, int]:
+    """The counts of features as JSON: of one run, those of a job as well."""
+    return {
+        "made": made.rendered,
+        "reused": made.reused,
+        "deleted": made.deleted,
+        "taken_down": made.taken_down,
+        "failed": made.failed,
+    }

@@ -12,11 +12,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from pipeline.database.paging import known_among
-from pipeline.engine.pending import Pending
+from pipeline.database.tracked import data_of
+from pipeline.engine.pending import Pending, is_ok, recipe_in
 from pipeline.engine.placing import Places
 from pipeline.errors import LinkInTheWay
 from pipeline.imaging import RENDERER_VERSION, format_of_suffix, suffix_for
 from pipeline.names import rendition_key
+from pipeline.transforms.features import is_feature
 from pipeline.workers.tasks import Made, Outcome, Task
 
 
@@ -35,9 +37,12 @@ class Reuse:
         self._sources.clear()
 
     def known_content(self, digests: Sequence[str | None]) -> set[str]:
-        """Those of ``digests`` (SHA-256) that have a rendition; its file may still be missing."""
-        column = self.pending.table.c.sha256
-        return known_among(self.pending.meta.dbconn, column, digests, self.pending.is_ok)
+        """Those of ``digests`` (SHA-256) that something was made of; a file may still be
+        missing."""
+        known: set[str] = set()
+        for table in self.pending.tables:
+            known |= known_among(self.pending.meta.dbconn, table.c.sha256, digests, is_ok(table))
+        return known
 
     def stage(self, outcome: Outcome, task: Task) -> Outcome | None:
         """``outcome`` with the renditions of other originals with the same bytes, to publish.
@@ -59,6 +64,9 @@ class Reuse:
             made_before = self._made_of(outcome.sha256, recipe.name)
             itself = (self.pending.source.value, task.path)
             row = next((row for row in made_before if (row.source, row.path) != itself), None)
+            if row is not None and is_feature(recipe.name):
+                taken.values.append((recipe.name, row.value))
+                continue
             if row is None or not places.has(row.file, row.size_bytes):
                 break
             suffix = _appended(task.path, row.file)
@@ -85,17 +93,17 @@ class Reuse:
         return None
 
     def _made_of(self, sha256: str | None, recipe: str) -> Sequence[sa.Row[Any]]:
-        """Up to two renditions that are in step, of these bytes by this recipe.
+        """Up to two rows that are in step, of these bytes by this recipe.
 
         Kept until the next flush: of thousands of copies, each would ask the same.
         """
         found = self._sources.get((sha256, recipe))
         if found is None:
-            table = self.pending.table
+            table = data_of(self.pending.output(recipe))
             query = sa.select(table).where(
                 table.c.sha256 == sha256,
-                table.c.recipe == recipe,
-                self.pending.is_ok,
+                recipe_in(table) == recipe,
+                is_ok(table),
                 table.c.fingerprint == self.fingerprints[recipe],
                 table.c.renderer == RENDERER_VERSION,
             )

@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 from datapipe.compute import ComputeStep, run_steps
-from datapipe.datatable import DataStore
+from datapipe.datatable import DataStore, DataTable
+from datapipe.step.batch_transform import BaseBatchTransformStep
 
 from pipeline.database.connection import Database
+from pipeline.database.forgetting import forget_passed
+from pipeline.database.locks import STEPS_LOCK
 from pipeline.database.state import UNVERIFIED
+from pipeline.database.tracking import LinearTransformMeta
 from pipeline.engine.compare import Check, compare
 from pipeline.engine.context import Run, RunOptions, open_run
 from pipeline.engine.gone import note_gone, warn_of_gone
 from pipeline.engine.history import count_states, remember_run, remember_stop
+from pipeline.engine.own_step import OwnStep
+from pipeline.engine.own_steps import TableStep
 from pipeline.engine.progress import Progress
 from pipeline.engine.recovery import forget_writing, recover, sweep_output
 from pipeline.engine.render_step import RenderStep
 from pipeline.engine.report import Report
 from pipeline.engine.step import Before, Step
-from pipeline.errors import StoppedError
+from pipeline.errors import LockedError, StoppedError
 from pipeline.settings.values import Settings
 from pipeline.states import Source, State
 from pipeline.workers.local import Workers, clear_temporary_of
@@ -105,6 +112,7 @@ def run_once(
             forget_writing(run, all_fixed=is_whole)
             if is_whole:
                 report.warnings += warn_of_gone(run, plan.renders) + _compare_if_older(plan, run)
+                _forget_passed(plan)
             complete(plan, run)
             report.seconds = time.monotonic() - began
             remember_run(database, report)
@@ -127,9 +135,32 @@ def _work(plan: Plan, run: Run, steps: Sequence[ComputeStep], only: Source | Non
     """Work the steps in their order; for one source of originals, only those that are for it."""
     run.source = only
     theirs = [s for s in steps if only is None or only in (getattr(s, "sources", ()) or (only,))]
+    if run.options.leave_own_steps:
+        theirs = [step for step in theirs if not isinstance(step, OwnStep)]
     run_steps(plan.store, theirs, run_config=run)
     run.finish()
     run.source = None
+
+
+def _forget_passed(plan: Plan) -> None:
+    """Forget rows that are gone, and that all steps have passed. Nothing happens while a user's
+    step is at work beside the run: a later one does it."""
+    own = [step for step in plan.steps if isinstance(step, OwnStep)]
+    tables: dict[str, DataTable] = {}
+    for step in own:
+        tables |= {each.dt.name: each.dt for each in step.input_dts}
+        tables |= {each.dt.name: each.dt for each in step.output_dts}
+    metas = [step.meta for step in plan.steps if isinstance(step, BaseBatchTransformStep)]
+    if not own:
+        return
+    passed: dict[str, float] = {}
+    with contextlib.suppress(LockedError), plan.database.lock(STEPS_LOCK):
+        for step in own:
+            if isinstance(step, TableStep) and step.follows_inputs:
+                for each in step.input_dts:
+                    passed[each.dt.name] = min(step.passed(), passed.get(each.dt.name, math.inf))
+        linear = [meta for meta in metas if isinstance(meta, LinearTransformMeta)]
+        forget_passed(plan.database, tables.values(), linear, passed)
 
 
 def complete(plan: Plan, run: Run) -> None:
@@ -139,9 +170,11 @@ def complete(plan: Plan, run: Run) -> None:
     if report.partial:
         report.csvs_left = len(run.passed.deferred)
     else:
-        states = count_states(plan.own.pending)
-        report.in_step = states.get(State.OK, 0)
-        report.failed_before = max(0, states.get(State.FAILED, 0) - report.failed)
+        pending = plan.own.pending
+        for made, table in zip((report, report.features), pending.tables, strict=False):
+            states = count_states(pending, table)
+            made.in_step = states.get(State.OK, 0)
+            made.failed_before = max(0, states.get(State.FAILED, 0) - made.failed)
 
 
 def _compare_if_older(plan: Plan, run: Run) -> list[str]:

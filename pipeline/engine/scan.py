@@ -28,7 +28,7 @@ from pipeline.engine.difference import Difference, Sighting
 from pipeline.engine.step import Step
 from pipeline.engine.unmounted import (
     REMOVED_AT_LEAST,
-    InputFolder,
+    InputMounts,
     folder_identity,
     not_there,
     refuse_too_many,
@@ -317,7 +317,7 @@ class ScanStep(Step):
         """What is new and changed; the rest of it is in ``difference``, once this is exhausted."""
         folder, options = self.settings.input_dir, run.options
         allowed = options.allow_removed
-        run.input = InputFolder(folder, run.repository, allowed)
+        run.input = InputMounts(folder, run.repository, allowed)
         if options.only is None:
             found = compare_folder(
                 folder, self.suffixes, self.table, difference, allowed, run.check_stop

@@ -18,7 +18,7 @@ from pipeline.names import name_of
 from pipeline.settings.values import Settings
 from pipeline.states import Source
 from pipeline.storage.folder import inside
-from pipeline.transforms.recipes import Recipe
+from pipeline.transforms.recipes import Transform
 
 if TYPE_CHECKING:
     from pipeline.engine.context import Run
@@ -59,8 +59,8 @@ class Originals:
         """Whether there can be any original of this source."""
         return True
 
-    def recipes(self, recipes: dict[str, Recipe]) -> dict[str, Recipe]:
-        """Those of ``recipes``, as ``recipes.toml`` has them, that are used for this source.
+    def recipes(self, recipes: dict[str, Transform]) -> dict[str, Transform]:
+        """Those recipes, and features, of ``recipes.toml`` that are used for this source.
 
         Raises:
             RecipeError: one that is required is missing.

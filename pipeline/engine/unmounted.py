@@ -27,7 +27,7 @@ REMOVED_AT_LEAST = 100
 Identity = tuple[int, int]
 
 
-class InputFolder:
+class InputMounts:
     """The input folder as the last whole run saw it, and as this one does.
 
     ``""`` stands for the folder itself; other keys are mount points below it.
@@ -111,7 +111,7 @@ def not_there(folder: Path, reason: str | None) -> TooManyRemovedError:
 
 
 def refuse_too_many(
-    difference: Difference, max_percent: float, input_folder: InputFolder, takedowns: Blocklist
+    difference: Difference, max_percent: float, input_folder: InputMounts, takedowns: Blocklist
 ) -> None:
     """Raise where so much is gone, or in such a way, that a missing disk is more likely than
     intent.
@@ -158,7 +158,7 @@ def refuse_csvs(
 
 
 def _is_another(key: str) -> str:
-    """What is wrong with a folder of :attr:`InputFolder.moved`."""
+    """What is wrong with a folder of :attr:`InputMounts.moved`."""
     if not key:
         return "this is not the folder that was here in the last run (another device or inode)"
     return "the disk that was mounted here in the last run is gone, or another one is"

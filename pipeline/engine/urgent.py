@@ -1,7 +1,7 @@
 """Urgent work within a run: what changed in the input folder does not wait for a backlog.
 
-The run goes on where it was. It passes over originals that were seen to here: what it read of them
-before is out of date.
+The run continues where it was. It skips the originals that were handled here: what it read about
+them before is out of date.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""What becomes of each rendition, and why: the rules of a run, of a dry run and of ``explain``."""
+"""What happens to each rendition, and why: the rules of a run, of a dry run and of ``explain``."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -13,7 +14,15 @@ from pipeline.blocklist import Blocklist
 from pipeline.database.paging import chunks
 from pipeline.database.tracking import FRESH
 from pipeline.engine.context import Run
-from pipeline.engine.pending import PAGE_ROWS, Pending, PendingOriginal, PendingRendition
+from pipeline.engine.pending import (
+    PAGE_ROWS,
+    SAID,
+    Pending,
+    PendingOriginal,
+    PendingRendition,
+    recipe_in,
+    rows_in,
+)
 from pipeline.engine.publish import correct_counts, is_barred_already
 from pipeline.engine.sources import Originals
 from pipeline.imaging import RENDERER_VERSION
@@ -22,7 +31,8 @@ from pipeline.settings.values import Settings
 from pipeline.states import State
 from pipeline.storage.folder import sha256_of
 from pipeline.storage.folder_store import FolderStore
-from pipeline.transforms.recipes import Recipe, load_recipes, recipe_of
+from pipeline.transforms.features import is_feature
+from pipeline.transforms.recipes import Transform, load_recipes, recipe_of
 from pipeline.workers.tasks import Outcome, RenditionWanted
 from pipeline.workers.worker import is_current
 
@@ -43,21 +53,26 @@ Now: TypeAlias = "tuple[int | None, str | None]"
 Verdict: TypeAlias = tuple[str, "sa.Row[Any] | None", str]
 
 
-def recipes_of(pending: Pending, run: Run) -> dict[str, Recipe]:
-    """The recipes of a run by name.
+def recipes_of(pending: Pending, run: Run) -> dict[str, Transform]:
+    """The recipes of a run by name, and the features, if the step makes any.
 
     The table may have one that the file has no more, where the step that loads recipes was not
     among the steps: it is kept in step until that has worked.
     """
     table = pending.recipe_table
     query = sa.select(table.c.recipe, table.c.spec)
-    with pending.meta.dbconn.reading() as con:
-        rows = con.execute(query.where(table.c.source == pending.source.value)).all()
-    return {**{row.recipe: recipe_of(row.spec) for row in rows}, **run.recipes}
+    rows = pending.meta.dbconn.rows(query.where(table.c.source == pending.source.value))
+    # What a feature calls is in the file alone: one that is gone from there cannot be made.
+    stored = {row.recipe: recipe_of(row.spec) for row in rows if not is_feature(row.recipe)}
+    return stored | {
+        name: recipe
+        for name, recipe in run.recipes.items()
+        if pending.features is not None or not is_feature(name)
+    }
 
 
 def wanted_of(
-    rendition: PendingRendition, recipe: Recipe, recovering: bool = False
+    rendition: PendingRendition, recipe: Transform, recovering: bool = False
 ) -> RenditionWanted:
     """A pending rendition for the workers: what it was made of, if the recipe was the same.
 
@@ -92,17 +107,16 @@ class _Preview:
         self.blocked_sizes = self.blocklist.blocked_sizes()
         self.originals = run.expected.originals[pending.source]
         difference = run.expected.recipes[pending.source]
-        self.moved = [*difference.added, *difference.changed]
+        every = recipes_of(pending, run)
+        self.moved = [n for n in (*difference.added, *difference.changed) if n in every]
         self.removed = difference.removed
         table = pending.recipe_table
         query = sa.select(table.c.recipe).where(table.c.source == pending.source.value)
-        with run.database.reading() as con:
-            stored = con.execute(query).scalars().all()
-        every = recipes_of(pending, run)
+        stored = run.database.column(query)
         names = {*stored, *difference.added} - {*difference.removed}
-        self.recipes = {name: every[name] for name in sorted(names)}
+        self.recipes = {name: every[name] for name in sorted(names & every.keys())}
         # Pending renditions by recipes that moved, counted one by one.
-        self.moved_counted = 0
+        self.moved_counted: Counter[str] = Counter()
 
     def count_pending(self) -> None:
         """What is pending already, but for what the other counts have anyway."""
@@ -117,7 +131,7 @@ class _Preview:
         # Later than all that is in the tables: found by this run.
         found = {path: (size, None) for path, size in self.originals.found.items()}
         self._count_all(found, list(self.recipes), math.inf)
-        self.counts.rendered += self.originals.coming * len(self.recipes)
+        self._count_rendered(self.originals.coming, self.recipes)
 
     def count_backlog(self) -> None:
         """All other originals, by the recipes that moved; only what may be blocked is read."""
@@ -139,18 +153,25 @@ class _Preview:
                 }
         self._count_all(suspects, self.moved, 0.0)
         others = count - self.originals.changed - len(self.originals.removed) - len(suspects)
-        self.counts.rendered += others * len(self.moved) - self.moved_counted
+        self._count_rendered(others, self.moved)
+        for recipe, count in self.moved_counted.items():
+            self.counts.of(recipe).rendered -= count
+
+    def _count_rendered(self, originals: int, recipes: Iterable[str]) -> None:
+        for recipe in recipes:
+            self.counts.of(recipe).rendered += originals
 
     def count_deleted(self) -> None:
-        """Renditions whose original or recipe goes now."""
-        table, counts = self.pending.table, self.counts
-        count = sa.select(sa.func.count()).select_from(table).where(self.pending.ours)
-        by_recipe = table.c.recipe.in_(self.removed)
-        with self.run.database.reading() as con:
-            counts.deleted += con.execute(count.where(by_recipe)).scalar_one()
-            for chunk in chunks(self.originals.removed):
-                gone = count.where(table.c.path.in_(chunk), ~by_recipe)
-                counts.deleted += con.execute(gone).scalar_one()
+        """Renditions and features whose original or recipe goes now."""
+        counts, source = self.counts, self.pending.source.value
+        for made, table in zip((counts, counts.features), self.pending.tables, strict=False):
+            count = sa.select(sa.func.count()).select_from(table).where(table.c.source == source)
+            by_recipe = recipe_in(table).in_(self.removed)
+            with self.run.database.reading() as con:
+                made.deleted += con.execute(count.where(by_recipe)).scalar_one()
+                for chunk in chunks(self.originals.removed):
+                    gone = count.where(table.c.path.in_(chunk), ~by_recipe)
+                    made.deleted += con.execute(gone).scalar_one()
 
     def _left_of(self, original: PendingOriginal) -> tuple[PendingRendition, ...]:
         """Those of its pending renditions to count one by one; those that are gone are counted."""
@@ -161,13 +182,13 @@ class _Preview:
             if original.path in self.originals.removed or recipe in self.removed:
                 continue
             if not is_there or recipe not in self.recipes:
-                self.counts.deleted += rendition.state is not None
+                self.counts.of(recipe).deleted += rendition.state is not None
             elif original.path in self.originals.found:
                 continue
             elif recipe not in self.moved:
                 wanted.append(rendition)
             elif original.size_bytes not in self.blocked_sizes:
-                self.moved_counted += 1
+                self.moved_counted[recipe] += 1
                 wanted.append(rendition)
         return tuple(wanted)
 
@@ -175,12 +196,9 @@ class _Preview:
         self, originals: Mapping[str, Now], names: Sequence[str], found_ts: float
     ) -> None:
         """Count originals by the recipes of these names."""
-        table = self.pending.table
         for paths in chunks(originals, PAGE_ROWS):
             with self.run.database.reading() as con:
-                rows = con.execute(
-                    sa.select(table).where(self.pending.ours, table.c.path.in_(paths))
-                ).all()
+                rows = _made(con, self.pending, paths)
             made = {(row.path, row.recipe): row for row in rows}
             page = []
             for path in paths:
@@ -205,10 +223,11 @@ class _Preview:
             for rendition in original.renditions:
                 if digest in blocked:
                     is_new = not is_barred_already(rendition, digest, blocked[digest])
-                    counts.taken_down += is_new
+                    counts.of(rendition.recipe).taken_down += is_new
                     continue
                 wanted = wanted_of(rendition, self.recipes[rendition.recipe], self.run.recovering)
-                counts.rendered += not is_current(wanted, digest, self.store)
+                is_made = not is_current(wanted, digest, self.store)
+                counts.of(rendition.recipe).rendered += is_made
 
     def _hash(self, original: PendingOriginal) -> str | None:
         """Its SHA-256, where anything depends on it and it can be read."""
@@ -224,9 +243,18 @@ class _Preview:
             return None
 
 
+def _made(con: sa.Connection, pending: Pending, paths: Sequence[str]) -> list[sa.Row[Any]]:
+    """What was made of these originals: rows of renditions and of features."""
+    rows: list[sa.Row[Any]] = []
+    for table in pending.tables:
+        ours = table.c.source == pending.source.value
+        rows += con.execute(rows_in(table).where(ours, table.c.path.in_(paths))).all()
+    return rows
+
+
 def _known(row: sa.Row[Any] | None) -> list[Any]:
-    """What a row of renditions has for its columns of :class:`PendingRendition`."""
-    return [None if row is None else getattr(row, name) for name in PendingRendition._fields[6:-1]]
+    """What a row of what was made has for its columns of :class:`PendingRendition`."""
+    return [None if row is None else getattr(row, name) for name in SAID]
 
 
 @dataclass(frozen=True)
@@ -257,27 +285,35 @@ def explain_renditions(
             digest = sha256_of(originals.folder / name_of(path))
         except OSError as error:
             cannot_read = f"it cannot be read ({error.strerror})"
-    database, table, marks = pending.meta.dbconn, pending.table, pending.meta.sql_table
+    database, marks = pending.meta.dbconn, pending.meta.sql_table
+    changed = pending.changed([path]).subquery()
     blocked = Blocklist(database).blocked_among([digest]).get(digest or "")
     content = _Content(is_there, digest, blocked, cannot_read)
     with database.reading() as con:
-        made = con.execute(sa.select(table).where(pending.ours, table.c.path == path)).all()
+        made = _made(con, pending, [path])
         its = marks.c.source == pending.source.value, marks.c.path == path
-        failed = *its, marks.c.is_success.is_not(sa.true())
-        unmarked = set(con.execute(sa.select(marks.c.recipe).where(*failed)).scalars())
+        rows = con.execute(sa.select(marks.c.recipe, marks.c.is_success).where(*its))
+        marked = {row.recipe: row.is_success for row in rows}
+        waiting = set(con.execute(sa.select(changed.c.recipe)).scalars())
+    unmarked = {name for name, is_success in marked.items() if not is_success}
     by_recipe, recipes = {row.recipe: row for row in made}, load_recipes(settings.recipes_file)
     store = settings.output_store
     verdicts: list[Verdict] = []
     for name in sorted({*by_recipe, *recipes}):
         row, recipe = by_recipe.get(name), recipes.get(name)
-        verdict = _verdict(row, recipe, content, name in unmarked, store)
+        if row is None and recipe and recipe.above and name in marked.keys() - waiting:
+            verdict = "nothing to do: a smaller width shows all of it"
+        else:
+            verdict = _verdict(row, recipe, content, name in unmarked, store)
+        if is_feature(name):
+            verdict = verdict.replace("rendered", "made").replace("the recipe", "the feature")
         verdicts.append((name, row, verdict))
     return digest, verdicts
 
 
 def _verdict(
     item: Any,
-    recipe: Recipe | None,
+    recipe: Transform | None,
     content: _Content,
     is_unmarked: bool,
     store: FolderStore,

@@ -1,6 +1,6 @@
 """Which network addresses may be fetched from: public ones, and those on the allow list.
 
-A URL comes from a stranger's CSV. Whatever name it uses, the address it leads to decides: none of
+URLs come from untrusted CSVs. Whatever name one uses, the address it leads to decides: none of
 this machine, of the network around it, or of a cloud's metadata service may be reached.
 ``ipaddress.is_global`` is not used, since it calls several of these ranges global (such as
 168.63.129.16, 192.88.99.0/24, 64:ff9b::/96, 3fff::/20 and 5f00::/16 in some releases of Python).

@@ -36,7 +36,7 @@ FILE_THREADS = 2
 # Threads that resolve names; a slow name server holds one for as long as it likes, even if nothing
 # waits for it any more. They are made as needed; with few, one CSV of slow names stops the others.
 NAME_THREADS = 128
-# How soon a list that had nothing at the moment is asked again.
+# How soon a list that had nothing at the moment is read again.
 ASK_AGAIN_S = 0.2
 # An attempt that takes all of its time occupies a place for minutes.
 RETRIES_AFTER_TIMEOUT = 1
@@ -56,7 +56,7 @@ async def fetch_all(
     A URL that comes again before it has ended is left out. ``requests`` is read as places come
     free, no further ahead than ``limits.pending`` of the results that the caller took: memory does
     not grow with the list. It may go on as long as it likes: where it gives ``None``, there is
-    nothing at the moment, and it is asked again a little later. When the caller stops early (close
+    nothing at the moment, and it is read again a little later. When the caller stops early (close
     the generator, or cancel the task), all fetches end and no temporary file stays.
 
     Raises:
@@ -105,7 +105,7 @@ class _Job:
 
 
 @dataclass
-class _Manners:
+class _HostHistory:
     """How a host behaved in this call."""
 
     waited_s: float = 0.0
@@ -127,7 +127,7 @@ class _Call:
         self._fed = False
         self._under_way = 0
         self._urls: set[str] = set()
-        self._manners: dict[str, _Manners] = {}
+        self._history: dict[str, _HostHistory] = {}
         self._timers: set[asyncio.TimerHandle] = set()
 
     async def results(self) -> AsyncIterator[Fetched]:
@@ -163,10 +163,10 @@ class _Call:
         """Attempt one URL after the other."""
         while True:
             host, job = await self._schedule.take()
-            manners = self._manners.get(host)
-            if manners and manners.failures_in_a_row >= self._limits.host_faults_max:
+            history = self._history.get(host)
+            if history and history.failures_in_a_row >= self._limits.host_faults_max:
                 self._schedule.leave(host)
-                reason = f"not requested: {host} was unreachable {manners.failures_in_a_row} times"
+                reason = f"not requested: {host} was unreachable {history.failures_in_a_row} times"
                 self._finish(job, _ended(job, FetchStatus.FAILED, reason))
                 # A million of these in a row must not block the event loop.
                 await asyncio.sleep(0)
@@ -214,26 +214,26 @@ class _Call:
 
     def _it_answered(self, host: str) -> None:
         # Only hosts that failed are remembered: a CSV may name a million.
-        if manners := self._manners.get(host):
-            manners.failures_in_a_row = 0
+        if history := self._history.get(host):
+            history.failures_in_a_row = 0
 
     def _retry_or_end(self, job: _Job, failed_host: str, again: Again) -> None:
         limits = self._limits
         # A redirect may have led to another host than the next attempt begins with.
         host = host_of(job.url)
-        manners = self._manners.setdefault(failed_host, _Manners())
+        history = self._history.setdefault(failed_host, _HostHistory())
         waits = again.retry_after_s is not None
-        patient = not waits or manners.waited_s < limits.host_wait_max_s
+        patient = not waits or history.waited_s < limits.host_wait_max_s
         job.timeouts += again.timed_out
         if job.attempts > limits.retries or job.timeouts > RETRIES_AFTER_TIMEOUT or not patient:
-            manners.failures_in_a_row = manners.failures_in_a_row + 1 if again.connection else 0
+            history.failures_in_a_row = history.failures_in_a_row + 1 if again.connection else 0
             self._finish(job, _ended(job, FetchStatus.FAILED, str(again)))
         elif again.retry_after_s is None:
             self._later(limits.backoff_after_s(job.attempts), host, job)
         else:
             # The server limits all of its URLs: continue with other hosts meanwhile.
             delay_s = min(again.retry_after_s, limits.retry_after_max_s)
-            manners.waited_s += self._schedule.pause(failed_host, delay_s)
+            history.waited_s += self._schedule.pause(failed_host, delay_s)
             if failed_host == host:
                 self._put_first(host, job)
             else:

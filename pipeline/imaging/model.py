@@ -1,4 +1,4 @@
-"""What goes into and comes out of a render: limits, renditions and failures."""
+"""What goes into and comes out of a render: limits, renditions, values and failures."""
 
 from __future__ import annotations
 
@@ -31,8 +31,40 @@ class Rendition:
 
 
 @dataclass(frozen=True, slots=True)
+class Header:
+    """What an original says of itself before its pixels; sides of the upright picture.
+
+    ``format`` is one of avif, bmp, gif, heif, jpeg, jpeg2000, png, tiff, webp.
+    """
+
+    width_px: int
+    height_px: int
+    format: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """What one feature says of one original: an object, as JSON."""
+
+    feature: str
+    json: str
+
+
+@dataclass(frozen=True, slots=True)
 class Failure:
-    """Why one recipe could not be made of an original that is itself fine."""
+    """Why one recipe, or feature, could not be made of an original that is itself fine.
+
+    ``log_text`` is more than people want to read: the traceback of a function.
+    """
 
     recipe: str
     reason: str
+    log_text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unneeded:
+    """Nothing is made, because a smaller one of the same widths shows all that there is."""
+
+    recipe: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO
@@ -26,7 +26,7 @@ from PIL import (
 
 from pipeline.errors import ImageError
 from pipeline.imaging import formats, structure
-from pipeline.imaging.geometry import Size
+from pipeline.imaging.geometry import Layout, Size
 from pipeline.imaging.model import Limits
 from pipeline.imaging.orientation import stored_orientation, swaps_sides
 from pipeline.imaging.sniff import sniff
@@ -36,6 +36,8 @@ AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
 # The scales at which libjpeg decodes, smallest picture first.
 JPEG_SHRINKS = (8, 4, 2)
+# Times the rendition's size: below it, what libjpeg's own reduction costs shows (docs/pixels.md).
+_DECODE_AT_LEAST = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,27 @@ def open_original(data: bytes, limits: Limits) -> OpenedOriginal:
         # It may come after the pixels, and Pillow reads them to get there.
         decode(OpenedOriginal(image, data, format_, frames, 1), 1)
     return OpenedOriginal(image, data, format_, frames, stored_orientation(image))
+
+
+def shrink_for(original: OpenedOriginal, layouts: Sequence[Layout]) -> int:
+    """Return the scale 1/n to decode at: the smallest at which every rendition is at its best.
+
+    That is one and a half times the largest rendition, or exactly its size where it is half of the
+    original: libjpeg's own halving costs a third of a decibel (docs/pixels.md).
+    """
+    if original.format != "jpeg":
+        return 1
+    width, height = original.size
+    needed = (max(at.scaled[0] for at in layouts), max(at.scaled[1] for at in layouts))
+    for shrink in JPEG_SHRINKS:
+        if min(width, height) < shrink:
+            continue  # libjpeg is asked by size, and cannot be asked for less than a pixel
+        reduced = -(-width // shrink), -(-height // shrink)
+        if shrink == 2 and needed == reduced:
+            return 2
+        if all(have >= _DECODE_AT_LEAST * need for have, need in zip(reduced, needed, strict=True)):
+            return shrink
+    return 1
 
 
 def decode(original: OpenedOriginal, shrink: int) -> Image.Image:

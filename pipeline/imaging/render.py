@@ -9,42 +9,44 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from PIL import Image
 
-from pipeline.errors import ImageError
+from pipeline.errors import FunctionError, ImageError
 from pipeline.imaging.animation import Timing, decode_frame, encode_frames, frame_numbers, plays_of
 from pipeline.imaging.attention import attention_offset
 from pipeline.imaging.colour import flatten, to_srgb
 from pipeline.imaging.encode import Tags, encode
 from pipeline.imaging.formats import output_format
-from pipeline.imaging.geometry import Box, Layout, lay_out
+from pipeline.imaging.function import apply
+from pipeline.imaging.geometry import Box, Layout, Size, lay_out
 from pipeline.imaging.metadata import tags_for
-from pipeline.imaging.model import Failure, Limits, Rendition
+from pipeline.imaging.model import Failure, Header, Limits, Rendition, Unneeded, Values
 from pipeline.imaging.modes import to_eight_bit
 from pipeline.imaging.opening import (
-    JPEG_SHRINKS,
     OpenedOriginal,
     check_pixels,
     decode,
     open_original,
     pillow_limit,
+    shrink_for,
 )
 from pipeline.imaging.orientation import (
     RIGHT_OR_BOTTOM_EDGE_AT_LEFT,
     RIGHT_OR_BOTTOM_EDGE_AT_TOP,
     upright,
 )
-from pipeline.imaging.resize import resize
-from pipeline.transforms.recipes import Recipe
+from pipeline.imaging.resize import TRIANGLE, resize
+from pipeline.imaging.values import values_of, wants_header
+from pipeline.transforms.features import Feature
+from pipeline.transforms.recipes import Recipe, Transform
 
 T = TypeVar("T")
+Result: TypeAlias = Rendition | Values | Failure | Unneeded
 
-# An APNG moves as `keep`; asked for by name, a PNG is a still.
+# An APNG stays animated as `keep`; requested by name, a PNG is a still.
 _MOVING_FORMATS = frozenset(["keep", "webp", "gif"])
-# Times the rendition's size: below it, what libjpeg's own reduction costs shows (docs/pixels.md).
-_DECODE_AT_LEAST = 1.5
 
 
 @dataclass(slots=True)
@@ -69,6 +71,7 @@ class Draft:
     recipe: Recipe
     layout: Layout
     picture: Picture
+    limits: Limits
     offset: tuple[int, int] | None = None  # of what is shown, in pixels of the scaled picture
     images: list[Image.Image] = field(default_factory=list)
     timing: Timing | None = None
@@ -135,6 +138,19 @@ def _crop_and_resize(draft: Draft) -> None:
     draft.images.append(resize(draft.picture.image, (left, top, width, height), layout.size))
 
 
+def _call_function(draft: Draft) -> None:
+    function = draft.recipe.function
+    if function is None:
+        return
+    image = draft.images[-1]
+    if image is draft.picture.image:  # where nothing was resampled, others are made of it, too
+        image = image.copy()
+        image.info = {}
+    draft.images[-1] = made = apply(function, image, draft.limits)
+    if made.size != draft.images[0].size:
+        raise FunctionError(f"{function.name}: the frames it returned are not of one size")
+
+
 def _choose_format(draft: Draft) -> None:
     has_alpha = draft.images[0].mode == "RGBA"
     draft.format = output_format(
@@ -171,6 +187,7 @@ PICTURE_STEPS: tuple[Callable[[Picture], None], ...] = (
 FRAME_STEPS: tuple[Callable[[Draft], None], ...] = (
     _choose_part,
     _crop_and_resize,  # alpha premultiplied
+    _call_function,  # the user's own
 )
 # and these for each recipe.
 FILE_STEPS: tuple[Callable[[Draft], None], ...] = (
@@ -181,8 +198,9 @@ FILE_STEPS: tuple[Callable[[Draft], None], ...] = (
 )
 
 
-def render(data: bytes, recipes: Sequence[Recipe], limits: Limits) -> list[Rendition | Failure]:
-    """Make one rendition for each recipe, in their order, from the bytes of one original.
+def render(data: bytes, recipes: Sequence[Transform], limits: Limits) -> list[Result]:
+    """Make one rendition for each recipe, and the values of each feature, in their order, from the
+    bytes of one original.
 
     Raises ImageError where the original itself is broken; what only one recipe cannot do is a
     Failure in its place.
@@ -205,86 +223,156 @@ def render(data: bytes, recipes: Sequence[Recipe], limits: Limits) -> list[Rendi
 
 
 def _render_all(
-    original: OpenedOriginal, recipes: Sequence[Recipe], limits: Limits
-) -> list[Rendition | Failure]:
-    layouts = [lay_out(recipe, original.size) for recipe in recipes]
-    results: dict[int, Rendition | Failure] = {}
-    still: list[int] = []
-    moving: list[int] = []
-    for at, (recipe, layout) in enumerate(zip(recipes, layouts, strict=True)):
-        moves = original.frames > 1 and recipe.format in _MOVING_FORMATS
-        count = original.frames if moves else 1
-        try:
-            check_pixels(layout.size, count, limits)
-        except ImageError as error:
-            results[at] = Failure(recipe.name, f"the rendition would be too large: {error}")
+    original: OpenedOriginal, wanted: Sequence[Transform], limits: Limits
+) -> list[Result]:
+    made: dict[Transform, Result] = {}
+    looking: list[Feature] = []
+    for feature in (each for each in wanted if isinstance(each, Feature)):
+        if wants_header(feature):
+            header = Header(*original.size, original.format, len(original.data))
+            made[feature] = values_of(feature, header)
         else:
-            (moving if moves else still).append(at)
-    if still:
-        picture = Picture(
-            original, original.image, _shrink(original, [layouts[at] for at in still])
-        )
-        _take(PICTURE_STEPS, picture)
-        for at in still:
-            draft = Draft(recipes[at], layouts[at], picture)
-            results[at] = _rendition(draft, FRAME_STEPS + FILE_STEPS)
-    if moving:
-        made = _animations(original, [(recipes[at], layouts[at]) for at in moving])
-        results.update(zip(moving, made, strict=True))
-    return [results[at] for at in range(len(recipes))]
+            looking.append(feature)
+    for moves, features in (False, looking), (True, []):
+        recipes = [each for each in wanted if isinstance(each, Recipe)]
+        recipes = [recipe for recipe in recipes if _moves(recipe, original) is moves]
+        if recipes or features:
+            made |= _Renderings(original, recipes, limits, moves, features).made()
+    return [made[each] for each in wanted]
 
 
-def _animations(
-    original: OpenedOriginal, jobs: Sequence[tuple[Recipe, Layout]]
-) -> list[Rendition | Failure]:
-    drafts: list[Draft] = []
-    durations: list[float] = []
-    for number in frame_numbers(original):
-        picture = Picture(original, original.image, frame_number=number)
-        _take(PICTURE_STEPS, picture)
-        durations.append(picture.duration_ms)
-        drafts = drafts or [Draft(recipe, layout, picture) for recipe, layout in jobs]
-        for draft in drafts:
-            draft.picture = picture
+def _moves(recipe: Recipe, original: OpenedOriginal) -> bool:
+    if recipe.parent is not None and not _moves(recipe.parent, original):
+        return False
+    return original.frames > 1 and recipe.format in _MOVING_FORMATS
+
+
+class _UnneededError(Exception):
+    """Not to be made, as :class:`Unneeded` says."""
+
+
+class _Renderings:
+    """What is made of one original by recipes that all move, or all stand still.
+
+    ``features`` get the same picture: the first, of one that moves.
+    """
+
+    def __init__(
+        self,
+        original: OpenedOriginal,
+        recipes: Sequence[Recipe],
+        limits: Limits,
+        moves: bool,
+        features: Sequence[Feature],
+    ) -> None:
+        self.original, self.wanted, self.limits, self.moves = original, recipes, limits, moves
+        # Those that they are made from as well, each before what is made from it.
+        self.recipes = dict.fromkeys(each for recipe in recipes for each in recipe.line)
+        self.parents = {recipe.parent for recipe in self.recipes}
+        self.drafts: dict[Recipe, Draft] = {}
+        # Of parents: pixels before encoding, which nothing has been lost of.
+        self.pixels: dict[Recipe, Image.Image] = {}
+        self.errors: dict[Recipe, Exception] = {}
+        self.results: dict[Transform, Result] = {}
+        # Now: Pillow says the reduced size once it decoded a JPEG.
+        self.layouts = {
+            recipe: layout
+            for recipe in self.recipes
+            if recipe.parent is None and (layout := self._lay_out(recipe, original.size))
+        }
+        self.features = {feature: lay_out(_given(feature), original.size) for feature in features}
+
+    def made(self) -> dict[Transform, Result]:
+        """One result for each recipe and feature that is wanted, whatever became of the others."""
+        if self.layouts or self.features:
+            self._draw()
+        files = {each: self._file(each) for each in self.wanted if each not in self.results}
+        return self.results | files
+
+    def _draw(self) -> None:
+        original, durations = self.original, []
+        layouts = [*self.layouts.values(), *self.features.values()]
+        shrink = 1 if self.moves else shrink_for(original, layouts)
+        for number in frame_numbers(original) if self.moves else [None]:
+            picture = Picture(original, original.image, shrink, number)
+            _take(PICTURE_STEPS, picture)
+            durations.append(picture.duration_ms)
+            for recipe in self.recipes:
+                self._draw_frame(recipe, picture)
+                if not self.moves and recipe in self.wanted:
+                    # Now, so that only one is in memory, with those that others are made from.
+                    self.results[recipe] = self._file(recipe)
+            for feature, layout in self.features.items():
+                image = resize(picture.image, picture.edges, layout.size, TRIANGLE)
+                # A copy: a function may draw in it, and the picture is others' as well.
+                self.results[feature] = values_of(feature, image.copy())
+        if self.moves:
+            for draft in self.drafts.values():
+                draft.timing = Timing(tuple(durations), plays_of(original))
+
+    def _draw_frame(self, recipe: Recipe, picture: Picture) -> None:
+        if recipe in self.errors:
+            return
+        if recipe.parent is not None:
+            if recipe.parent in self.errors:
+                reason = _reason(self.errors[recipe.parent])
+                why = f"[{recipe.parent.name}], which it is made from, failed: {reason}"
+                self.errors[recipe] = ImageError(why)
+                return
+            image = self.pixels[recipe.parent]
+            picture = replace(picture, image=image, edges=(0, 0, *image.size))
+        if recipe not in self.drafts:
+            layout = self.layouts.get(recipe) or self._lay_out(recipe, picture.image.size)
+            if layout is None:
+                return
+            self.drafts[recipe] = Draft(recipe, layout, picture, self.limits)
+        draft = self.drafts[recipe]
+        draft.picture = picture
+        try:
             _take(FRAME_STEPS, draft)
-    for draft in drafts:
-        draft.timing = Timing(tuple(durations), plays_of(original))
-    return [_rendition(draft, FILE_STEPS) for draft in drafts]
+        except Exception as error:
+            self.errors[recipe] = error
+        if recipe in self.parents:
+            self.pixels[recipe] = draft.images[-1]
+
+    def _lay_out(self, recipe: Recipe, size: Size) -> Layout | None:
+        """Where a recipe is laid over a picture of this size; ``None`` if it cannot be."""
+        layout = lay_out(recipe, size)
+        if recipe.above is not None and size[0] <= recipe.above:
+            self.errors[recipe] = _UnneededError()
+            return None
+        try:
+            check_pixels(layout.size, self.original.frames if self.moves else 1, self.limits)
+        except ImageError as error:
+            why = f"the rendition would be too large: {error}"
+            self.errors[recipe] = ImageError(why)
+            return None
+        return layout
+
+    def _file(self, recipe: Recipe) -> Result:
+        error = self.errors.get(recipe)
+        if isinstance(error, _UnneededError):
+            return Unneeded(recipe.name)
+        try:
+            if error is not None:
+                raise error
+            draft = self.drafts.pop(recipe)
+            _take(FILE_STEPS, draft)
+        except Exception as error:
+            text = error.log_text if isinstance(error, FunctionError) else ""
+            return Failure(recipe.name, _reason(error), text)
+        width_px, height_px = draft.images[0].size
+        return Rendition(recipe.name, draft.data, draft.format, width_px, height_px, draft.notes)
 
 
-def _rendition(draft: Draft, steps: Iterable[Callable[[Draft], None]]) -> Rendition | Failure:
-    try:
-        _take(steps, draft)
-    except Exception as error:
-        return Failure(draft.recipe.name, _reason(error))
-    width_px, height_px = draft.layout.size
-    return Rendition(draft.recipe.name, draft.data, draft.format, width_px, height_px, draft.notes)
+def _given(feature: Feature) -> Recipe:
+    """The recipe of the picture that a feature gets; it is never enlarged."""
+    return Recipe(feature.name, fit=(feature.max_side, feature.max_side))
 
 
 def _take(steps: Iterable[Callable[[T], None]], subject: T) -> None:
     for step in steps:
         step(subject)
-
-
-def _shrink(original: OpenedOriginal, layouts: Sequence[Layout]) -> int:
-    """Return the scale 1/n to decode at: the smallest at which every rendition is at its best.
-
-    That is one and a half times the largest rendition, or exactly its size where it is half of the
-    original: libjpeg's own halving costs a third of a decibel (docs/pixels.md).
-    """
-    if original.format != "jpeg":
-        return 1
-    width, height = original.size
-    needed = (max(at.scaled[0] for at in layouts), max(at.scaled[1] for at in layouts))
-    for shrink in JPEG_SHRINKS:
-        if min(width, height) < shrink:
-            continue  # libjpeg is asked by size, and cannot be asked for less than a pixel
-        reduced = -(-width // shrink), -(-height // shrink)
-        if shrink == 2 and needed == reduced:
-            return 2
-        if all(have >= _DECODE_AT_LEAST * need for have, need in zip(reduced, needed, strict=True)):
-            return shrink
-    return 1
 
 
 def _reason(error: Exception) -> str:
@@ -299,7 +387,9 @@ def _said(caught: list[warnings.WarningMessage]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(f"the decoder warns: {w.message}".strip() for w in caught))
 
 
-def _with_notes(result: Rendition | Failure, said: tuple[str, ...]) -> Rendition | Failure:
+def _with_notes(result: Result, said: tuple[str, ...]) -> Result:
+    if isinstance(result, Values | Unneeded):
+        return result
     if isinstance(result, Failure):
-        return Failure(result.recipe, "; ".join([result.reason, *said]))
+        return replace(result, reason="; ".join([result.reason, *said]))
     return replace(result, notes=(*result.notes, *said))

@@ -111,8 +111,8 @@ class Submitted:
 def submit(jobs: Jobs, source: Path, filename: str, webhook: str | None = None) -> Submitted:
     """Check the CSV in ``source`` and create a job from it; ``filename`` is its name for people.
 
-    ``webhook`` is an address to notify when the job ends, instead of PIPELINE_WEBHOOK_URL; what it
-    is sent is signed with a secret of its own.
+    ``webhook`` is an address to notify when the job ends, instead of PIPELINE_WEBHOOK_URL;
+    deliveries to it are signed with a secret of its own.
 
     Raises:
         CsvRejectedError: it has problems, and lists all of them; nothing is left behind.

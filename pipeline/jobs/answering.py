@@ -20,7 +20,10 @@ from pipeline.jobs.images import forget_lost
 from pipeline.jobs.outcomes import ImageOutcome, Outcomes
 from pipeline.jobs.store import ACTIVE, ENDED, UNREAD, Job
 from pipeline.jobs.webhooks import webhooks_due
+from pipeline.names import folder_of
 from pipeline.states import JobState, Source, WebhookState
+from pipeline.transforms.features import is_feature
+from pipeline.transforms.recipes import Recipe, recipe_of
 from pipeline.workers.tasks import Urgency
 
 CHUNK_ROWS = 1_000
@@ -61,7 +64,11 @@ class _Answer:
         self.jobs, self.run, self.job = jobs, run, job
         self.repository = jobs.repository
         self.outcomes = Outcomes(jobs, job.reference)
-        self.recipes = _recipes(jobs)
+        recipes = _recipes(jobs)
+        self.recipes = [recipe.name for recipe in recipes]
+        # The others make nothing of an image that is no wider than a smaller one of their widths.
+        self.always = {recipe.name for recipe in recipes if recipe.above is None}
+        self.features = jobs.settings.jobs.features
         self.done = self.failed = self.unreported = 0
 
     def work(self) -> None:
@@ -77,7 +84,8 @@ class _Answer:
         store, key = self.jobs.settings.output_store, job.answer or job.answer_name
         try:
             dialect = detect_dialect(csv)[0]
-            write_answer(store, key, dialect, self._read(csv), self.recipes, self._row)
+            rows = self._read(csv)
+            write_answer(store, key, dialect, rows, self.recipes, self._row, self.features)
         except (CsvError, OSError) as error:
             self._lost_csv(str(error))
             return
@@ -139,7 +147,7 @@ class _Answer:
             images = [ImageOutcome(url, reasons=["not fetched"]) for url in row.urls]
         for image in images:
             # Made by none of them: a recipe was added between rendering and writing.
-            if not image.reasons and not set(self.recipes) <= set(image.files):
+            if not image.reasons and not self.always <= set(image.files):
                 image.reasons.append("not rendered")
         self.failed += sum(bool(image.reasons) for image in images)
         self.done += sum(not image.reasons for image in images)
@@ -151,8 +159,9 @@ class _Answer:
             ]
             for recipe in self.recipes
         }
+        values = {name: [image.values.get(name) for image in images] for name in self.features}
         errors = [f"{image.url}: {'; '.join(image.reasons)}" for image in images if image.reasons]
-        return RowAnswer(outputs, errors)
+        return RowAnswer(outputs, errors, values)
 
     def _end(self, state: JobState, **values: object) -> None:
         job, settings = self.job, self.jobs.settings
@@ -185,11 +194,14 @@ def _unsettled_references(jobs: Jobs) -> set[str]:
         return {path.partition("/")[0] for path in paths}
 
 
-def _recipes(jobs: Jobs) -> list[str]:
-    """The recipes of jobs, in the order of the setting."""
+def _recipes(jobs: Jobs) -> list[Recipe]:
+    """The recipes of jobs, in the order of the setting, and their widths from small to large."""
     table = jobs.pending.recipe_table
-    query = sa.select(table.c.recipe).where(table.c.source == Source.JOBS.value)
-    with jobs.database.reading() as con:
-        there = con.execute(query.order_by(table.c.recipe)).scalars().all()
+    query = sa.select(table.c.recipe, table.c.spec).where(table.c.source == Source.JOBS.value)
+    rows = jobs.database.rows(query.order_by(table.c.recipe))
+    recipes = [recipe_of(row.spec) for row in rows if not is_feature(row.recipe)]
+    there = sorted(recipes, key=lambda recipe: recipe.above or 0)
     wanted = jobs.settings.jobs.recipes
-    return [name for name in wanted if name in there] + [n for n in there if n not in wanted]
+    last = len(wanted)
+    order = {name: at for at, name in enumerate(wanted)}
+    return sorted(there, key=lambda recipe: order.get(folder_of(recipe.name), last))

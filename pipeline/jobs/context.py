@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeAlias
 
@@ -37,6 +37,8 @@ class Jobs:
     rows: DataTable
     render: RenderStep
     run: RunJobs
+    # Since when this process has fetched for a job, of the state that it had at that time.
+    fetching_since: dict[tuple[str, float], float] = field(default_factory=dict)
 
     @cached_property
     def repository(self) -> JobRepository:
@@ -57,7 +59,8 @@ class Jobs:
     def settings_key(self) -> str:
         """The settings that the text of a result depends on."""
         jobs = self.settings.jobs
-        return f"{','.join(jobs.recipes)} {jobs.public_url}"
+        key = f"{','.join(jobs.recipes)} {jobs.public_url}"
+        return f"{key} {','.join(jobs.features)}" if jobs.features else key
 
     def unrendered(self) -> sa.Subquery:
         """The change query of the render step: images that it still has to do."""

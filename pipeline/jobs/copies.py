@@ -66,8 +66,7 @@ def clear_copies(repository: JobRepository, folders: JobFolders) -> int:
 
 def _names_of_jobs(repository: JobRepository) -> set[str]:
     kept = sa.select(repository.jobs.c.reference).where(repository.jobs.c.cleared.is_(sa.false()))
-    with repository.database.reading() as con:
-        return {f"{reference}.csv" for reference in con.execute(kept).scalars()}
+    return {f"{reference}.csv" for reference in repository.database.column(kept)}
 
 
 def _clear(repository: JobRepository, folders: JobFolders, name: str) -> bool:

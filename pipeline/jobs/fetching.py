@@ -44,7 +44,7 @@ class Fetching:
         self._requests: Requests | None = None
         self._ready: set[str] = set()
         self._guard = threading.Lock()
-        self._time_limit = TimeLimit(jobs.settings.jobs.fetch_s)
+        self._time_limit = TimeLimit(jobs.settings.jobs.fetch_s, jobs.fetching_since)
         # Set when there is something new: a job is ready, or the thread has ended.
         self.news = threading.Event()
         # How many images have ended, for people who watch.
@@ -102,7 +102,7 @@ class Fetching:
                 while asyncio.run(self._fetch(recorder)):
                     pass
         except BaseException as error:
-            # Whatever it is, the thread of the run has to know: it would wait for ever.
+            # Whatever it is, the thread of the run has to know, or it would wait forever.
             self._error = error
         finally:
             self._shown.stop()
@@ -155,10 +155,10 @@ class Fetching:
 
 
 def preview_fetches(jobs: Jobs, run: Run) -> None:
-    """Count the URLs that would be requested, and the images that would come of them."""
+    """Count the URLs that would be requested, and the images that would result."""
     repository, expected = jobs.repository, run.expected
     fetches = repository.fetches.c
-    # What becomes of the others is noted by the step before.
+    # The step before has counted the others.
     others = {reference for reference, _ in expected.csvs} | expected.jobs_gone
     fetching = repository.in_states({JobState.FETCHING}, run.options.job)
     ours = [job for job in fetching if job.reference not in others]

@@ -19,7 +19,7 @@ from pipeline.database.paging import chunks, known_among, pages
 from pipeline.database.tracking import frame
 from pipeline.engine.context import Run
 from pipeline.jobs.context import Jobs
-from pipeline.jobs.store import JobFolders, JobRepository
+from pipeline.jobs.store import JobFolders, JobRepository, in_job
 from pipeline.names import TEMPORARY_PREFIX, key_of
 from pipeline.states import Source, UrlState
 from pipeline.storage.blobs import blob_key, blob_path
@@ -108,8 +108,7 @@ def clear_images(jobs: Jobs, run: Run, reference: str) -> None:
     """Delete all images of a job; the render step then deletes their renditions."""
     query = paths_of(jobs, reference).limit(CHUNK)
     while True:
-        with jobs.database.reading() as con:
-            paths = list(con.execute(query).scalars())
+        paths = jobs.database.column(query)
         if not paths:
             return
         _delete(jobs, run, paths)
@@ -125,8 +124,7 @@ def forget_lost(jobs: Jobs, run: Run, paths: Sequence[str]) -> int:
         query = sa.select(table.c.path, table.c.sha256, table.c.size_bytes).where(
             jobs.pending.our_originals, table.c.path.in_(chunk)
         )
-        with jobs.database.reading() as con:
-            rows = con.execute(query).all()
+        rows = jobs.database.rows(query)
         lost = [
             row.path
             for row in rows
@@ -238,10 +236,8 @@ def paths_of(jobs: Jobs, reference: str) -> sa.Select[tuple[str]]:
 
 
 def _of_job(jobs: Jobs, reference: str) -> tuple[sa.ColumnElement[bool], ...]:
-    """The images of one job: all below the folder named by its reference."""
-    path = jobs.pending.original_table.c.path
-    # "0" follows "/".
-    return jobs.pending.our_originals, path > f"{reference}/", path < f"{reference}0"
+    """The images of one job."""
+    return jobs.pending.our_originals, in_job(jobs.pending.original_table.c.path, reference)
 
 
 def _delete(jobs: Jobs, run: Run, paths: Sequence[str]) -> None:

@@ -1,6 +1,6 @@
 """Names of jobs, and of the images that they make.
 
-A name is made of what a stranger wrote into a cell, and becomes a file. So it is restricted to what
+A name is made from an untrusted cell, and becomes a file name. So it is restricted to what
 every file system, shell, URL and archive accepts, and a name that had to be changed ends in a hash
 of the original text.
 """
@@ -40,7 +40,7 @@ def reference(now: datetime, running: int) -> str:
     if running < 0:
         raise ValueError(f"running number {running}; give 0 or more")
     if now.year < 1000:
-        raise ValueError(f"year {now.year}; give a time of this age")
+        raise ValueError(f"year {now.year}; give a later one")
     return f"{now:%Y%m%d%H%M%S}{running}"
 
 

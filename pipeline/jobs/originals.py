@@ -13,10 +13,12 @@ from pipeline.engine.report import Counts
 from pipeline.engine.sources import Originals
 from pipeline.errors import RecipeError
 from pipeline.jobs.store import ENDED, JobFolders, JobRepository
+from pipeline.names import folder_of
 from pipeline.settings.values import Settings
 from pipeline.states import JobState, Source
 from pipeline.storage.blobs import blob_key
-from pipeline.transforms.recipes import JOBS_FOLDER, Recipe
+from pipeline.transforms.features import PREFIX, is_feature, own_name
+from pipeline.transforms.recipes import JOBS_FOLDER, Transform
 
 
 class JobImages(Originals):
@@ -40,19 +42,30 @@ class JobImages(Originals):
     def is_needed(self, run: Run) -> bool:
         return has_jobs(JobRepository(run.database), run)
 
-    def recipes(self, recipes: dict[str, Recipe]) -> dict[str, Recipe]:
+    def recipes(self, recipes: dict[str, Transform]) -> dict[str, Transform]:
         """Those of ``PIPELINE_JOB_RECIPES``; without the setting, the first recipe is used if none
-        of the names exists."""
+        of the names exists. And the features of ``PIPELINE_JOB_FEATURES``."""
         jobs = self.settings.jobs
-        missing = [name for name in jobs.recipes if name not in recipes]
+        features = [PREFIX + name for name in jobs.features]
+        unknown = [own_name(name) for name in features if name not in recipes]
+        if unknown:
+            there = [own_name(name) for name in recipes if is_feature(name)]
+            raise RecipeError(
+                f"PIPELINE_JOB_FEATURES={','.join(jobs.features)}: {self.settings.recipes_file} "
+                f"has no [{PREFIX}{unknown[0]}]; it has {', '.join(there) or 'no features'}"
+            )
+        of_features = {name: recipes[name] for name in features}
+        recipes = {name: each for name, each in recipes.items() if not is_feature(name)}
+        folders = dict.fromkeys(folder_of(name) for name in recipes)
+        missing = [name for name in jobs.recipes if name not in folders]
         if missing and jobs.recipes_given:
             raise RecipeError(
                 f"PIPELINE_JOB_RECIPES={','.join(jobs.recipes)}: {self.settings.recipes_file} has "
-                f"no [{missing[0]}]; it has {', '.join(recipes)}"
+                f"no [{missing[0]}]; it has {', '.join(folders)}"
             )
-        # Nobody configured one: a project whose recipes have other names can have jobs, too.
-        names = [name for name in jobs.recipes if name in recipes] or list(recipes)[:1]
-        return {name: recipes[name] for name in names}
+        # None is configured: a project whose recipes have other names can have jobs, too.
+        names = [name for name in jobs.recipes if name in folders] or list(folders)[:1]
+        return {name: recipes[name] for name in recipes if folder_of(name) in names} | of_features
 
     def counts(self, run: Run) -> Counts:
         return run.report.jobs.images

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +13,8 @@ import sqlalchemy as sa
 from pipeline.database.paging import chunks, pages
 from pipeline.database.tracked import data_of, is_one_of
 from pipeline.jobs.context import Jobs
-from pipeline.states import State, UrlState
+from pipeline.jobs.store import in_job
+from pipeline.states import Source, State, UrlState
 
 # Three values each stay below SQLite's 32,766 in one statement.
 PAGE_ROWS = 5_000
@@ -20,12 +22,15 @@ PAGE_ROWS = 5_000
 
 @dataclass
 class ImageOutcome:
-    """One URL of a row. ``files`` are keys below ``output/``, by recipe; ``reasons`` why one is
-    missing. An image with a reason has failed; ``reported``: a run has said so."""
+    """One URL of a row. ``files`` are keys below ``output/``, by recipe, and ``values`` what
+    features said; ``reasons`` why one is missing. An image with a reason has failed; ``reported``:
+    a run has reported it."""
 
     url: str
     reported: bool = False
+    path: str | None = None
     files: dict[str, str] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict)
     reasons: list[str] = field(default_factory=list)
 
 
@@ -48,6 +53,8 @@ class Outcomes:
         self._reference = reference
         self._images = jobs.pending.original_table
         self._renditions = jobs.pending.table
+        # Without the setting, there are no features of images of jobs.
+        self._features = jobs.pending.tables[1:] if jobs.settings.jobs.features else []
         self._is_image = jobs.pending.our_originals
         self._is_rendition = jobs.pending.ours
         self._rows = data_of(jobs.rows)
@@ -83,30 +90,36 @@ class Outcomes:
         with self._repository.database.reading() as con:
             for row in con.execute(query):
                 of_row = found.setdefault(row.number, {})
-                image = of_row.setdefault(row.sequence, ImageOutcome(row.url, row.told))
+                outcome = ImageOutcome(row.url, row.told, row.path)
+                image = of_row.setdefault(row.sequence, outcome)
                 reason = _reason(row)
                 if reason is None:
                     image.files[row.recipe] = row.file
                 elif reason not in image.reasons:
                     image.reasons.append(reason)
+            self._add_values(con, [image for of in found.values() for image in of.values()])
         return {number: list(of_row.values()) for number, of_row in found.items()}
+
+    def _add_values(self, con: sa.Connection, images: Sequence[ImageOutcome]) -> None:
+        by_path = {image.path: image for image in images if image.path is not None}
+        for table in self._features:
+            for paths in chunks(by_path):
+                ours = table.c.source == Source.JOBS.value, table.c.path.in_(paths)
+                for row in con.execute(sa.select(table).where(*ours).order_by(table.c.name)):
+                    image = by_path[row.path]
+                    if row.state == State.OK.value:
+                        image.values[row.name] = json.loads(row.value)
+                    elif row.reason not in image.reasons:
+                        image.reasons.append(row.reason)
 
     def failures(self, limit: int | None = None) -> Iterator[FailedImage]:
         """What failed, in the order of the S. No.; shorter ones first, so that 2 is before 10.
 
         Only what is known by now: an image that waits has not failed.
         """
-        urls, fetches, renditions = (
-            self._repository.urls,
-            self._repository.fetches,
-            self._renditions,
-        )
+        urls, fetches = self._repository.urls, self._repository.fetches
         length = sa.func.length(urls.c.number).label("length")
-        not_made = sa.and_(
-            self._is_rendition,
-            renditions.c.path == urls.c.stem + fetches.c.suffix,
-            renditions.c.state != State.OK.value,
-        )
+        not_made = self._not_made()
         query = (
             sa.select(
                 urls.c.number,
@@ -114,9 +127,7 @@ class Outcomes:
                 length,
                 self._rows.c.name,
                 fetches.c.url,
-                sa.func.coalesce(sa.func.min(renditions.c.reason), fetches.c.reason).label(
-                    "reason"
-                ),
+                sa.func.coalesce(sa.func.min(not_made.c.reason), fetches.c.reason).label("reason"),
             )
             .select_from(urls)
             .join(fetches, fetches.c.url_key == urls.c.url_key)
@@ -127,11 +138,11 @@ class Outcomes:
                     self._rows.c.number == urls.c.number,
                 ),
             )
-            .outerjoin(renditions, not_made)
+            .outerjoin(not_made, not_made.c.path == urls.c.stem + fetches.c.suffix)
             .where(
                 urls.c.reference == self._reference,
                 fetches.c.state != UrlState.WAITING.value,
-                sa.or_(fetches.c.sha256.is_(None), renditions.c.path.is_not(None)),
+                sa.or_(fetches.c.sha256.is_(None), not_made.c.path.is_not(None)),
             )
             .group_by(
                 urls.c.number, urls.c.sequence, self._rows.c.name, fetches.c.url, fetches.c.reason
@@ -141,6 +152,15 @@ class Outcomes:
         for rows in pages(self._repository.database, query, keys, PAGE_ROWS, first=limit):
             for row in rows:
                 yield FailedImage(row.number, row.name, row.sequence, row.url, row.reason or "")
+
+    def _not_made(self) -> sa.Subquery:
+        """Path and reason of each rendition, and feature, of the job that there is none of."""
+        queries = []
+        for table in [self._renditions, *self._features]:
+            ours = table.c.source == Source.JOBS.value, in_job(table.c.path, self._reference)
+            not_ok = table.c.state != State.OK.value
+            queries.append(sa.select(table.c.path, table.c.reason).where(*ours, not_ok))
+        return sa.union_all(*queries).subquery("not_made")
 
     def mark_reported(self, found: dict[str, list[ImageOutcome]]) -> int:
         """Record which of these images have failed; returns how many were not reported before."""
@@ -169,10 +189,8 @@ class Outcomes:
     def pending_paths(self, changed: sa.Subquery) -> list[str]:
         """Images of the job that a change query still has to do."""
         path = changed.c.path
-        # "0" follows "/": all below the folder of the job.
-        below = sa.and_(path > f"{self._reference}/", path < f"{self._reference}0")
-        with self._repository.database.reading() as con:
-            return list(con.execute(sa.select(path).where(below).distinct()).scalars())
+        theirs = sa.select(path).where(in_job(path, self._reference)).distinct()
+        return self._repository.database.column(theirs)
 
 
 def _reason(row: Any) -> str | None:

@@ -17,7 +17,7 @@ from pipeline.database.paging import chunks, pages
 from pipeline.errors import CsvError, JobNotFoundError, JobNotReadyError
 from pipeline.jobs.context import Jobs
 from pipeline.jobs.outcomes import Outcomes
-from pipeline.jobs.store import Job
+from pipeline.jobs.store import Job, in_job
 from pipeline.settings.values import Settings
 from pipeline.states import JobState, State
 from pipeline.storage.folder import file_below
@@ -134,9 +134,7 @@ def _renditions(jobs: Jobs, reference: str) -> Iterator[tuple[str, Path]]:
     table, root = jobs.pending.table, jobs.settings.output_dir
     query = sa.select(table.c.path, table.c.recipe, table.c.file).where(
         jobs.pending.ours,
-        # "0" follows "/": all below the folder of the job.
-        table.c.path > f"{reference}/",
-        table.c.path < f"{reference}0",
+        in_job(table.c.path, reference),
         table.c.state == State.OK.value,
     )
     for rows in pages(jobs.database, query, (table.c.path, table.c.recipe), PAGE_ROWS):

@@ -220,8 +220,7 @@ def differing_rows(jobs: Jobs, reference: str, rows: Sequence[CsvRow]) -> tuple[
     query = sa.select(table.c.number, table.c.name, table.c.urls).where(
         table.c.reference == reference, table.c.number.in_([row.number for row in rows])
     )
-    with jobs.database.reading() as con:
-        stored = {found.number: (found.name, found.urls) for found in con.execute(query)}
+    stored = {found.number: (found.name, found.urls) for found in jobs.database.rows(query)}
     differing = [row for row in rows if stored.get(row.number) != (row.name, _urls_stored(row))]
     return differing, bool(stored)
 
@@ -311,8 +310,9 @@ def _forget_rows(jobs: Jobs, run: Run, reference: str, numbers: Sequence[str]) -
     idx = IndexDF(pd.DataFrame({"number": list(numbers), "reference": reference}))
     with run.database.writing() as write:
         jobs.rows.delete_by_idx(idx, now=write.now)
-        for table in (urls, meta):
-            # No step reads datapipe's meta rows of rows that are gone.
+        # What a user's step reads is forgotten when that has passed it.
+        is_read = meta in jobs.render.linear_meta.read_beside
+        for table in (urls,) if is_read else (urls, meta):
             write.execute(
                 sa.delete(table).where(table.c.reference == reference, table.c.number.in_(numbers))
             )

@@ -93,8 +93,7 @@ class Recorder:
         fetches = self.repository.fetches
         ended_by_key = {url_key(ended["url"]): ended for ended in batch}
         query = sa.select(fetches).where(fetches.c.url_key.in_(ended_by_key))
-        with self.repository.database.reading() as con:
-            before = {row.url_key: row for row in con.execute(query)}
+        before = {row.url_key: row for row in self.repository.database.rows(query)}
         after = {key: self._update(ended_by_key[key], row) for key, row in before.items()}
         if after:
             names = list(next(iter(after.values())))

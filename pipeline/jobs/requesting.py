@@ -51,17 +51,20 @@ class _Turn:
 class TimeLimit:
     """Which jobs have used up the time for fetching them, since this process saw them first."""
 
-    def __init__(self, limit_s: float) -> None:
+    def __init__(self, limit_s: float, since: dict[tuple[str, float], float]) -> None:
+        """``since`` is kept from run to run, or the time would begin anew with each."""
         self.limit_s = limit_s
-        # A refresh changes `changed_ts`, and so starts the clock anew.
-        self._since: dict[tuple[str, float], float] = {}
+        # A refresh changes `changed_ts`, and so restarts the clock.
+        self._since = since
         self._over: set[tuple[str, float]] = set()
 
     def newly_over(self, jobs: list[Job]) -> set[str]:
         """The references of those whose time is over since the last call."""
         now = time.monotonic()
         keys = {(job.reference, job.changed_ts) for job in jobs}
-        self._since = {key: self._since.get(key, now) for key in keys}
+        known = {key: self._since.get(key, now) for key in keys}
+        self._since.clear()
+        self._since.update(known)
         over = {key for key, since in self._since.items() if now - since >= self.limit_s}
         newly, self._over = over - self._over, over
         return {reference for reference, _ in newly}
@@ -202,8 +205,7 @@ class Requests:
         self._flush()
         turn.read_at = self._ended_count
         query = _waiting_of(self.repository, turn.job, turn.place).limit(PAGE_ROWS)
-        with self.repository.database.reading() as con:
-            turn.page.extend(con.execute(query).all())
+        turn.page.extend(self.repository.database.rows(query))
         turn.is_exhausted = not turn.page
 
     def _request(self, row: Any, reference: str) -> FetchRequest:

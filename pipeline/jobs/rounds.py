@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection
-from functools import partial
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -74,7 +73,7 @@ class Rounds:
         self._fetch(self._in_states({JobState.FETCHING}))
 
     def finish(self) -> None:
-        """Work until nothing of any job is left to fetch and to render.
+        """Work until nothing of any job is left to fetch and to render, or another run is due.
 
         Raises:
             LockstepError: whatever stops a run.
@@ -88,6 +87,10 @@ class Rounds:
             if job.reference not in self._to_render:
                 self._slices_of(job.reference).add_pending()
         while self._round() or self._is_fetching:
+            if run.options.is_outdated() and not self._to_render:
+                # Recorded before this run ends: nothing may be written after it.
+                self.close()
+                break
             self._wait()
         self._is_finished = True
         if self in run.writers:
@@ -185,7 +188,7 @@ class Rounds:
         return is_settled
 
     def _slices_of(self, reference: str) -> Slices:
-        # Imported here: a run without a job at work does without, which costs 150 ms.
+        # Imported here: a run without an active job does not need it, which costs 150 ms.
         from pipeline.jobs.slices import Slices
 
         self._is_finished = False
@@ -220,8 +223,8 @@ class Rounds:
         for reference in done:
             del self._to_render[reference]
         if part.afterwards and self._goes_on():
-            # Nobody is to be told hours later. At the end of the run, the last step sees to it,
-            # for the lock must be free while a slow receiver is told.
+            # No receiver should be notified hours later. At the end of the run, the last step does
+            # it, because the lock must be free while a slow receiver is notified.
             self._run.report.threads += [start() for start in part.afterwards]
 
     def _show(self) -> None:
@@ -247,8 +250,7 @@ class Rounds:
         )
 
         repository, table = self._repository, self._repository.jobs
-        with repository.database.reading() as con:
-            waits = con.execute(sa.select(repository.waits_for_urls(job.reference))).scalar_one()
+        waits = repository.database.column(sa.select(repository.waits_for_urls(job.reference)))[0]
         if waits:
             add_fetched(self._jobs, part, job.reference)
             remove_obsolete(self._jobs, part, job.reference)
@@ -270,16 +272,5 @@ class Rounds:
 
     def _part(self) -> Run:
         """A part of the run that works on the images of jobs alone."""
-        # More urgent work is the run's, whatever it interrupts.
-        urgent: dict[Urgency, Callable[[Run], None]] = {
-            each: partial(_for, call, self._run) for each, call in self._run.urgent.items()
-        }
         # What is shown is all that is left, not what one round renders.
-        return self._run.part(
-            source=Source.JOBS, progress=Silent(), urgent=urgent, narrowed_to=[], afterwards=[]
-        )
-
-
-def _for(call: Callable[[Run], None], run: Run, part: Run) -> None:
-    """Call what is more urgent for the whole run, not for the part that it interrupts."""
-    call(run)
+        return self._run.part(source=Source.JOBS, progress=Silent(), narrowed_to=[], afterwards=[])

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.engine.context import Run
-from pipeline.engine.unmounted import InputFolder, not_there, refuse_csvs
+from pipeline.engine.unmounted import InputMounts, not_there, refuse_csvs
 from pipeline.jobs.context import Jobs
 from pipeline.jobs.store import ACTIVE, ENDED, NOT_DELETED, UNREAD, Job, JobRepository
 from pipeline.settings.values import Settings
@@ -125,7 +125,7 @@ def _find(jobs: Jobs, run: Run) -> CsvDifference:
     input_folder = run.input
     if input_folder is None:
         # Started on its own, without the scan of the originals before it.
-        input_folder = InputFolder(settings.input_dir, run.repository)
+        input_folder = InputMounts(settings.input_dir, run.repository)
         passed = Passed(deferred_suffixes=CSV_SUFFIXES)
         try:
             for _ in walk(settings.input_dir, frozenset(), passed):

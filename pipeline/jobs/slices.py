@@ -60,8 +60,7 @@ class Slices:
         if len(self._known) < count and self._after is not None:
             path = self._jobs.pending.original_table.c.path
             query = self._paths().where(path > self._after)
-            with self._jobs.database.reading() as con:
-                more = list(con.execute(query.order_by(path).limit(count)).scalars())
+            more = self._jobs.database.column(query.order_by(path).limit(count))
             self._known += more
             self._unread = max(0, self._unread - len(more)) if more else 0
             self._after = more[-1] if more else None

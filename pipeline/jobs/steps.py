@@ -173,8 +173,7 @@ class AnswerStep(JobStep):
             outdated,
             jobs.c.webhook_state == WebhookState.PENDING.value,
         )
-        with self.repository.database.reading() as con:
-            is_due = con.execute(sa.select(jobs.c.reference).where(waits).limit(1)).first()
+        is_due = self.repository.database.first(sa.select(jobs.c.reference).where(waits).limit(1))
         if is_due is None and not run.report.jobs.images.pending:
             return
         # Imported here: a run that answers no job does not read CSVs, which costs 150 ms.

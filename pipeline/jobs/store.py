@@ -121,8 +121,7 @@ class JobRepository:
 
     def any(self) -> bool:
         """Whether there is any job, deleted or not."""
-        with self.database.reading() as con:
-            return con.execute(sa.select(self.jobs.c.reference).limit(1)).first() is not None
+        return self.database.first(sa.select(self.jobs.c.reference).limit(1)) is not None
 
     def dropped(self) -> list[Job]:
         """Every job whose CSV was dropped below ``input/``, the oldest first."""
@@ -156,8 +155,7 @@ class JobRepository:
     def counts(self) -> dict[str, int]:
         """How many jobs are in each state."""
         state = self.jobs.c.state
-        with self.database.reading() as con:
-            rows = con.execute(sa.select(state, sa.func.count()).group_by(state)).all()
+        rows = self.database.rows(sa.select(state, sa.func.count()).group_by(state))
         return {row[0]: row[1] for row in rows}
 
     def create(
@@ -231,8 +229,7 @@ class JobRepository:
         column = self.jobs.c.reference
         # ":" follows "9": all that begin with the second.
         query = sa.select(column).where(column > second, column < second + ":")
-        with self.database.reading() as con:
-            taken = con.execute(query).scalars().all()
+        taken = self.database.column(query)
         return max((int(reference[SECOND_DIGITS:] or 0) for reference in taken), default=0) + 1
 
     def _select(self, condition: sa.ColumnElement[bool]) -> list[Job]:
@@ -246,6 +243,12 @@ class JobRepository:
 def url_key(url: str) -> str:
     """The key of a URL in ``fetches``: 128 bits of BLAKE2b, in hexadecimal digits."""
     return hashlib.blake2b(url.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def in_job(path: sa.ColumnElement[str], reference: str) -> sa.ColumnElement[bool]:
+    """Whether a path of an image lies below the folder of a job."""
+    # "0" follows "/".
+    return sa.and_(path > f"{reference}/", path < f"{reference}0")
 
 
 _COLUMNS = tuple(field.name for field in fields(Job))

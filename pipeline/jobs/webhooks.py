@@ -37,8 +37,7 @@ def webhooks_due(
     """Starts sending the webhooks that are not delivered yet; None if there are none."""
     jobs = repository.jobs
     query = sa.select(jobs.c.reference).where(jobs.c.webhook_state == WebhookState.PENDING.value)
-    with repository.database.reading() as con:
-        references = list(con.execute(query.limit(MOST_A_RUN)).scalars())
+    references = repository.database.column(query.limit(MOST_A_RUN))
     if not references:
         return None
 
@@ -95,8 +94,8 @@ def _deliverer(settings: Settings) -> Callable[[Job], Delivery]:
 def _secret(job: Job, settings: Settings) -> str:
     """What the receiver of a job's end knows to check the signature by; empty for no signature.
 
-    Whoever submits a job may name any receiver. Signed with the secret of the configured one, what
-    it is sent could be passed on to that one as genuine.
+    Anyone who submits a job may name any receiver. A delivery to it that was signed with the secret
+    of the configured receiver could be forwarded to that one as genuine.
     """
     return job.webhook_secret or "" if job.webhook else settings.jobs.webhook_secret
 

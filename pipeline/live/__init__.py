@@ -1,9 +1,11 @@
 """Keeping in step as files change.
 
-``changes``  what changed, and whether it is still being written
-``events``   the file system's events as keys of originals
-``lanes``    the thread that runs the pipeline, when files change or the page asks for it
-``watcher``  the loop: wait, gather, run
+``changes``       what changed, and whether it is still being written
+``events``        the file system's events as keys of originals
+``lanes``         the thread that runs the pipeline, when files change or the page asks for it
+``own_steps``     the lane of the users' own steps, beside the watcher
+``recipe_files``  whether the recipes, or the functions in them, have changed
+``watcher``       the loop: wait, gather, run
 """
 
 from pipeline.live.watcher import Watcher, WatchOptions

@@ -99,6 +99,8 @@ class Worker:
         # runs knows neither of a run with no change nor of one that the database stopped.
         self.looked_ts = 0.0
         self.last_error: str | None = None
+        # What stopped the work on the users' own steps, until they go on.
+        self.own_error: str | None = None
         self.stopping = threading.Event()
         self._requested = threading.Event()
         self._watcher: Watcher | None = None
@@ -158,7 +160,12 @@ class Worker:
     def _watch(self) -> None:
         while not self.stopping.is_set():
             try:
-                options = WatchOptions(say=self._say, failed=self._failed, progress=Shown(self))
+                options = WatchOptions(
+                    say=self._say,
+                    failed=self._failed,
+                    progress=Shown(self),
+                    own_failed=self._own_failed,
+                )
                 self._watcher = Watcher(self.app, options)
                 self._watcher.run(self.stopping, self._ran)
             except BaseException as error:
@@ -211,6 +218,11 @@ class Worker:
         self.show(Doing())
         self.last_error, self.looked_ts = in_one_line(error), time.time()
         self.moved()
+
+    def _own_failed(self, error: BaseException | None) -> None:
+        said, self.own_error = self.own_error, None if error is None else in_one_line(error)
+        if said != self.own_error:
+            self.moved()
 
     def _say(self, line: str) -> None:
         log.warning("%s", line)

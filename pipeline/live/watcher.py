@@ -1,6 +1,8 @@
 """The watcher: waits until changes have settled, and starts a run that looks at just these.
 
-What changes during a long run is seen to within that run, between two of its tasks: a new photo
+The users' own steps are worked beside it, in a lane of their own.
+
+What changes during a long run is handled within that run, between two of its tasks: a new photo
 waits for no backlog, and a withdrawn one keeps nothing for as long as one. The lock is held only
 during a run. The workers stay for a minute, so that the next change finds
 them loaded; without changes none is left, and the loop costs a few stats per second.
@@ -22,7 +24,7 @@ import sqlalchemy as sa
 from pipeline.app import Lockstep
 from pipeline.database.locks import WATCH
 from pipeline.engine.context import Run, RunOptions, make_workers
-from pipeline.engine.progress import Progress
+from pipeline.engine.progress import Progress, Silent
 from pipeline.engine.report import Report
 from pipeline.engine.run import run_once
 from pipeline.engine.urgent import work_within
@@ -36,6 +38,9 @@ from pipeline.errors import (
 )
 from pipeline.live.changes import LATEST_S, Changes, Work
 from pipeline.live.events import POLL_MS, TICK_MS, EventsFailed, Listening
+from pipeline.live.own_steps import OwnLane
+from pipeline.live.recipe_files import RecipeFiles
+from pipeline.states import Lane
 from pipeline.workers.tasks import Urgency
 
 log = logging.getLogger("lockstep.live")
@@ -56,13 +61,15 @@ OnRun = Callable[[Report], None]
 class WatchOptions:
     """``say`` is called with messages for people, a line at a time; ``progress`` is for long runs.
 
-    ``failed`` is called with the error of each run that ended with one.
+    ``failed`` is called with the error of each run that ended with one, ``own_failed`` with what
+    ended the work on the users' own steps, and with ``None`` when they go on.
     """
 
     poll: bool = False
     say: Callable[[str], None] = lambda line: None
     progress: Progress | None = None
     failed: Callable[[BaseException], None] = lambda error: None
+    own_failed: Callable[[BaseException | None], None] = lambda error: None
 
 
 class Watcher:
@@ -73,18 +80,17 @@ class Watcher:
         self._options = options or WatchOptions()
         self._settings = app.settings
         self._poll = self._options.poll
-        self._requested = threading.Event()
         self._identity: tuple[int, int] | None = None
-        self._recipes = self._recipes_stamp()
+        self._recipes = RecipeFiles(self._settings.recipes_file)
         self._last_said = ""
-        self._changes = Changes(self._settle_s())
-        self._stirred = threading.Event()
-        self._jobs_requested = threading.Event()
+        self._changes, self._stirred = Changes(self._settle_s()), threading.Event()
+        self._requested, self._jobs_requested = threading.Event(), threading.Event()
         self._stop = threading.Event()
         self._on_run: OnRun = lambda report: None
         self._workers = make_workers(self._settings)
         self._worked_at = self._rescan_at = self._try_at = 0.0
         self._back_off_s = BACK_OFF_S
+        self._own = _own_lane(app, self._options, lambda report: self._on_run(report))
         self.since_ts = 0.0  # Unix time at which the run in progress began; 0.0: none is.
 
     def ask(self) -> None:
@@ -92,6 +98,7 @@ class Watcher:
         self._jobs_requested.set()
         self._requested.set()
         self._stirred.set()
+        self._own.ask()
 
     def run(self, stop: threading.Event, on_run: OnRun) -> None:
         """Work until ``stop`` is set; ``on_run`` is called with the report of each run.
@@ -99,7 +106,8 @@ class Watcher:
         Errors that end a run are reported, and the run is retried later: no error ends the watcher.
         """
         self._stop, self._on_run = stop, on_run
-        with contextlib.closing(self._workers):
+        self._own.start()
+        with contextlib.closing(self._workers), contextlib.closing(self._own):
             while not stop.is_set():
                 if not self._wait_for_folder(stop):
                     return
@@ -125,19 +133,18 @@ class Watcher:
                 if listening.error is not None:
                     raise listening.error
                 now = time.monotonic()
-                if self._folder_now() != self._identity:
+                if _identity_of(self._settings.input_dir) != self._identity:
                     return
-                self._look_beyond(now)
+                self._look_for_reasons(now)
                 if self._changes.is_due(now) and now >= self._try_at:
                     self._work(now, stop, on_run)
                 elif self._workers.started and now - self._worked_at >= IDLE_WORKERS_S:
                     self._workers.close()
 
-    def _look_beyond(self, now: float) -> None:
+    def _look_for_reasons(self, now: float) -> None:
         """Other reasons for a run: recipes, a request, the time."""
-        recipes = self._recipes_stamp()
-        if recipes != self._recipes:
-            self._recipes = recipes
+        if self._recipes.have_changed():
+            self._recipes.look_again()
             self._try_at, self._back_off_s = 0.0, BACK_OFF_S
             self._changes.add([""], now)
         if self._requested.is_set():
@@ -211,15 +218,29 @@ class Watcher:
             identity=self._identity,
             stop=stop,
             holder=WATCH,
+            leave_own_steps=True,
             urgent={Urgency.FRESH: self._attend},
+            is_outdated=self._is_outdated,
         )
         if whole:
             return run_once(app.plan, options, self._options.progress, workers=self._workers)
         steps = [app.load_recipes, app.scan, app.render]
         return run_once(app.plan, options, self._options.progress, steps, self._workers)
 
+    def _is_outdated(self) -> bool:
+        """Whether a run over everything is due, which must not wait until all is fetched."""
+        if self._recipes.have_changed():
+            return True
+        if self._changes.is_whole and self._changes.is_due(time.monotonic()):
+            return True
+        # Before that, a fetch that takes long could be cut off again and again.
+        most_s = self._settings.fetch.total_timeout_s
+        if not self._requested.is_set():
+            most_s = max(self._settings.rescan_s, most_s)
+        return time.time() - self.since_ts >= most_s
+
     def _attend(self, run: Run) -> None:
-        """See to what has changed meanwhile, within a run that is going on."""
+        """Handle what has changed in the meantime, within the current run."""
         now = time.monotonic()
         is_due = self._changes.is_due(now) and not self._changes.is_whole
         if not is_due and not self._jobs_requested.is_set():
@@ -272,7 +293,7 @@ class Watcher:
         folder = self._settings.input_dir
         said = ""
         while not stop.is_set():
-            now = self._folder_now()
+            now = _identity_of(folder)
             if now is not None and (self._identity in (None, now) or _holds_anything(folder)):
                 if said:
                     self._options.say(f"{folder}: the input folder is there again")
@@ -290,20 +311,6 @@ class Watcher:
             stop.wait(FOLDER_POLL_S)
         return False
 
-    def _folder_now(self) -> tuple[int, int] | None:
-        try:
-            status = os.stat(self._settings.input_dir)
-        except OSError:
-            return None
-        return status.st_dev, status.st_ino
-
-    def _recipes_stamp(self) -> tuple[int, int, int] | None:
-        try:
-            status = os.stat(self._settings.recipes_file)
-        except OSError:
-            return None
-        return status.st_mtime_ns, status.st_size, status.st_ino
-
     def _settle_s(self) -> float:
         settle_s = self._settings.settle_ms / 1000
         # Between two polls a file grows unseen.
@@ -316,6 +323,11 @@ class Watcher:
             self._options.say(line)
 
 
+def _own_lane(app: Lockstep, options: WatchOptions, on_run: OnRun) -> OwnLane:
+    progress = (options.progress or Silent()).lane(Lane.STEPS)
+    return OwnLane(app, on_run, options.own_failed, options.say, progress)
+
+
 @contextlib.contextmanager
 def _noted(watcher: Watcher) -> Iterator[None]:
     watcher.since_ts = time.time()
@@ -323,6 +335,14 @@ def _noted(watcher: Watcher) -> Iterator[None]:
         yield
     finally:
         watcher.since_ts = 0.0
+
+
+def _identity_of(folder: Path) -> tuple[int, int] | None:
+    try:
+        status = os.stat(folder)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _holds_anything(folder: Path) -> bool:

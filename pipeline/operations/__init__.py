@@ -1,6 +1,7 @@
 """Operations: one function for each, for both the command and the page.
 
 ``explain``  explain: what is known about one original, what the next run would do with it, and why
+``features``  features: what functions said of the originals, in the order of their paths
 ``gallery``  the gallery: originals in the order of their keys, a page at a time, with their
              renditions
 ``preview``  the preview of a run: each of its steps says what it would do, and nothing is written

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -9,10 +10,15 @@ from typing import Any
 import sqlalchemy as sa
 
 from pipeline.app import Lockstep
+from pipeline.engine.own_step import record_name
 from pipeline.jobs.scanning import explain_csv
 from pipeline.names import key_below
 from pipeline.storage.walking import CSV_SUFFIXES
-from pipeline.text import iso
+from pipeline.text import iso, shortened
+from pipeline.transforms.features import is_feature, own_name
+
+# Characters of a value that a line shows; the JSON has all of it.
+VALUE_SHOWN = 200
 
 
 @dataclass
@@ -33,6 +39,30 @@ class RenditionStory:
 
 
 @dataclass
+class FeatureStory:
+    """One feature: what its function said, and the verdict for the next run."""
+
+    name: str
+    state: str | None
+    value: Any
+    verdict: str
+    reason: str | None = None
+    since: str | None = None
+    fingerprint: str | None = None
+
+
+@dataclass
+class RecordStory:
+    """What a user's step made of one of the records of an original."""
+
+    step: str
+    record: dict[str, Any]
+    state: str
+    reason: str | None
+    since: str | None
+
+
+@dataclass
 class Story:
     """All that is known of one original."""
 
@@ -43,6 +73,8 @@ class Story:
     sha256: str | None = None
     fingerprint: dict[str, int] = field(default_factory=dict)
     renditions: list[RenditionStory] = field(default_factory=list)
+    features: list[FeatureStory] = field(default_factory=list)
+    steps: list[RecordStory] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
         """The result of ``datapipe explain --json``."""
@@ -65,6 +97,18 @@ class Story:
                 )
             if story.reason:
                 lines.append(f"    {story.reason} (since {story.since})")
+        for of in self.features:
+            lines.append(f"  feature {of.name}: {of.state or 'none yet'}; {of.verdict}")
+            if of.value is not None:
+                shown = shortened(json.dumps(of.value, ensure_ascii=False), VALUE_SHOWN)
+                lines.append(f"    {shown}, since {of.since}")
+            if of.reason:
+                lines.append(f"    {of.reason} (since {of.since})")
+        for record in self.steps:
+            keys = {key: value for key, value in record.record.items() if value != self.path}
+            name = " ".join(filter(None, [record.step, record_name(keys)]))
+            reason = f"; {record.reason} (since {record.since})" if record.reason else ""
+            lines.append(f"  {name}: {record.state}{reason}")
         return lines
 
 
@@ -80,6 +124,8 @@ def explain(app: Lockstep, typed: str) -> Story:
     seen = app.scan.explain(path)
     sha256, said = app.render.explain(path, seen.is_original)
     known = seen.known is not None or any(row is not None for _, row, _ in said)
+    if not known and not seen.is_original:
+        said = []
     return Story(
         path,
         known=known,
@@ -89,8 +135,29 @@ def explain(app: Lockstep, typed: str) -> Story:
         fingerprint={}
         if seen.known is None
         else {k: v for k, v in seen.known._asdict().items() if k != "path"},
-        renditions=[_story_of(*each) for each in said] if known or seen.is_original else [],
+        renditions=[_story_of(*each) for each in said if not is_feature(each[0])],
+        features=[_feature_of(*each) for each in said if is_feature(each[0])],
+        steps=[
+            RecordStory(
+                step.name,
+                mark.keys,
+                mark.state,
+                mark.reason,
+                None if mark.since is None else iso(mark.since),
+            )
+            for step in app.own_steps
+            for mark in step.story(path)
+        ],
     )
+
+
+def _feature_of(recipe: str, item: sa.Row[Any] | None, verdict: str) -> FeatureStory:
+    name = own_name(recipe)
+    if item is None:
+        return FeatureStory(name, None, None, verdict)
+    value = item.value and json.loads(item.value)
+    since = iso(item.since)
+    return FeatureStory(name, item.state, value, verdict, item.reason, since, item.fingerprint)
 
 
 def _story_of(recipe: str, item: sa.Row[Any] | None, verdict: str) -> RenditionStory:

@@ -8,6 +8,7 @@ where to continue.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -16,10 +17,11 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from pipeline.database.tracking import GONE, KIND
-from pipeline.engine.pending import Pending
+from pipeline.engine.pending import Pending, rows_in
 from pipeline.states import State
 from pipeline.tables import EXCEPTION
 from pipeline.text import iso
+from pipeline.transforms.features import PREFIX, is_feature, own_name
 
 # Originals that one page may search: 10 ms of SQLite's time.
 LOOKED_THROUGH = 20_000
@@ -40,6 +42,8 @@ NOT_YET = {
     "reason": None,
     "since": None,
 }
+
+NO_VALUE_YET = {"name": None, "state": PENDING, "value": None, "reason": None, "since": None}
 
 
 @dataclass(frozen=True)
@@ -84,10 +88,10 @@ def page(pending: Pending, wanted: Filter, after: str = "", limit: int = 48) -> 
 
 
 def describe(pending: Pending, path: str) -> dict[str, Any] | None:
-    """One original as a page lists it; ``None`` if it is not known."""
+    """One original as a page lists it, and its features; ``None`` if it is not known."""
     with pending.meta.dbconn.reading() as con:
         found = _described(con, pending, [path])
-    return found[0] if found else None
+        return {**found[0], "features": _features(con, pending, path)} if found else None
 
 
 def folders(pending: Pending, folder: str = "") -> list[str]:
@@ -243,7 +247,7 @@ def _pending_paths(
     changed = pending.changed().subquery("changed")
     query = (
         _below(sa.select(changed.c.path), changed.c.path, wanted.folder, after)
-        .where(changed.c[KIND] != GONE)
+        .where(changed.c[KIND] != GONE, ~changed.c.recipe.startswith(PREFIX))
         .distinct()
         .order_by(changed.c.path)
     )
@@ -273,6 +277,9 @@ def _described(con: sa.Connection, pending: Pending, paths: Sequence[str]) -> li
         .order_by(made.c.path, made.c.recipe)
     ).all()
     by_path = {path: list(group) for path, group in groupby(rows, key=lambda row: row.path)}
+    of_source = pending.recipe_table.c.source == pending.source.value
+    names = con.execute(sa.select(pending.recipe_table.c.recipe).where(of_source)).scalars()
+    no_recipes = all(map(is_feature, names))
     images = []
     for path in paths:
         if path not in there and path not in by_path:
@@ -282,20 +289,39 @@ def _described(con: sa.Connection, pending: Pending, paths: Sequence[str]) -> li
         renditions += [
             {**NOT_YET, "recipe": recipe}
             for of, recipe in sorted(waiting)
-            if of == path and recipe not in known
+            if of == path and recipe not in known and not is_feature(recipe)
         ]
         original = there.get(path)
         made_of = next((row.sha256 for row in by_path.get(path, []) if row.sha256), None)
         images.append(
             {
                 "path": path,
-                "state": _worst([rendition["state"] for rendition in renditions]),
+                "state": _worst([rendition["state"] for rendition in renditions], no_recipes),
                 "size_bytes": original.size_bytes if original else None,
                 "sha256": (original.sha256 if original else None) or made_of,
                 "renditions": renditions,
             }
         )
     return images
+
+
+def _features(con: sa.Connection, pending: Pending, path: str) -> list[dict[str, Any]]:
+    """What the features say of one original; one without a row has no ``value`` yet."""
+    changed = pending.changed([path]).subquery("changed")
+    is_waiting = changed.c[KIND] != GONE, changed.c.recipe.startswith(PREFIX)
+    waiting = list(con.execute(sa.select(changed.c.recipe).where(*is_waiting)).scalars())
+    found = {own_name(recipe): {**NO_VALUE_YET, "name": own_name(recipe)} for recipe in waiting}
+    for table in pending.tables[1:]:
+        ours = table.c.source == pending.source.value
+        for row in con.execute(rows_in(table).where(ours, table.c.path == path)):
+            found[row.name] = {
+                "name": row.name,
+                "state": PENDING if row.recipe in waiting else row.state,
+                "value": row.value and json.loads(row.value),
+                "reason": row.reason,
+                "since": iso(row.since),
+            }
+    return [found[name] for name in sorted(found)]
 
 
 def _rendition(row: sa.Row[Any], waiting: set[tuple[str, str]]) -> dict[str, Any]:
@@ -311,12 +337,12 @@ def _rendition(row: sa.Row[Any], waiting: set[tuple[str, str]]) -> dict[str, Any
     }
 
 
-def _worst(found: Sequence[str]) -> str:
+def _worst(found: Sequence[str], no_recipes: bool) -> str:
     """The state of an original: that of its renditions which matters most to a person."""
     for state in (State.TAKEN_DOWN.value, PENDING, State.FAILED.value):
         if state in found:
             return state
-    return State.OK.value if found else PENDING
+    return State.OK.value if found or no_recipes else PENDING
 
 
 def _below(query: sa.Select[Any], path: Any, folder: str, after: str) -> sa.Select[Any]:

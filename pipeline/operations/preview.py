@@ -17,7 +17,7 @@ from pipeline.takedowns.takeover import has_unknown
 def preview(app: Lockstep, options: RunOptions) -> Report:
     """What a run would do now. Files whose times changed are hashed, for they may be the same.
 
-    Steps that are not Lockstep's own cannot be asked, and are left out.
+    Steps that are not Lockstep's own cannot be previewed, and are left out.
 
     Raises:
         LockstepError: whatever would stop the run before its first write.

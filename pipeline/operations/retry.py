@@ -1,4 +1,5 @@
-"""Marking failed renditions, and on request those of an older renderer, for a retry."""
+"""Marking what failed for a retry: renditions, on request also those of an older renderer, and
+records of users' steps."""
 
 from __future__ import annotations
 
@@ -7,50 +8,60 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from pipeline.app import Lockstep
-from pipeline.engine.pending import Pending, RenditionKey
+from pipeline.engine.pending import Pending, RenditionKey, recipe_in
 from pipeline.engine.recovery import forget_content
 from pipeline.errors import LockstepError
 from pipeline.imaging import RENDERER_VERSION
 from pipeline.names import key_below
-from pipeline.states import State
+from pipeline.states import Source, State
 
 
 def retry(app: Lockstep, paths: Sequence[str] = (), older: bool = False) -> int:
-    """Make the next run try again; returns how many renditions. Without ``paths``, also those of
-    jobs.
+    """Make the next run try again; returns how many renditions, features and records of users'
+    steps.
+
+    Without ``paths``, also those of jobs.
 
     Raises:
         LockstepError: a path is no original that Lockstep knows.
     """
     if not paths:
         every = [pending for step in app.renders for pending in step.pending_of.values()]
-        return sum(_retry(pending, older, None) for pending in every)
+        records = sum(step.retry() for step in app.own_steps)
+        return records + sum(_retry(pending, older, None) for pending in every)
     pending = app.render.pending
-    column = pending.table.c.path
     keys = [key_below(app.settings.input_dir, path) for path in paths]
     for path, key in zip(paths, keys, strict=True):
         with pending.meta.dbconn.reading() as con:
-            known = sa.select(column).where(pending.ours, _below(column, key)).limit(1)
-            if con.execute(known).first() is None:
+            known = [_is_known(con, table, pending.source, key) for table in pending.tables]
+            if not any(known):
                 raise LockstepError(
                     f"{path}: no original of that name is known; `datapipe errors` lists what "
                     "failed, with the names to use"
                 )
-    return _retry(pending, older, keys)
+    records = sum(step.retry(keys) for step in app.own_steps)
+    return records + _retry(pending, older, keys)
+
+
+def _is_known(con: sa.Connection, table: sa.Table, source: Source, key: str) -> bool:
+    known = sa.select(table.c.path).where(table.c.source == source.value, _below(table.c.path, key))
+    return con.execute(known.limit(1)).first() is not None
 
 
 def _retry(pending: Pending, older: bool, keys: Sequence[str] | None) -> int:
-    table = pending.table
-    wanted: sa.ColumnElement[bool] = table.c.state == State.FAILED.value
-    if older:
-        wanted = sa.or_(wanted, table.c.renderer < RENDERER_VERSION)
-    conditions = [sa.true()] if keys is None else [_below(table.c.path, key) for key in keys]
     failed: set[RenditionKey] = set()
-    with pending.meta.dbconn.reading() as con:
-        for condition in conditions:
-            query = sa.select(table.c.source, table.c.path, table.c.recipe)
-            rows = con.execute(query.where(pending.ours, wanted, condition))
-            failed.update((row.source, row.path, row.recipe) for row in rows)
+    for table in pending.tables:
+        wanted: sa.ColumnElement[bool] = table.c.state == State.FAILED.value
+        if older:
+            wanted = sa.or_(wanted, table.c.renderer < RENDERER_VERSION)
+        conditions = [sa.true()] if keys is None else [_below(table.c.path, key) for key in keys]
+        query = sa.select(table.c.source, table.c.path, recipe_in(table).label("recipe")).where(
+            table.c.source == pending.source.value, wanted
+        )
+        with pending.meta.dbconn.reading() as con:
+            for condition in conditions:
+                rows = con.execute(query.where(condition))
+                failed.update((row.source, row.path, row.recipe) for row in rows)
     forget_content(pending, sorted(failed))
     return len(failed)
 

@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
+from pipeline.database.marks import Mark
 from pipeline.database.state import UNVERIFIED, StateRepository
 from pipeline.database.tracking import GONE, KIND
-from pipeline.engine.pending import Pending
+from pipeline.engine.own_step import OwnStep, record_name
+from pipeline.engine.pending import Pending, recipe_in, rows_in
 from pipeline.jobs.store import ACTIVE, JobRepository
 from pipeline.states import JobState, State
 from pipeline.tables import EXCEPTION
 from pipeline.text import iso
+from pipeline.transforms.features import is_feature, own_name
 
 REASONS_SHOWN = 50
 PATHS_SHOWN = 20
 
 
-def status(pending: Pending) -> dict[str, Any]:
-    """The counts that ``datapipe status --json`` prints; ``jobs`` by their state.
+def status(pending: Pending, own_steps: Sequence[OwnStep] = ()) -> dict[str, Any]:
+    """The counts that ``datapipe status --json`` prints; ``jobs`` by their state, and the records
+    of the users' steps by step and state.
 
+    ``failed``, ``taken_down`` and ``pending`` count renditions; those of features are in
+    ``features``, by name.
     ``pending`` is what the tables know to be pending, as after a run that was interrupted; what
     changed in ``input/`` since is known after the next scan (``datapipe run --dry-run``).
     """
-    table, recipes = pending.table, pending.recipe_table
+    recipes = pending.recipe_table
     originals = pending.original_table
     changed = pending.changed().subquery()
     for_us = recipes.c.source == pending.source.value
@@ -38,22 +46,19 @@ def status(pending: Pending) -> dict[str, Any]:
         total = con.execute(
             sa.select(sa.func.count()).select_from(originals).where(pending.our_originals)
         ).scalar_one()
-        counted = con.execute(
-            sa.select(table.c.recipe, table.c.state, sa.func.count())
-            .where(pending.ours)
-            .group_by(table.c.recipe, table.c.state)
-        ).all()
+        counted = [row for table in pending.tables for row in con.execute(_states(pending, table))]
         waiting = con.execute(
             sa.select(changed.c.recipe, sa.func.count())
             .where(changed.c[KIND] != GONE)
             .group_by(changed.c.recipe)
         ).all()
-    by_recipe = {name: _none_yet() for name in names}
+    every = {name: _none_yet() for name in names}
     for recipe, state, count in counted:
-        if recipe in by_recipe:
-            by_recipe[recipe][state] = count
+        if recipe in every:
+            every[recipe][state] = count
     for recipe, count in waiting:
-        by_recipe.setdefault(recipe, _none_yet())["pending"] = count
+        every.setdefault(recipe, _none_yet())["pending"] = count
+    by_recipe = {name: counts for name, counts in every.items() if not is_feature(name)}
     return {
         "originals": total,
         "renditions": sum(counts["ok"] for counts in by_recipe.values()),
@@ -61,7 +66,9 @@ def status(pending: Pending) -> dict[str, Any]:
         "taken_down": sum(counts["taken_down"] for counts in by_recipe.values()),
         "pending": sum(counts["pending"] for counts in by_recipe.values()),
         "recipes": by_recipe,
+        "features": {own_name(name): counts for name, counts in every.items() if is_feature(name)},
         "jobs": JobRepository(pending.meta.dbconn).counts(),
+        "steps": {step.name: step.states() for step in own_steps},
         "unverified": _unverified(pending),
     }
 
@@ -75,6 +82,13 @@ def _unverified(pending: Pending) -> dict[str, int] | None:
     return None if noted is None else json.loads(noted) or {}
 
 
+def _states(pending: Pending, table: sa.Table) -> sa.Select[Any]:
+    """How many rows each recipe, or feature, has in each state."""
+    keys = recipe_in(table), table.c.state
+    ours = table.c.source == pending.source.value
+    return sa.select(*keys, sa.func.count()).where(ours).group_by(*keys)
+
+
 def _none_yet() -> dict[str, int]:
     return {state.value: 0 for state in State} | {"pending": 0}
 
@@ -83,9 +97,14 @@ def is_out_of_step(status: dict[str, Any]) -> bool:
     """Whether anything is failed or pending, jobs included, or files may not be those of rows."""
     in_step = {JobState.COMPLETED.value, JobState.DELETED.value}
     is_unverified = status["unverified"] is not None
-    return bool(
-        status["failed"] or status["pending"] or is_unverified or set(status["jobs"]) - in_step
-    )
+    jobs = set(status["jobs"]) - in_step
+    return bool(has_left(status) or is_unverified or jobs)
+
+
+def has_left(status: dict[str, Any]) -> bool:
+    """Whether a rendition, a feature, or a record of a user's step, is failed or pending."""
+    counted = [status, *status["features"].values(), *status["steps"].values()]
+    return any(counts["failed"] or counts["pending"] for counts in counted)
 
 
 def jobs_left(status: dict[str, Any]) -> tuple[int, int]:
@@ -96,19 +115,20 @@ def jobs_left(status: dict[str, Any]) -> tuple[int, int]:
     return active, sum(counts.get(state.value, 0) for state in bad)
 
 
-def errors(pending: Pending) -> list[dict[str, str]]:
-    """Every rendition that is failed or taken down.
+def errors(pending: Pending, own_steps: Sequence[OwnStep] = ()) -> list[dict[str, Any]]:
+    """Every rendition and feature that is failed or taken down, and every record of a user's step
+    that failed.
 
-    Path, recipe, state, reason, and since when (ISO 8601, local time).
+    Path, recipe (of a feature ``features.`` and its name), state, reason, and since when (ISO 8601,
+    local time); of a record also its step and its keys, and the path is NULL where it is none of an
+    original.
     """
-    table = pending.table
-    query = (
-        sa.select(table.c.path, table.c.recipe, table.c.state, table.c.reason, table.c.since)
-        .where(pending.ours, table.c.state.in_((State.FAILED.value, State.TAKEN_DOWN.value)))
-        .order_by(table.c.path, table.c.recipe)
-    )
-    with pending.meta.dbconn.reading() as con:
-        rows = con.execute(query).all()
+    rows: list[sa.Row[Any]] = []
+    for table in pending.tables:
+        states = table.c.state.in_((State.FAILED.value, State.TAKEN_DOWN.value))
+        ours = table.c.source == pending.source.value
+        rows += pending.meta.dbconn.rows(rows_in(table).where(ours, states))
+    rows.sort(key=lambda row: (row.path, row.recipe))
     return [
         {
             "path": row.path,
@@ -118,33 +138,66 @@ def errors(pending: Pending) -> list[dict[str, str]]:
             "since": iso(row.since),
         }
         for row in rows
-    ]
+    ] + [_failed_record(step, failure) for step in own_steps for failure in step.failures()]
 
 
-def by_reason(pending: Pending) -> dict[str, Any]:
-    """``failed``, a number of renditions, and ``reasons``, the most frequent first."""
-    table = pending.table
-    is_failed = sa.and_(pending.ours, table.c.state == State.FAILED.value, sa.text(EXCEPTION))
+def _failed_record(step: OwnStep, failure: Mark) -> dict[str, Any]:
+    keys = failure.keys
+    return {
+        "path": keys.get("path"),
+        "recipe": keys.get("recipe"),
+        "step": step.name,
+        "record": keys,
+        "state": failure.state,
+        "reason": failure.reason,
+        "since": iso(failure.since or 0.0),
+    }
+
+
+def by_reason(pending: Pending, own_steps: Sequence[OwnStep] = ()) -> dict[str, Any]:
+    """``failed``, how many renditions, features and records of users' steps, and ``reasons``,
+    those of steps last, and the most frequent first."""
+    missing = sa.union_all(
+        *[
+            sa.select(table.c.path, table.c.reason).where(
+                table.c.source == pending.source.value,
+                table.c.state == State.FAILED.value,
+                sa.text(EXCEPTION),
+            )
+            for table in pending.tables
+        ]
+    ).subquery("missing")
     count = sa.func.count()
     groups = (
-        sa.select(table.c.reason, count.label("count"))
-        .where(is_failed)
-        .group_by(table.c.reason)
-        .order_by(count.desc(), table.c.reason)
+        sa.select(missing.c.reason, count.label("count"))
+        .group_by(missing.c.reason)
+        .order_by(count.desc(), missing.c.reason)
         .limit(REASONS_SHOWN)
     )
     with pending.meta.dbconn.reading() as con:
-        total = con.execute(sa.select(count).select_from(table).where(is_failed)).scalar_one()
+        total = con.execute(sa.select(count).select_from(missing)).scalar_one()
         reasons = []
         for reason, found in con.execute(groups).all():
             paths = (
-                sa.select(table.c.path)
-                .where(is_failed, table.c.reason == reason)
+                sa.select(missing.c.path)
+                .where(missing.c.reason == reason)
                 .distinct()
-                .order_by(table.c.path)
+                .order_by(missing.c.path)
                 .limit(PATHS_SHOWN)
             )
             reasons.append(
-                {"reason": reason, "count": found, "paths": list(con.execute(paths).scalars())}
+                {
+                    "reason": reason,
+                    "count": found,
+                    "paths": list(con.execute(paths).scalars()),
+                    "step": None,
+                }
             )
+    for step in own_steps:
+        failed = [(each.reason, record_name(each.keys)) for each in step.failures()]
+        total += len(failed)
+        for reason, found in Counter(reason for reason, _ in failed).most_common(REASONS_SHOWN):
+            names = [name for why, name in failed if why == reason][:PATHS_SHOWN]
+            told = {"reason": reason, "count": found, "paths": names, "step": step.name}
+            reasons.append(told)
     return {"failed": total, "reasons": reasons}

@@ -21,6 +21,7 @@ except ImportError:
 # 16 characters of a random token are 96 bits: too many to try.
 TOKEN_MIN = 16
 _HOST = re.compile(r"[A-Za-z0-9._-]+|\[?[0-9A-Fa-f:]+\]?")
+_LOCATION = re.compile(r"(?:/[A-Za-z0-9._-]+)+/?")
 _SEPARATOR = re.compile(r"[,\s]+")
 
 
@@ -75,6 +76,11 @@ def path(text: str, cwd: Path) -> Path:
     if "\0" in text:
         raise ValueError("must be a path without NUL characters")
     return Path(os.path.normpath(cwd / Path(text).expanduser()))
+
+
+def paths(text: str, cwd: Path) -> tuple[Path, ...]:
+    """Absolute paths, separated as in ``PATH``: by colons, on Windows by semicolons."""
+    return tuple(path(part, cwd) for part in text.split(os.pathsep) if part)
 
 
 def database_url(text: str, cwd: Path) -> str:
@@ -149,6 +155,11 @@ def names(text: str) -> tuple[str, ...]:
     return found
 
 
+def names_or_none(text: str) -> tuple[str, ...]:
+    """Names separated by commas, each once."""
+    return tuple(dict.fromkeys(_separated(text)))
+
+
 def one_of(*words: str) -> Callable[[str], str]:
     """One of these words."""
 
@@ -176,6 +187,13 @@ def web_address(text: str) -> str:
     if text and not text.lower().startswith(("http://", "https://")):
         raise ValueError("must be an address that begins with https:// or http://")
     return text
+
+
+def location(text: str) -> str:
+    """A location of a web server that ends in a slash, or none."""
+    if text and not _LOCATION.fullmatch(text):
+        raise ValueError("must be an internal location of nginx, for example /renditions/")
+    return text and text.rstrip("/") + "/"
 
 
 def webhook_secret(text: str) -> str:

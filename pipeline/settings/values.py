@@ -37,9 +37,8 @@ def _setting(
     parse: Callable[..., Any],
     is_secret: bool = False,
 ) -> Any:
-    variable = Variable(
-        name, default, parse, parse in (parsing.path, parsing.database_url), is_secret
-    )
+    is_place = parse in (parsing.path, parsing.paths, parsing.database_url)
+    variable = Variable(name, default, parse, is_place, is_secret)
     # `repr` of the settings may end in a log.
     return field(repr=not is_secret, metadata={"variable": variable})
 
@@ -60,6 +59,7 @@ class JobSettings:
 
     recipes: tuple[str, ...] = _setting("JOB_RECIPES", "half", parsing.names)
     recipes_given: bool = _setting("JOB_RECIPES", "", bool)
+    features: tuple[str, ...] = _setting("JOB_FEATURES", "", parsing.names_or_none)
     max_rows: int = _setting("JOB_MAX_ROWS", "1000000", whole(1, 10**9, "rows", 1_000_000))
     max_images: int = _setting("JOB_MAX_IMAGES", "5000000", whole(1, 10**9, "images", 5_000_000))
     max_bytes: int = _setting(
@@ -100,6 +100,7 @@ class Settings:
         whole(128, 10**6, "megabytes", 2_048),
     )
     sandbox: str = _setting("SANDBOX", "auto", parsing.one_of("auto", "off", "required"))
+    function_reads: tuple[Path, ...] = _setting("FUNCTION_READS", "", parsing.paths)
     quarantine_dir: Path = _setting("QUARANTINE", "quarantine", parsing.path)
     settle_ms: int = _setting("SETTLE_MS", "300", whole(10, 60_000, "milliseconds", 300))
     rescan_s: float = _setting("RESCAN_S", "300", seconds)
@@ -111,6 +112,7 @@ class Settings:
         lambda values: str(parsing.connection_count()),
         whole(8, 10**6, "connections", 1_000),
     )
+    x_accel: str = _setting("X_ACCEL", "", parsing.location)
     jobs: JobSettings
     fetch: FetchLimits
 

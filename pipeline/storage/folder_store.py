@@ -364,7 +364,7 @@ def _unlink(folder: RealFolder, name: str) -> bool | None:
             return None
         raise OutputError(
             f"{os.path.join(folder.path, name)}: cannot be deleted ({error.strerror}); "
-            "change the rights and run again"
+            "change the permissions and run again"
         ) from None
     return True
 
@@ -376,7 +376,7 @@ def _sweep_one(
     folders: list[tuple[str, ...]],
 ) -> int:
     count = 0
-    # A folder that became a link since it was listed is none of ours.
+    # A folder that became a link since it was listed is not ours.
     gone = (FileNotFoundError, NotADirectoryError, LinkInTheWay)
     with contextlib.suppress(*gone), opened(root, inside) as folder:
         for item in folder.listed():

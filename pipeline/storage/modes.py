@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def open_to_others(places: Iterable[Path]) -> list[Path]:
-    """Those of ``places`` that users who are neither their owner nor in their group can get at.
+    """Those of ``places`` that users can access who are neither their owner nor in their group.
 
     A group counts as meant: that is how one is shared on purpose. What lies in a folder that others
     cannot enter is closed to them, whatever its own mode.

@@ -94,7 +94,7 @@ class RealFolder:
             with os.scandir(fd) as entries:
                 listed = list(entries)
                 for entry in listed:
-                    # Where the file system does not tell, the open folder is asked: do it now.
+                    # Where the listing has no type, this needs the open folder: do it now.
                     entry.is_dir(follow_symlinks=False)
                 return listed
         finally:

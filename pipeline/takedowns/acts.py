@@ -131,7 +131,7 @@ def reinstate(context: Takedowns, id_or_sha256: str, who: str) -> Reinstated:
         acts = _acts_to_reinstate(repository, id_or_sha256)
         folder = context.settings.input_dir
         if not folder.is_dir():
-            raise LockstepError(f"{folder}: the input folder is missing; mount it and lift again")
+            raise LockstepError(f"{folder}: the input folder is missing; mount it and try again")
         lifted = Reinstated(acts[0].sha256, [act.id for act in acts])
         for act in acts:
             repository.change(act.id, state=TakedownState.LIFTING.value, lifted_by=who)

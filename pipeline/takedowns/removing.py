@@ -13,6 +13,9 @@ import sqlalchemy as sa
 from pipeline.database.locks import PUBLISH_LOCK
 from pipeline.database.paging import known_among
 from pipeline.database.state import StateRepository
+from pipeline.database.tracked import meta_of, touch
+from pipeline.engine.outputs import store_rows
+from pipeline.engine.pending import rows_in
 from pipeline.engine.recovery import remove_unrecorded, sweep_after_kill
 from pipeline.engine.render_step import RenderStep
 from pipeline.errors import OutputError
@@ -71,14 +74,13 @@ def _remove_renditions(
                 store.remove(row.file)
             # One row a transaction: a run in progress writes the same rows in an order of its own,
             # and two transactions of many rows could deadlock.
-            with context.database.writing() as con:
-                con.execute(
+            with context.database.writing() as write:
+                # Users' steps make something of it no longer.
+                renditions = step.pending.renditions
+                touch(write, renditions, _is_row(meta_of(renditions), row))
+                write.execute(
                     sa.update(table)
-                    .where(
-                        table.c.source == row.source,
-                        table.c.path == row.path,
-                        table.c.recipe == row.recipe,
-                    )
+                    .where(_is_row(table, row))
                     .values(
                         _emptied(step)
                         | {
@@ -91,10 +93,39 @@ def _remove_renditions(
                     )
                 )
             step.settled(Source(row.source), {row.path})
+        _remove_values(context, step, digest, named, reason)
     # Those of a lost database have no row any more.
     gone = [row.path for row in noted if row.kind == Kind.RENDITION.value]
     for key in set(gone).difference(*(_known(context, step, gone) for step in context.renders)):
         store.remove(key)
+
+
+def _remove_values(
+    context: Takedowns, step: RenderStep, digest: str, named: Sequence[str], reason: str | None
+) -> None:
+    """Empty the features of these bytes, and of the originals that go."""
+    for table in step.pending.tables[1:]:
+        which = sa.or_(
+            table.c.sha256 == digest,
+            sa.and_(table.c.source == Source.INPUT.value, table.c.path.in_(named)),
+        )
+        query = rows_in(table).where(which, table.c.state != State.TAKEN_DOWN.value)
+        for row in (row._mapping for row in context.database.rows(query)):
+            taken_down = {
+                "value": None,
+                "state": State.TAKEN_DOWN.value,
+                "reason": reason,
+                "since": time.time(),
+                "sha256": digest if row["sha256"] == digest else None,
+            }
+            with context.database.writing() as write:
+                store_rows(step.pending, [{**row, **taken_down}], write.now)
+            step.settled(Source(row["source"]), {row["path"]})
+
+
+def _is_row(table: sa.Table, row: sa.Row[Any]) -> sa.ColumnElement[bool]:
+    names = ("source", "path", "recipe")
+    return sa.and_(*[table.c[name] == getattr(row, name) for name in names])
 
 
 def renditions_of(context: Takedowns, digest: str, originals: Sequence[str]) -> list[str]:
@@ -116,8 +147,7 @@ def _rows(
     query = sa.select(*keys, table.c.file, table.c.sha256).where(
         sa.or_(table.c.sha256 == digest, named), table.c.state != State.TAKEN_DOWN.value
     )
-    with context.database.reading() as con:
-        return con.execute(query).all()
+    return context.database.rows(query)
 
 
 def _known(context: Takedowns, step: RenderStep, keys: Sequence[str]) -> set[str]:

@@ -43,25 +43,21 @@ class TakedownRepository(Blocklist):
                 self.acts.c.state != TakedownState.LIFTED.value,
             )
         )
-        with self._database.reading() as con:
-            return con.execute(query.limit(1)).first() is not None
+        return self._database.first(query.limit(1)) is not None
 
     # --- acts ---
 
     def has_any(self) -> bool:
         """Whether anything was ever taken down."""
-        with self._database.reading() as con:
-            return con.execute(sa.select(self.acts.c.id).limit(1)).first() is not None
+        return self._database.first(sa.select(self.acts.c.id).limit(1)) is not None
 
     def all_acts(self) -> Sequence[sa.Row[Any]]:
         """Every takedown, the first one first."""
-        with self._database.reading() as con:
-            return con.execute(sa.select(self.acts).order_by(self.acts.c.id)).all()
+        return self._database.rows(sa.select(self.acts).order_by(self.acts.c.id))
 
     def all_files(self) -> Sequence[sa.Row[Any]]:
         """The files of every takedown."""
-        with self._database.reading() as con:
-            return con.execute(sa.select(self.files)).all()
+        return self._database.rows(sa.select(self.files))
 
     def add(
         self,
@@ -136,8 +132,7 @@ class TakedownRepository(Blocklist):
         """Add a takedown to the journal again, if it could not be written when it was made."""
         state = state_table(self._database.sqla_metadata)
         query = sa.select(state.c.value).where(state.c.name == JOURNAL)
-        with self._database.reading() as con:
-            follows = con.execute(query).first() is not None
+        follows = self._database.first(query) is not None
         act = self.act(number)
         if follows or act is None:
             return
@@ -152,21 +147,18 @@ class TakedownRepository(Blocklist):
 
     def act(self, number: int) -> sa.Row[Any] | None:
         """The row of one takedown."""
-        with self._database.reading() as con:
-            return con.execute(sa.select(self.acts).where(self.acts.c.id == number)).first()
+        return self._database.first(sa.select(self.acts).where(self.acts.c.id == number))
 
     def acts_on(self, sha256: str) -> Sequence[sa.Row[Any]]:
         """Every takedown of these bytes, the first one first."""
         query = sa.select(self.acts).where(self.acts.c.sha256 == sha256).order_by(self.acts.c.id)
-        with self._database.reading() as con:
-            return con.execute(query).all()
+        return self._database.rows(query)
 
     def unfinished(self) -> list[int]:
         """Takedowns and reinstatements that were interrupted."""
         states = (TakedownState.REMOVING.value, TakedownState.LIFTING.value)
         query = sa.select(self.acts.c.id).where(self.acts.c.state.in_(states))
-        with self._database.reading() as con:
-            return list(con.execute(query.order_by(self.acts.c.id)).scalars())
+        return self._database.column(query.order_by(self.acts.c.id))
 
     def change(self, number: int, **values: Any) -> None:
         """Write columns of one takedown; nothing happens if they are the same."""
@@ -185,8 +177,7 @@ class TakedownRepository(Blocklist):
         query = sa.select(self.acts).order_by(self.acts.c.id.desc()).limit(limit)
         if before is not None:
             query = query.where(self.acts.c.id < before)
-        with self._database.reading() as con:
-            return con.execute(query).all()
+        return self._database.rows(query)
 
     # --- files ---
 
@@ -198,8 +189,7 @@ class TakedownRepository(Blocklist):
             .where(files.c.takedown.in_(list(numbers)))
             .order_by(files.c.takedown, files.c.kind, files.c.path)
         )
-        with self._database.reading() as con:
-            return con.execute(query).all()
+        return self._database.rows(query)
 
     def add_files(self, number: int, kind: Kind, paths: Iterable[str]) -> None:
         """Record files before they are removed; those already recorded are left unchanged."""
@@ -225,8 +215,7 @@ class TakedownRepository(Blocklist):
             files.c.kind == Kind.ORIGINAL.value,
             files.c.path == path,
         )
-        with self._database.reading() as con:
-            row = con.execute(sa.select(files).where(this)).first()
+        row = self._database.first(sa.select(files).where(this))
         if act is None or row is None:
             return
         if all(row._mapping[name] == value for name, value in values.items()):
@@ -244,8 +233,7 @@ class TakedownRepository(Blocklist):
         query = sa.select(self.files.c.takedown).where(
             self.files.c.kept == kept, self.files.c.restored.is_(None)
         )
-        with self._database.reading() as con:
-            return con.execute(query.limit(1)).first() is not None
+        return self._database.first(query.limit(1)) is not None
 
     def _new_file(self, number: int, kind: Kind, path: str) -> Any:
         row = {"takedown": number, "kind": kind.value, "path": path, "removed": False}

@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from pipeline.database.locks import PUBLISH_LOCK
+from pipeline.engine.pending import recipe_in
 from pipeline.engine.recovery import forget_content
 from pipeline.errors import OutputError
 from pipeline.names import key_of, name_of
@@ -32,13 +33,11 @@ def put_back(context: Takedowns, repository: TakedownRepository, number: int) ->
         # Rows that say "taken down" become pending. A run in progress that is working on them
         # records them after us, when it checks the takedowns again.
         for step in context.renders:
-            table = step.pending.table
-            query = sa.select(table.c.source, table.c.path, table.c.recipe).where(
-                table.c.sha256 == act.sha256, table.c.state == State.TAKEN_DOWN.value
-            )
-            with context.database.reading() as con:
-                blocked = [(row.source, row.path, row.recipe) for row in con.execute(query)]
-            forget_content(step.pending, blocked)
+            for table in step.pending.tables:
+                query = sa.select(table.c.source, table.c.path, recipe_in(table)).where(
+                    table.c.sha256 == act.sha256, table.c.state == State.TAKEN_DOWN.value
+                )
+                forget_content(step.pending, [tuple(row) for row in context.database.rows(query)])
         # One that another database reinstated keeps the time at which it did.
         lifted_ts = act.lifted_ts or time.time()
         repository.change(number, state=TakedownState.LIFTED.value, lifted_ts=lifted_ts)

@@ -48,8 +48,7 @@ def resolve(context: Takedowns, target: str) -> Target:
     query = sa.select(table.c.sha256, table.c.original_bytes).where(
         context.own.pending.ours, table.c.path == path, table.c.sha256.is_not(None)
     )
-    with context.database.reading() as con:
-        row = con.execute(query.limit(1)).first()
+    row = context.database.first(query.limit(1))
     if row is None:
         raise NotFoundError(
             f"{target}: there is no such original below {context.settings.input_dir}; give its "

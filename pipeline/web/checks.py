@@ -25,7 +25,7 @@ class Checks:
         self._taken = 0
 
     def refuse_if_full(self) -> None:
-        """Call it before an upload is received: nobody sends a gigabyte to be refused.
+        """Call it before an upload is received: nobody should send a gigabyte only to be refused.
 
         Raises:
             HTTPException: 503, as many as allowed are waiting.

@@ -53,7 +53,7 @@ log = logging.getLogger("lockstep.web")
 
 
 @dataclass(frozen=True)
-class Limits:
+class ConnectionLimits:
     """What one connection may take, and how many there may be."""
 
     connections: int
@@ -78,7 +78,7 @@ class Limits:
 class Connections:
     """Those that are open, in the order in which they came."""
 
-    def __init__(self, limits: Limits, at_once: AtOnce | None = None) -> None:
+    def __init__(self, limits: ConnectionLimits, at_once: AtOnce | None = None) -> None:
         self.limits = limits
         self.at_once = at_once
         self._open: dict[Connection, None] = {}
@@ -308,7 +308,7 @@ class Server(uvicorn.Server):
     """uvicorn's server, which checks its connections at every tick, ten times a second."""
 
     def __init__(
-        self, app: ASGIApp, limits: Limits, at_once: AtOnce | None = None, **options: Any
+        self, app: ASGIApp, limits: ConnectionLimits, at_once: AtOnce | None = None, **options: Any
     ) -> None:
         self.connections = Connections(limits, at_once)
         config = uvicorn.Config(

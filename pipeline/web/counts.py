@@ -29,7 +29,7 @@ AT_ONCE_S = 0.05
 OLD_S = 5.0
 
 
-class Counts:
+class LatestCounts:
     """The last counts, and when they were taken."""
 
     def __init__(self, app: Lockstep, moved: Callable[[], None]) -> None:
@@ -81,12 +81,12 @@ class Counts:
     def _count(self) -> None:
         try:
             began, clock = time.monotonic(), self.clock()
-            counted = status(self.app.render.pending)
+            counted = status(self.app.render.pending, self.app.own_steps)
             before, self._counted = self._counted, counted | {"counted": iso(time.time())}
             self._clock, self._ended = clock, time.monotonic()
             self._cost_s = self._ended - began
         except sa.exc.SQLAlchemyError:
-            log.exception("the counts could not be taken")
+            log.exception("counting failed")
             return
         finally:
             self._counting.release()

@@ -1,4 +1,4 @@
-"""Open pages: they are told that something moved, all by one poll of the tables.
+"""Open pages: they are notified that something changed, all by one poll of the tables.
 
 Runs of other processes notify nobody. However many pages are open, one task reads the clock of the
 tables every two seconds, and none does while no page is open.

@@ -71,14 +71,9 @@ class Metrics:
         originals = GaugeMetricFamily("lockstep_originals", "Originals that are known")
         originals.add_metric([], counts["originals"])
         yield originals
-        states = sorted({state for recipe in counts["recipes"].values() for state in recipe})
-        renditions = GaugeMetricFamily(
-            "lockstep_renditions", "Renditions by recipe and state", labels=["recipe", "state"]
-        )
-        for name, recipe in counts["recipes"].items():
-            for state in states:
-                renditions.add_metric([name, state], recipe.get(state, 0))
-        yield renditions
+        yield _by_state("renditions", "Renditions", "recipe", counts["recipes"])
+        yield _by_state("features", "Features", "feature", counts["features"])
+        yield _by_state("records", "Records of users' steps", "step", counts["steps"])
         for name in ("failed", "pending"):
             gauge = GaugeMetricFamily(f"lockstep_{name}", f"Renditions that are {name}")
             gauge.add_metric([], counts[name])
@@ -101,3 +96,14 @@ class Metrics:
 def exposition(metrics: Metrics) -> tuple[bytes, str]:
     """The text that a scrape gets, and its media type."""
     return generate_latest(metrics.registry), CONTENT_TYPE_PLAIN_0_0_4
+
+
+def _by_state(name: str, what: str, label: str, counts: dict[str, dict[str, int]]) -> Metric:
+    gauge = GaugeMetricFamily(
+        f"lockstep_{name}", f"{what} by {label} and state", labels=[label, "state"]
+    )
+    states = sorted({state for by_state in counts.values() for state in by_state})
+    for of, by_state in counts.items():
+        for state in states:
+            gauge.add_metric([of, state], by_state.get(state, 0))
+    return gauge

@@ -52,7 +52,7 @@ class Unusable(BaseModel):
 
 
 class RecipeCounts(BaseModel):
-    """Renditions of one recipe, by state."""
+    """Renditions of one recipe, values of one feature, or records of one step, by state."""
 
     model_config = ConfigDict(extra="allow")
     ok: int
@@ -69,6 +69,8 @@ class CountsJson(BaseModel):
     failed: int
     pending: int
     recipes: dict[str, RecipeCounts]
+    features: dict[str, RecipeCounts]
+    steps: dict[str, RecipeCounts] = Field(description="records of the users' own steps")
     counted: str
 
 
@@ -147,19 +149,32 @@ class Images(BaseModel):
     next: str | None
 
 
-class ImageStory(ImageJson):
-    """One original, with what the next run would do and what happened to it."""
+class FeatureJson(BaseModel):
+    """What one feature says of one original."""
 
+    name: str
+    state: str
+    value: dict[str, Any] | None = None
+    reason: str | None = None
+    since: str | None = None
+
+
+class ImageStory(ImageJson):
+    """One original with its features, what the next run would do and what happened to it."""
+
+    features: list[FeatureJson]
+    srcset: dict[str, str] = Field(description="by recipe with widths, for the attribute of `img`")
     explain: dict[str, Any]
     history: list[dict[str, str]]
 
 
 class FailedReason(BaseModel):
-    """One reason, and how many renditions failed for it."""
+    """One reason, and how many renditions, features, or records of a user's step failed for it."""
 
     reason: str
     count: int
     paths: list[str] = Field(description="the first of them")
+    step: str | None = Field(description="null: renditions")
 
 
 class Failed(BaseModel):
@@ -176,7 +191,7 @@ class RetryRequest(Sent):
 
 
 class Retried(BaseModel):
-    """How many renditions the next run, which begins now, tries again."""
+    """How many renditions and features the next run, which begins now, tries again."""
 
     retried: int
 

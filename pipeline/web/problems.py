@@ -64,7 +64,7 @@ def install(site: FastAPI) -> None:
 
     @site.exception_handler(ClientDisconnect)
     async def _(request: Request, error: ClientDisconnect) -> Response:
-        # Nobody reads this. Anybody could fill the log with tracebacks of it.
+        # The client is gone. Anybody could fill the log with such tracebacks.
         return Response(None, 400)
 
     @site.exception_handler(LockstepError)

@@ -19,7 +19,7 @@ from pipeline.errors import SettingsError
 from pipeline.settings.parsing import open_files_limit
 from pipeline.settings.values import Settings
 from pipeline.web import connections, problems
-from pipeline.web.connections import Limits
+from pipeline.web.connections import ConnectionLimits
 from pipeline.web.routes import entry, events, files, health, home, images, jobs, takedowns
 from pipeline.web.routes.files import FilesAtOnce, FilesFirst, Shelf
 from pipeline.web.security.guard import Guard
@@ -28,7 +28,7 @@ from pipeline.web.service import Options, Service
 
 ABOUT = (
     "Keeps every resized image in step with its original. Each route is a page for people and "
-    "JSON for programs: send `Accept: application/json`, or put `.json` behind the path."
+    "JSON for programs: send `Accept: application/json`, or append `.json` to the path."
 )
 PAGES = (files, home, jobs, images, takedowns, events, health, entry)
 
@@ -84,7 +84,7 @@ def serve(app: Lockstep, options: Options) -> None:
         SettingsError: the address cannot be bound, or the limit of connections is too high.
         DatabaseError: the tables are of another layout, or cannot be made.
     """
-    limits = Limits(connections=_checked_connections(app.settings.max_connections))
+    limits = ConnectionLimits(connections=_checked_connections(app.settings.max_connections))
     service = Service(app, options)
     sockets = [_listening(options.host, options.port)]
     host, port = sockets[0].getsockname()[:2]
@@ -102,7 +102,7 @@ def serve(app: Lockstep, options: Options) -> None:
 
     # uvicorn raises the signal again when it is done; by then it has been handled.
     signal.signal(signal.SIGTERM, lambda number, stack: None)
-    # Open event streams are told to end; nothing else takes longer.
+    # Open event streams are closed; nothing else takes longer.
     shelf = Shelf(app, is_private=service.sessions is not None)
     at_once = FilesAtOnce(shelf, service.hosts, service.sessions)
     server = Server(build(service, shelf), limits, at_once, timeout_graceful_shutdown=3)
@@ -110,7 +110,7 @@ def serve(app: Lockstep, options: Options) -> None:
 
 
 def _checked_connections(most: int) -> int:
-    """The limit of connections, if it leaves the worker descriptors of its own.
+    """The limit of connections, if it leaves enough descriptors for the worker.
 
     Raises:
         SettingsError: it does not.

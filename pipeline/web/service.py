@@ -19,7 +19,7 @@ from pipeline.operations.status import is_out_of_step
 from pipeline.tables import make_tables
 from pipeline.takedowns import take_over
 from pipeline.web.checks import Checks
-from pipeline.web.counts import Counts
+from pipeline.web.counts import LatestCounts
 from pipeline.web.listeners import Listeners
 from pipeline.web.metrics import Metrics
 from pipeline.web.security.hosts import Hosts
@@ -60,7 +60,7 @@ class Service:
         self.hosts = Hosts(options.host, self.settings.hosts)
         self.listeners = Listeners(lambda: self.counts.clock())
         self.checks = Checks()
-        self.counts = Counts(app, self.listeners.notify)
+        self.counts = LatestCounts(app, self.listeners.notify)
         self.metrics = Metrics(app.database, self.counts.get, lambda: self.worker.doing)
         self.worker = Worker(app, options.watch, self.listeners.notify, self._ran)
 
@@ -97,7 +97,9 @@ class Service:
             "lanes": [each.as_json() for each in self.worker.lanes],
             "elsewhere": None if doing.state == "running" else self._elsewhere(),
             "last_error": last_stop(
-                self.app.database, self.worker.looked_ts, otherwise=self.worker.last_error
+                self.app.database,
+                self.worker.looked_ts,
+                otherwise=self.worker.last_error or self.worker.own_error,
             ),
             "runs": runs(self.app.database, limit=8),
         }

@@ -1,8 +1,9 @@
 """Workers: processes that read an original once, hash it, and make its renditions.
 
-``local``    workers: processes that read an original once, hash it, and make its renditions
-``results``  what the main process accepts from a worker
-``sandbox``  confine this process: few folders, no connection, no other program
-``tasks``    the tasks of a worker, and their outcomes
-``worker``   inside a worker process: one original is read, hashed and rendered
+``local``       workers: processes that read an original once, hash it, and make its renditions
+``results``     what the main process accepts from a worker
+``sandbox``     confine this process: few folders, no connection, no other program
+``tasks``       the tasks of a worker, and their outcomes
+``tracebacks``  the log of what functions raised in workers
+``worker``      inside a worker process: one original is read, hashed and rendered
 """

@@ -28,9 +28,11 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import OutputError, WorkersError
+from pipeline.names import folder_of
 from pipeline.storage.folder_store import FolderStore
 from pipeline.storage.owners import owner
 from pipeline.workers.tasks import Outcome, Task, Urgency, WorkerSetup
+from pipeline.workers.tracebacks import Tracebacks
 from pipeline.workers.worker import initialize, ready, too_much_memory, work
 
 if TYPE_CHECKING:
@@ -72,6 +74,9 @@ class Workers:
         self._task_s = 0.0
         # Tasks whose folders were not those of the workers.
         self._moved: set[int] = set()
+        # Of tasks that were lost and are tried without functions: what failed with these.
+        self._failed_before: dict[int, list[tuple[str, str]]] = {}
+        self._tracebacks = Tracebacks()
         # How often in a row all workers were lost before a task finished.
         self._broken = 0
 
@@ -184,12 +189,28 @@ class Workers:
             raise
         except Exception as error:
             outcome = self._lost(task, error)
+            if not outcome.killed and self._goes_on_without_functions(task, urgency, outcome):
+                return False
         if outcome.moved and self._is_confined_anew(task, urgency):
             return False
+        outcome.failed += self._failed_before.pop(id(task), [])
         self._moved.discard(id(task))
         self._broken = 0
+        self._tracebacks.log(outcome)
         self._task_s = 0.9 * (self._task_s or outcome.seconds) + 0.1 * outcome.seconds
         self._ended[urgency].append(outcome)
+        self._fill()
+        return True
+
+    def _goes_on_without_functions(self, task: Task, urgency: Urgency, lost: Outcome) -> bool:
+        """Resubmit what calls no function, which would fail with a function that hangs."""
+        plain = tuple(each for each in task.wanted if not each.recipe.calls_functions)
+        if not 0 < len(plain) < len(task.wanted):
+            return False
+        rest = task._replace(wanted=plain)
+        names = {wanted.recipe.name for wanted in plain}
+        self._failed_before[id(rest)] = [each for each in lost.failed if each[0] not in names]
+        heapq.heappush(self._held, (urgency, next(self._numbers), rest))
         self._fill()
         return True
 
@@ -241,6 +262,7 @@ class Workers:
         self._ended.clear()
         self._unfinished.clear()
         self._moved.clear()
+        self._failed_before.clear()
         return unfinished
 
     def _stop(self) -> None:
@@ -258,6 +280,7 @@ class Workers:
         # Imported here: a run with no change starts no workers, and pebble costs 6 ms.
         from pebble import ProcessPool
 
+        self._tracebacks.forget()
         method = (
             "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
         )
@@ -284,7 +307,7 @@ def clear_temporary_of(task: Task) -> None:
     folder = task.path.rpartition("/")[0]
     for wanted in task.wanted:
         # A rendition whose folders cannot exist is at the top of its recipe's folder.
-        top = f"{task.below}{wanted.recipe.name}"
+        top = task.below + folder_of(wanted.recipe.name)
         for key in {f"{top}/{folder}".rstrip("/"), top}:
             store.sweep_folder(key, lambda who: who != ours)
 

@@ -36,7 +36,7 @@ class _Reader(pickle.Unpickler):
         try:
             return _ACCEPTED[module, name]
         except KeyError:
-            raise pickle.UnpicklingError(f"{module}.{name} is no part of a result") from None
+            raise pickle.UnpicklingError(f"{module}.{name} is not part of a result") from None
 
 
 class Results(multiprocessing.connection.Connection):
@@ -54,7 +54,7 @@ class Results(multiprocessing.connection.Connection):
         try:
             return _Reader(io.BytesIO(message)).load()
         except Exception as error:
-            log.warning("a worker sent what is no result, and was not heard: %s", error)
+            log.warning("a worker sent something that is not a result; ignored: %s", error)
             return None
 
 

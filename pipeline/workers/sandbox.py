@@ -1,6 +1,6 @@
 """Confine this process for good: few folders, no connection, no other program.
 
-Decoders parse bytes of strangers, in C. On Linux a worker therefore gives up, before it reads the
+Decoders parse untrusted bytes, in C. On Linux a worker therefore gives up, before it reads the
 first original, what decoding does not need: files by Landlock (landlock(7), Linux 5.13), and system
 calls that Landlock does not cover by seccomp (seccomp(2)). Neither needs any privilege, and neither
 can be undone. The libraries for Python are young, and have no seccomp; this is all we need of both.
@@ -98,11 +98,11 @@ class _Program(ctypes.Structure):
 def why_not() -> str | None:
     """Why there can be no sandbox on this system, in a few words; ``None`` if there can."""
     if sys.platform != "linux":
-        return "there is one on Linux alone"
+        return "only Linux has one"
     if _machine() is None:
-        return f"there is none for {os.uname().machine} yet"
+        return f"not yet available for {os.uname().machine}"
     if _version() < 1:
-        return "the kernel or the container offers no Landlock"
+        return "the kernel or the container has no Landlock"
     return None
 
 

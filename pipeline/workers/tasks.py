@@ -6,13 +6,14 @@ import enum
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from pipeline.transforms.recipes import Recipe
+from pipeline.transforms.recipes import Transform
 
 
 class RenditionWanted(NamedTuple):
-    """One rendition to make, unless ``made_of`` (a SHA-256) is the original's content still."""
+    """One rendition, or feature, to make, unless ``made_of`` (a SHA-256) is the original's content
+    still."""
 
-    recipe: Recipe
+    recipe: Transform
     made_of: str | None
     file: str | None
     size_bytes: int | None
@@ -32,7 +33,7 @@ class Task(NamedTuple):
     output_dir: str
     below: str = ""
     hash_only: bool = False
-    # A lower limit than the workers', for originals from a stranger's server.
+    # A lower limit than the workers', for originals from untrusted servers.
     max_pixels: int | None = None
 
 
@@ -66,8 +67,14 @@ class Outcome:
     sha256: str | None = None
     size_bytes: int | None = None
     made: list[Made] = field(default_factory=list)
+    # What features said, as JSON, by their names among the recipes.
+    values: list[tuple[str, str]] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
+    # Recipes by which nothing is to be made of it.
+    unneeded: list[str] = field(default_factory=list)
+    # What functions raised, in full.
+    tracebacks: list[str] = field(default_factory=list)
     # How long the worker took.
     seconds: float = 0.0
     # The file was removed or changed meanwhile: the next run looks again.

@@ -14,11 +14,18 @@ import time
 from types import ModuleType
 
 from pipeline.errors import ImageError, OutputError, TooManyBytes, Unstable
-from pipeline.imaging import Failure, Limits, format_of_suffix, suffix_for
-from pipeline.names import rendition_key, without_folders
+from pipeline.imaging import (
+    Failure,
+    Limits,
+    Unneeded,
+    Values,
+    format_of_suffix,
+    suffix_for,
+)
+from pipeline.names import folder_of, rendition_key, without_folders
 from pipeline.storage.folder_store import FolderStore
 from pipeline.storage.owners import act_for, owner
-from pipeline.transforms.recipes import Recipe
+from pipeline.transforms.recipes import Transform
 from pipeline.workers import sandbox
 from pipeline.workers.tasks import Made, Outcome, RenditionWanted, Task, WorkerSetup
 
@@ -70,7 +77,7 @@ def ready() -> None:
 
 
 def work(task: Task) -> Outcome:
-    """Hash the original of ``task`` and make its wanted renditions.
+    """Hash the original of ``task`` and make its wanted renditions and features.
 
     What a decoder raises is a reason: the main process takes no error of unknown type.
 
@@ -157,7 +164,7 @@ def is_current(wanted: RenditionWanted, sha256: str | None, store: FolderStore) 
 
 
 def _make(
-    task: Task, data: bytes, recipes: list[Recipe], store: FolderStore, outcome: Outcome
+    task: Task, data: bytes, recipes: list[Transform], store: FolderStore, outcome: Outcome
 ) -> None:
     # Imported here: the main process renders nothing, and the decoders cost 30 ms.
     from pipeline.imaging.render import render
@@ -177,6 +184,13 @@ def _make(
     for result in results:
         if isinstance(result, Failure):
             outcome.failed.append((result.recipe, result.reason))
+            outcome.tracebacks += [result.log_text] if result.log_text else []
+            continue
+        if isinstance(result, Unneeded):
+            outcome.unneeded.append(result.recipe)
+            continue
+        if isinstance(result, Values):
+            outcome.values.append((result.feature, result.json))
             continue
         suffix = None if result.format == said else suffix_for(result.format)
         key = task.below + rendition_key(task.path, result.recipe, suffix)
@@ -184,7 +198,8 @@ def _make(
             try:
                 staged = store.stage(key, result.data, owner())
             except NotADirectoryError:
-                key = without_folders(key, task.below + result.recipe, task.path)
+                top = task.below + folder_of(result.recipe)
+                key = without_folders(key, top, task.path)
                 staged = store.stage(key, result.data, owner())
         except OSError as error:
             reason = f"the rendition cannot be written ({error.strerror})"

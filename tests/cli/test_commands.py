@@ -66,6 +66,8 @@ def test_status_counts_by_recipe(shop: Project) -> None:
             "half": {"ok": 1, "failed": 1, "taken_down": 0, "pending": 0},
             "thumb": {"ok": 1, "failed": 1, "taken_down": 0, "pending": 0},
         },
+        "features": {},
+        "steps": {},
         "jobs": {},
         "unverified": None,
     }
@@ -87,6 +89,8 @@ def test_status_of_a_new_project_is_no_error(project: Project) -> None:
         "taken_down": 0,
         "pending": 0,
         "recipes": {},
+        "features": {},
+        "steps": {},
         "jobs": {},
         "unverified": None,
     }

@@ -15,6 +15,7 @@ from pipeline.csvs.writing import (
     harmless,
     output_address,
     output_columns,
+    value_cell,
     write_answer,
     write_failed_rows,
     write_problems,
@@ -188,3 +189,25 @@ def test_failed_rows_can_be_mended_and_submitted_again(
     assert (row.number, row.name, row.cells) == (
         "2", "Two\nlines", ["b", "2", "Two\nlines", "http://a.example/3.jpg", "-5"]
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("values", "cell"),
+    [
+        ([], ""),
+        ([None], ""),
+        ([None, None], ""),
+        ([{"hash": "abc"}], "abc"),
+        ([{"score": 0.5}], "0.5"),
+        ([{"flag": True}], "true"),
+        ([{"none": None}], ""),
+        ([{"colors": ["#fff", "#000"]}], '["#fff", "#000"]'),
+        ([{"w": 1, "h": 2}], '{"w": 1, "h": 2}'),
+        ([{}], "{}"),
+        ([{"hash": "abc"}, None, {"hash": "ü"}], '["abc", null, "ü"]'),
+    ],
+)
+def test_what_a_feature_says_is_one_value_or_json(
+    values: list[dict[str, object] | None], cell: str
+) -> None:
+    assert value_cell(values) == cell

@@ -20,8 +20,9 @@ from datapipe.store.table_store import TableStore
 
 from pipeline.database.connection import Database
 from pipeline.database.dialects import Key
+from pipeline.database.forgetting import forget_deleted
 from pipeline.database.tracked import TrackedTable
-from pipeline.database.tracking import KIND, LinearTransformMeta, data_store, forget_deleted
+from pipeline.database.tracking import KIND, LinearTransformMeta, data_store
 from pipeline.tables import connect
 
 __all__ = ["postgres"]
@@ -34,6 +35,11 @@ STOOD_IN_FOR = {
     SQLTransformMeta.mark_rows_processed_success: "c5fad273ec92484e",
     SQLTableMeta.update_rows: "05b89f5ab1035614",
     SQLTableMeta._build_metadata_query: "1612410a065adfe3",
+    SQLTableMeta.get_existing_idx: "44c08a669c5221a0",
+    SQLTableMeta.get_changes_for_store_chunk: "3c44a6aa8f651de8",
+    SQLTableMeta.mark_rows_deleted: "9e2958460be525db",
+    SQLTransformMeta.compute_transform_schema: "e32af40cf807f545",
+    TableStoreDB.read_rows: "45315ca339e197af",
     TableStoreDB.delete_rows: "9988be899fbe090c",
     TableStoreDB.update_rows: "4c6a4254500d9ef7",
     TableStore.hash_rows: "de1ece58deb2f7d0",
@@ -73,6 +79,8 @@ def compare_with_upstream(connection: Database, chance: random.Random) -> None:
     assert isinstance(meta, LinearTransformMeta)
     connection.sqla_metadata.create_all(connection.con)
     now = 1_000.0
+    # What is written has the time of the clock, whatever the caller says.
+    connection.clock.now = lambda: now  # type: ignore[method-assign]
     for _ in range(60):
         now += 1
         name, key = chance.choice((("images", "path"), ("images", "path"), ("recipes", "recipe")))

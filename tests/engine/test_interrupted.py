@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -9,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from a_project import Project
+from a_project import HALF_AND_THUMB, Project
 from killing import alive_in_group, kill_at, temporary_files
 
 
@@ -21,13 +22,28 @@ def assert_healed(project: Project, want: dict[str, bytes] | None = None) -> Non
     assert project.cli("verify", "--deep").code == 0
     status = project.cli("status", "--json").json
     assert (status["pending"], status["failed"]) == (0, 0)
-    assert project.run()["renditions"]["rendered"] == 0
+    assert project.cli("status", "--check").code == 0
+    report = project.run()
+    assert (report["renditions"]["rendered"], report["features"]["made"]) == (0, 0)
+    assert_features_healed(project)
     interrupted = project.query("SELECT value FROM lockstep_state WHERE name = 'interrupted'")
     assert interrupted == []
 
 
+def assert_features_healed(project: Project) -> None:
+    """Each feature says of each original what it says of its present bytes."""
+    names = re.findall(r"\[features\.(\w+)\]", (project.root / "recipes.toml").read_text("utf-8"))
+    files = [file for file in project.input.rglob("*") if file.is_file()]
+    rows = project.query("SELECT name, path, state, json_extract(value, '$.bytes') FROM features")
+    assert sorted(rows) == sorted(
+        (name, file.relative_to(project.input).as_posix(), "ok", file.stat().st_size)
+        for name in names
+        for file in files
+    )
+
+
 def change_a_bit_of_everything(project: Project) -> None:
-    """A new, a changed, a moved, a copied and a removed original, and a changed recipe."""
+    """A new, a changed, a moved, a copied and a removed original; changed recipes and features."""
     project.add("new/1.png", seed="n")
     project.add("changed.png", seed="c2")
     (project.input / "moved.png").rename(project.input / "elsewhere.png")
@@ -35,13 +51,19 @@ def change_a_bit_of_everything(project: Project) -> None:
     (project.input / "removed/1.png").unlink()
     project.recipes(
         "[half]\nscale = 0.5\n[thumb]\nfit = [24, 24]\n[more]\nwidth = 20\nformat = 'webp'\n"
+        "[features.kept]\nfunction = 'size'\n"
+        "[features.changed]\nfunction = 'size'\nmax_side = 9\n"
+        "[features.added]\nfunction = 'size'\n"
     )
 
 
 @pytest.fixture(scope="module")
 def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project in step, to be copied: each kill starts from the same state."""
-    project = Project(tmp_path_factory.mktemp("before") / "shop")
+    features = "".join(
+        f"[features.{name}]\nfunction = 'size'\n" for name in ("kept", "changed", "gone")
+    )
+    project = Project(tmp_path_factory.mktemp("before") / "shop", HALF_AND_THUMB + features)
     for name in ("changed.png", "moved.png", "kept.png", "removed/1.png", "other.png"):
         project.add(name)
     project.run()
@@ -73,8 +95,8 @@ def _with_times(source: str, target: str) -> str:
     return str(shutil.copy2(source, target))
 
 
-# Every eleventh moment, from each of three starts, until the run ends by itself.
-@pytest.mark.parametrize("first", [1, 2, 4])
+# Every nineteenth moment, from each of three starts, until the run ends by itself.
+@pytest.mark.parametrize("first", [1, 7, 13])
 def test_a_kill_between_any_two_writes_is_healed(
     before: Path, after: dict[str, bytes], tmp_path: Path, first: int
 ) -> None:
@@ -87,8 +109,8 @@ def test_a_kill_between_any_two_writes_is_healed(
             break
         assert_healed(project, after)
         killed += 1
-        moment += 11
-    assert killed >= 6
+        moment += 19
+    assert killed >= 4
     project.assert_in_step(after)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from a_project import ROOT, Project
+from a_project import HALF_AND_THUMB, ROOT, Project
 from kills import oracle, preload
 from kills.changes import Changes
 from kills.shop import Shop
@@ -24,7 +24,10 @@ Planted = Callable[[Path], object]
 @pytest.fixture(scope="module")
 def in_step(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, set[str]]:
     """A project in step, with one takedown; and the SHA-256 that it bars."""
-    project = Project(tmp_path_factory.mktemp("kills") / "shop")
+    recipes = (
+        f'{HALF_AND_THUMB}[features.colour]\nfunction = "palette"\noptions = {{ count = 1 }}\n'
+    )
+    project = Project(tmp_path_factory.mktemp("kills") / "shop", recipes)
     for name in ("kept.jpg", "other.png", GONE):
         project.add(name)
     (project.input / "no-picture.gif").write_bytes(b"no picture")
@@ -62,6 +65,7 @@ PLANTED: dict[str, Planted] = {
     "wrong row": sql(f"UPDATE renditions SET size_bytes = 1 WHERE file = '{KEPT}'"),
     "stale row": sql(f"UPDATE renditions SET sha256 = 'other' WHERE file = '{KEPT}'"),
     "no row": sql(f"DELETE FROM renditions WHERE file = '{KEPT}'"),
+    "features": sql("UPDATE features SET sha256 = 'other' WHERE path = 'kept.jpg'"),
     "row of nothing": lambda root: (root / "input/no-picture.gif").unlink(),
     "database": sql("DELETE FROM originals WHERE path = 'kept.jpg'"),
     "empty folder": lambda root: (root / "output/half/empty").mkdir(),

@@ -9,6 +9,7 @@ process can show; ``project.script("run")`` is the script as a shell starts it, 
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import json
 import logging
@@ -109,6 +110,9 @@ class Project:
 
         with self._as_if_started_here():
             result = CliRunner().invoke(cli, list(args), prog_name="datapipe")
+        # A command freezes what it has loaded, as its process ends with it. This one goes on: what
+        # every command of every test loads would add up to gigabytes.
+        gc.unfreeze()
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         return Answer(result.exit_code, result.stdout, result.stderr)

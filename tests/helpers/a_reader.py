@@ -212,7 +212,18 @@ class Reader:
         assert self.project.query(text) == []
 
     def _python(self, text: str) -> None:
+        """Run an example; one that begins with the name of a file is that file."""
+        file = re.match(r"# (\w+\.py)\n", text)
+        if file:
+            (self.root / file[1]).write_text(text, "utf-8")
+            return
         exec(compile(text, "<example>", "exec"), self.namespace)
+
+    def _diff(self, text: str) -> None:
+        """A change of `app.py`, wherever its lines are by now."""
+        change = self.root / "change.diff"
+        change.write_text(text, "utf-8")
+        self._shell(f"patch --fuzz=3 --no-backup-if-mismatch {self.root}/app.py {change}")
 
     def _json(self, text: str) -> None:
         body, _ = self.shop.delivered[-1]

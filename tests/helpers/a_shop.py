@@ -153,6 +153,11 @@ def make_busy(shop: Shop) -> None:
     for number in range(MANY):
         shop.add(f"{number:02}.png")
     shop.submit(shop.csv({"1": shop.urls("/pic/1", "/gated/1")}))
+    make_slow(shop)
+
+
+def make_slow(shop: Shop) -> None:
+    """Have each rendering take a while, and only one at a time."""
     plugin = shop.root / "plugin"
     plugin.mkdir()
     (plugin / "sitecustomize.py").write_text(FINDER + SLOW)

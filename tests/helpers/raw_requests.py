@@ -16,7 +16,7 @@ from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from pipeline.web import connections
-from pipeline.web.connections import AtOnce, Limits
+from pipeline.web.connections import AtOnce, ConnectionLimits
 
 HEAD = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
 CHUNKED = b"POST /login HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
@@ -78,7 +78,9 @@ def limited(at_once: AtOnce | None = None, **limits: float) -> Iterator[str]:
     """The address of a server in this process with limits of our own."""
     listening = socket.create_server(("127.0.0.1", 0))
     settings: dict[str, Any] = {"connections": 20, **limits}
-    server = connections.Server(site, Limits(**settings), at_once, timeout_graceful_shutdown=1)
+    server = connections.Server(
+        site, ConnectionLimits(**settings), at_once, timeout_graceful_shutdown=1
+    )
     thread = threading.Thread(target=server.run, args=([listening],))
     thread.start()
     try:

@@ -6,12 +6,13 @@ import contextlib
 import hashlib
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from a_project import picture
-from a_shop import Shop, wait_for
+from a_shop import Shop, make_slow, wait_for
 from a_watcher import Watching
 
 from pipeline.engine.progress import Progress, Silent
@@ -206,7 +207,7 @@ def test_a_url_that_a_job_with_time_left_waits_for_does_not_fail(shop: Shop) -> 
     connection = connect(f"sqlite:///{shop.root / 'db.sqlite'}")
     repository = JobRepository(connection)
     (over,) = [job for job in [repository.get(both)] if job]
-    limit = TimeLimit(0.0)
+    limit = TimeLimit(0.0, {})
     assert limit.newly_over([over]) == {both}
     assert limit.newly_over([over]) == set()
     give_up(repository, {both}, limit)
@@ -284,3 +285,73 @@ def test_a_photo_that_a_watcher_sees_to_meanwhile_ends_no_fetch(shop: Shop) -> N
         shop.server.gate.set()  # type: ignore[attr-defined]
         watching.kill()
     assert_fetched_once(shop)
+
+
+def test_a_changed_recipe_waits_for_no_fetch(shop: Shop) -> None:
+    shop.add("a.jpg")
+    reference = shop.submit(shop.csv({"1": shop.urls("/pic/1", "/gated/1")}))
+    watching = Watching(shop)
+    try:
+        wait_for(lambda: shop.hits().get("/gated/1"), "a request for /gated/1")
+        wait_for((shop.output / "half/a.jpg").exists, "the rendition")
+        before = (shop.output / "half/a.jpg").read_bytes()
+        shop.recipes("[half]\nscale = 0.25\n")
+        wait_for(lambda: (shop.output / "half/a.jpg").read_bytes() != before, "the new rendition")
+        wait_for(lambda: shop.hits()["/gated/1"] == 2, "the fetch, which goes on")
+        assert state(shop, reference) == "fetching"
+        assert shop.hits() == {"/pic/1": 1, "/gated/1": 2}
+        shop.server.gate.set()  # type: ignore[attr-defined]
+        wait_for(lambda: state(shop, reference) == "completed", "the job")
+        assert len(shop.pictures()) == 2
+        assert watching.stop() == 0
+    finally:
+        shop.server.gate.set()  # type: ignore[attr-defined]
+        watching.kill()
+    assert [line for line in watching.said if "Traceback" in line] == []
+
+
+def test_the_time_for_a_job_goes_on_in_the_next_run(shop: Shop) -> None:
+    shop.env["PIPELINE_JOB_FETCH_S"] = "6"
+    shop.submit(shop.csv({"1": shop.urls("/gated/1")}))
+    watching = Watching(shop)
+    try:
+        wait_for(lambda: shop.hits().get("/gated/1"), "a request for /gated/1")
+        began = time.monotonic()
+        for percent in range(20, 90):
+            # Each ends a run, and the next one fetches again.
+            shop.recipes(f"[half]\nscale = 0.{percent}\n")
+            if shop.query("SELECT 1 FROM jobs WHERE state = 'completed_with_errors'"):
+                break
+            assert time.monotonic() - began < 60
+            time.sleep(1)
+        assert watching.stop() == 0
+    finally:
+        watching.kill()
+    assert shop.hits()["/gated/1"] > 2
+
+
+def test_a_job_does_not_wait_for_the_backlog_of_others(shop: Shop) -> None:
+    shop.submit(shop.csv({str(n): shop.urls(f"/pic/{n}") for n in range(80)}))
+    shop.run()
+    before = {name: shop.outputs()[f"jobs/{name}"] for name in shop.pictures()}
+
+    def left() -> int:
+        return sum((shop.output / "jobs" / n).read_bytes() == b for n, b in before.items())
+
+    make_slow(shop)
+    watching = Watching(shop)
+    try:
+        watching.wait_for_start()
+        shop.recipes("[half]\nscale = 0.25\n")
+        wait_for(lambda: left() < len(before), "the backlog")
+        shop.csv({"1": shop.urls("/pic/a", "/pic/b")}, "input/small.csv")
+        done = "SELECT 1 FROM jobs WHERE source = 'small.csv' AND state = 'completed'"
+        wait_for(lambda: shop.query(done), "the small job")
+        assert left() > 0, "the backlog went first"
+        wait_for(lambda: left() == 0, "the rest of it")
+        assert watching.stop() == 0
+    finally:
+        watching.kill()
+    report = shop.run()
+    assert report["jobs"]["renditions"]["rendered"] == 0
+    assert shop.cli("status", "--check").code == 0

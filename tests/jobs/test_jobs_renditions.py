@@ -111,3 +111,26 @@ def test_an_image_with_too_many_pixels_fails_alone(shop: Shop) -> None:
     assert (report["renditions"]["failed"], report["jobs"]["images"]["failed"]) == (0, 1)
     assert "pixels" in shop.answer()[1][4]
     assert shop.job()["state"] == "completed_with_errors"
+
+
+def test_a_recipe_with_widths_has_a_column_for_each(shop: Shop) -> None:
+    shop.recipes("[hero]\nwidths = [9999, 10, 20, 5000]\n")
+    shop.env["PIPELINE_JOB_RECIPES"] = "hero"
+    shop.csv({"1": shop.urls("/pic/1")}, "input/feed.csv")
+    report = shop.run()
+    assert report["jobs"]["completed"] == 1
+    header, row = shop.answer()
+    assert header[3:] == [
+        "Output Image Urls",
+        *(f"Output Image Urls (hero@{width})" for width in (20, 5000, 9999)),
+        "Errors",
+    ]
+    top = "jobs/hero/{0}/{0}_1_SKU1_0.jpg@".format(shop.job()["reference"])
+    assert row[3:] == [f"{top}10.jpg", f"{top}20.jpg", f"{top}5000.jpg", "", ""]
+    assert [f"jobs/{name}" for name in shop.pictures()] == sorted(row[3:6])
+    shop.recipes("[hero]\nwidths = [10]\n")
+    shop.run()
+    assert shop.answer()[1][3:] == [f"{top}10.jpg", ""]
+    (shop.root / "input/feed.csv").unlink()
+    shop.run("--allow-removed")
+    assert not shop.pictures()

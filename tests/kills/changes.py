@@ -17,7 +17,7 @@ from .shop import Shop
 # What comes more often is there more often.
 EVERYDAY = (
     "add add add change change same_size same_size touch touch remove remove move move copy copy "
-    "copy swap into_folder into_file no_picture barred_again recipe recipe recipe recipe"
+    "copy swap into_folder into_file no_picture barred_again recipe recipe recipe recipe feature"
 ).split()
 # After these, `verify --fix` has to help.
 BY_HAND = ["outputs", "outputs", "database"]
@@ -49,6 +49,7 @@ class Changes:
         # Files of `output/`, or the database, are not as the last command left them.
         self.by_hand = False
         self._recipes = {"half": RECIPES[0], "thumb": RECIPES[2]}
+        self._max_sides = [16]
         self._write_recipes()
 
     def make(self, count: int, names: Sequence[str] = (*EVERYDAY, *BY_HAND)) -> list[str]:
@@ -164,6 +165,12 @@ class Changes:
         self._write_recipes()
         return f"{kind}: {self._recipes}"
 
+    def feature(self) -> str:
+        """Another size of the picture that the function gets, or no feature any more."""
+        self._max_sides = self.chance.choice(([16], [16], [20], []))
+        self._write_recipes()
+        return f"of {self._max_sides} px"
+
     # --- by hand ---
 
     def outputs(self) -> str:
@@ -248,4 +255,7 @@ class Changes:
 
     def _write_recipes(self) -> None:
         text = "".join(f"[{name}]\n{spec}\n" for name, spec in self._recipes.items())
+        for side in self._max_sides:
+            text += f'[features.colour]\nfunction = "palette"\nmax_side = {side}\n'
+            text += "options = { count = 1 }\n"
         self._put(self.shop.root / "recipes.toml", text.encode())

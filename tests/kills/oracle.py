@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import sqlite3
 import sys
@@ -47,7 +48,10 @@ def faults(root: Path, blocked: Collection[str] = ()) -> list[str]:
     Every problem begins with its kind and a colon.
     """
     look = _Look(root, blocked)
-    parts = look.leftovers, look.renditions, look.strays, look.database, look.takedowns
+    parts = (
+        *(look.leftovers, look.renditions, look.features, look.strays),
+        *(look.database, look.takedowns),
+    )
     return [fault for part in parts for fault in part()]
 
 
@@ -89,6 +93,8 @@ class _Look:
     def __init__(self, root: Path, blocked: Collection[str]) -> None:
         self.root, self.blocked, self.output = root, set(blocked), root / "output"
         self.recipes = tomllib.loads((root / "recipes.toml").read_text("utf-8"))
+        # The one feature is the colour of a picture, of which each has one alone.
+        self.named = set(self.recipes.pop("features", {}))
         inputs = _files(root / "input").items()
         self.originals = {key: seen(file) for key, file in inputs if _form_by_name(key) in FORMS}
         outputs = _files(self.output).items()
@@ -146,6 +152,32 @@ class _Look:
         if row["file"] != f"{row['recipe']}/{row['path']}{suffix}" and "~" not in row["file"]:
             yield "wrong name"
 
+    def features(self) -> Iterator[str]:
+        """Every original has its colour, of its present bytes, or a row that says why not."""
+        rows = query(self.root, "SELECT * FROM features")
+        if len(rows) != len(self.originals) * len(self.named):
+            yield f"features: {len(rows)} of {len(self.originals)} originals x {self.named}"
+        for row in rows:
+            of = f"features: {_told(row['path'])} [{row['name']}]"
+            original = self.originals.get(row["path"])
+            if original is None or row["name"] not in self.named:
+                yield f"{of} is a row of nothing"
+                continue
+            state = "ok" if original.shape else "failed"
+            state = "taken_down" if original.sha256 in self.blocked else state
+            if (row["state"], row["sha256"]) != (state, original.sha256):
+                yield f"{of} is {row['state']} of {row['sha256']}, not {state}"
+            elif state != "ok" and row["value"] is not None:
+                yield f"{of} is {state} and has a value"
+            elif state == "ok":
+                (colour,) = json.loads(row["value"])["colors"]
+                said = bytes.fromhex(colour[1:])
+                if (
+                    max(abs(a - b) for a, b in zip(said, original.colour, strict=True))
+                    > COLOUR_TOLERANCE
+                ):
+                    yield f"{of} is {colour}, not {original.colour}"
+
     def strays(self) -> Iterator[str]:
         """No file and no row besides these."""
         named = [row["file"] for row in self.rows.values() if row["file"] is not None]
@@ -166,7 +198,8 @@ class _Look:
         rows = query(self.root, "SELECT path, size_bytes FROM originals")
         if dict(map(tuple, rows)) != {key: it.size_bytes for key, it in self.originals.items()}:
             yield "database: its originals are not those of the input folder"
-        if {row[0] for row in query(self.root, "SELECT recipe FROM recipes")} != set(self.recipes):
+        recipes = {*self.recipes, *(f"features.{name}" for name in self.named)}
+        if {row[0] for row in query(self.root, "SELECT recipe FROM recipes")} != recipes:
             yield "database: its recipes are not those of the file"
         if query(self.root, "SELECT 1 FROM lockstep_state WHERE name = 'interrupted'"):
             yield "database: it still says that a run was interrupted"

@@ -180,10 +180,15 @@ class Round:
     def _expect_nothing_to_do(self) -> None:
         before = self._stamps()
         status, run = self._command("status", "--json"), self._command("run", "--json")
-        if status.code == 0 and status.json["pending"]:
-            self.faults.append(f"status: {status.json['pending']} are pending")
-        told = run.json["renditions"] if run.code == 0 else {}
-        done = {k: n for k, n in told.items() if n and k not in ("in_step", "failed_before")}
+        features = status.json["features"].values() if status.code == 0 else ()
+        if status.code == 0 and (status.json["pending"] or any(f["pending"] for f in features)):
+            self.faults.append(f"status: {status.json} are pending")
+        told = (
+            [*run.json["renditions"].items(), *run.json["features"].items()]
+            if run.code == 0
+            else []
+        )
+        done = {k: n for k, n in told if n and k not in ("in_step", "failed_before")}
         if run.code != 0 or done or self._stamps() != before:
             self.faults.append(f"second run: exit {run.code}, {done or 'files changed'}")
         self._command("verify", "--deep")

@@ -22,7 +22,7 @@ from pipeline.storage.modes import open_to_others
 
 __all__ = ["server"]
 
-WARNING = "other users of this machine can get at"
+WARNING = "other users of this machine can access"
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_places_that_are_open_are_named_with_what_closes_them(public: Shop) -> N
     answer = public.cli("run", "--json")
     (line,) = answer.stderr.splitlines()
     assert line == (
-        f"warning: {WARNING} db.sqlite, .lockstep, quarantine; to close that, run "
+        f"warning: {WARNING} db.sqlite, .lockstep, quarantine; to prevent that, run "
         "`chmod o-rwx db.sqlite* .lockstep quarantine`"
     )
     assert answer.code == 0

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import RecipeError
-from pipeline.transforms.recipes import Recipe, load_recipes
+from pipeline.transforms.recipes import Recipe, load_recipes, recipe_of
 
 
 def load(tmp_path: Path, text: str | bytes) -> dict[str, Recipe]:
@@ -92,7 +93,10 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         ("format = 'png'\nquality = 3", "[a] quality: png has no quality; leave the key out"),
         ("format = 'gif'\nquality = 3", "[a] quality: gif has no quality; leave the key out"),
         ("format = 'webp'\nprogressive = true", "[a] progressive: only jpeg can be progressive"),
-        ("fit = [4, 4]", "[a] has scale and fit; give only one of scale, fit, cover, width or"),
+        (
+            "fit = [4, 4]",
+            "[a] has scale and fit; give only one of scale, fit, cover, width, height or",
+        ),
     ],
 )
 def test_a_fault_names_the_table_the_key_and_what_is_allowed(
@@ -138,7 +142,7 @@ def test_a_scale_above_one_has_to_be_meant(tmp_path: Path) -> None:
 
 
 def test_a_recipe_without_a_size_is_refused(tmp_path: Path) -> None:
-    assert "[a] has no size; give one of scale, fit, cover, width or height" in fault(
+    assert "[a] has no size; give one of scale, fit, cover, width, height or widths" in fault(
         tmp_path, "[a]\nformat = 'webp'\n"
     )
 
@@ -214,3 +218,99 @@ def test_the_fingerprint_is_the_same_in_every_release() -> None:
 def test_a_recipe_can_be_sent_to_a_worker() -> None:
     recipe = Recipe("a", cover=(400, 300), position="top-left")
     assert pickle.loads(pickle.dumps(recipe)) == recipe
+
+
+TODAY = {
+    "half": (Recipe("half", scale=0.5), "85206cc88fba108b"),
+    "every key": (
+        Recipe(
+            "square",
+            cover=(300, 200),
+            format="jpeg",
+            quality=70,
+            background="#000080",
+            enlarge=True,
+            metadata="copyright",
+            position="attention",
+            progressive=True,
+        ),
+        "281f8dc91920cac5",
+    ),
+    "thumb": (Recipe("thumb", fit=(400, 400), format="webp", quality=80), "91995bec02d63088"),
+}
+
+
+@pytest.mark.parametrize("which", TODAY)
+def test_recipes_without_later_keys_keep_the_fingerprints_that_they_had(which: str) -> None:
+    recipe, fingerprint = TODAY[which]
+    assert recipe.fingerprint == fingerprint
+    assert not {"function", "parent", "above"} & set(json.loads(recipe.spec))
+
+
+def test_widths_are_a_recipe_each_of_what_is_wider_than_the_one_before(tmp_path: Path) -> None:
+    found = load(tmp_path, "[a]\nwidths = [800, 400, 800]\nformat = 'webp'\n")
+    assert found == {
+        "a@400": Recipe("a@400", width=400, format="webp"),
+        "a@800": Recipe("a@800", width=800, format="webp", above=400),
+    }
+    more = load(tmp_path, "[a]\nwidths = [400, 800, 1600]\nformat = 'webp'\n")
+    assert {name: more[name] for name in found} == found
+
+
+@pytest.mark.parametrize("widths", ["[]", "400", "[0]", "[400, '800']", str([*range(1, 22)])])
+def test_widths_that_cannot_work_are_refused(tmp_path: Path, widths: str) -> None:
+    assert f"[a] widths = {widths[:5]}"[:14] in fault(tmp_path, f"[a]\nwidths = {widths}\n")
+    assert "a list of at most 20 widths" in fault(tmp_path, f"[a]\nwidths = {widths}\n")
+
+
+def test_widths_and_other_sizes_exclude_each_other(tmp_path: Path) -> None:
+    text = "[a]\nwidths = [400]\nenlarge = true\nfit = [3, 3]\n"
+    message = fault(tmp_path, text)
+    assert "[a] has fit and widths; give only one" in message
+    assert "[a] enlarge: none of widths is above the picture's own" in message
+
+
+def test_a_recipe_may_be_made_from_the_rendition_of_another(tmp_path: Path) -> None:
+    found = load(
+        tmp_path,
+        "[a]\nfrom = 'b'\nscale = 0.5\n[b]\nfrom = 'c'\nfit = [9, 9]\n[c]\nscale = 0.25\n"
+        "[w]\nfrom = 'c'\nwidths = [4, 8]\n",
+    )
+    assert [recipe.name for recipe in found["a"].line] == ["c", "b", "a"]
+    assert found["w@8"].parent == found["c"]
+    assert found["a"].fingerprint != replace(found["a"], parent=None).fingerprint
+    sharper = replace(found["a"], parent=replace(found["b"], quality=90))
+    assert found["a"].fingerprint != sharper.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("from = 'bb'", '[a] from = "bb": there is no recipe of that name; did you mean b?'),
+        ("from = 'w'", '[a] from = "w": that has widths; name a recipe that makes one'),
+        ("from = 'a'", '[a] from = "a": goes in a circle: [a] from [a]'),
+        ("from = 'd'", '[a] from = "d": goes in a circle: [a] from [d] from [a]'),
+        ("from = 3", "[a] from = 3: must be the name of another recipe"),
+    ],
+)
+def test_a_parent_that_cannot_be_is_refused_by_name(
+    tmp_path: Path, text: str, expected: str
+) -> None:
+    rest = "[b]\nscale = 1\n[w]\nwidths = [3]\n[d]\nscale = 1\nfrom = 'a'\n"
+    assert expected in fault(tmp_path, f"[a]\nscale = 1\n{text}\n{rest}")
+
+
+def test_a_recipe_comes_back_from_its_table_with_its_fingerprint(tmp_path: Path) -> None:
+    (tmp_path / "functions.py").write_text("def stamp(image): return image\n")
+    text = "[a]\nscale = 1\nfunction = 'functions:stamp'\n[b]\nfrom = 'a'\nwidths = [3, 5]\n"
+    for recipe in load(tmp_path, text).values():
+        assert recipe_of(recipe.spec) == recipe
+        assert recipe_of(recipe.spec).fingerprint == recipe.fingerprint
+        assert "def stamp" not in recipe.spec
+
+
+def test_problems_of_functions_are_told_with_the_others(tmp_path: Path) -> None:
+    message = fault(tmp_path, "[a]\nscale = 2\nfunction = 'functions:stamp'\n[b]\nfrom = 'x'\n")
+    assert "has 4 problems" in message
+    assert '[a] function = "functions:stamp": there is no module functions' in message
+    assert "[a] scale = 2: enlarges" in message

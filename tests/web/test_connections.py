@@ -26,7 +26,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from pipeline.web import connections
-from pipeline.web.connections import Limits
+from pipeline.web.connections import ConnectionLimits
 
 TOKEN = "a-token-that-nobody-guesses"
 CONNECTIONS = 40
@@ -280,8 +280,10 @@ def test_a_websocket_opens_no_door_without_limits(server: Server) -> None:
 
 
 def test_the_limits_are_those_that_the_documentation_names() -> None:
-    assert Limits(connections=300) == Limits(300, 100, 65536, 8192, 16384, 16, 10, 30, 60)
-    assert Limits(connections=300).of_one_address == 150
+    assert ConnectionLimits(connections=300) == ConnectionLimits(
+        300, 100, 65536, 8192, 16384, 16, 10, 30, 60
+    )
+    assert ConnectionLimits(connections=300).of_one_address == 150
 
 
 def test_more_connections_than_descriptors_allow_are_refused_at_start(tmp_path: Path) -> None:

@@ -128,6 +128,21 @@ def test_one_image_tells_its_sizes_its_verdict_and_its_history(server: Server) -
     assert ">Retry</button>" in bad
 
 
+def test_one_image_has_the_text_for_srcset(project: Project) -> None:
+    project.recipes("[hero]\nwidths = [9, 20, 40, 80]\n[half]\nscale = 0.5\n")
+    project.add("a b,c.jpg", size=(60, 40))
+    with serving(project) as server:
+        server.until_counted(originals=1, renditions=5, pending=0)
+        told = server.get("/images/a%20b%2Cc.jpg").json()
+        words = ", ".join(
+            f"/files/hero/a%20b%2Cc.jpg%40{name}.jpg {width}w"
+            for name, width in ((9, 9), (20, 20), (40, 40), (80, 60))
+        )
+        assert told["srcset"] == {"hero": words}
+        address = told["srcset"]["hero"].split(", ")[-1].split(" ")[0]
+        assert server.get(address).status_code == 200
+
+
 def test_what_failed_is_grouped_and_tried_again(project: Project) -> None:
     for name in ("a.png", "b.png", "c/d.png"):
         file = project.input / name
@@ -172,6 +187,12 @@ def test_recipes_tell_what_a_change_would_do(project: Project) -> None:
         assert told["preview"]["renditions"]["rendered"] == 2
         assert told["preview"]["renditions"]["deleted"] == 1
         assert "render 2 and delete 1" in server.get("/recipes", headers=HTML).text
+        options = "function = 'watermark'\noptions = { text = 'a' }\n"
+        project.recipes(f"[half]\nscale = 0.5\n{options}[new]\nfrom = 'half'\nscale = 1\n")
+        project.run()
+        half, new = server.get("/recipes").json()["recipes"]
+        assert half["spec"]["function"] == "watermark"
+        assert new["spec"]["from"] == "half"
         project.recipes("[half]\nscail = 0.25\n")
         assert "scail" in server.get("/recipes").json()["fault"]
         shown = server.get("/recipes", headers=HTML)

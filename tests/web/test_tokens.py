@@ -12,7 +12,7 @@ from a_project import Project
 from a_server import HTML, Server, serving
 
 from pipeline.web.security import sessions as sessions_module
-from pipeline.web.security.attempts import OF_ALL, REMEMBERED, Attempts, Verdict, address_of
+from pipeline.web.security.attempts import OF_ALL, REMEMBERED, TokenAttempts, TokenCheck, address_of
 from pipeline.web.security.sessions import COOKIE, SESSION_S, Sessions
 
 TOKEN = "correct-horse-battery"
@@ -47,8 +47,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def attempts(clock: Clock) -> Attempts:
-    return Attempts(lambda token: token == TOKEN, clock)
+def attempts(clock: Clock) -> TokenAttempts:
+    return TokenAttempts(lambda token: token == TOKEN, clock)
 
 
 @pytest.fixture
@@ -58,48 +58,50 @@ def locked(project: Project) -> Iterator[Server]:
         yield server
 
 
-def test_an_address_tries_one_wrong_token_a_second(attempts: Attempts, clock: Clock) -> None:
-    assert attempts.judge("x", "192.0.2.1") is Verdict.WRONG
+def test_an_address_tries_one_wrong_token_a_second(attempts: TokenAttempts, clock: Clock) -> None:
+    assert attempts.check("x", "192.0.2.1") is TokenCheck.WRONG
     # Not even the right one, or a guesser who asks for many at once would find it among them.
     for token in ("y", TOKEN):
-        assert attempts.judge(token, "192.0.2.1") is Verdict.NOT_HEARD
-    assert attempts.judge(TOKEN, "192.0.2.2") is Verdict.RIGHT
+        assert attempts.check(token, "192.0.2.1") is TokenCheck.NOT_CHECKED
+    assert attempts.check(TOKEN, "192.0.2.2") is TokenCheck.RIGHT
     clock.now += 0.99
-    assert attempts.judge(TOKEN, "192.0.2.1") is Verdict.NOT_HEARD
+    assert attempts.check(TOKEN, "192.0.2.1") is TokenCheck.NOT_CHECKED
     clock.now += 0.02
-    assert attempts.judge(TOKEN, "192.0.2.1") is Verdict.RIGHT
+    assert attempts.check(TOKEN, "192.0.2.1") is TokenCheck.RIGHT
 
 
-def test_all_together_try_ten_wrong_tokens_a_second(attempts: Attempts, clock: Clock) -> None:
+def test_all_together_try_ten_wrong_tokens_a_second(attempts: TokenAttempts, clock: Clock) -> None:
     for second in range(3):
-        verdicts = [attempts.judge("x", f"192.0.2.{n}") for n in range(200)]
-        assert verdicts.count(Verdict.WRONG) == OF_ALL == 10, second
-        assert verdicts.count(Verdict.NOT_HEARD) == 190
+        checks = [attempts.check("x", f"192.0.2.{n}") for n in range(200)]
+        assert checks.count(TokenCheck.WRONG) == OF_ALL == 10, second
+        assert checks.count(TokenCheck.NOT_CHECKED) == 190
         clock.now += 1
 
 
-def test_whoever_had_the_token_before_is_not_locked_out(attempts: Attempts, clock: Clock) -> None:
-    assert attempts.judge(TOKEN, "192.0.2.1") is Verdict.RIGHT
+def test_an_address_that_had_the_token_is_not_locked_out(
+    attempts: TokenAttempts, clock: Clock
+) -> None:
+    assert attempts.check(TOKEN, "192.0.2.1") is TokenCheck.RIGHT
     # An old token in one program of an office, or behind the same proxy.
     for _ in range(5):
-        assert attempts.judge("old", "192.0.2.1") is Verdict.WRONG
-        assert attempts.judge(TOKEN, "192.0.2.1") is Verdict.RIGHT
+        assert attempts.check("old", "192.0.2.1") is TokenCheck.WRONG
+        assert attempts.check(TOKEN, "192.0.2.1") is TokenCheck.RIGHT
     clock.now += 1
     for n in range(100):
-        attempts.judge("x", f"198.51.100.{n}")
-    assert attempts.judge(TOKEN, "192.0.2.1") is Verdict.RIGHT
+        attempts.check("x", f"198.51.100.{n}")
+    assert attempts.check(TOKEN, "192.0.2.1") is TokenCheck.RIGHT
     # One who tries in earnest has what all others have.
-    assert attempts.judge("x", "192.0.2.1") is Verdict.WRONG
-    assert attempts.judge(TOKEN, "192.0.2.1") is Verdict.NOT_HEARD
+    assert attempts.check("x", "192.0.2.1") is TokenCheck.WRONG
+    assert attempts.check(TOKEN, "192.0.2.1") is TokenCheck.NOT_CHECKED
     clock.now += 1
-    assert [attempts.judge("x", "192.0.2.1") for _ in range(200)].count(Verdict.WRONG) == OF_ALL
+    assert [attempts.check("x", "192.0.2.1") for _ in range(200)].count(TokenCheck.WRONG) == OF_ALL
 
 
-def test_attempts_are_remembered_in_constant_memory(attempts: Attempts, clock: Clock) -> None:
+def test_attempts_are_remembered_in_constant_memory(attempts: TokenAttempts, clock: Clock) -> None:
     for n in range(5 * REMEMBERED):
         clock.now += 0.01
-        attempts.judge("x", f"2001:db8:{n:x}::")
-        attempts.judge(TOKEN, f"2001:db8:0:{n:x}::")
+        attempts.check("x", f"2001:db8:{n:x}::")
+        attempts.check(TOKEN, f"2001:db8:0:{n:x}::")
     assert len(attempts._wrong) <= OF_ALL
     assert len(attempts._known) <= REMEMBERED
 

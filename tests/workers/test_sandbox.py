@@ -207,7 +207,7 @@ def test_what_is_no_result_is_not_taken_from_a_worker(probed: Project) -> None:
         file.write(b"PICKLE")
     answer = probed.script("run", "--json")
     assert not (probed.root / "escaped").exists()
-    assert "posix.mkdir is no part of a result" in answer.stderr
+    assert "posix.mkdir is not part of a result" in answer.stderr
     # It costs the one original.
     assert answer.code == 1, answer
     done = answer.json["renditions"]

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
 from pipeline.web.answers import Asset, assets, show
-from pipeline.web.security.attempts import TOO_MANY, WRONG_TOKEN_S, Verdict, address_of
+from pipeline.web.security.attempts import TOO_MANY, WRONG_TOKEN_S, TokenCheck, address_of
 from pipeline.web.security.guard import session_in
 from pipeline.web.security.sessions import COOKIE, SESSION_S
 from pipeline.web.service import service_of
@@ -36,10 +36,10 @@ async def log_in(request: Request) -> Response:
         return RedirectResponse("/", 303)
     async with request.form(max_files=0, max_fields=4) as form:
         token, target = str(form.get("token", "")), local(str(form.get("next", "/")))
-    verdict = sessions.attempts.judge(token.strip(), address_of(request.scope))
-    if verdict is Verdict.NOT_HEARD:
+    check = sessions.attempts.check(token.strip(), address_of(request.scope))
+    if check is TokenCheck.NOT_CHECKED:
         raise HTTPException(429, TOO_MANY, {"retry-after": "1"})
-    if verdict is Verdict.WRONG:
+    if check is TokenCheck.WRONG:
         await asyncio.sleep(WRONG_TOKEN_S)
         return show(request.scope, "login.html", 401, next=target, wrong=True)
     answer = RedirectResponse(target, 303)
@@ -57,7 +57,7 @@ async def log_in(request: Request) -> Response:
 
 @router.post("/logout")
 def log_out(request: Request) -> Response:
-    """End the session of this browser, and of whoever has a copy of its cookie."""
+    """End the session of this browser, for every copy of its cookie."""
     service = service_of(request)
     if service.sessions is not None:
         service.sessions.end(session_in(request.headers))

@@ -57,7 +57,8 @@ def recipes(request: Request) -> Response:
 @router.get("/failed", responses=page_or(models.Failed))
 def failed(request: Request) -> Response:
     """What failed, grouped by reason."""
-    return answer(request, "failed.html", by_reason(service_of(request).app.render.pending))
+    app = service_of(request).app
+    return answer(request, "failed.html", by_reason(app.render.pending, app.own_steps))
 
 
 @router.post(
@@ -120,4 +121,7 @@ def _recipes(app: Lockstep) -> dict[str, Any]:
 def _settings_of(spec: str) -> dict[str, Any]:
     """What a recipe sets, without its defaults."""
     values = json.loads(spec)
+    for name, key in (("function", "function"), ("parent", "from")):
+        if name in values:
+            values[key] = values.pop(name)["name"]
     return {"spec": {name: value for name, value in values.items() if value not in (None, False)}}

@@ -11,10 +11,11 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from pipeline.app import Lockstep
+from pipeline.csvs.writing import output_address
 from pipeline.engine.pending import Pending
 from pipeline.engine.render_step import RenderStep
 from pipeline.imaging import WEB_FORMATS, format_of_suffix
-from pipeline.names import name_of
+from pipeline.names import WIDTH_SIGN, folder_of, name_of
 from pipeline.operations import gallery
 from pipeline.operations.explain import explain
 from pipeline.operations.gallery import Filter
@@ -86,7 +87,7 @@ def images(
 
 @router.get(f"/images/{PATH}", responses=page_or(models.ImageStory, 404, 410))
 def image(request: Request, path: str, source: AskedSource = None) -> Response:
-    """One original and its renditions, what the next run would do with it, and its history."""
+    """One original, what was made of it, what the next run would do with it, and its history."""
     service = service_of(request)
     pending, found = known(service.app, path, source)
     if pending.source is Source.JOBS:
@@ -95,6 +96,7 @@ def image(request: Request, path: str, source: AskedSource = None) -> Response:
     story = explain(service.app, str(service.settings.input_dir / name_of(path)))
     data = {
         **with_urls(found),
+        "srcset": srcset(found, service.settings.jobs.public_url),
         "explain": story.as_json(),
         "history": gallery.times(pending, path),
     }
@@ -113,18 +115,20 @@ def _image_of_job(request: Request, render: RenderStep, found: dict[str, Any]) -
     """A fetched image: only what is known, because no scan looks for it in a folder."""
     path = found["path"]
     file = render.originals[Source.JOBS].file(path, found["sha256"])
-    verdict = "fetched for a job" if file else "fetched for a job; the file is not there any more"
+    verdict = "fetched for a job" if file else "fetched for a job; its file is gone"
     renditions = [
         {"recipe": item["recipe"], "verdict": item["reason"] or item["state"]}
         for item in found["renditions"]
     ]
     data = {
         **with_urls(found),
+        "srcset": srcset(found, render.settings.jobs.public_url),
         "explain": {
             "verdict": verdict,
             "exists": file is not None,
             "sha256": found["sha256"],
             "renditions": renditions,
+            "features": [],
         },
         "history": gallery.times(render.pending_of[Source.JOBS], path),
     }
@@ -164,6 +168,22 @@ def with_urls(image: dict[str, Any]) -> dict[str, Any]:
         for item in image["renditions"]
     ]
     return {**image, "renditions": renditions}
+
+
+def srcset(image: dict[str, Any], public_url: str) -> dict[str, str]:
+    """By recipe with several widths: what the attribute `srcset` of an `img` says.
+
+    The addresses are those below ``public_url``, or without one those of this server.
+    """
+    found: dict[str, dict[int, str]] = {}
+    for item in image["renditions"]:
+        if WIDTH_SIGN in item["recipe"] and item["file"]:
+            address = output_address(item["file"], public_url or "/files")
+            found.setdefault(folder_of(item["recipe"]), {})[item["width_px"]] = address
+    return {
+        recipe: ", ".join(f"{address} {width_px}w" for width_px, address in sorted(widths.items()))
+        for recipe, widths in found.items()
+    }
 
 
 def _form(path: str) -> str | None:

@@ -1,9 +1,9 @@
-"""How often a wrong token may be tried: ten times a second by all together, once by an address.
+"""How often a wrong token may be tried: ten times a second in total, once per address.
 
-Beyond that a token is not looked at, so that trying faster finds nothing sooner. An address from
-which the right token came is heard nevertheless: neither strangers nor one client with an old token
-lock its neighbours out. It is not only when it sends wrong tokens itself while all together have
-used up theirs.
+Beyond that a token is not checked, so that trying faster finds nothing sooner. Tokens from an
+address that has sent the right one are still checked: neither attackers nor one client with an old
+token lock its neighbours out. They are not checked only if the address sends wrong tokens itself
+while the total is used up.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from enum import Enum
 
 from starlette.types import Scope
 
-# How long a wrong token counts, and how long its answer takes: whoever waits for the answer before
-# the next attempt is never refused.
+# How long a wrong token counts, and how long its answer takes: a client that waits for the
+# answer before its next attempt is never refused.
 WRONG_TOKEN_S = 1.0
 OF_ALL = 10
 TOO_MANY = "too many wrong tokens; try again in a second"
@@ -25,16 +25,16 @@ TOO_MANY = "too many wrong tokens; try again in a second"
 REMEMBERED = 1_000
 
 
-class Verdict(Enum):
-    """What became of a token: it is the one, it is not, or it was not looked at."""
+class TokenCheck(Enum):
+    """The result for a token: it is right, it is wrong, or it was not checked."""
 
     RIGHT = "right"
     WRONG = "wrong"
-    NOT_HEARD = "not heard"
+    NOT_CHECKED = "not checked"
 
 
-class Attempts:
-    """Judges tokens; in the thread of the event loop, in constant memory."""
+class TokenAttempts:
+    """Checks tokens; in the thread of the event loop, in constant memory."""
 
     def __init__(
         self, admits: Callable[[str], bool], clock: Callable[[], float] = time.monotonic
@@ -42,12 +42,12 @@ class Attempts:
         """``clock`` counts seconds."""
         self._admits = admits
         self._clock = clock
-        # Time and address of the wrong ones of the last second, of which only so many are heard.
+        # Time and address of the wrong ones in the last second; their number is limited.
         self._wrong: deque[tuple[float, str]] = deque()
         self._known: OrderedDict[str, None] = OrderedDict()
 
-    def judge(self, token: str, address: str) -> Verdict:
-        """Look at a token from ``address``, if it may be looked at."""
+    def check(self, token: str, address: str) -> TokenCheck:
+        """Check a token from ``address``, if it may be checked."""
         now = self._clock()
         while self._wrong and now - self._wrong[0][0] >= WRONG_TOKEN_S:
             self._wrong.popleft()
@@ -55,15 +55,15 @@ class Attempts:
         is_full = len(self._wrong) >= OF_ALL
         is_known = address in self._known
         if (has_tried and is_full) if is_known else (has_tried or is_full):
-            return Verdict.NOT_HEARD
+            return TokenCheck.NOT_CHECKED
         if not self._admits(token):
             self._wrong.append((now, address))
-            return Verdict.WRONG
+            return TokenCheck.WRONG
         self._known[address] = None
         self._known.move_to_end(address)
         if len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
-        return Verdict.RIGHT
+        return TokenCheck.RIGHT
 
 
 def address_of(scope: Scope) -> str:

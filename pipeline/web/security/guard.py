@@ -19,7 +19,7 @@ from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline.web.answers import problem, wants_json
-from pipeline.web.security.attempts import TOO_MANY, WRONG_TOKEN_S, Verdict, address_of
+from pipeline.web.security.attempts import TOO_MANY, WRONG_TOKEN_S, TokenCheck, address_of
 from pipeline.web.security.hosts import UNSAFE, Hosts, comes_from_us
 from pipeline.web.security.sessions import COOKIE, Sessions
 
@@ -123,35 +123,35 @@ class Guard:
             )
         path = scope["path"]
         is_open = path in OPEN or path.startswith(OPEN_BELOW)
-        verdict = None if is_open else self._judged(scope, headers)
-        by_token = verdict is Verdict.RIGHT
+        check = None if is_open else self._checked(scope, headers)
+        by_token = check is TokenCheck.RIGHT
         if scope["method"] in UNSAFE and not by_token and not comes_from_us(headers):
             return problem(scope, 403, "this request came from a page of another site")
         if self.sessions is not None and not is_open and not by_token:
             cookie = session_in(headers)
             if not self.sessions.holds(cookie):
-                return await self._log_in_first(scope, verdict)
+                return await self._log_in_first(scope, check)
             scope["state"]["session"] = cookie
         length = headers.get("content-length", "0")
         if not length.isascii() or not length.isdigit():
-            return problem(scope, 400, "the length of the request is no number")
+            return problem(scope, 400, "the length of the request is not a number")
         if int(length) > self._max_bytes(scope):
             return problem(scope, 413, self._too_large(scope))
         return None
 
-    def _judged(self, scope: Scope, headers: Headers) -> Verdict | None:
+    def _checked(self, scope: Scope, headers: Headers) -> TokenCheck | None:
         """What the bearer token of a request is; ``None`` if it has none."""
         kind, _, token = headers.get("authorization", "").partition(" ")
         if self.sessions is None or kind.lower() != "bearer":
             return None
-        return self.sessions.attempts.judge(token.strip(), address_of(scope))
+        return self.sessions.attempts.check(token.strip(), address_of(scope))
 
-    async def _log_in_first(self, scope: Scope, verdict: Verdict | None) -> ASGIApp:
-        if verdict is Verdict.NOT_HEARD:
+    async def _log_in_first(self, scope: Scope, check: TokenCheck | None) -> ASGIApp:
+        if check is TokenCheck.NOT_CHECKED:
             answer = problem(scope, 429, TOO_MANY)
             answer.headers["retry-after"] = "1"
             return answer
-        if verdict is Verdict.WRONG:
+        if check is TokenCheck.WRONG:
             await asyncio.sleep(WRONG_TOKEN_S)
         if wants_json(scope) or scope["method"] not in ("GET", "HEAD"):
             answer = problem(scope, 401, "a token is needed: send it as a bearer, or log in")

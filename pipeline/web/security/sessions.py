@@ -16,7 +16,7 @@ import time
 from typing import Protocol
 
 from pipeline.database.state import ENDED_SESSIONS
-from pipeline.web.security.attempts import Attempts
+from pipeline.web.security.attempts import TokenAttempts
 
 COOKIE = "lockstep_session"
 SESSION_S = 14 * 24 * 3600
@@ -46,7 +46,7 @@ class Sessions:
         self._ended: dict[str, int] = {}
         self._over_until = 0
         self._load()
-        self.attempts = Attempts(self.admits)
+        self.attempts = TokenAttempts(self.admits)
 
     def admits(self, token: str) -> bool:
         """Whether this is the token."""
@@ -70,7 +70,7 @@ class Sessions:
         )
 
     def end(self, value: str, now_s: float | None = None) -> None:
-        """Log out: whoever has a copy of the cookie of this session has no access any more.
+        """Log out: no copy of the cookie of this session gives access any more.
 
         Nothing happens if it is not the cookie of a session.
 

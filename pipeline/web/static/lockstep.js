@@ -9,7 +9,7 @@ let known = null;
 function listen() {
   if (!document.querySelector("[data-live]")) return;
   if (document.hidden) {
-    // A page that nobody sees keeps no connection: browsers have six for each server.
+    // A hidden page keeps no connection: browsers have six for each server.
     if (stream) stream.close();
     clearInterval(polling);
     stream = polling = null;
@@ -18,7 +18,7 @@ function listen() {
     stream.addEventListener("moved", () => htmx.trigger(document.body, "moved"));
     stream.addEventListener("error", (event) => {
       if (event.target !== stream || stream.readyState !== EventSource.CLOSED) return;
-      // The server has as many streams as it allows: it is asked now and then instead.
+      // The server has as many streams as it allows: poll instead.
       stream = null;
       polling = setInterval(poll, POLL_EVERY_MS);
       poll();
