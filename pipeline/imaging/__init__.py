@@ -13,6 +13,7 @@
 ``opening``      the decoders that may be used, and every check before decoding
 ``orientation``  the eight ways in which a camera may have stored a picture
 ``palette``      the dominant colours of a picture
+``pdq``          a hash that stays nearly the same when a picture is resized or compressed
 ``render``       one original, all its recipes, one decode: the order of the steps
 ``resize``       Lanczos in SIMD, with alpha premultiplied
 ``size``         what the header of an original says

@@ -17,7 +17,7 @@ from PIL import Image
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 
-# Sides of the picture that is hashed, of its samples, and of the frequencies that are kept.
+# Sides of the largest picture that is hashed, of its samples, and of the frequencies kept.
 MAX_SIDE_PX = 512
 SAMPLES = 64
 FREQUENCIES = 16
@@ -25,48 +25,14 @@ FREQUENCIES = 16
 PASSES = 2
 # ITU-R BT.601, as in the reference.
 LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
-# A picture of this quality or more can be compared; one that is nearly flat has bits of chance.
-GOOD_QUALITY = 50
-
-# Along each axis, whether a turn or a flip changes the sign of the odd frequencies; and whether
-# the axes change places.
-_ORIENTATIONS = tuple(
-    (rows, columns, swapped)
-    for swapped in (False, True)
-    for rows in (False, True)
-    for columns in (False, True)
-)
 
 
-def pdq(image: Image.Image) -> tuple[str, int]:
-    """The hash of an upright picture, as 64 hexadecimal digits, and its quality from 0 to 100.
+def pdq(image: Image.Image) -> dict[str, str | int]:
+    """The hash of an upright picture, 64 hexadecimal digits, and its quality from 0 to 100.
 
-    The bits of a picture without an edge (quality 0) mean nothing.
+    Two pictures that look the same differ in few of the 256 bits. The bits of a picture without an
+    edge (quality 0) mean nothing.
     """
-    frequencies, quality = _frequencies(image)
-    return _bits(frequencies), quality
-
-
-def orientations(image: Image.Image) -> list[str]:
-    """The hashes of the picture as it is, turned and flipped: eight, the first that of
-    :func:`pdq`."""
-    found, _ = _frequencies(image)
-    odd = np.where(np.arange(1, FREQUENCIES + 1) % 2, -1.0, 1.0).astype(np.float32)
-    hashes = []
-    for rows, columns, swapped in _ORIENTATIONS:
-        turned = found.T if swapped else found
-        # Mirroring samples changes the sign of the frequencies whose cosine is odd.
-        turned = turned * (odd[:, None] if rows else 1.0) * (odd[None, :] if columns else 1.0)
-        hashes.append(_bits(turned))
-    return hashes
-
-
-def distance(one: str, other: str) -> int:
-    """In how many of 256 bits two hashes differ."""
-    return (int(one, 16) ^ int(other, 16)).bit_count()
-
-
-def _frequencies(image: Image.Image) -> tuple[Floats, int]:
     if max(image.size) > MAX_SIDE_PX:
         image = image.copy()
         image.thumbnail((MAX_SIDE_PX, MAX_SIDE_PX))
@@ -76,8 +42,7 @@ def _frequencies(image: Image.Image) -> tuple[Floats, int]:
     height, width = luminance.shape
     samples = _sampling(height) @ luminance @ _sampling(width).T
     waves = _waves()
-    found: Floats = waves @ samples @ waves.T
-    return found, _quality(samples)
+    return {"pdq": _bits(waves @ samples @ waves.T), "quality": _quality(samples)}
 
 
 def _on_white(image: Image.Image) -> Image.Image:

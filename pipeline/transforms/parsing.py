@@ -67,6 +67,7 @@ SHIPPED: dict[str, Shipped] = {
         1,
         {"count": ("a whole number from 1 to 256", whole(1, 256))},
     ),
+    "pdq": Shipped("pipeline.imaging.pdq:pdq", "values", 1, {}),
     "size": Shipped("pipeline.imaging.size:size", "values", 1, {}),
     "thumbhash": Shipped("pipeline.imaging.thumbhash:thumbhash", "values", 1, {}),
     "watermark": Shipped(

@@ -52,6 +52,10 @@ def initialize(setup: WorkerSetup, owner: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _limit_memory(setup.memory_mb)
+    for library in ("OPENBLAS", "OMP", "MKL"):
+        # There is a worker for each processor: threads of numpy, or of a model, would only wait for
+        # each other, and take address space of the limit.
+        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
     if setup.folders is not None:
         _confined_to = sandbox.confine(*setup.folders)
     threading.Thread(target=_die_with_parent, daemon=True).start()

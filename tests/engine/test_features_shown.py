@@ -185,3 +185,14 @@ def test_since_is_when_the_state_began(project: Project) -> None:
     project.run()
     ((since,),) = project.query("SELECT DISTINCT since FROM features")
     assert before - 1 <= since <= time.time() + 1
+
+
+def test_each_that_comes_with_lockstep_is_made_in_the_workers(project: Project) -> None:
+    shipped = ("palette", "pdq", "size", "thumbhash")
+    project.recipes("".join(f'[features.{name}]\nfunction = "{name}"\n' for name in shipped))
+    project.add("a.png", size=(300, 200))
+    project.run()
+    found = values(project)
+    assert {name for _, name in found} == set(shipped)
+    assert found["a.png", "size"]["width"] == 300
+    assert len(found["a.png", "pdq"]["pdq"]) == 64
