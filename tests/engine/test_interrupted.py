@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from a_project import HALF_AND_THUMB, Project
+from a_project import HALF_AND_THUMB, Project, picture
 from killing import alive_in_group, kill_at, temporary_files
 
 
@@ -180,8 +180,10 @@ def test_a_run_that_is_stopped_keeps_what_is_done(
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs to see the processes")
 def test_ctrl_c_while_the_workers_load_leaves_nothing_behind(project: Project) -> None:
-    for index in range(20):
-        project.add(f"{index}.jpg")
+    # So much work that the run is not over before this process gets to see its workers.
+    large = picture(".jpg", "large", (3_000, 2_000))
+    for index in range(60):
+        (project.input / f"{index}.jpg").write_bytes(large + bytes([index]))
     process = project.start_script("run", start_new_session=True)
     deadline = time.monotonic() + 60
     # The command, the resource tracker, and the fork server, which loads the decoders now.

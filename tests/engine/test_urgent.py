@@ -168,7 +168,8 @@ def test_urgent_tasks_overtake_those_that_wait(behind: Project) -> None:
             while outcome is None:
                 outcome = workers.next_outcome(5, Urgency.FRESH)
             assert outcome.path == "00.png"
-            assert len(workers._ended[Urgency.BACKLOG]) <= 4
+            # A busy machine may have done a few before the last was submitted.
+            assert len(workers._ended[Urgency.BACKLOG]) < 15
             seen = 0
             while workers.waiting(Urgency.BACKLOG):
                 seen += workers.next_outcome(5, Urgency.BACKLOG) is not None
