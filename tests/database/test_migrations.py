@@ -95,9 +95,11 @@ def test_during_a_run_of_the_release_before_the_tables_stay_as_they_are(
     held, done = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with open_database(url).lock(RUN_LOCK):
+        database = open_database(url)
+        with database.lock(RUN_LOCK):
             held.set()
             done.wait(60)
+        database.engine.dispose()
 
     thread = threading.Thread(target=hold)
     thread.start()

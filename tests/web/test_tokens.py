@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -230,5 +229,4 @@ def test_logging_out_ends_the_session_everywhere_also_after_a_restart(
     with serving(project, "--no-watch") as server:
         assert status(server, mine) == 401
         assert status(server, theirs) == 200
-    with sqlite3.connect(project.root / "db.sqlite") as con:
-        assert TOKEN not in str(con.execute("SELECT * FROM lockstep_state").fetchall())
+    assert TOKEN not in str(project.query("SELECT * FROM lockstep_state"))
