@@ -198,11 +198,13 @@ class Project:
 
     def outputs(self) -> dict[str, bytes]:
         """Every file below `output/` with its bytes."""
-        return {
-            file.relative_to(self.output).as_posix(): file.read_bytes()
-            for file in self.output.rglob("*")
-            if file.is_file() and file.name != NOTE_OF_THE_FOLDER
-        }
+        found: dict[str, bytes] = {}
+        for file in self.output.rglob("*"):
+            # While a run goes on, a temporary file may be gone as soon as it was listed.
+            with contextlib.suppress(FileNotFoundError):
+                if file.is_file() and file.name != NOTE_OF_THE_FOLDER:
+                    found[file.relative_to(self.output).as_posix()] = file.read_bytes()
+        return found
 
     def stamps(self) -> dict[str, tuple[int, int]]:
         """Inode and mtime of every file below `output/`."""
