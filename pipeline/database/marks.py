@@ -74,7 +74,7 @@ class Marks:
             condition = sa.and_(condition, sa.or_(path.in_(paths), *below))
         statement = sa.update(self._table).where(condition).values(error=None)
         with self._meta.dbconn.writing() as write:
-            # Whoever waits for a change of the tables learns of it by the clock.
+            # Those that wait for a change of the tables learn of it by the clock.
             return write.execute(statement).rowcount if write.now else 0
 
     @property

@@ -38,11 +38,15 @@ class Clock:
     def start(self) -> float:
         """Take over what other processes wrote; returns the time of the last write of all, or
         0.0."""
-        with self._database.reading() as con:
-            stored = float(con.execute(sa.select(self.committed)).scalar() or 0.0)
+        stored = self.committed_ts()
         with self._lock:
             self._last = max(self._last, stored)
         return stored
+
+    def committed_ts(self) -> float:
+        """The time of the last transaction that is committed; 0.0 without one."""
+        with self._database.reading() as con:
+            return float(con.execute(sa.select(self.committed)).scalar() or 0.0)
 
     @property
     def committed(self) -> sa.ScalarSelect[str]:

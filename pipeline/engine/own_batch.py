@@ -18,7 +18,7 @@ from pipeline.database.marks import Mark, Marks
 from pipeline.database.records import LIVE
 from pipeline.database.tracking import LinearTransformMeta
 from pipeline.engine.context import Run
-from pipeline.engine.own_step import Memory, OwnStep, committed_ts, fingerprint_of, log, take_turn
+from pipeline.engine.own_step import Memory, OwnStep, fingerprint_of, log, take_turn
 from pipeline.engine.report import StepCounts
 from pipeline.workers.tasks import Urgency
 
@@ -57,7 +57,7 @@ class BatchStep(OwnStep, BaseBatchTransformStep):
     ) -> ChangeList:
         """One chunk of keys, for upstream's ``run-idx`` and ``run-changelist``."""
         with self.database.lock(STEPS_LOCK, wait=True):
-            as_of = committed_ts(self.database)
+            as_of = self.database.clock.committed_ts()
             keys = idx.assign(**{LIVE: 1})
             return self._settle(None, keys, as_of, StepCounts(), self._config(run_config))
 
@@ -116,7 +116,7 @@ class BatchStep(OwnStep, BaseBatchTransformStep):
         names = [*self.transform_keys, LIVE, AS_OF]
         if query is None:
             # Upstream's query, which knows neither time nor whether anything is left.
-            as_of = committed_ts(self.database)
+            as_of = self.database.clock.committed_ts()
             upstream = self.linear_meta._build_changed_idx_sql(self.ds, run_config=self._filters())
             with self.database.reading() as con:
                 keys = pd.read_sql_query(upstream.limit(LOOK), con)[self.transform_keys].dropna()

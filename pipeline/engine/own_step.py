@@ -14,7 +14,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import sqlalchemy as sa
 from datapipe.compute import ComputeStep
 from datapipe.datatable import DataStore
 from datapipe.run_config import RunConfig
@@ -133,12 +132,6 @@ def take_turn(run: Run, stack: contextlib.ExitStack) -> bool:
             if time.monotonic() >= give_up_at:
                 return False
             time.sleep(TURN_POLL_S)
-
-
-def committed_ts(database: Database) -> float:
-    """The clock value of the last write that is committed (Unix time, seconds); 0.0 without one."""
-    row = database.first(sa.select(database.clock.committed))
-    return float(row[0] or 0.0) if row is not None else 0.0
 
 
 def fingerprint_of(step: ComputeStep) -> str:

@@ -34,7 +34,7 @@ from pipeline.database.records import meta_table
 from pipeline.database.tracking import LinearMetaPlane, LinearTransformMeta
 from pipeline.engine.context import Run
 from pipeline.engine.own_batch import BatchStep
-from pipeline.engine.own_step import Memory, OwnStep, committed_ts, fingerprint_of
+from pipeline.engine.own_step import Memory, OwnStep, fingerprint_of
 from pipeline.engine.report import StepCounts
 from pipeline.engine.step import Step
 from pipeline.states import State
@@ -45,7 +45,7 @@ class TableStep(OwnStep):
 
     def _work(self, run: Run, counts: StepCounts) -> None:
         memory, fingerprint = self._recall(), fingerprint_of(self)
-        as_of = committed_ts(self.database)
+        as_of = self.database.clock.committed_ts()
         if self.follows_inputs and not self._is_due(memory, fingerprint):
             counts.failed_before = int(memory.error is not None)
             return
@@ -77,7 +77,7 @@ class TableStep(OwnStep):
             return 0
         memory.fingerprint, memory.error = "", None
         with self.database.writing() as write:
-            # Whoever waits for a change of the tables learns of it by the clock.
+            # Those that wait for a change of the tables learn of it by the clock.
             count = int(write.now > 0)
             self._remember(memory)
         return count

@@ -1,6 +1,6 @@
 """The lane of the users' own steps: beside the watcher, for nothing is to wait for a slow one.
 
-It looks for work whenever the clock of the tables has moved, whoever wrote to them: what a step has
+It looks for work whenever the clock of the tables has moved, in whatever process: what a step has
 to do is in the tables. What is gone is deleted first, in all steps; then each step works, in its
 order, for a slice of time, after which a run in another process has its turn, and all begins again.
 """
@@ -19,7 +19,6 @@ from pipeline.app import Lockstep
 from pipeline.engine.context import Run, RunOptions, open_beside
 from pipeline.engine.history import remember_run
 from pipeline.engine.own_batch import BatchStep
-from pipeline.engine.own_step import committed_ts
 from pipeline.engine.progress import Progress
 from pipeline.engine.report import Report
 from pipeline.errors import LockstepError, StoppedError, YieldedError, in_one_line
@@ -114,7 +113,7 @@ class OwnLane:
 
     def _is_due(self) -> bool:
         is_whole = time.monotonic() >= self._whole_at
-        return is_whole or committed_ts(self._app.database) != self._seen_ts
+        return is_whole or self._app.database.clock.committed_ts() != self._seen_ts
 
     def _pass(self) -> float:
         """Work all steps, or until the slice of time is over; how many seconds it took.
@@ -123,7 +122,7 @@ class OwnLane:
             YieldedError: something is left.
         """
         app, began = self._app, time.monotonic()
-        seen_ts, is_whole = committed_ts(app.database), began >= self._whole_at
+        seen_ts, is_whole = app.database.clock.committed_ts(), began >= self._whole_at
         steps = [step for step in app.own_steps if is_whole or step.follows_inputs]
         urgent = {Urgency.FRESH: self._yield_in_time}
         options = RunOptions(wait=True, stop=self._stop, urgent=urgent)

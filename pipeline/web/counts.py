@@ -15,7 +15,6 @@ from typing import Any
 import sqlalchemy as sa
 
 from pipeline.app import Lockstep
-from pipeline.database.state import CLOCK, state_table
 from pipeline.operations.status import status
 from pipeline.text import iso
 
@@ -36,7 +35,7 @@ class LatestCounts:
         self.app = app
         self.moved = moved
         self._counted: dict[str, Any] | None = None
-        self._clock: str | None = None
+        self._clock: float | None = None
         self._cost_s = 0.0
         self._ended = 0.0
         self._counting = threading.Lock()
@@ -57,14 +56,9 @@ class LatestCounts:
         """Count again on the next request: something changed outside of a run."""
         self._clock = None
 
-    def clock(self) -> str | None:
-        """A text that changes whenever a run writes rows, in whatever process."""
-        table = state_table(self.app.database.sqla_metadata)
-        with self.app.database.reading() as con:
-            value: str | None = con.execute(
-                sa.select(table.c.value).where(table.c.name == CLOCK)
-            ).scalar()
-        return value or ""
+    def clock(self) -> float:
+        """A number that changes whenever a run writes rows, in whatever process."""
+        return self.app.database.clock.committed_ts()
 
     def _is_stale(self) -> bool:
         return self._clock != self.clock() or time.monotonic() - self._ended > max(

@@ -32,16 +32,16 @@ class Listeners:
 
     def __init__(
         self,
-        clock: Callable[[], str | None],
+        clock: Callable[[], object],
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """``clock`` reads a text from the tables that changes whenever a run writes rows."""
+        """``clock`` reads a value from the tables that changes whenever a run writes rows."""
         self.loop: asyncio.AbstractEventLoop | None = None
         self.closing = False
         self.moves = time.time_ns() // 1_000_000
         self._clock = clock
         self._pause = pause
-        self._known: str | None = None
+        self._known: object = None
         self._events: set[asyncio.Event] = set()
         self._looking: asyncio.Task[None] | None = None
         self._polled_s = -POLLED_S
