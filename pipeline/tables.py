@@ -81,13 +81,7 @@ def renditions_columns() -> list[sa.Column[Any]]:
         sa.Column("height_px", sa.BigInteger, nullable=True),
         sa.Column("size_bytes", sa.BigInteger, nullable=True),
         sa.Column("file_sha256", sa.String, nullable=True),
-        sa.Column("sha256", sa.String, nullable=True, index=True),
-        sa.Column("original_bytes", sa.BigInteger, nullable=True, index=True),
-        sa.Column("state", sa.String, nullable=False),
-        sa.Column("reason", sa.String, nullable=True),
-        sa.Column("since", sa.Float, nullable=False),
-        sa.Column("fingerprint", sa.String, nullable=False),
-        sa.Column("renderer", sa.BigInteger, nullable=False),
+        *_outcome(),
     ]
 
 
@@ -101,6 +95,13 @@ def features_columns() -> list[sa.Column[Any]]:
         sa.Column("path", Key, primary_key=True),
         sa.Column("name", Key, primary_key=True),
         sa.Column("value", sa.String, nullable=True),
+        *_outcome(),
+    ]
+
+
+def _outcome() -> list[sa.Column[Any]]:
+    """What an original became, of which content, by what, and since when."""
+    return [
         sa.Column("sha256", sa.String, nullable=True, index=True),
         sa.Column("original_bytes", sa.BigInteger, nullable=True, index=True),
         sa.Column("state", sa.String, nullable=False),
