@@ -8,8 +8,12 @@ from pathlib import Path
 
 import pytest
 from a_mount import MountNamespace
+from a_postgresql import postgres
 from a_project import Project
 from a_watcher import Watching
+
+# A server for all tests of a process: to start one takes a second or two.
+__all__ = ["postgres"]
 
 
 @pytest.hookimpl(optionalhook=True)

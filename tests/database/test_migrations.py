@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from a_postgresql import emptied, postgres
+from a_postgresql import emptied
 from a_shop import Shop
 from fetch_fixtures import server
 from killing import kill_at
 from layout_1 import downgrade, dump
 from loopback import Server
 
-__all__ = ["postgres", "server"]
+__all__ = ["server"]
 
 
 @pytest.fixture

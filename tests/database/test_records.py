@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import sqlalchemy as sa
-from a_postgresql import emptied, postgres
+from a_postgresql import emptied
 from datapipe.compute import ComputeInput, ComputeOutput
 from datapipe.meta.sql_meta import SQLTransformMeta
 
@@ -21,8 +21,6 @@ from pipeline.database.records import LIVE
 from pipeline.database.tracked import TrackedTable
 from pipeline.database.tracking import LinearTransformMeta, data_store
 from pipeline.tables import connect, make_tables
-
-__all__ = ["postgres"]
 
 # The keys of each input, those of the records, and which inputs are required.
 SHAPES: dict[str, tuple[tuple[str, ...], str, tuple[int, ...]]] = {

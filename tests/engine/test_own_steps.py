@@ -9,12 +9,10 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from a_postgresql import emptied, postgres
+from a_postgresql import emptied
 from a_project import HALF_AND_THUMB, Project
 from killing import kill_at
 from own_steps import BY_RECIPE, PLACEHOLDER, PLACEHOLDERS, declare, paths, rows
-
-__all__ = ["postgres"]
 
 ALL = (
     "SELECT path, recipe, text FROM placeholders",

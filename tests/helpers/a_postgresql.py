@@ -19,7 +19,7 @@ def server_binaries() -> Path | None:
     return found[-1].parent if found else Path(on_path).parent if on_path else None
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """The address of a server of our own, on a socket in a folder of its own."""
     binaries = server_binaries()

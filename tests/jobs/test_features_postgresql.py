@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from a_postgresql import emptied, postgres
+from a_postgresql import emptied
 from a_shop import Shop
 
 from pipeline.app import Lockstep
 from pipeline.operations import gallery
 from pipeline.operations.status import by_reason
-
-__all__ = ["postgres"]
 
 RECIPES = """
 [half]

@@ -6,12 +6,10 @@ from itertools import count
 
 import pytest
 import sqlalchemy as sa
-from a_postgresql import emptied, postgres
+from a_postgresql import emptied
 from a_project import picture
 from a_shop import Shop
 from interleaving import Lane, all_orders
-
-__all__ = ["postgres"]
 
 
 @pytest.mark.parametrize("where", ["sqlite", "postgresql"])

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from a_postgresql import emptied, postgres
+from a_postgresql import emptied
 from a_shop import Shop, submit_at_once
-
-__all__ = ["postgres"]
 
 
 @pytest.fixture

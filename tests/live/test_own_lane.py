@@ -40,14 +40,20 @@ def began(project: Project) -> Path:
     return project.root / "began"
 
 
-def test_in_a_watcher_every_change_arrives(
-    project: Project, watch: Callable[..., Watching]
-) -> None:
+def of_two(project: Project, watch: Callable[..., Watching]) -> Watching:
+    """A watcher that has made the placeholders of two originals."""
     declare(project, PLACEHOLDERS, PLACEHOLDER)
     project.add("a.png")
     project.add("b.png")
     watching = watch()
     wait_for_paths(project, "a.png", "b.png")
+    return watching
+
+
+def test_in_a_watcher_every_change_arrives(
+    project: Project, watch: Callable[..., Watching]
+) -> None:
+    watching = of_two(project, watch)
     project.add("c.png")
     wait_for_paths(project, "a.png", "b.png", "c.png")
     (project.input / "a.png").unlink()
@@ -135,11 +141,7 @@ def test_a_run_leaves_a_step_that_hangs_elsewhere_and_says_so(
 def test_deleted_rows_that_a_watcher_leaves_are_forgotten_by_a_run(
     project: Project, watch: Callable[..., Watching]
 ) -> None:
-    declare(project, PLACEHOLDERS, PLACEHOLDER)
-    project.add("a.png")
-    project.add("b.png")
-    watching = watch()
-    wait_for_paths(project, "a.png", "b.png")
+    watching = of_two(project, watch)
     (project.input / "a.png").unlink()
     wait_for_paths(project, "b.png")
     assert watching.stop() == 0

@@ -7,14 +7,12 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from a_postgresql import emptied, postgres
+from a_postgresql import emptied
 from a_project import Project
 
 from pipeline.operations import gallery
 from pipeline.operations.gallery import Filter
 from pipeline.states import State
-
-__all__ = ["postgres"]
 
 NAMES = ("a", "a.b", "a0", "ab", "b", "b/c", "b/c/d", "b0", "é", "Ä", "%", "_", "z" * 40)
 STATES = (*State, None)

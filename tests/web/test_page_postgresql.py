@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import quote
 
-from a_postgresql import emptied, postgres
+from a_postgresql import emptied
 from a_project import Project
 from a_server import HTML, NASTY, serving
-
-__all__ = ["postgres"]
 
 
 def test_on_postgresql_the_page_gives_the_same_answers(
