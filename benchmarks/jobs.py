@@ -17,7 +17,6 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import urllib.request
@@ -29,6 +28,7 @@ from benchmarks import lockstep, table
 from benchmarks.job import Recipe
 from benchmarks.lockstep import REPOSITORY, Project, UnexpectedRun
 from benchmarks.measure import Measured, measure
+from benchmarks.options import parsed
 from benchmarks.peers import img2dataset_peer as peer
 from benchmarks.table import Target
 
@@ -126,7 +126,6 @@ class Round:
 
 def main() -> None:
     options = _options()
-    options.scratch.mkdir(parents=True, exist_ok=True)
     if options.install_peers:
         peer.install(options.scratch)
     print(f"{platform.platform()}, Python {platform.python_version()}\n")
@@ -327,14 +326,12 @@ def _options() -> argparse.Namespace:
         description="A CSV job of many images from a server on this machine.",
         epilog="example: python -m benchmarks.jobs --rows 1000 --hosts 1",
     )
-    default_scratch = Path(tempfile.gettempdir()) / "lockstep-bench"
     add = parser.add_argument
     add("--rows", type=int, default=10_000, help="of two images each (default: %(default)s)")
     add("--hosts", type=int, default=8, help="addresses from 127.0.0.1 on (default: %(default)s)")
     add("--image-bytes", type=int, default=100_000, help="(default: %(default)s)")
     add("--workers", type=int, default=2, help="of Lockstep (default: %(default)s)")
     add("--rounds", type=int, default=1, help="(default: %(default)s)")
-    add("--scratch", type=Path, default=default_scratch, help="(default: %(default)s)")
     add("--no-peer", dest="peer", action="store_false", help=f"leave out {peer.NAME}")
     add(
         "--peer-threads",
@@ -345,10 +342,7 @@ def _options() -> argparse.Namespace:
         help=f"threads of each of its {peer.PROCESSES} processes (default: %(default)s)",
     )
     add("--install-peers", action="store_true", help=f"install {peer.NAME} into the scratch")
-    add("--json", type=Path, metavar="FILE", help="write every figure to FILE")
-    options = parser.parse_args()
-    options.scratch = options.scratch.resolve()
-    return options
+    return parsed(parser)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ import os
 import shutil
 import statistics
 import sys
-import tempfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from benchmarks.jobs import image_server
 from benchmarks.live import RECIPES, p95
 from benchmarks.lockstep import Project, UnexpectedRun
 from benchmarks.measure import measure
+from benchmarks.options import parsed
 from benchmarks.table import Target
 
 FULL = Size(photos=600, urls=1000, changes=30, run_photos=1000, megapixels=24.0)
@@ -179,20 +179,14 @@ def _options() -> argparse.Namespace:
         description="How long what is urgent waits beside a backlog and slow URLs.",
         epilog="example: python -m benchmarks.lanes --quick --modes watch",
     )
-    default_scratch = Path(tempfile.gettempdir()) / "lockstep-bench"
     add = parser.add_argument
     add("--quick", action="store_true", help="a tenth of it, to see that it works")
     add("--photos", type=Path, metavar="FOLDER", help="photos to cut the corpus from")
     add("--modes", nargs="+", choices=["watch", "serve"], default=["watch", "serve"])
     add("--no-whole-runs", dest="whole_runs", action="store_false", help="leave out datapipe run")
     add("--per-second", type=float, default=10.0, help="images of the slow host (%(default)s)")
-    add("--scratch", type=Path, default=default_scratch, help="(default: %(default)s)")
     add("--workers", type=int, default=2, help="(default: %(default)s)")
-    add("--json", type=Path, metavar="FILE", help="write every figure to FILE")
-    options = parser.parse_args()
-    options.scratch = options.scratch.resolve()
-    options.scratch.mkdir(parents=True, exist_ok=True)
-    return options
+    return parsed(parser)
 
 
 if __name__ == "__main__":

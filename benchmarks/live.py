@@ -18,7 +18,6 @@ import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -29,6 +28,7 @@ from PIL import Image
 from benchmarks import lockstep, table, tiny
 from benchmarks.job import Recipe
 from benchmarks.lockstep import Project, UnexpectedRun
+from benchmarks.options import parsed
 from benchmarks.table import Target
 
 RECIPES = (
@@ -264,19 +264,14 @@ def _options() -> argparse.Namespace:
         description="How soon a watcher brings one change in step, and what it costs when idle.",
         epilog="example: python -m benchmarks.live --count 10000 --changes 50",
     )
-    default_scratch = Path(tempfile.gettempdir()) / "lockstep-bench"
     add = parser.add_argument
     add("--count", type=int, default=100_000, help="originals (default: %(default)s)")
     add("--changes", type=int, default=200, help="single changes (default: %(default)s)")
     add("--flat-changes", type=int, default=10_000, help="for memory; 0: none")
     add("--idle-s", type=float, default=120.0, help="seconds; 0: none (default: %(default)s)")
     add("--again", action="store_true", help="take the originals and tables of the last time")
-    add("--scratch", type=Path, default=default_scratch, help="(default: %(default)s)")
     add("--workers", type=int, default=2, help="(default: %(default)s)")
-    add("--json", type=Path, metavar="FILE", help="write every figure to FILE")
-    options = parser.parse_args()
-    options.scratch = options.scratch.resolve()
-    return options
+    return parsed(parser)
 
 
 if __name__ == "__main__":

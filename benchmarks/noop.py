@@ -12,7 +12,6 @@ import json
 import platform
 import shutil
 import sys
-import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from benchmarks.job import Job, Recipe
 from benchmarks.lockstep import Project, UnexpectedRun
 from benchmarks.measure import Measured, measure, median_of
 from benchmarks.neighbours import Stock, git_status, stock_example
+from benchmarks.options import parsed
 from benchmarks.peers.registry import PEERS, REPOSITORY
 from benchmarks.table import Target
 
@@ -86,7 +86,6 @@ class Findings:
 
 def main() -> None:
     options = _options()
-    options.scratch.mkdir(parents=True, exist_ok=True)
     print(f"{platform.platform()}, Python {platform.python_version()}\n")
     tree = options.scratch / "tiny" / f"noop-{options.count}"
     flat = options.scratch / "tiny" / f"flat-{options.stock_count}"
@@ -305,20 +304,15 @@ def _options() -> argparse.Namespace:
         description="What a run costs when nothing, or next to nothing, has changed.",
         epilog="example: python -m benchmarks.noop --count 1000000 --stock-count 0",
     )
-    default_scratch = Path(tempfile.gettempdir()) / "lockstep-bench"
     add = parser.add_argument
     add("--count", type=int, default=100_000, help="originals (default: %(default)s)")
-    add("--scratch", type=Path, default=default_scratch, help="(default: %(default)s)")
     add("--workers", type=int, default=2, help="(default: %(default)s)")
     add("--stock-count", type=int, default=20_000, help="originals for datapipe's example; 0: none")
     add("--stock-timeout", type=float, default=600.0, help="seconds a run (default: %(default)s)")
     add("--skip-git", action="store_true", help="leave out git status")
     add("--own-step", action="store_true", help="also with a step of datapipe's own")
     add("--skip-bare", action="store_true", help="leave out the bare loop")
-    add("--json", type=Path, metavar="FILE", help="write every figure to FILE")
-    options = parser.parse_args()
-    options.scratch = options.scratch.resolve()
-    return options
+    return parsed(parser)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import argparse
 import json
 import platform
 import sys
-import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from benchmarks import contest, corpus, itself, lockstep, scenarios, table, targ
 from benchmarks.contest import LOCKSTEP, Entrant
 from benchmarks.job import Encoder, Job
 from benchmarks.lockstep import UnexpectedRun
+from benchmarks.options import parsed
 from benchmarks.peers import registry
 from benchmarks.quality import Judge, Quality
 from benchmarks.scenarios import SCENARIOS, Scenario
@@ -28,7 +28,6 @@ _MIN_ORIGINALS = 10
 
 def main() -> None:
     options = _options()
-    options.scratch.mkdir(parents=True, exist_ok=True)
     if options.install_peers:
         registry.install(options.scratch)
     print(f"{platform.platform()}, Python {platform.python_version()}\n")
@@ -193,10 +192,8 @@ def _options() -> argparse.Namespace:
         description="Lockstep's renditions beside other tools: speed, memory, bytes, quality.",
         epilog="example: python -m benchmarks.pixels --photos ~/Pictures --scenarios two fit400",
     )
-    default_scratch = Path(tempfile.gettempdir()) / "lockstep-bench"
     add = parser.add_argument
     add("--photos", type=Path, help="make the corpus from this folder (default: generated)")
-    add("--scratch", type=Path, default=default_scratch, help="(default: %(default)s)")
     add("--count", type=int, default=1000, help="originals (default: %(default)s)")
     add("--rounds", type=int, default=3, help="(default: %(default)s)")
     add("--workers", type=int, default=2, help="(default: %(default)s)")
@@ -205,9 +202,7 @@ def _options() -> argparse.Namespace:
     add("--install-peers", action="store_true", help="install sharp and pyvips into the scratch")
     add("--webp-method", type=int, help="of the peers (default: Lockstep's own)")
     add("--avif-speed", type=int, help="of the peers (default: Lockstep's own)")
-    add("--json", type=Path, metavar="FILE", help="write every figure to FILE")
-    options = parser.parse_args()
-    options.scratch = options.scratch.resolve()
+    options = parsed(parser)
     if options.photos and not options.photos.is_dir():
         parser.error(f"--photos {options.photos} is no folder")
     return options

@@ -20,7 +20,6 @@ import sqlite3
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -33,6 +32,7 @@ from urllib.parse import quote
 from benchmarks import lockstep, table, tiny
 from benchmarks.job import Recipe
 from benchmarks.lockstep import Project, UnexpectedRun
+from benchmarks.options import parsed
 from benchmarks.table import Target
 
 RECIPES = (
@@ -387,18 +387,12 @@ def _options() -> argparse.Namespace:
         description="What the page costs.",
         epilog="example: python -m benchmarks.web --count 100000 --asks 50",
     )
-    default_scratch = Path(tempfile.gettempdir()) / "lockstep-bench"
     add = parser.add_argument
     add("--count", type=int, default=1_000_000, help="originals (default: %(default)s)")
     add("--asks", type=int, default=200, help="of each kind of page (default: %(default)s)")
     add("--uploads", type=int, default=200, help="at a time (default: %(default)s)")
     add("--again", action="store_true", help="take the tables of the last time")
-    add("--scratch", type=Path, default=default_scratch, help="(default: %(default)s)")
-    add("--json", type=Path, metavar="FILE", help="write every figure to FILE")
-    options = parser.parse_args()
-    options.scratch = options.scratch.resolve()
-    options.scratch.mkdir(parents=True, exist_ok=True)
-    return options
+    return parsed(parser)
 
 
 if __name__ == "__main__":
