@@ -95,7 +95,7 @@ def _write(
 
 def count_states(pending: Pending, table: sa.Table) -> dict[str, int]:
     """How many rows of one of the tables of what is made are in each state."""
-    state, ours = table.c.state, table.c.source == pending.source.value
+    state, ours = table.c.state, pending.ours_in(table)
     query = sa.select(state, sa.func.count()).where(ours).group_by(state)
     rows = pending.meta.dbconn.rows(query)
     return {row[0]: row[1] for row in rows}

@@ -14,7 +14,7 @@ from datapipe.types import IndexDF
 
 from pipeline.database.ahead import Ahead
 from pipeline.database.paging import chunks
-from pipeline.database.tracked import TrackedTable, meta_of
+from pipeline.database.tracked import data_of, meta_of
 from pipeline.database.tracking import FOUND_TS, FRESH, KIND, LinearTransformMeta
 from pipeline.states import Source, State
 from pipeline.transforms.features import PREFIX, is_feature
@@ -107,7 +107,7 @@ class Pending:
     @property
     def tables(self) -> list[sa.Table]:
         """The tables of what is made, of all sources: see :func:`recipe_in` and :func:`rows_in`."""
-        return [self.table] if self.features is None else [self.table, _data(self.features)]
+        return [self.table] if self.features is None else [self.table, data_of(self.features)]
 
     def output(self, recipe: str) -> DataTable:
         """The table that what this recipe, or feature, makes is a row of."""
@@ -118,27 +118,31 @@ class Pending:
     @property
     def table(self) -> sa.Table:
         """The table of renditions, of all sources."""
-        return _data(self.renditions)
+        return data_of(self.renditions)
 
     @property
     def original_table(self) -> sa.Table:
         """The table of originals, of all sources."""
-        return _data(self.originals)
+        return data_of(self.originals)
+
+    def ours_in(self, table: sa.FromClause) -> sa.ColumnElement[bool]:
+        """Whether a row of a table that has a ``source`` is one of this source."""
+        return table.c.source == self.source.value
 
     @property
     def ours(self) -> sa.ColumnElement[bool]:
         """Whether a rendition is one of this source."""
-        return self.table.c.source == self.source.value
+        return self.ours_in(self.table)
 
     @property
     def our_originals(self) -> sa.ColumnElement[bool]:
         """Whether an original is one of this source."""
-        return self.original_table.c.source == self.source.value
+        return self.ours_in(self.original_table)
 
     @property
     def recipe_table(self) -> sa.Table:
         """The table of recipes, for all sources."""
-        return _data(self.recipes)
+        return data_of(self.recipes)
 
     @property
     def is_ok(self) -> sa.ColumnElement[bool]:
@@ -173,7 +177,7 @@ class Pending:
         joined = joined.outerjoin(originals, ours)
         for table in self.tables:
             keys = table.c.path == changed.c.path, recipe_in(table) == changed.c.recipe
-            joined = joined.outerjoin(table, sa.and_(table.c.source == self.source.value, *keys))
+            joined = joined.outerjoin(table, sa.and_(self.ours_in(table), *keys))
         query = sa.select(
             changed.c.path,
             changed.c.recipe,
@@ -390,9 +394,3 @@ def _originals(rows: list[PendingRendition]) -> list[PendingOriginal]:
         PendingOriginal(path, group[0].now_bytes, group[0].stored_under, group[0].found_ts, group)
         for path, group in ((path, tuple(g)) for path, g in groupby(rows, key=lambda row: row.path))
     ]
-
-
-def _data(table: DataTable) -> sa.Table:
-    store = table.table_store
-    assert isinstance(store, TrackedTable)
-    return store.data_table

@@ -126,7 +126,7 @@ class Rendering:
         return held
 
     def _render_all(self, kind: int) -> None:
-        """Render all of a kind; images of jobs in slices, between which other jobs are seen to."""
+        """Render all of a kind; images of jobs in slices, between which other jobs go on."""
         pages, source, run = self.look.pages(kind), self.originals.source, self.run
         if source is not Source.JOBS or run.narrowed_to is not None:
             self._render(pages)

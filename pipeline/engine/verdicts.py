@@ -61,7 +61,7 @@ def recipes_of(pending: Pending, run: Run) -> dict[str, Transform]:
     """
     table = pending.recipe_table
     query = sa.select(table.c.recipe, table.c.spec)
-    rows = pending.meta.dbconn.rows(query.where(table.c.source == pending.source.value))
+    rows = pending.meta.dbconn.rows(query.where(pending.ours_in(table)))
     # What a feature calls is in the file alone: one that is gone from there cannot be made.
     stored = {row.recipe: recipe_of(row.spec) for row in rows if not is_feature(row.recipe)}
     return stored | {
@@ -111,7 +111,7 @@ class _Preview:
         self.moved = [n for n in (*difference.added, *difference.changed) if n in every]
         self.removed = difference.removed
         table = pending.recipe_table
-        query = sa.select(table.c.recipe).where(table.c.source == pending.source.value)
+        query = sa.select(table.c.recipe).where(pending.ours_in(table))
         stored = run.database.column(query)
         names = {*stored, *difference.added} - {*difference.removed}
         self.recipes = {name: every[name] for name in sorted(names & every.keys())}
@@ -247,7 +247,7 @@ def _made(con: sa.Connection, pending: Pending, paths: Sequence[str]) -> list[sa
     """What was made of these originals: rows of renditions and of features."""
     rows: list[sa.Row[Any]] = []
     for table in pending.tables:
-        ours = table.c.source == pending.source.value
+        ours = pending.ours_in(table)
         rows += con.execute(rows_in(table).where(ours, table.c.path.in_(paths))).all()
     return rows
 
@@ -291,7 +291,7 @@ def explain_renditions(
     content = _Content(is_there, digest, blocked, cannot_read)
     with database.reading() as con:
         made = _made(con, pending, [path])
-        its = marks.c.source == pending.source.value, marks.c.path == path
+        its = pending.ours_in(marks), marks.c.path == path
         rows = con.execute(sa.select(marks.c.recipe, marks.c.is_success).where(*its))
         marked = {row.recipe: row.is_success for row in rows}
         waiting = set(con.execute(sa.select(changed.c.recipe)).scalars())

@@ -27,9 +27,8 @@ def features(pending: Pending, name: str | None = None) -> Iterator[dict[str, An
         NotFoundError: there is no feature of this ``name``; raised before the first is given.
     """
     recipes = pending.recipe_table
-    query = sa.select(recipes.c.recipe).where(recipes.c.source == pending.source.value)
-    with pending.meta.dbconn.reading() as con:
-        known = [own_name(each) for each in con.execute(query).scalars() if is_feature(each)]
+    query = sa.select(recipes.c.recipe).where(pending.ours_in(recipes))
+    known = [own_name(each) for each in pending.meta.dbconn.column(query) if is_feature(each)]
     if name is not None and name not in known:
         there = f"there are {', '.join(sorted(known))}" if known else "there is none"
         raise NotFoundError(
@@ -41,7 +40,7 @@ def features(pending: Pending, name: str | None = None) -> Iterator[dict[str, An
 
 def _rows(pending: Pending, name: str | None) -> Iterator[dict[str, Any]]:
     for table in pending.tables[1:]:
-        query = sa.select(table).where(table.c.source == pending.source.value)
+        query = sa.select(table).where(pending.ours_in(table))
         if name is not None:
             query = query.where(table.c.name == name)
         for page in pages(pending.meta.dbconn, query, (table.c.path, table.c.name), PAGE_ROWS):

@@ -138,7 +138,7 @@ def times(pending: Pending, path: str) -> list[dict[str, str]]:
         for meta, first, last in tables:
             table = meta.sql_table  # type: ignore[attr-defined]
             query = sa.select(table).where(
-                table.c.source == pending.source.value,
+                pending.ours_in(table),
                 table.c.path == path,
                 table.c.delete_ts.is_(None),
             )
@@ -277,7 +277,7 @@ def _described(con: sa.Connection, pending: Pending, paths: Sequence[str]) -> li
         .order_by(made.c.path, made.c.recipe)
     ).all()
     by_path = {path: list(group) for path, group in groupby(rows, key=lambda row: row.path)}
-    of_source = pending.recipe_table.c.source == pending.source.value
+    of_source = pending.ours_in(pending.recipe_table)
     names = con.execute(sa.select(pending.recipe_table.c.recipe).where(of_source)).scalars()
     no_recipes = all(map(is_feature, names))
     images = []
@@ -312,7 +312,7 @@ def _features(con: sa.Connection, pending: Pending, path: str) -> list[dict[str,
     waiting = list(con.execute(sa.select(changed.c.recipe).where(*is_waiting)).scalars())
     found = {own_name(recipe): {**NO_VALUE_YET, "name": own_name(recipe)} for recipe in waiting}
     for table in pending.tables[1:]:
-        ours = table.c.source == pending.source.value
+        ours = pending.ours_in(table)
         for row in con.execute(rows_in(table).where(ours, table.c.path == path)):
             found[row.name] = {
                 "name": row.name,

@@ -56,7 +56,7 @@ def _retry(pending: Pending, older: bool, keys: Sequence[str] | None) -> int:
             wanted = sa.or_(wanted, table.c.renderer < RENDERER_VERSION)
         conditions = [sa.true()] if keys is None else [_below(table.c.path, key) for key in keys]
         query = sa.select(table.c.source, table.c.path, recipe_in(table).label("recipe")).where(
-            table.c.source == pending.source.value, wanted
+            pending.ours_in(table), wanted
         )
         with pending.meta.dbconn.reading() as con:
             for condition in conditions:

@@ -36,7 +36,7 @@ def status(pending: Pending, own_steps: Sequence[OwnStep] = ()) -> dict[str, Any
     recipes = pending.recipe_table
     originals = pending.original_table
     changed = pending.changed().subquery()
-    for_us = recipes.c.source == pending.source.value
+    for_us = pending.ours_in(recipes)
     with pending.meta.dbconn.reading() as con:
         names = (
             con.execute(sa.select(recipes.c.recipe).where(for_us).order_by(recipes.c.recipe))
@@ -85,7 +85,7 @@ def _unverified(pending: Pending) -> dict[str, int] | None:
 def _states(pending: Pending, table: sa.Table) -> sa.Select[Any]:
     """How many rows each recipe, or feature, has in each state."""
     keys = recipe_in(table), table.c.state
-    ours = table.c.source == pending.source.value
+    ours = pending.ours_in(table)
     return sa.select(*keys, sa.func.count()).where(ours).group_by(*keys)
 
 
@@ -126,7 +126,7 @@ def errors(pending: Pending, own_steps: Sequence[OwnStep] = ()) -> list[dict[str
     rows: list[sa.Row[Any]] = []
     for table in pending.tables:
         states = table.c.state.in_((State.FAILED.value, State.TAKEN_DOWN.value))
-        ours = table.c.source == pending.source.value
+        ours = pending.ours_in(table)
         rows += pending.meta.dbconn.rows(rows_in(table).where(ours, states))
     rows.sort(key=lambda row: (row.path, row.recipe))
     return [
@@ -160,7 +160,7 @@ def by_reason(pending: Pending, own_steps: Sequence[OwnStep] = ()) -> dict[str, 
     missing = sa.union_all(
         *[
             sa.select(table.c.path, table.c.reason).where(
-                table.c.source == pending.source.value,
+                pending.ours_in(table),
                 table.c.state == State.FAILED.value,
                 sa.text(EXCEPTION),
             )
