@@ -28,7 +28,7 @@ LOOK = 20_000
 AS_OF = "_as_of"
 
 
-class Look(NamedTuple):
+class PendingRecords(NamedTuple):
     """Records that are pending as of a time (Unix, seconds), what is gone first."""
 
     as_of: float
@@ -93,8 +93,8 @@ class BatchStep(OwnStep, BaseBatchTransformStep):
         failed = self._marks.counts()["failed"]
         counts.failed_before = max(0, failed - counts.failed)
 
-    def _looks(self, run: Run, gone_only: bool = False) -> Iterator[Look]:
-        before: Look | None = None
+    def _looks(self, run: Run, gone_only: bool = False) -> Iterator[PendingRecords]:
+        before: PendingRecords | None = None
         while True:
             look = self._look(gone_only)
             # Where a mark does not settle a record, as by a clock of another machine.
@@ -111,7 +111,7 @@ class BatchStep(OwnStep, BaseBatchTransformStep):
     def _filters(self) -> RunConfig | None:
         return self._apply_filters_to_run_config(RunConfig())
 
-    def _look(self, gone_only: bool) -> Look:
+    def _look(self, gone_only: bool) -> PendingRecords:
         as_of, query = 0.0, self.linear_meta.records_sql(run_config=self._filters())
         names = [*self.transform_keys, LIVE, AS_OF]
         if query is None:
@@ -120,7 +120,7 @@ class BatchStep(OwnStep, BaseBatchTransformStep):
             upstream = self.linear_meta._build_changed_idx_sql(self.ds, run_config=self._filters())
             with self.database.reading() as con:
                 keys = pd.read_sql_query(upstream.limit(LOOK), con)[self.transform_keys].dropna()
-            return Look(as_of, keys.iloc[:0] if gone_only else keys.assign(**{LIVE: 1}))
+            return PendingRecords(as_of, keys.iloc[:0] if gone_only else keys.assign(**{LIVE: 1}))
         if gone_only:
             query = query.where(query.selected_columns[LIVE] == 0)
         way = sa.desc if self.order == "desc" else sa.asc
@@ -134,9 +134,9 @@ class BatchStep(OwnStep, BaseBatchTransformStep):
         keys = pd.DataFrame(rows, columns=names).drop(columns=AS_OF)
         filters = self._filters()
         others = {k: v for k, v in (filters.filters if filters else {}).items() if k not in keys}
-        return Look(as_of, keys.assign(**others))
+        return PendingRecords(as_of, keys.assign(**others))
 
-    def _work_on(self, run: Run, look: Look, counts: StepCounts) -> None:
+    def _work_on(self, run: Run, look: PendingRecords, counts: StepCounts) -> None:
         config = self._config(run)
         for start in range(0, len(look.keys), self.chunk_size):
             run.check_stop()

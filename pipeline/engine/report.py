@@ -15,7 +15,7 @@ FAILURES_SHOWN = 20
 
 
 @dataclass
-class Made:
+class MadeCounts:
     """What a run did for renditions, or for features; ``failed`` are those of this run alone."""
 
     rendered: int = 0
@@ -47,7 +47,7 @@ class Made:
 
 
 @dataclass
-class Counts(Made):
+class Counts(MadeCounts):
     """What a run did for the originals of one source, and for their renditions.
 
     ``changed`` and ``unchanged`` are originals; ``pending`` are features as well.
@@ -56,12 +56,12 @@ class Counts(Made):
     changed: int = 0
     unchanged: int = 0
     pending: int = 0
-    features: Made = field(default_factory=Made)
+    features: MadeCounts = field(default_factory=MadeCounts)
     failures: list[tuple[str, str]] = field(default_factory=list)
     # Whether there were more of them than are listed.
     more_failures: bool = False
 
-    def of(self, recipe: str) -> Made:
+    def of(self, recipe: str) -> MadeCounts:
         """Where what this recipe, or feature, makes is counted."""
         return self.features if is_feature(recipe) else self
 
@@ -327,7 +327,7 @@ class Report(Counts):
         return "in step"
 
 
-def _features(made: Made) -> dict[str, int]:
+def _features(made: MadeCounts) -> dict[str, int]:
     """The counts of features as JSON: of one run, those of a job as well."""
     return {
         "made": made.rendered,

@@ -60,7 +60,7 @@ class Doing:
         }
 
 
-class Beside(NamedTuple):
+class LaneDoing(NamedTuple):
     """What one lane is doing beside the others."""
 
     lane: Lane
@@ -138,10 +138,12 @@ class Worker:
         return Doing("running", since_ts=since_ts) if since_ts else self._whole
 
     @property
-    def lanes(self) -> list[Beside]:
+    def lanes(self) -> list[LaneDoing]:
         """What each lane is doing that does something."""
         with self._guard:
-            return [Beside(lane, self._lanes[lane].doing) for lane in Lane if lane in self._lanes]
+            return [
+                LaneDoing(lane, self._lanes[lane].doing) for lane in Lane if lane in self._lanes
+            ]
 
     def show(self, doing: Doing) -> None:
         """What is being done now, as a whole."""

@@ -76,7 +76,7 @@ class Function:
         return [*(each.file for each in self.modules), *(each.file for each in self.files)]
 
 
-class _Sent(MetaPathFinder, Loader):
+class _SentModules(MetaPathFinder, Loader):
     """Imports modules from the text that was sent with tasks."""
 
     def __init__(self) -> None:
@@ -116,7 +116,7 @@ class _Sent(MetaPathFinder, Loader):
         return is_other
 
 
-_sent = _Sent()
+_sent = _SentModules()
 _loaded: dict[Function, Callable[..., Any]] = {}
 
 

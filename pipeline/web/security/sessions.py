@@ -25,7 +25,7 @@ NUMBER_DIGITS = 16
 MAX_ENDED = 4_000
 
 
-class Values(Protocol):
+class NamedValues(Protocol):
     """Named texts that outlive a restart: a ``StateRepository``."""
 
     def fresh(self, name: str) -> str | None: ...
@@ -36,7 +36,7 @@ class Values(Protocol):
 class Sessions:
     """Checks tokens and sessions; both in constant time."""
 
-    def __init__(self, token: str, values: Values | None = None) -> None:
+    def __init__(self, token: str, values: NamedValues | None = None) -> None:
         """``values`` keeps which sessions were logged out; without it, a restart forgets them."""
         self._token = hashlib.sha256(token.encode()).digest()
         self._key = hmac.digest(token.encode(), b"lockstep session key 1", "sha256")
