@@ -76,7 +76,7 @@ class Function:
         return [*(each.file for each in self.modules), *(each.file for each in self.files)]
 
 
-class _SentModules(MetaPathFinder, Loader):
+class _Sent(MetaPathFinder, Loader):
     """Imports modules from the text that was sent with tasks."""
 
     def __init__(self) -> None:
@@ -116,7 +116,7 @@ class _SentModules(MetaPathFinder, Loader):
         return is_other
 
 
-_sent = _SentModules()
+_sent = _Sent()
 _loaded: dict[Function, Callable[..., Any]] = {}
 
 

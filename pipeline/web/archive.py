@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 PIECE_BYTES = 1 << 18
 
 
-class _Sent(io.RawIOBase):
+class _Pieces(io.RawIOBase):
     """What was written since it was last taken; not seekable, and ``zipfile`` knows that."""
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ def zip_stream(files: Iterable[tuple[str, str]]) -> Iterator[bytes]:
 
     A file that is gone when its turn comes is left out.
     """
-    sent = _Sent()
+    sent = _Pieces()
     with zipfile.ZipFile(sent, "w", zipfile.ZIP_STORED) as archive:
         for name, path in files:
             try:
