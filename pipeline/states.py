@@ -10,6 +10,7 @@ class State(str, enum.Enum):
 
     OK = "ok"
     FAILED = "failed"
+    HELD = "held"
     TAKEN_DOWN = "taken_down"
 
 
@@ -37,6 +38,29 @@ class TakedownState(str, enum.Enum):
     IN_FORCE = "in_force"
     LIFTING = "lifting"
     LIFTED = "lifted"
+
+
+class HashKind(str, enum.Enum):
+    """By which hash content is blocked: of its bytes, or of what the picture looks like."""
+
+    SHA256 = "sha256"
+    MD5 = "md5"
+    PDQ = "pdq"
+
+
+class ReviewKind(str, enum.Enum):
+    """Why a person has to look: it is near to blocked content, or somebody reported it."""
+
+    HELD = "held"
+    REPORTED = "reported"
+
+
+class ReviewState(str, enum.Enum):
+    """What a person decided. Content that was published once is never held again."""
+
+    OPEN = "open"
+    PUBLISHED = "published"
+    TAKEN_DOWN = "taken_down"
 
 
 class JobState(str, enum.Enum):

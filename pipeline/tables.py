@@ -8,6 +8,7 @@
 
 Not tracked: ``jobs`` (a row per CSV), ``csv_urls`` (a row per URL of a row), ``fetches`` (a row per
 URL, however many rows name it), ``takedowns`` and ``takedown_files`` (who took what down, and why),
+``blocked_hashes`` (content that is blocked), ``reviews`` (what a person has to decide, or has),
 ``runs`` (what the last runs did), ``lockstep_state`` (a few values about the tables themselves).
 
 datapipe-core keeps a ``<table>_meta`` beside each tracked table, and ``render_meta`` for the step.
@@ -275,6 +276,57 @@ def takedown_files_table(metadata: sa.MetaData) -> sa.Table:
     )
 
 
+def blocked_hashes_table(metadata: sa.MetaData) -> sa.Table:
+    """``blocked_hashes``: content that must never be published, by a hash of it.
+
+    ``kind`` is a value of :class:`pipeline.states.HashKind`, ``hash`` in lowercase hexadecimal.
+    ``source`` is who blocks it: the name of an imported list, or ``takedown 12``. Content is blocked
+    as long as any source blocks it.
+    """
+    return _plain_table(
+        "blocked_hashes",
+        metadata,
+        sa.Column("kind", Key, primary_key=True),
+        sa.Column("hash", Key, primary_key=True),
+        sa.Column("source", Key, primary_key=True, index=True),
+        sa.Column("reason", sa.String, nullable=True),
+        sa.Column("added_ts", sa.Float, nullable=False),
+    )
+
+
+def reviews_table(metadata: sa.MetaData) -> sa.Table:
+    """``reviews``: content that a person has to decide about, and what was decided.
+
+    ``kind`` is a value of :class:`pipeline.states.ReviewKind`, ``state`` one of ``ReviewState``.
+    ``source`` and ``path`` name the original that it was first found as. Of what is held: ``near``
+    is the blocked PDQ hash, ``near_source`` who blocks it, ``distance`` in bits of 256. Of a report:
+    ``reason`` is what the reporter, ``who``, wrote. Times are Unix times in seconds; ``takedown`` is
+    the number of the takedown that a decision led to.
+    """
+    return _plain_table(
+        "reviews",
+        metadata,
+        sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+        sa.Column("kind", sa.String, nullable=False),
+        sa.Column("state", sa.String, nullable=False),
+        sa.Column("sha256", sa.String, nullable=False, index=True),
+        sa.Column("source", Key, nullable=False),
+        sa.Column("path", Key, nullable=False),
+        sa.Column("near", sa.String, nullable=True),
+        sa.Column("near_source", sa.String, nullable=True),
+        sa.Column("distance", sa.BigInteger, nullable=True),
+        sa.Column("category", sa.String, nullable=True),
+        sa.Column("reason", sa.String, nullable=True),
+        sa.Column("who", sa.String, nullable=True),
+        sa.Column("created_ts", sa.Float, nullable=False),
+        sa.Column("decided_ts", sa.Float, nullable=True),
+        sa.Column("decided_by", sa.String, nullable=True),
+        sa.Column("takedown", sa.BigInteger, nullable=True),
+        sa.Index("ix_reviews_open", "state", "created_ts"),
+        sqlite_autoincrement=True,
+    )
+
+
 def runs_table(metadata: sa.MetaData) -> sa.Table:
     """``runs``: a row per run that did something, or was stopped by an error.
 
@@ -317,7 +369,8 @@ def connect(url: str) -> Database:
     """
     database = open_database(url)
     jobs = (jobs_table, csv_urls_table, fetches_table)
-    for untracked in (runs_table, *jobs, takedowns_table, takedown_files_table):
+    moderation = (takedowns_table, takedown_files_table, blocked_hashes_table, reviews_table)
+    for untracked in (runs_table, *jobs, *moderation):
         untracked(database.sqla_metadata)
     return database
 
