@@ -280,8 +280,8 @@ def blocked_hashes_table(metadata: sa.MetaData) -> sa.Table:
     """``blocked_hashes``: content that must never be published, by a hash of it.
 
     ``kind`` is a value of :class:`pipeline.states.HashKind`, ``hash`` in lowercase hexadecimal.
-    ``source`` is who blocks it: the name of an imported list, or ``takedown 12``. Content is blocked
-    as long as any source blocks it.
+    ``source`` is who blocks it: the name of an imported list, or ``takedown 12``. Content is
+    blocked as long as any source blocks it.
     """
     return _plain_table(
         "blocked_hashes",
@@ -299,9 +299,9 @@ def reviews_table(metadata: sa.MetaData) -> sa.Table:
 
     ``kind`` is a value of :class:`pipeline.states.ReviewKind`, ``state`` one of ``ReviewState``.
     ``source`` and ``path`` name the original that it was first found as. Of what is held: ``near``
-    is the blocked PDQ hash, ``near_source`` who blocks it, ``distance`` in bits of 256. Of a report:
-    ``reason`` is what the reporter, ``who``, wrote. Times are Unix times in seconds; ``takedown`` is
-    the number of the takedown that a decision led to.
+    is the blocked PDQ hash, ``near_source`` who blocks it, ``distance`` in bits of 256. Of a
+    report: ``reason`` is what the reporter, ``who``, wrote. Times are Unix times in seconds;
+    ``takedown`` is the number of the takedown that a decision led to.
     """
     return _plain_table(
         "reviews",
