@@ -119,7 +119,7 @@ def _remove_values(
                 "sha256": digest if row["sha256"] == digest else None,
             }
             with context.database.writing() as write:
-                store_rows(step.pending, [{**row, **taken_down}], write.now)
+                store_rows(write, step.pending, [{**row, **taken_down}])
             step.settled(Source(row["source"]), {row["path"]})
 
 
