@@ -8,8 +8,8 @@ import sqlalchemy as sa
 
 from pipeline.database.connection import Database
 from pipeline.database.paging import chunks
+from pipeline.moderation_tables import takedown_files_table, takedowns_table
 from pipeline.states import Kind, TakedownState
-from pipeline.tables import takedown_files_table, takedowns_table
 
 
 class Blocklist:
