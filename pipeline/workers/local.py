@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 # killed, which alone knows how its children end.
 KILLED_FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM, 255)
 BROKEN_AT_MOST = 3
-# What a worker needs to begin: loaded once, by the fork server. To load pebble alone would cost each
-# worker of each run 25 ms.
+# What a worker needs to begin: loaded once, by the fork server. To load pebble alone would cost
+# each worker of each run 25 ms.
 PRELOADED = (
     "pipeline.imaging.render",
     "pipeline.workers.worker",
