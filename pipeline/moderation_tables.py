@@ -3,6 +3,7 @@
 ``takedowns``, ``takedown_files``  who took what down, and why
 ``blocked_hashes``                 content that is blocked
 ``reviews``                        what a person has to decide, or has decided
+``users``                          who may use the page, and as what
 """
 
 from __future__ import annotations
@@ -106,4 +107,21 @@ def reviews_table(metadata: sa.MetaData) -> sa.Table:
         sa.Column("takedown", sa.BigInteger, nullable=True),
         sa.Index("ix_reviews_open", "state", "created_ts"),
         sqlite_autoincrement=True,
+    )
+
+
+def users_table(metadata: sa.MetaData) -> sa.Table:
+    """``users``: who may use the page. ``role`` is a value of :class:`pipeline.states.Role`.
+
+    ``token_id`` is the part of the token that says whose it is, ``token_hash`` a slow hash of all
+    of it. ``created_ts`` is Unix time in seconds.
+    """
+    return plain_table(
+        "users",
+        metadata,
+        sa.Column("name", Key, primary_key=True),
+        sa.Column("role", sa.String, nullable=False),
+        sa.Column("token_id", Key, nullable=False, unique=True),
+        sa.Column("token_hash", sa.String, nullable=False),
+        sa.Column("created_ts", sa.Float, nullable=False),
     )

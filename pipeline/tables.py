@@ -29,6 +29,7 @@ from pipeline.moderation_tables import (
     reviews_table,
     takedown_files_table,
     takedowns_table,
+    users_table,
 )
 
 # Raise it with every change of a column, and add the migration to `pipeline.migrations`.
@@ -272,7 +273,7 @@ def connect(url: str) -> Database:
     database = open_database(url)
     jobs = (jobs_table, csv_urls_table, fetches_table)
     moderation = (takedowns_table, takedown_files_table, blocked_hashes_table, reviews_table)
-    for untracked in (runs_table, *jobs, *moderation):
+    for untracked in (runs_table, users_table, *jobs, *moderation):
         untracked(database.sqla_metadata)
     return database
 

@@ -11,5 +11,6 @@
 ``takedown``  ``datapipe takedown``: take originals down for good, list who did it and why, and
               reinstate them
 ``terminal``  the one place where text is written to a terminal or a log
+``users``     ``datapipe user``: who may use the page, and as what
 ``watch``     ``datapipe watch``: keeps everything in step as files change
 """

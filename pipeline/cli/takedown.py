@@ -3,13 +3,13 @@ them."""
 
 from __future__ import annotations
 
-import getpass
 from typing import TYPE_CHECKING
 
 import click
 
 from pipeline.cli.common import _open_for_reading, _print_json, json_option
 from pipeline.cli.terminal import say
+from pipeline.text import login_name
 
 if TYPE_CHECKING:
     from pipeline.app import Lockstep
@@ -67,7 +67,7 @@ def add(
     from pipeline.takedowns import take_down
 
     app = open_for_takedowns(context)
-    done = take_down(app.takedowns, target, reason, who or _who(), purge)
+    done = take_down(app.takedowns, target, reason, who or login_name(), purge)
     if as_json:
         _print_json(done.as_json())
         return
@@ -136,7 +136,7 @@ def reinstate(context: click.Context, number: str, who: str | None, as_json: boo
     # Imported here: `datapipe --help` does without it, and it costs 35 ms.
     from pipeline.takedowns import reinstate as put_back
 
-    done = put_back(open_for_takedowns(context).takedowns, number, who or _who())
+    done = put_back(open_for_takedowns(context).takedowns, number, who or login_name())
     if as_json:
         _print_json(done.as_json())
         return
@@ -170,10 +170,3 @@ def open_for_takedowns(context: click.Context) -> Lockstep:
     for warning in take_over(app.database, app.settings):
         say(f"warning: {warning}", err=True)
     return app
-
-
-def _who() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"
