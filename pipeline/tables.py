@@ -8,7 +8,8 @@
 
 Not tracked: ``jobs`` (a row per CSV), ``csv_urls`` (a row per URL of a row), ``fetches`` (a row per
 URL, however many rows name it), ``takedowns`` and ``takedown_files`` (who took what down, and why),
-``blocked_hashes`` (content that is blocked), ``reviews`` (what a person has to decide, or has),
+``blocked_hashes`` (content that is blocked), ``digests`` (the MD5 of what was seen), ``reviews``
+(what a person has to decide, or has),
 ``runs`` (what the last runs did), ``lockstep_state`` (a few values about the tables themselves).
 
 datapipe-core keeps a ``<table>_meta`` beside each tracked table, and ``render_meta`` for the step.
@@ -294,6 +295,19 @@ def blocked_hashes_table(metadata: sa.MetaData) -> sa.Table:
     )
 
 
+def digests_table(metadata: sa.MetaData) -> sa.Table:
+    """``digests``: the MD5 of the content of each SHA-256 that was seen, for lists of MD5.
+
+    A row is true for ever, whichever originals have the content.
+    """
+    return _plain_table(
+        "digests",
+        metadata,
+        sa.Column("sha256", Key, primary_key=True),
+        sa.Column("md5", Key, nullable=False, index=True),
+    )
+
+
 def reviews_table(metadata: sa.MetaData) -> sa.Table:
     """``reviews``: content that a person has to decide about, and what was decided.
 
@@ -370,7 +384,7 @@ def connect(url: str) -> Database:
     database = open_database(url)
     jobs = (jobs_table, csv_urls_table, fetches_table)
     moderation = (takedowns_table, takedown_files_table, blocked_hashes_table, reviews_table)
-    for untracked in (runs_table, *jobs, *moderation):
+    for untracked in (runs_table, digests_table, *jobs, *moderation):
         untracked(database.sqla_metadata)
     return database
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from pipeline.cli.blocklist import blocklist
 from pipeline.cli.commands import (
     create_all,
     errors,
@@ -31,8 +32,8 @@ from pipeline.text import printable
 
 def register(cli: click.Group) -> None:
     """Add our commands to datapipe's group; ``run`` replaces the one that is there."""
-    ours = (run, status, errors, retry, verify, explain, features, job, takedown, watch, serve)
-    for command in ours:
+    ours = (run, status, errors, retry, verify, explain, features, job, takedown, blocklist, watch)
+    for command in (*ours, serve):
         cli.add_command(command)
     database = cli.commands.get("db")
     if isinstance(database, click.Group):

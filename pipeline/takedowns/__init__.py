@@ -9,6 +9,8 @@
 ``restoring``   putting back what it removed
 ``acts``        taking down, reinstating, and finishing what was interrupted
 ``context``     what the parts of this room work with, by name
+``lists``       the rows of lists of hashes: importing, exporting, removing
+``listed``      taking away what lists block, and releasing what they block no more
 ``steps``       what a run does about takedowns before its own steps
 """
 

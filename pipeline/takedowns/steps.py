@@ -4,8 +4,11 @@ finished."""
 from __future__ import annotations
 
 from pipeline.engine.context import Run
+from pipeline.errors import LockstepError
 from pipeline.takedowns.acts import finish
 from pipeline.takedowns.context import Takedowns
+from pipeline.takedowns.listed import follow_lists, warnings_of
+from pipeline.takedowns.lists import cut_off_imports
 from pipeline.takedowns.takeover import take_over
 
 
@@ -15,5 +18,14 @@ def take_over_in(run: Run) -> None:
 
 
 def finish_in(context: Takedowns, run: Run) -> None:
-    """Finish the takedowns that were interrupted, after what an earlier run left has been fixed."""
+    """Finish the takedowns that were interrupted, after what an earlier run left has been fixed.
+
+    And follow the lists of hashes, where the command that changed one was interrupted.
+    """
     run.report.warnings += finish(context)
+    try:
+        followed = follow_lists(context)
+    except LockstepError as error:
+        run.report.warnings.append(f"not everything on a blocklist is removed yet: {error}")
+    else:
+        run.report.warnings += warnings_of(followed) + cut_off_imports(context.database)
