@@ -10,14 +10,14 @@ from pipeline.database.connection import Database
 from pipeline.database.paging import chunks, known_among
 from pipeline.database.state import BLOCKED_HASHES, state_table
 from pipeline.database.transaction import Write
-from pipeline.states import HashKind, Kind, State, TakedownState
-from pipeline.tables import (
-    EXCEPTION,
+from pipeline.moderation_tables import (
     blocked_hashes_table,
     digests_table,
     takedown_files_table,
     takedowns_table,
 )
+from pipeline.states import HashKind, Kind, State, TakedownState
+from pipeline.tables import EXCEPTION
 
 # How the reason begins of what is on a list. The audit says more: this is in the results of jobs.
 BY_LIST = "taken down (list "

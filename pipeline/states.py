@@ -63,6 +63,20 @@ class ReviewState(str, enum.Enum):
     TAKEN_DOWN = "taken_down"
 
 
+class Role(str, enum.Enum):
+    """What a person may do, from least to most: each role includes those before it."""
+
+    VIEWER = "viewer"
+    UPLOADER = "uploader"
+    MODERATOR = "moderator"
+    ADMIN = "admin"
+
+    def includes(self, other: Role) -> bool:
+        """Whether whoever has this role may do what needs ``other``."""
+        order = list(Role)
+        return order.index(self) >= order.index(other)
+
+
 class JobState(str, enum.Enum):
     """The state of a job; the same words in the tables, the CLI, JSON and the page."""
 

@@ -165,7 +165,7 @@ class Publisher:
         finally:
             for chunk in chunks(done):
                 with self.run.database.writing() as write:
-                    delete_rows(self.pending, chunk, write.now)
+                    delete_rows(write, self.pending, chunk)
                     mark_done(self.pending, chunk)
                     self._settled({row.path for row in chunk})
 
@@ -277,16 +277,17 @@ class Publisher:
         with _undisturbed(), self.run.database.writing() as write:
             # Taken in any case: a page shows what it shows until the clock has moved.
             now = write.now
-            store_rows(self.pending, [row | {"since": row["since"] or now} for row in rows], now)
+            rows = [row | {"since": row["since"] or now} for row in rows]
+            store_rows(write, self.pending, rows)
             self.takedowns.remember_md5s(write, md5s)
             if dropped:
                 self._deleted_any = True
-                delete_rows(self.pending, dropped, now)
+                delete_rows(write, self.pending, dropped)
             mark_done(self.pending, [*marks, *dropped])
             if again:
                 # Also where it was in step before, as in a run that looks at everything.
-                failed = marks_of(self.pending, again)
-                self.pending.meta.mark_rows_processed_error(failed, now, "killed")
+                failed = [marks_of(self.pending, each) for each in again]
+                self.pending.meta.mark(failed, now, "killed")
             self._settled({row["path"] for row in rows} | {old.path for old in dropped})
             self.run.repository.set(PUBLISHING, None)
 

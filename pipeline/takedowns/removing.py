@@ -105,7 +105,7 @@ def take_values(
     gone = {"state": State.TAKEN_DOWN.value, "reason": reason, "since": time.time()}
     with context.database.writing() as write:
         values = {**row._mapping, "value": None, "sha256": digest, **gone}
-        store_rows(step.pending, [values], write.now)
+        store_rows(write, step.pending, [values])
     step.settled(Source(row.source), {row.path})
 
 

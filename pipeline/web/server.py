@@ -63,6 +63,8 @@ def build(service: Service, shelf: Shelf) -> ASGIApp:
         version=version("lockstep"),
         docs_url=None,
         redoc_url=None,
+        # A route of ours gives it: those of the framework have no role.
+        openapi_url=None,
         lifespan=lifespan,
         # Unused tracing spans would double the cost of a small response.
         telemetry={"tracing": False, "metrics": False, "logs": False},

@@ -104,10 +104,6 @@ class Service:
             "runs": runs(self.app.database, limit=8),
         }
 
-    def shared(self) -> dict[str, Any]:
-        """What every page shows."""
-        return {"logged_in": self.sessions is not None}
-
     def _ran(self, report: Report) -> None:
         self.metrics.observe(report)
         # A job moves from state to state without any row of a tracked table.

@@ -7,11 +7,13 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.exceptions import HTTPException
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 
+from pipeline.states import Role
 from pipeline.web.answers import Asset, assets, show
 from pipeline.web.security.attempts import TOO_MANY, WRONG_TOKEN_S, TokenCheck, address_of
 from pipeline.web.security.guard import session_in
+from pipeline.web.security.roles import needs
 from pipeline.web.security.sessions import COOKIE, SESSION_S
 from pipeline.web.service import service_of
 
@@ -20,7 +22,7 @@ router = APIRouter(include_in_schema=False)
 FOREVER = "public, max-age=31536000, immutable"
 
 
-@router.get("/login")
+@router.get("/login", dependencies=[needs(None)])
 def log_in_page(request: Request, next: str = "/") -> Response:
     """The page that asks for the token."""
     if service_of(request).sessions is None:
@@ -28,7 +30,7 @@ def log_in_page(request: Request, next: str = "/") -> Response:
     return show(request.scope, "login.html", next=local(next), wrong=False)
 
 
-@router.post("/login")
+@router.post("/login", dependencies=[needs(None)])
 async def log_in(request: Request) -> Response:
     """Begin a session for somebody who has the token."""
     sessions = service_of(request).sessions
@@ -55,7 +57,7 @@ async def log_in(request: Request) -> Response:
     return answer
 
 
-@router.post("/logout")
+@router.post("/logout", dependencies=[needs(Role.VIEWER)])
 def log_out(request: Request) -> Response:
     """End the session of this browser, for every copy of its cookie."""
     service = service_of(request)
@@ -75,7 +77,7 @@ def local(target: str) -> str:
     return target if is_local and target.isprintable() else "/"
 
 
-@router.get("/static/{name}")
+@router.get("/static/{name}", dependencies=[needs(None)])
 def static(request: Request, name: str) -> Response:
     """A style sheet, a script or a picture of the pages."""
     found: Asset | None = assets().get(name)
@@ -93,13 +95,19 @@ def static(request: Request, name: str) -> Response:
     return Response(body, 200, headers, found.media_type)
 
 
-@router.get("/favicon.ico")
+@router.get("/favicon.ico", dependencies=[needs(Role.VIEWER)])
 def favicon() -> Response:
     """Browsers request it by themselves."""
     return RedirectResponse("/static/lockstep.svg", 301)
 
 
-@router.get("/docs")
+@router.get("/openapi.json", dependencies=[needs(Role.VIEWER)])
+def document(request: Request) -> Response:
+    """The description of the API for programs."""
+    return JSONResponse(request.app.openapi())
+
+
+@router.get("/docs", dependencies=[needs(Role.VIEWER)])
 def reference(request: Request) -> Response:
     """The API, as ``/openapi.json`` describes it."""
     document: dict[str, Any] = request.app.openapi()

@@ -9,7 +9,9 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from pipeline.states import Role
 from pipeline.web.listeners import Listeners
+from pipeline.web.security.roles import needs
 from pipeline.web.service import service_of
 
 router = APIRouter()
@@ -24,6 +26,7 @@ NO_STORE = {"cache-control": "no-store"}
 @router.get(
     "/events",
     include_in_schema=False,
+    dependencies=[needs(Role.VIEWER)],
 )
 async def events(request: Request) -> Response:
     """Sends ``moved`` whenever there is something new to show.

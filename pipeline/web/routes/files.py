@@ -27,13 +27,14 @@ from pipeline.app import Lockstep
 from pipeline.engine.pending import Pending
 from pipeline.engine.render_step import RenderStep
 from pipeline.imaging import WEB_FORMATS, format_of_suffix
-from pipeline.states import Source, State
+from pipeline.states import Role, Source, State
 from pipeline.storage.folder import inside
 from pipeline.takedowns import was_taken_down
 from pipeline.web.documented import page_or
 from pipeline.web.security.guard import HEADERS
 from pipeline.web.security.hosts import Hosts
 from pipeline.web.security.keys import PATH
+from pipeline.web.security.roles import needs
 from pipeline.web.security.sessions import COOKIE, Sessions
 from pipeline.web.service import service_of
 
@@ -226,7 +227,7 @@ def _is_plain(scope: Scope) -> bool:
     return not any(name in CONDITIONS for name, _ in scope["headers"])
 
 
-@router.get(f"/files/{PATH}", responses=ANSWERS)
+@router.get(f"/files/{PATH}", responses=ANSWERS, dependencies=[needs(Role.VIEWER)])
 async def rendition(request: Request, path: str) -> Response:
     """A rendition, ``/files/<recipe>/<path>``. ``ETag`` is the SHA-256 of its content."""
     shelf: Shelf = request.app.state.shelf
@@ -248,7 +249,12 @@ def _rendition(request: Request, shelf: Shelf, key: str) -> Response:
     return FileResponse(known.file, 200, known.headers, known.media_type, stat_result=status)
 
 
-@router.get(f"/originals/{PATH}", responses=ANSWERS, include_in_schema=False)
+@router.get(
+    f"/originals/{PATH}",
+    responses=ANSWERS,
+    include_in_schema=False,
+    dependencies=[needs(Role.VIEWER)],
+)
 def original(request: Request, path: str, source: AskedSource = None) -> Response:
     """An original, to be shown beside its renditions; what no browser shows is downloaded."""
     render = service_of(request).app.render

@@ -9,11 +9,13 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from pipeline.names import name_of
+from pipeline.states import Role
 from pipeline.takedowns import reinstate, take_down, takedowns
 from pipeline.web import models, requests
 from pipeline.web.answers import answer, back, wants_json
 from pipeline.web.documented import page_or
 from pipeline.web.security.keys import clean_key
+from pipeline.web.security.roles import needs
 from pipeline.web.service import service_of
 
 router = APIRouter()
@@ -47,7 +49,9 @@ class ReinstateRequest(models.Sent):
     who: models.Text = ""
 
 
-@router.get("/takedowns", responses=page_or(models.Takedowns, 422))
+@router.get(
+    "/takedowns", responses=page_or(models.Takedowns, 422), dependencies=[needs(Role.VIEWER)]
+)
 def takedown_list(
     request: Request,
     before: int | None = Query(None, ge=1, le=models.ID_MAX),
@@ -64,6 +68,7 @@ def takedown_list(
     status_code=201,
     responses=page_or(models.TakenDownJson, 404, 413, 415, 422, status=201),
     openapi_extra=requests.body_of(TakedownRequest),
+    dependencies=[needs(Role.MODERATOR)],
 )
 async def take(request: Request) -> Response:
     """Take an original and its duplicates down: their renditions are gone when this returns."""
@@ -89,6 +94,7 @@ async def take(request: Request) -> Response:
     "/takedowns/{number}/lift",
     responses=page_or(models.ReinstatedJson, 404, 413, 415, 422),
     openapi_extra=requests.body_of(ReinstateRequest, required=False),
+    dependencies=[needs(Role.MODERATOR)],
 )
 async def reinstate_one(request: Request, number: int) -> Response:
     """Put the originals back; a run begins at once and renders them."""

@@ -18,9 +18,11 @@ from starlette.requests import cookie_parser
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pipeline.states import Role
 from pipeline.web.answers import problem, wants_json
 from pipeline.web.security.attempts import TOO_MANY, WRONG_TOKEN_S, TokenCheck, address_of
 from pipeline.web.security.hosts import UNSAFE, Hosts, comes_from_us
+from pipeline.web.security.roles import Person
 from pipeline.web.security.sessions import COOKIE, Sessions
 
 log = logging.getLogger("lockstep.web")
@@ -132,6 +134,8 @@ class Guard:
             if not self.sessions.holds(cookie):
                 return await self._log_in_first(scope, check)
             scope["state"]["session"] = cookie
+        if not is_open:
+            scope["state"]["person"] = Person("admin", Role.ADMIN)
         length = headers.get("content-length", "0")
         if not length.isascii() or not length.isdigit():
             return problem(scope, 400, "the length of the request is not a number")
