@@ -1,7 +1,10 @@
 """The tables of moderation: who took what down, what is blocked, and what waits for a person.
 
 ``takedowns``, ``takedown_files``  who took what down, and why
+``takedown_events``                what happened to a takedown since
 ``blocked_hashes``                 content that is blocked
+``digests``                        the MD5 of what was seen
+``notices``                        what the webhook of moderation was sent
 ``reviews``                        what a person has to decide, or has decided
 ``users``                          who may use the page, and as what
 """
@@ -59,6 +62,24 @@ def takedown_files_table(metadata: sa.MetaData) -> sa.Table:
     )
 
 
+def takedown_events_table(metadata: sa.MetaData) -> sa.Table:
+    """``takedown_events``: what happened to a takedown besides its states, and who did it.
+
+    ``what`` is a value of :class:`pipeline.states.TakedownEvent`. Times are Unix times in seconds.
+    """
+    return plain_table(
+        "takedown_events",
+        metadata,
+        sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+        sa.Column("takedown", sa.Integer, nullable=False, index=True),
+        sa.Column("what", sa.String, nullable=False),
+        sa.Column("ts", sa.Float, nullable=False),
+        sa.Column("who", sa.String, nullable=False),
+        sa.Column("note", sa.String, nullable=True),
+        sqlite_autoincrement=True,
+    )
+
+
 def blocked_hashes_table(metadata: sa.MetaData) -> sa.Table:
     """``blocked_hashes``: content that must never be published, by a hash of it.
 
@@ -74,6 +95,39 @@ def blocked_hashes_table(metadata: sa.MetaData) -> sa.Table:
         sa.Column("source", Key, primary_key=True, index=True),
         sa.Column("reason", sa.String, nullable=True),
         sa.Column("added_ts", sa.Float, nullable=False),
+    )
+
+
+def digests_table(metadata: sa.MetaData) -> sa.Table:
+    """``digests``: the MD5 of the content of each SHA-256 that was seen, for lists of MD5.
+
+    A row is true for ever, whichever originals have the content.
+    """
+    return plain_table(
+        "digests",
+        metadata,
+        sa.Column("sha256", Key, primary_key=True),
+        sa.Column("md5", Key, nullable=False, index=True),
+    )
+
+
+def notices_table(metadata: sa.MetaData) -> sa.Table:
+    """``notices``: each event that the webhook of moderation was sent, or is to be sent again.
+
+    ``event`` is a value of :class:`pipeline.states.Notice`, ``subject`` the number of the takedown
+    or review, ``ts`` when it happened; ``state`` is one of ``WebhookState``. It is not tried again
+    before ``next_ts``. Times are Unix times in seconds.
+    """
+    return plain_table(
+        "notices",
+        metadata,
+        sa.Column("event", Key, primary_key=True),
+        sa.Column("subject", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("ts", sa.Float, primary_key=True),
+        sa.Column("state", sa.String, nullable=False),
+        sa.Column("tries", sa.BigInteger, nullable=False),
+        sa.Column("next_ts", sa.Float, nullable=False),
+        sa.Column("reason", sa.String, nullable=True),
     )
 
 

@@ -1,5 +1,6 @@
 """The commands: what people type, and what they read.
 
+``blocklist`` ``datapipe blocklist``: import, export, list and remove lists of hashes
 ``commands``  the commands of Lockstep, added to datapipe's own through its entry point
               ``datapipe.cli``
 ``common``    what the commands share: options, exit codes, the application, errors, JSON

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from pipeline.cli.blocklist import blocklist
 from pipeline.cli.commands import (
     create_all,
     errors,
@@ -32,7 +33,7 @@ from pipeline.text import printable
 
 def register(cli: click.Group) -> None:
     """Add our commands to datapipe's group; ``run`` replaces the one that is there."""
-    ours = (run, status, errors, retry, verify, explain, features, job, takedown, user)
+    ours = (run, status, errors, retry, verify, explain, features, job, takedown, blocklist, user)
     for command in (*ours, watch, serve):
         cli.add_command(command)
     database = cli.commands.get("db")

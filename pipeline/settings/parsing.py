@@ -61,6 +61,11 @@ def number(low: float, high: float, what: str, example: float) -> Callable[[str]
     return parse
 
 
+def days_or_none(text: str) -> int | None:
+    """A whole number of days; ``None`` for no text, which means for ever."""
+    return whole(1, 36_500, "days", 90)(text) if text else None
+
+
 seconds = number(0.1, 86_400, "seconds", 60)
 seconds_or_none = number(0, 3_600, "seconds", 5)
 
