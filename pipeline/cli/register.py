@@ -21,6 +21,7 @@ from pipeline.cli.commands import (
 )
 from pipeline.cli.common import INTERRUPTED, _database_problem, _Shown
 from pipeline.cli.jobs import job
+from pipeline.cli.review import review
 from pipeline.cli.serve import serve
 from pipeline.cli.takedown import takedown
 from pipeline.cli.terminal import log_to_stderr, say, show_crashes
@@ -31,8 +32,11 @@ from pipeline.text import printable
 
 def register(cli: click.Group) -> None:
     """Add our commands to datapipe's group; ``run`` replaces the one that is there."""
-    ours = (run, status, errors, retry, verify, explain, features, job, takedown, watch, serve)
-    for command in ours:
+    moderation = (takedown, review)
+    for command in (
+        *(run, status, errors, retry, verify, explain, features),
+        *(job, *moderation, watch, serve),
+    ):
         cli.add_command(command)
     database = cli.commands.get("db")
     if isinstance(database, click.Group):

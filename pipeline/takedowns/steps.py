@@ -6,6 +6,7 @@ from __future__ import annotations
 from pipeline.engine.context import Run
 from pipeline.takedowns.acts import finish
 from pipeline.takedowns.context import Takedowns
+from pipeline.takedowns.reviews import finish_reviews
 from pipeline.takedowns.takeover import take_over
 
 
@@ -15,5 +16,7 @@ def take_over_in(run: Run) -> None:
 
 
 def finish_in(context: Takedowns, run: Run) -> None:
-    """Finish the takedowns that were interrupted, after what an earlier run left has been fixed."""
+    """Finish the takedowns and reviews that were interrupted, after what an earlier run left has
+    been fixed."""
     run.report.warnings += finish(context)
+    run.report.warnings += finish_reviews(context)
