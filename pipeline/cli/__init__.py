@@ -8,6 +8,8 @@
 ``progress``  progress on stderr: a bar with rate and time left on a terminal, plain lines
               otherwise
 ``register``  adding the commands to datapipe's own, through its entry point ``datapipe.cli``
+``review``    ``datapipe review``: what was held or reported; publish it, take it down, or undo
+              that
 ``serve``     ``datapipe serve``: the page and its API, with the pipeline inside
 ``takedown``  ``datapipe takedown``: take originals down for good, list who did it and why, and
               reinstate them

@@ -196,6 +196,17 @@ def names_or_none(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_separated(text)))
 
 
+def phrases(text: str) -> tuple[str, ...]:
+    """Words or phrases separated by commas, each once."""
+    found = tuple(dict.fromkeys(filter(None, (" ".join(part.split()) for part in text.split(",")))))
+    if not found or any(len(phrase) > 100 or not phrase.isprintable() for phrase in found):
+        raise ValueError(
+            "must be phrases of at most 100 characters separated by commas, for example "
+            "stolen picture,not for sale"
+        )
+    return found
+
+
 def one_of(*words: str) -> Callable[[str], str]:
     """One of these words."""
 

@@ -121,6 +121,10 @@ class Settings:
         whole(8, 10**6, "connections", 1_000),
     )
     x_accel: str = _setting("X_ACCEL", "", parsing.location)
+    report_token: str = _setting("REPORT_TOKEN", "", parsing.token, is_secret=True)
+    reasons: tuple[str, ...] = _setting(
+        "REASONS", "illegal,sexual,violence,harassment,copyright,privacy,other", parsing.phrases
+    )
     jobs: JobSettings
     fetch: FetchLimits
 
