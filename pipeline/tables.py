@@ -280,8 +280,9 @@ def blocked_hashes_table(metadata: sa.MetaData) -> sa.Table:
     """``blocked_hashes``: content that must never be published, by a hash of it.
 
     ``kind`` is a value of :class:`pipeline.states.HashKind`, ``hash`` in lowercase hexadecimal.
-    ``source`` is who blocks it: the name of an imported list, or ``takedown 12``. Content is blocked
-    as long as any source blocks it.
+    ``source`` is who blocks it: the name of an imported list, or ``takedown 12``. Content is
+    blocked as long as any source blocks it. Of a PDQ: ``distance`` is in how many of 256 bits a
+    picture may differ and be near, NULL for the usual distance.
     """
     return _plain_table(
         "blocked_hashes",
@@ -290,7 +291,10 @@ def blocked_hashes_table(metadata: sa.MetaData) -> sa.Table:
         sa.Column("hash", Key, primary_key=True),
         sa.Column("source", Key, primary_key=True, index=True),
         sa.Column("reason", sa.String, nullable=True),
+        sa.Column("distance", sa.BigInteger, nullable=True),
         sa.Column("added_ts", sa.Float, nullable=False),
+        # What tells cheaply that those of a kind have changed: how many, and the newest.
+        sa.Index("ix_blocked_hashes_added", "kind", "added_ts"),
     )
 
 
@@ -299,9 +303,9 @@ def reviews_table(metadata: sa.MetaData) -> sa.Table:
 
     ``kind`` is a value of :class:`pipeline.states.ReviewKind`, ``state`` one of ``ReviewState``.
     ``source`` and ``path`` name the original that it was first found as. Of what is held: ``near``
-    is the blocked PDQ hash, ``near_source`` who blocks it, ``distance`` in bits of 256. Of a report:
-    ``reason`` is what the reporter, ``who``, wrote. Times are Unix times in seconds; ``takedown`` is
-    the number of the takedown that a decision led to.
+    is the blocked PDQ hash, ``near_source`` who blocks it, ``distance`` in bits of 256. Of a
+    report: ``reason`` is what the reporter, ``who``, wrote. Times are Unix times in seconds;
+    ``takedown`` is the number of the takedown that a decision led to.
     """
     return _plain_table(
         "reviews",

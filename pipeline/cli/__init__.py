@@ -8,6 +8,7 @@
               otherwise
 ``register``  adding the commands to datapipe's own, through its entry point ``datapipe.cli``
 ``serve``     ``datapipe serve``: the page and its API, with the pipeline inside
+``similar``   ``datapipe similar``: originals that look like one, or like what is blocked
 ``takedown``  ``datapipe takedown``: take originals down for good, list who did it and why, and
               reinstate them
 ``terminal``  the one place where text is written to a terminal or a log

@@ -22,6 +22,7 @@ from pipeline.cli.commands import (
 from pipeline.cli.common import INTERRUPTED, _database_problem, _Shown
 from pipeline.cli.jobs import job
 from pipeline.cli.serve import serve
+from pipeline.cli.similar import similar
 from pipeline.cli.takedown import takedown
 from pipeline.cli.terminal import log_to_stderr, say, show_crashes
 from pipeline.cli.watch import watch
@@ -31,8 +32,8 @@ from pipeline.text import printable
 
 def register(cli: click.Group) -> None:
     """Add our commands to datapipe's group; ``run`` replaces the one that is there."""
-    ours = (run, status, errors, retry, verify, explain, features, job, takedown, watch, serve)
-    for command in ours:
+    ours = (run, status, errors, retry, verify, explain, features, similar, job, takedown)
+    for command in (*ours, watch, serve):
         cli.add_command(command)
     database = cli.commands.get("db")
     if isinstance(database, click.Group):

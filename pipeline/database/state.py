@@ -29,6 +29,8 @@ UNVERIFIED = "unverified"
 FOLDERS_GONE = "folders_gone"
 # Sessions of the page that were logged out, as JSON.
 ENDED_SESSIONS = "ended_sessions"
+# Another number whenever a picture was blocked or unblocked.
+BLOCKED_PICTURES = "blocked_pictures"
 
 
 STATE_TABLE = "lockstep_state"

@@ -31,7 +31,7 @@ from pipeline.engine.verdicts import (
     wanted_of,
 )
 from pipeline.states import Lane, Source
-from pipeline.transforms.features import is_feature
+from pipeline.transforms.features import Feature, is_feature, is_listed
 from pipeline.workers.tasks import Outcome, Task, Urgency
 
 
@@ -48,8 +48,10 @@ class Rendering:
         self.progress = run.progress.lane(Lane.JOB_IMAGES) if is_for_jobs else run.progress
         self.look = run.look(self.pending)
         self.recipes = recipes_of(self.pending, run)
+        # What tasks say of each original, to compare it with what is blocked.
+        self.beside: Feature | None = None
         self.fingerprints = {name: recipe.fingerprint for name, recipe in self.recipes.items()}
-        has_features = any(map(is_feature, self.recipes))
+        has_features = any(is_feature(name) and is_listed(name) for name in self.recipes)
         self.what = "renditions and features" if has_features else "renditions"
         self.publisher = Publisher(
             self.pending,
@@ -150,6 +152,7 @@ class Rendering:
             maybe_known: Set[int] = set() if recovering else self.pending.sizes_known(page)
             # Originals that were taken down are recognized by their hash, and not even decoded.
             maybe_known = maybe_known | self.publisher.takedowns.blocked_sizes()
+            self.beside = self.publisher.holding.beside
             plain: list[Task] = []
             to_compare: list[Task] = []
             for original in page:
@@ -182,6 +185,7 @@ class Rendering:
             str(self.run.settings.output_dir),
             self.below,
             max_pixels=self.originals.max_pixels,
+            beside=self.beside,
         )
 
     def _through_workers(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
@@ -265,6 +269,8 @@ class Rendering:
 
     def _reuse(self, outcome: Outcome, task: Task) -> bool:
         """Give ``outcome`` the renditions of other originals with the same bytes, if there are."""
+        if self.beside is not None and self.publisher.holding.must_look(outcome.sha256):
+            return False
         taken = self.publisher.reuse.stage(outcome, task)
         if taken is None:
             return False

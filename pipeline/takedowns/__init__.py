@@ -9,6 +9,8 @@
 ``restoring``   putting back what it removed
 ``acts``        taking down, reinstating, and finishing what was interrupted
 ``context``     what the parts of this room work with, by name
+``holds``       what is held because it looks like blocked content: letting it go
+``near``        what looks like a picture, to be taken down with it
 ``steps``       what a run does about takedowns before its own steps
 """
 

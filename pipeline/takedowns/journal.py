@@ -53,10 +53,12 @@ def identity(act: Mapping[str, Any]) -> str:
 
 @dataclass
 class Act:
-    """All that is known of one takedown; ``files`` by kind and path."""
+    """All that is known of one takedown; ``files`` by kind and path, and how near to each PDQ hash
+    a picture is blocked."""
 
     columns: dict[str, Any] = field(default_factory=lambda: dict.fromkeys(COLUMNS))
     files: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    near: dict[str, int] = field(default_factory=dict)
 
     @property
     def is_whole(self) -> bool:
@@ -82,6 +84,7 @@ class Act:
                 (file["kind"], file["path"]), {"kept": None, "removed": False, "restored": None}
             )
             mine.update({name: file[name] for name in FILE_COLUMNS if file.get(name)})
+        self.near |= {each["hash"]: each["distance"] for each in columns.get("near", [])}
 
     def as_entry(self) -> dict[str, Any]:
         """The line that says all of it."""
@@ -90,7 +93,15 @@ class Act:
             for (kind, path), file in self.files.items()
         ]
         columns = {name: value for name, value in self.columns.items() if value is not None}
-        return {"takedown": identity(self.columns), **columns, "files": files}
+        return {"takedown": identity(self.columns), **columns, "files": files} | near_entry(
+            self.near
+        )
+
+
+def near_entry(near: Mapping[str, int]) -> dict[str, Any]:
+    """The part of a line that says which pictures are blocked, by PDQ hash and distance in bits."""
+    said = [{"hash": digest, "distance": distance} for digest, distance in sorted(near.items())]
+    return {"near": said} if said else {}
 
 
 class Journal:
@@ -228,12 +239,17 @@ def _read_line(line: bytes) -> dict[str, Any] | None:
             and _are(entry, COLUMNS)
             and all(_are(file, FILE_COLUMNS) for file in files)
             and all(isinstance(file[name], str) for file in files for name in ("kind", "path"))
+            and all(_is_near(each) for each in entry.get("near", []))
             and entry.get("state", STATES[0]) in STATES
             and SHA256.fullmatch(entry.get("sha256", "0" * 64)) is not None
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return entry if sound else None
+
+
+def _is_near(each: dict[str, Any]) -> bool:
+    return SHA256.fullmatch(each["hash"]) is not None and 0 <= int(each["distance"]) <= 256
 
 
 def _are(entry: dict[str, Any], columns: dict[str, tuple[type, ...]]) -> bool:

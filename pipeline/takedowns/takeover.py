@@ -32,6 +32,7 @@ from pipeline.takedowns.journal import (
     Held,
     Journal,
     identity,
+    near_entry,
 )
 from pipeline.takedowns.repository import TakedownRepository
 
@@ -140,6 +141,8 @@ def _acts_of(repository: TakedownRepository) -> dict[str, tuple[int, Act]]:
         if file.takedown in acts:
             values = {name: file._mapping[name] for name in FILE_COLUMNS}
             acts[file.takedown].files[file.kind, file.path] = values
+    for number, near in repository.near_of(acts).items():
+        acts[number].near = near
     return {identity(act.columns): (number, act) for number, act in acts.items()}
 
 
@@ -147,7 +150,7 @@ def _merged(rows: dict[str, tuple[int, Act]], known: dict[str, Act]) -> dict[str
     merged = {name: copy.deepcopy(act) for name, (_, act) in rows.items()}
     for name, act in known.items():
         files = [{"kind": kind, "path": path} | file for (kind, path), file in act.files.items()]
-        merged.setdefault(name, Act()).merge(act.columns, files)
+        merged.setdefault(name, Act()).merge({**act.columns, **near_entry(act.near)}, files)
     return merged
 
 
@@ -158,7 +161,10 @@ def _insert(con: Write, repository: TakedownRepository, act: Act) -> None:
         values["state"] = TakedownState.REMOVING.value
     done = con.execute(sa.insert(repository.acts).values(values))
     assert done.inserted_primary_key is not None
-    _write_files(con, repository, int(done.inserted_primary_key[0]), act.files.items())
+    number = int(done.inserted_primary_key[0])
+    _write_files(con, repository, number, act.files.items())
+    if act.rank < LIFTING:
+        repository.block_near(con, number, act.near, values["reason"])
 
 
 def _bring_forward(
@@ -177,6 +183,8 @@ def _bring_forward(
     con.execute(sa.update(repository.acts).where(repository.acts.c.id == number).values(values))
     con.execute(sa.delete(repository.files).where(repository.files.c.takedown == number))
     _write_files(con, repository, number, files.items())
+    if act.rank < LIFTING:
+        repository.block_near(con, number, act.near, values["reason"])
 
 
 def _write_files(
