@@ -96,7 +96,7 @@ def import_list(
             other_kinds=dict(reading.other_kinds),
         )
         before = sum(_count_of(database, each) for each in sources)
-        _write(database, source or default_source, csv.reader(spool), reason)
+        _write(database, done.sources, csv.reader(spool), reason)
         done.added = sum(_count_of(database, each) for each in sources) - before
         done.known = sum(counted.values()) - done.added
     return done
@@ -126,7 +126,9 @@ def _spool(
     return sources
 
 
-def _write(database: Database, label: str, rows: Iterable[list[str]], reason: str | None) -> None:
+def _write(
+    database: Database, sources: Iterable[str], rows: Iterable[list[str]], reason: str | None
+) -> None:
     blocklist, added_ts = Blocklist(database), time.time()
     state = StateRepository(database)
     insert = database.insert(blocklist.hashes)
@@ -135,7 +137,8 @@ def _write(database: Database, label: str, rows: Iterable[list[str]], reason: st
         set_={"reason": insert.excluded.reason},
         where=insert.excluded.reason.is_distinct_from(blocklist.hashes.c.reason),
     )
-    state.set(IMPORTING + label, owner())
+    for source in sources:
+        state.set(IMPORTING + source, owner())
     for chunk in chunks(rows, ROWS_AT_ONCE):
         # In the order of the key: pages of the index are read and written once.
         listed = sorted({(row[0], row[1], row[2]): row for row in chunk}.items())
@@ -154,14 +157,15 @@ def _write(database: Database, label: str, rows: Iterable[list[str]], reason: st
                     for _, row in listed
                 ],
             )
-    state.set(IMPORTING + label, None)
+    for source in sources:
+        state.set(IMPORTING + source, None)
 
 
 def cut_off_imports(database: Database) -> list[str]:
     """Warnings about imports that were killed."""
     return [
-        f"the import of the blocklist {label} was interrupted, a part of it blocks; import it again"
-        for label, by in _imports(database)
+        f"the import of the blocklist {source} was interrupted; import it again to block the rest"
+        for source, by in _imports(database)
         if not is_alive(by)
     ]
 
