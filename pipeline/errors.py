@@ -11,6 +11,7 @@
     │   └── YieldedError          a watcher's, which gave way to another run
     ├── TooManyRemovedError       the input folder looks unmounted        exit code 4
     ├── NotFoundError             what was named is not known
+    ├── DecidedError              somebody else has decided it already
     ├── WorkersError              worker processes cannot be started
     ├── OutputError               a rendition could not be written (full disk, no permission)
     ├── LinkInTheWay              a link stands in output/ where a folder should be; an OSError
@@ -98,6 +99,10 @@ class TooManyRemovedError(LockstepError):
 
 class NotFoundError(LockstepError):
     """What a person named (an original, a takedown) is not known."""
+
+
+class DecidedError(LockstepError):
+    """Somebody else has decided a review already; the message says who, what and when."""
 
 
 class StoppedError(LockstepError):

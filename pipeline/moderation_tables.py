@@ -6,6 +6,7 @@
 ``digests``                        the MD5 of what was seen
 ``notices``                        what the webhook of moderation was sent
 ``reviews``                        what a person has to decide, or has decided
+``users``                          who may use the page, and as what
 """
 
 from __future__ import annotations
@@ -135,9 +136,12 @@ def reviews_table(metadata: sa.MetaData) -> sa.Table:
 
     ``kind`` is a value of :class:`pipeline.states.ReviewKind`, ``state`` one of ``ReviewState``.
     ``source`` and ``path`` name the original that it was first found as. Of what is held: ``near``
-    is the blocked PDQ hash, ``near_source`` who blocks it, ``distance`` in bits of 256. Of a
-    report: ``reason`` is what the reporter, ``who``, wrote. Times are Unix times in seconds;
-    ``takedown`` is the number of the takedown that a decision led to.
+    is the blocked PDQ hash, ``near_source`` who blocks it, ``distance`` in bits of 256. ``reports``
+    counts how often it was reported: ``reason`` is what the first reporter, ``who``, wrote, and
+    ``later_reports`` a JSON list of the others. Times are Unix times in seconds. Of a decision:
+    ``category`` and ``decision`` are what was chosen and written, ``takedown`` is the number of the
+    takedown that it led to, NULL until that is made. ``undone_ts`` and ``undone_by`` are of its
+    last undo.
     """
     return plain_table(
         "reviews",
@@ -154,10 +158,34 @@ def reviews_table(metadata: sa.MetaData) -> sa.Table:
         sa.Column("category", sa.String, nullable=True),
         sa.Column("reason", sa.String, nullable=True),
         sa.Column("who", sa.String, nullable=True),
+        sa.Column("reports", sa.BigInteger, nullable=False, default=0),
+        sa.Column("later_reports", sa.String, nullable=True),
         sa.Column("created_ts", sa.Float, nullable=False),
         sa.Column("decided_ts", sa.Float, nullable=True),
         sa.Column("decided_by", sa.String, nullable=True),
+        sa.Column("decision", sa.String, nullable=True),
         sa.Column("takedown", sa.BigInteger, nullable=True),
+        sa.Column("undone_ts", sa.Float, nullable=True),
+        sa.Column("undone_by", sa.String, nullable=True),
         sa.Index("ix_reviews_open", "state", "created_ts"),
+        sa.Index("ix_reviews_decided", "state", "decided_ts"),
+        sa.Index("ix_reviews_takedown", "state", "takedown"),
         sqlite_autoincrement=True,
+    )
+
+
+def users_table(metadata: sa.MetaData) -> sa.Table:
+    """``users``: who may use the page. ``role`` is a value of :class:`pipeline.states.Role`.
+
+    ``token_id`` is the part of the token that says whose it is, ``token_hash`` a slow hash of all
+    of it. ``created_ts`` is Unix time in seconds.
+    """
+    return plain_table(
+        "users",
+        metadata,
+        sa.Column("name", Key, primary_key=True),
+        sa.Column("role", sa.String, nullable=False),
+        sa.Column("token_id", Key, nullable=False, unique=True),
+        sa.Column("token_hash", sa.String, nullable=False),
+        sa.Column("created_ts", sa.Float, nullable=False),
     )

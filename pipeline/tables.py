@@ -32,6 +32,7 @@ from pipeline.moderation_tables import (
     takedown_events_table,
     takedown_files_table,
     takedowns_table,
+    users_table,
 )
 
 # Raise it with every change of a column, and add the migration to `pipeline.migrations`.
@@ -275,7 +276,7 @@ def connect(url: str) -> Database:
     database = open_database(url)
     jobs = (jobs_table, csv_urls_table, fetches_table)
     moderation = (takedowns_table, takedown_files_table, blocked_hashes_table, reviews_table)
-    beside = (digests_table, takedown_events_table, notices_table)
+    beside = (digests_table, takedown_events_table, notices_table, users_table)
     for untracked in (runs_table, *jobs, *moderation, *beside):
         untracked(database.sqla_metadata)
     return database

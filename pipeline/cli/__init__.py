@@ -8,9 +8,12 @@
 ``progress``  progress on stderr: a bar with rate and time left on a terminal, plain lines
               otherwise
 ``register``  adding the commands to datapipe's own, through its entry point ``datapipe.cli``
+``review``    ``datapipe review``: what was held or reported; publish it, take it down, or undo
+              that
 ``serve``     ``datapipe serve``: the page and its API, with the pipeline inside
 ``takedown``  ``datapipe takedown``: take originals down for good, list who did it and why, and
               reinstate them
 ``terminal``  the one place where text is written to a terminal or a log
+``users``     ``datapipe user``: who may use the page, and as what
 ``watch``     ``datapipe watch``: keeps everything in step as files change
 """

@@ -3,13 +3,13 @@ them."""
 
 from __future__ import annotations
 
-import getpass
 from typing import TYPE_CHECKING
 
 import click
 
 from pipeline.cli.common import _open_for_reading, _print_json, json_option
 from pipeline.cli.terminal import say
+from pipeline.text import login_name
 
 if TYPE_CHECKING:
     from pipeline.app import Lockstep
@@ -81,7 +81,7 @@ def add(
     if purge and legal_hold:
         raise click.UsageError("--purge deletes what --legal-hold keeps; give one of them")
     app = open_for_takedowns(context)
-    done = take_down(app.takedowns, target, reason, who or _who(), purge, legal_hold)
+    done = take_down(app.takedowns, target, reason, who or login_name(), purge, legal_hold)
     send_notices(app.takedowns, NOTICE_S)
     if as_json:
         _print_json(done.as_json())
@@ -156,7 +156,7 @@ def reinstate(context: click.Context, number: str, who: str | None, as_json: boo
     from pipeline.takedowns.notices import send_notices
 
     app = open_for_takedowns(context)
-    done = put_back(app.takedowns, number, who or _who())
+    done = put_back(app.takedowns, number, who or login_name())
     send_notices(app.takedowns, NOTICE_S)
     if as_json:
         _print_json(done.as_json())
@@ -190,7 +190,7 @@ def legal_hold(
     # Imported here: `datapipe --help` does without it, and it costs 35 ms.
     from pipeline.takedowns.purging import set_hold
 
-    changed = set_hold(open_for_takedowns(context).takedowns, number, who or _who(), release)
+    changed = set_hold(open_for_takedowns(context).takedowns, number, who or login_name(), release)
     if as_json:
         _print_json({"takedown": number, "legal_hold": not release, "changed": changed})
         return
@@ -218,10 +218,3 @@ def open_for_takedowns(context: click.Context) -> Lockstep:
     for warning in take_over(app.database, app.settings):
         say(f"warning: {warning}", err=True)
     return app
-
-
-def _who() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"

@@ -111,6 +111,9 @@ class Settings:
     rescan_s: float = _setting("RESCAN_S", "300", seconds)
     state_dir: Path = _setting("STATE", ".lockstep", parsing.path)
     token: str = _setting("TOKEN", "", parsing.token, is_secret=True)
+    user_header: str = _setting("USER_HEADER", "", parsing.header)
+    roles_header: str = _setting("ROLES_HEADER", "", parsing.header)
+    proxy_addresses: tuple[parsing.Network, ...] = _setting("PROXY_ADDRESSES", "", parsing.networks)
     hosts: tuple[str, ...] = _setting("HOSTS", "", parsing.hosts)
     max_connections: int = _setting(
         "MAX_CONNECTIONS",
@@ -118,6 +121,10 @@ class Settings:
         whole(8, 10**6, "connections", 1_000),
     )
     x_accel: str = _setting("X_ACCEL", "", parsing.location)
+    report_token: str = _setting("REPORT_TOKEN", "", parsing.token, is_secret=True)
+    reasons: tuple[str, ...] = _setting(
+        "REASONS", "illegal,sexual,violence,harassment,copyright,privacy,other", parsing.phrases
+    )
     jobs: JobSettings
     fetch: FetchLimits
 

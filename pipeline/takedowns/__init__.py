@@ -10,6 +10,8 @@
 ``removing``    carrying out a takedown
 ``restoring``   putting back what it removed
 ``acts``        taking down, reinstating, and finishing what was interrupted
+``review_rows`` the rows of reviews: what waits for a person, and what was decided
+``reviews``     what was held or reported: publishing it, taking it down, undoing that
 ``context``     what the parts of this room work with, by name
 ``events``      what happened to takedowns besides their states
 ``lists``       the rows of lists of hashes: importing, exporting, removing

@@ -11,6 +11,7 @@ from pipeline.takedowns.listed import follow_lists, warnings_of
 from pipeline.takedowns.lists import cut_off_imports
 from pipeline.takedowns.notices import notices_due
 from pipeline.takedowns.purging import purge_due
+from pipeline.takedowns.reviews import finish_reviews
 from pipeline.takedowns.takeover import take_over
 
 
@@ -20,12 +21,13 @@ def take_over_in(run: Run) -> None:
 
 
 def finish_in(context: Takedowns, run: Run) -> None:
-    """Finish the takedowns that were interrupted, after what an earlier run left has been fixed.
+    """Finish interrupted takedowns and reviews, after what an earlier run left has been fixed.
 
     And follow the lists of hashes, where the command that changed one was interrupted, and purge
     what was in the quarantine for long enough. Who wants to know of all this is told after the run.
     """
     run.report.warnings += finish(context)
+    run.report.warnings += finish_reviews(context)
     try:
         purge_due(context)
     except (LockstepError, OSError) as error:

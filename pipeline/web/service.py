@@ -19,12 +19,13 @@ from pipeline.live.notifier import Notifier
 from pipeline.operations.status import is_out_of_step
 from pipeline.tables import make_tables
 from pipeline.takedowns import take_over
+from pipeline.users import UserRepository
 from pipeline.web.checks import Checks
 from pipeline.web.counts import LatestCounts
 from pipeline.web.listeners import Listeners
 from pipeline.web.metrics import Metrics
-from pipeline.web.security.hosts import Hosts
-from pipeline.web.security.sessions import Sessions
+from pipeline.web.security.access import Access
+from pipeline.web.security.hosts import Hosts, is_loopback
 
 THREADS = 12
 
@@ -38,6 +39,7 @@ class Options:
     host: str = "127.0.0.1"
     port: int = 8000
     watch: bool = True
+    insecure: bool = False
 
 
 class Service:
@@ -57,7 +59,12 @@ class Service:
         for warning in take_over(app.database, app.settings):
             log.warning("%s", warning)
         ended = StateRepository(app.database)
-        self.sessions = Sessions(self.settings.token, ended) if self.settings.token else None
+        self.access = Access(
+            self.settings,
+            UserRepository(app.database),
+            ended,
+            may_be_open=options.insecure or is_loopback(options.host),
+        )
         self.hosts = Hosts(options.host, self.settings.hosts)
         self.listeners = Listeners(lambda: self.counts.clock())
         self.checks = Checks()
