@@ -143,7 +143,6 @@ def _write(
         # In the order of the key: pages of the index are read and written once.
         listed = sorted({(row[0], row[1], row[2]): row for row in chunk}.items())
         with database.writing() as write:
-            blocklist.note_change(write)
             write.execute(
                 statement,
                 [
@@ -157,6 +156,8 @@ def _write(
                     for _, row in listed
                 ],
             )
+            # Last, since it locks the clock: on PostgreSQL a run writes meanwhile.
+            blocklist.note_change(write)
     for source in sources:
         state.set(IMPORTING + source, None)
 
@@ -178,8 +179,8 @@ def _imports(database: Database) -> list[tuple[str, str]]:
 
 
 def sources_of(database: Database) -> list[dict[str, Any]]:
-    """Each source with its numbers of hashes, when the first and the last were added, and whether
-    its import ended."""
+    """Each list with its numbers of hashes, when the first and the last were added, and whether its
+    import ended."""
     hashes = Blocklist(database).hashes
     query = (
         sa.select(
@@ -189,6 +190,7 @@ def sources_of(database: Database) -> list[dict[str, Any]]:
             sa.func.min(hashes.c.added_ts),
             sa.func.max(hashes.c.added_ts),
         )
+        .where(~hashes.c.source.startswith(OF_TAKEDOWN, autoescape=True))
         .group_by(hashes.c.source, hashes.c.kind)
         .order_by(hashes.c.source, hashes.c.kind)
     )
@@ -246,9 +248,9 @@ def remove_source(database: Database, source: str) -> int:
         count = 1
         while count:
             with database.writing() as write:
-                blocklist.note_change(write)
                 gone = sa.delete(hashes).where(its, hashes.c.hash.in_(some.scalar_subquery()))
                 count = write.execute(gone).rowcount
+                blocklist.note_change(write)
             removed += count
     StateRepository(database).set(IMPORTING + source, None)
     return removed
