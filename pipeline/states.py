@@ -56,6 +56,7 @@ class Notice(str, enum.Enum):
     REPORT = "report"
     HOLD = "hold"
     DECISION = "decision"
+    UNDONE = "undone"
 
 
 class HashKind(str, enum.Enum):
