@@ -8,6 +8,7 @@
 ``removing``    carrying out a takedown
 ``restoring``   putting back what it removed
 ``acts``        taking down, reinstating, and finishing what was interrupted
+``audit``       finding takedowns, and the whole story of one
 ``context``     what the parts of this room work with, by name
 ``steps``       what a run does about takedowns before its own steps
 """
@@ -18,6 +19,7 @@ from pipeline.takedowns.acts import (
     finish,
     reinstate,
     take_down,
+    takedown,
     takedowns,
     was_taken_down,
 )
@@ -30,6 +32,7 @@ __all__ = [
     "reinstate",
     "take_down",
     "take_over",
+    "takedown",
     "takedowns",
     "was_taken_down",
 ]
