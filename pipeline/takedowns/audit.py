@@ -122,16 +122,17 @@ def names_in_audit(database: Database) -> tuple[list[str], list[str]]:
     return sorted(who - {None}), database.column(often.limit(50))
 
 
-def story_of(database: Database, entries: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What happened to the content of takedowns, given as JSON, the first event first.
+def story_of(
+    database: Database, sha256: str, entries: Iterable[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """What happened to content, the first event first; ``entries`` are its takedowns as JSON.
 
     Each event says ``at``, ``what``, ``who`` did it, a ``note`` in their words, and the number of
     the ``takedown``, where there is one.
     """
     entries = sorted(entries, key=lambda entry: int(entry["id"]))
     reviews = reviews_table(database.sqla_metadata)
-    digests = {entry["sha256"] for entry in entries}
-    query = sa.select(reviews).where(reviews.c.sha256.in_(digests)).order_by(reviews.c.id)
+    query = sa.select(reviews).where(reviews.c.sha256 == sha256).order_by(reviews.c.id)
     events = [event for row in database.rows(query) for event in _of_review(row)]
     events += [event for entry in entries for event in _of_takedown(entry)]
     # Within a second, a report came before what was done about it.

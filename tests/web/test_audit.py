@@ -231,3 +231,40 @@ def test_whoever_comes_second_is_told_what_happened_by_whom_and_when(project: Pr
     answer = project.cli("takedown", "reinstate", "1")
     assert answer.code == 2
     assert "already reinstated, by Bob" in answer.stderr
+
+
+def test_images_shows_what_was_taken_down_and_its_history_is_true(project: Project) -> None:
+    for path in ("shoes/red.png", "shoes/blue.png"):
+        project.add(path)
+    project.run()
+    take_down(project, "Ada", "shoes/red.png", "stolen")
+    project.run()
+    # The same picture comes back under another name: it is blocked, and never was rendered.
+    project.add("again.png", seed="shoes/red.png")
+    project.run()
+    with serving(project, "--no-watch") as server:
+
+        def listed(query: str) -> list[str]:
+            found = server.get(f"/images?state=taken_down{query}").json()["images"]
+            assert {image["state"] for image in found} <= {"taken_down"}
+            return [image["path"] for image in found]
+
+        assert listed("") == ["again.png", "shoes/red.png"]
+        assert listed("&folder=shoes") == listed("&text=RED") == ["shoes/red.png"]
+        assert listed("&limit=1") == ["again.png"]
+        assert listed("&limit=1&after=again.png") == ["shoes/red.png"]
+        assert server.get("/images/shoes/red.png").status_code == 410
+        page = server.get("/images/shoes/red.png", headers=HTML)
+        assert page.status_code == 410
+        assert "stolen" in page.text
+
+        history = [event["what"] for event in server.get("/images/again.png").json()["history"]]
+        assert "taken down by Ada: stolen" in history
+        assert "half: blocked, taken down (takedown 1)" in history
+        assert not [what for what in history if "rendered" in what]
+        server.post("/takedowns/1/lift")
+        server.until_counted(originals=3, pending=0)
+        assert listed("") == []
+        history = [event["what"] for event in server.get("/images/again.png").json()["history"]]
+        assert [what for what in history if what.startswith("reinstated by ")]
+        assert "half: first rendered" in history

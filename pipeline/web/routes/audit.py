@@ -157,7 +157,7 @@ def entry_page(
     """The page of one takedown; ``told`` is why it is shown in place of what was asked for."""
     context = service_of(request).app.takedowns
     same = takedowns(context, 100, None, Wanted(sha256=entry["sha256"]))
-    data = {**entry, "story": story_of(context.database, same)}
+    data = {**entry, "story": story_of(context.database, entry["sha256"], same)}
     return answer(
         request, "takedown.html", data, status, told=told, act=data, picture=_shown(entry)
     )
