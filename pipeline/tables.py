@@ -26,7 +26,10 @@ from pipeline.database.layout import plain_table
 from pipeline.migrations import MIGRATIONS
 from pipeline.moderation_tables import (
     blocked_hashes_table,
+    digests_table,
+    notices_table,
     reviews_table,
+    takedown_events_table,
     takedown_files_table,
     takedowns_table,
     users_table,
@@ -273,7 +276,8 @@ def connect(url: str) -> Database:
     database = open_database(url)
     jobs = (jobs_table, csv_urls_table, fetches_table)
     moderation = (takedowns_table, takedown_files_table, blocked_hashes_table, reviews_table)
-    for untracked in (runs_table, users_table, *jobs, *moderation):
+    beside = (digests_table, takedown_events_table, notices_table, users_table)
+    for untracked in (runs_table, *jobs, *moderation, *beside):
         untracked(database.sqla_metadata)
     return database
 

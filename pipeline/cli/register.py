@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from pipeline.cli.blocklist import blocklist
 from pipeline.cli.commands import (
     create_all,
     errors,
@@ -21,6 +22,7 @@ from pipeline.cli.commands import (
 )
 from pipeline.cli.common import INTERRUPTED, _database_problem, _Shown
 from pipeline.cli.jobs import job
+from pipeline.cli.review import review
 from pipeline.cli.serve import serve
 from pipeline.cli.takedown import takedown
 from pipeline.cli.terminal import log_to_stderr, say, show_crashes
@@ -32,8 +34,9 @@ from pipeline.text import printable
 
 def register(cli: click.Group) -> None:
     """Add our commands to datapipe's group; ``run`` replaces the one that is there."""
-    ours = (run, status, errors, retry, verify, explain, features, job, takedown, user)
-    for command in (*ours, watch, serve):
+    pictures = (run, status, errors, retry, verify, explain, features, job)
+    moderation = (takedown, review, blocklist, user)
+    for command in (*pictures, *moderation, watch, serve):
         cli.add_command(command)
     database = cli.commands.get("db")
     if isinstance(database, click.Group):

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import pandas as pd
 import sqlalchemy as sa
-from datapipe.types import IndexDF
 
+from pipeline.database.tracked import KeyFilter
 from pipeline.database.tracking import LinearTransformMeta
 from pipeline.states import Source, State
 
@@ -53,7 +52,7 @@ class Marks:
         only = {key: values[name] for name, key in names.items()}
         found = self._read(*[self._table.c[key] == value for key, value in only.items()])
         marks = {tuple(mark.keys.values()): mark for mark in found}
-        pending = self._meta.records_sql(IndexDF(pd.DataFrame([only])))
+        pending = self._meta.records_sql(KeyFilter(list(only), [tuple(only.values())]))
         if pending is not None:
             with self._meta.dbconn.reading() as con:
                 rows = con.execute(pending).mappings().all()

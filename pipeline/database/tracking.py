@@ -5,14 +5,16 @@ What replaces a part of datapipe-core 0.15.0, and why:
 ``LinearTransformMeta._build_changed_idx_sql`` (``meta/sql_meta.py`` 748-835)
     It ends in a FULL OUTER JOIN of two aggregates, which SQLite runs in quadratic time: 281 s at
     100,000 rows.
-``LinearTransformMeta.mark_rows_processed_success``, ``TrackedTableMeta.update_rows``
-    (``meta/sql_meta.py`` 598-655 and 285-303) One statement of all rows, compiled again at each
+``LinearTransformMeta.mark_rows_processed_success`` and ``_error``, ``TrackedTableMeta.update_rows``
+    (``meta/sql_meta.py`` 598-684 and 285-303) One statement of all rows, compiled again at each
     call; and times of another clock than ours where a user's step writes.
 ``TrackedTableMeta._build_metadata_query``, ``get_existing_idx`` (``meta/sql_meta.py`` 138-151 and
     207-233), and ``TrackedTable.delete_rows``, ``read_rows`` (``store/database.py`` 224-289)
     They query pairs of keys, for which SQLite reads the whole table.
 ``TrackedTable`` in ``pipeline.database.tracked`` (``store/database.py`` 235-255)
     As ``update_rows`` above; and ``store/table_store.py`` 52-58, which hashes row by row.
+``upsert`` and ``delete`` in ``pipeline.database.tracked`` (``datatable.py`` 56-128 and 130-141)
+    They compare what is written with what is there, in seven frames: 6 ms even for one row.
 ``Database.con`` in ``pipeline.database.connection`` (``store/database.py`` 54-60, 73-80)
     ``datatable.py`` 56-128 writes a row and its meta in two transactions.
 
@@ -35,8 +37,17 @@ from datapipe.types import IndexDF, MetadataDF, MetaSchema
 
 from pipeline.database.connection import Database
 from pipeline.database.dialects import VALUES_AT_ONCE, Key
+from pipeline.database.paging import chunks
 from pipeline.database.records import LIVE, key_columns, meta_table, pending_records
-from pipeline.database.tracked import insert_or_update, is_one_of
+from pipeline.database.tracked import (
+    META_CHANGING,
+    KeyFilter,
+    KeyValues,
+    insert_or_update,
+    is_one_of,
+    keys_of,
+    plain_rows,
+)
 
 # Why a row is to be processed, in the order of urgency. A change of the first input (an original)
 # is fresh; a change of no more than a later one (a recipe) is backlog.
@@ -57,7 +68,7 @@ class TrackedTableMeta(SQLTableMeta):
         query = super()._build_metadata_query(sql, None, include_deleted)
         if idx is None:
             return query
-        return query.where(is_one_of(self.sql_table.c, idx[self.primary_keys]))
+        return query.where(KeyFilter.of(idx[self.primary_keys]).among(self.sql_table.c))
 
     def get_existing_idx(self, idx: IndexDF | None = None) -> IndexDF:
         """The keys of rows that are there: all, or those that have keys of ``idx``."""
@@ -69,10 +80,9 @@ class TrackedTableMeta(SQLTableMeta):
         query = query.where(columns.delete_ts.is_(None))
         found = []
         with self.dbconn.reading() as con:
-            wanted = idx[names].drop_duplicates()
-            for start in range(0, len(wanted), VALUES_AT_ONCE):
-                chunk = wanted.iloc[start : start + VALUES_AT_ONCE]
-                found.append(pd.read_sql_query(query.where(is_one_of(columns, chunk)), con))
+            wanted, ours = idx[names].drop_duplicates(), [columns[name] for name in names]
+            keys = chunks(keys_of(wanted, names), VALUES_AT_ONCE)
+            found = [pd.read_sql_query(query.where(is_one_of(ours, each)), con) for each in keys]
         return IndexDF(pd.concat(found, ignore_index=True))
 
     def update_rows(self, df: MetadataDF) -> None:
@@ -83,7 +93,6 @@ class TrackedTableMeta(SQLTableMeta):
         """
         if not len(df):
             return
-        changing = ("hash", "update_ts", "process_ts", "delete_ts")
         with self.dbconn.writing() as write:
             is_now = df["update_ts"] == df["process_ts"]
             is_deleted = is_now & df["delete_ts"].notna()
@@ -91,7 +100,8 @@ class TrackedTableMeta(SQLTableMeta):
             stamped = df.assign(
                 **{name: df[name].mask(which, write.now) for name, which in times.items()}
             )
-            insert_or_update(self.dbconn, self.sql_table, self.primary_keys, changing, stamped)
+            rows = plain_rows(stamped)
+            insert_or_update(self.dbconn, self.sql_table, self.primary_keys, META_CHANGING, rows)
 
 
 class LinearTransformMeta(SQLTransformMeta):
@@ -130,7 +140,7 @@ class LinearTransformMeta(SQLTransformMeta):
 
     def changed_sql(
         self,
-        filters_idx: IndexDF | None = None,
+        only: KeyFilter | None = None,
         run_config: RunConfig | None = None,
         everything: bool = False,
     ) -> sa.Select[Any]:
@@ -170,25 +180,23 @@ class LinearTransformMeta(SQLTransformMeta):
             .select_from(joined)
             .where(sa.or_(changed, sa.not_(gone)) if everything else changed)
         )
-        if filters_idx is not None:
-            wanted = filters_idx[[name for name in filters_idx.columns if name in keys]]
-            query = query.where(is_one_of(keys, wanted))
+        if only is not None:
+            query = query.where(only.among(keys))
         for key, value in (run_config.filters if run_config else {}).items():
             if key in keys:
                 query = query.where(keys[key] == value)
         return query
 
     def records_sql(
-        self, filters_idx: IndexDF | None = None, run_config: RunConfig | None = None
+        self, only: KeyFilter | None = None, run_config: RunConfig | None = None
     ) -> sa.Select[Any] | None:
         """The records that are pending, as :func:`~pipeline.database.records.pending_records`."""
         filters = run_config.filters if run_config else {}
         query = pending_records(self.inputs, self.sql_table, self.transform_keys, filters)
-        if query is None or filters_idx is None:
+        if query is None or only is None:
             return query
-        keys = dict(query.selected_columns.items())
-        wanted = filters_idx[[name for name in filters_idx.columns if name in self.transform_keys]]
-        return query.where(is_one_of(keys, wanted))
+        columns = query.selected_columns
+        return query.where(only.among({key: columns[key] for key in self.transform_keys}))
 
     def _build_changed_idx_sql(
         self,
@@ -198,9 +206,10 @@ class LinearTransformMeta(SQLTransformMeta):
         order: Literal["asc", "desc"] = "asc",
         run_config: RunConfig | None = None,
     ) -> Any:
-        query, first = self.records_sql(filters_idx, run_config), LIVE
+        only = None if filters_idx is None else KeyFilter.of(filters_idx)
+        query, first = self.records_sql(only, run_config), LIVE
         if not self.is_own:
-            query, first = self.changed_sql(filters_idx, run_config), KIND
+            query, first = self.changed_sql(only, run_config), KIND
         elif query is None:
             return super()._build_changed_idx_sql(ds, filters_idx, order_by, order, run_config)
         columns: list[sa.ColumnClause[Any]] = [
@@ -216,7 +225,22 @@ class LinearTransformMeta(SQLTransformMeta):
             super().mark_rows_processed_success(idx, process_ts, run_config)
             return
         rows = idx[self.transform_keys].drop_duplicates().dropna()
-        rows = rows.assign(process_ts=process_ts, is_success=True, priority=0, error=None)
+        self.mark(keys_of(rows, self.transform_keys), process_ts)
+
+    def mark_rows_processed_error(
+        self, idx: IndexDF, process_ts: float, error: str, run_config: RunConfig | None = None
+    ) -> None:
+        """Remember that ``idx`` failed as of ``process_ts`` (Unix time, seconds), and why."""
+        if not self.transform_keys:
+            super().mark_rows_processed_error(idx, process_ts, error, run_config)
+            return
+        rows = idx[self.transform_keys].drop_duplicates().dropna()
+        self.mark(keys_of(rows, self.transform_keys), process_ts, error)
+
+    def mark(self, keys: Sequence[KeyValues], as_of: float, error: str | None = None) -> None:
+        """Remember that these are in step, or failed, as of a time (Unix, seconds)."""
+        end = {"process_ts": as_of, "is_success": error is None, "priority": 0, "error": error}
+        rows = [dict(zip(self.transform_keys, key, strict=True)) | end for key in keys]
         changing = ("process_ts", "is_success", "error")
         insert_or_update(self.dbconn, self.sql_table, self.transform_keys, changing, rows)
 
@@ -291,10 +315,3 @@ def database_of(store: DataStore) -> Database:
     if not isinstance(database, Database):
         raise TypeError("the data store is not on a database of pipeline.database.connection")
     return database
-
-
-def frame(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
-    """Rows as a frame of Python objects: an integer beside a NULL stays an integer."""
-    series = {name: pd.Series([row[name] for row in rows], dtype="object") for name in columns}
-    rows_of_objects: pd.DataFrame = pd.DataFrame(series)
-    return rows_of_objects

@@ -6,34 +6,32 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any, TypeVar
 
-import pandas as pd
 from datapipe.datatable import DataTable
-from datapipe.types import IndexDF
 
 from pipeline.database.paging import chunks
-from pipeline.database.tracked import data_of
-from pipeline.database.tracking import frame
-from pipeline.engine.pending import Pending, PendingRendition
+from pipeline.database.tracked import data_of, delete, upsert
+from pipeline.database.transaction import Write
+from pipeline.engine.pending import Pending, PendingRendition, RenditionKey
 from pipeline.transforms.features import own_name
 
 T = TypeVar("T")
 
 
-def store_rows(pending: Pending, rows: Sequence[dict[str, Any]], now: float) -> None:
-    """Write rows of renditions and of features, as of ``now``; each says its ``recipe``."""
+def store_rows(write: Write, pending: Pending, rows: Sequence[dict[str, Any]]) -> None:
+    """Write rows of renditions and of features; each says its ``recipe``."""
     for table, theirs in _by_table(pending, rows, lambda row: str(row["recipe"])):
         named = [{**row, "name": own_name(row["recipe"])} for row in theirs]
         known = data_of(table).c
         for chunk in chunks(named):
             columns = [name for name in chunk[0] if name in known]
-            table.store_chunk(frame(chunk, columns), now=now)
+            upsert(write, table, [{name: row[name] for name in columns} for row in chunk])
 
 
-def delete_rows(pending: Pending, gone: Sequence[PendingRendition], now: float) -> None:
-    """Delete the rows of renditions and of features, as of ``now``."""
+def delete_rows(write: Write, pending: Pending, gone: Sequence[PendingRendition]) -> None:
+    """Delete the rows of renditions and of features."""
     for table, theirs in _by_table(pending, gone, lambda rendition: rendition.recipe):
         keys = [(pending.source.value, each.path, own_name(each.recipe)) for each in theirs]
-        table.delete_by_idx(_index(keys, table.primary_keys), now=now)
+        delete(write, table, keys)
 
 
 def mark_done(pending: Pending, done: Sequence[PendingRendition]) -> None:
@@ -42,21 +40,16 @@ def mark_done(pending: Pending, done: Sequence[PendingRendition]) -> None:
     A change that was written since has a later time, so that it stays pending.
     """
     for as_of, same in groupby(sorted(done, key=_as_of), key=_as_of):
-        pending.meta.mark_rows_processed_success(marks_of(pending, list(same)), as_of)
+        pending.meta.mark([marks_of(pending, each) for each in same], as_of)
 
 
 def _as_of(rendition: PendingRendition) -> float:
     return float(rendition.as_of or 0.0)
 
 
-def marks_of(pending: Pending, renditions: Sequence[PendingRendition]) -> IndexDF:
-    """The keys of these renditions and features among what the step has marked as done."""
-    keys = [(pending.source.value, each.path, each.recipe) for each in renditions]
-    return _index(keys, pending.meta.transform_keys)
-
-
-def _index(keys: Sequence[tuple[str, ...]], columns: Sequence[str]) -> IndexDF:
-    return IndexDF(pd.DataFrame(keys, columns=list(columns), dtype="object"))
+def marks_of(pending: Pending, rendition: PendingRendition) -> RenditionKey:
+    """The key of a rendition or feature among what the step has marked as done."""
+    return (pending.source.value, rendition.path, rendition.recipe)
 
 
 def _by_table(

@@ -7,14 +7,12 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple, TypeAlias, cast
 
-import pandas as pd
 import sqlalchemy as sa
 from datapipe.datatable import DataTable
-from datapipe.types import IndexDF
 
 from pipeline.database.ahead import Ahead
 from pipeline.database.paging import chunks
-from pipeline.database.tracked import data_of, meta_of
+from pipeline.database.tracked import KeyFilter, data_of, meta_of
 from pipeline.database.tracking import FOUND_TS, FRESH, KIND, LinearTransformMeta
 from pipeline.states import Source, State
 from pipeline.transforms.features import PREFIX, is_feature
@@ -153,11 +151,11 @@ class Pending:
         self, paths: Collection[str] | None = None, everything: bool = False
     ) -> sa.Select[Any]:
         """The change query: of all originals, or of those at ``paths``, by their keys."""
-        only: dict[str, list[str]] = {"source": [self.source.value]}
+        source = self.source.value
+        only = KeyFilter(["source"], [(source,)])
         if paths is not None:
-            only = {"source": [self.source.value] * len(paths), "path": list(paths)}
-        wanted = IndexDF(pd.DataFrame(only, dtype="object"))
-        query = self.meta.changed_sql(wanted, everything=everything)
+            only = KeyFilter(["source", "path"], [(source, path) for path in paths])
+        query = self.meta.changed_sql(only, everything=everything)
         if self.features is None:
             query = query.where(~meta_of(self.recipes).c.recipe.startswith(PREFIX))
         return query

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import pandas as pd
 import sqlalchemy as sa
 from datapipe.compute import Catalog, ComputeOutput, ComputeStep, PipelineStep
 from datapipe.datatable import DataStore, DataTable
-from datapipe.types import IndexDF
 
-from pipeline.database.tracked import TrackedTable
-from pipeline.database.tracking import frame
+from pipeline.database.tracked import TrackedTable, delete, upsert
 from pipeline.engine.context import Run
 from pipeline.engine.difference import RecipeDifference
 from pipeline.engine.sources import Originals
@@ -86,10 +83,9 @@ class LoadRecipesStep(Step):
                     }
                     for recipe in written
                 ]
-                self.table.store_chunk(frame(rows, list(rows[0])), now=write.now)
+                upsert(write, self.table, rows)
             if difference.removed:
-                gone = pd.DataFrame({"source": source.value, "recipe": difference.removed})
-                self.table.delete_by_idx(IndexDF(gone), now=write.now)
+                delete(write, self.table, [(source.value, name) for name in difference.removed])
 
     def _wanted(self, run: Run, originals: Originals) -> dict[str, Transform]:
         feature = next(filter(is_feature, run.recipes), None)

@@ -22,7 +22,6 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-import pandas as pd
 import sqlalchemy as sa
 from datapipe.meta.sql_meta import SQLTableMeta
 
@@ -235,11 +234,11 @@ def forget_content(pending: Pending, renditions: list[RenditionKey]) -> None:
     marks = pending.meta.sql_table
     with pending.meta.dbconn.writing() as con:
         for chunk in chunks(renditions):
-            keys = pd.DataFrame(chunk, columns=["source", "path", "recipe"])
             for table in pending.tables:
-                is_its = is_one_of({**table.c, "recipe": recipe_in(table)}, keys)
+                is_its = is_one_of([table.c.source, table.c.path, recipe_in(table)], chunk)
                 con.execute(sa.update(table).where(is_its).values(sha256=None))
-            con.execute(sa.update(marks).where(is_one_of(marks.c, keys)).values(is_success=False))
+            is_its = is_one_of([marks.c.source, marks.c.path, marks.c.recipe], chunk)
+            con.execute(sa.update(marks).where(is_its).values(is_success=False))
 
 
 def _unknown(keys: list[str], pending: Pending) -> Iterator[str]:

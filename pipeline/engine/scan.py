@@ -13,16 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import sqlalchemy as sa
 from datapipe.compute import Catalog, ComputeOutput, ComputeStep, PipelineStep
 from datapipe.datatable import DataStore, DataTable
-from datapipe.types import IndexDF
 
 from pipeline.blocklist import Blocklist
 from pipeline.database.paging import chunks
-from pipeline.database.tracked import TrackedTable
-from pipeline.database.tracking import frame
+from pipeline.database.tracked import TrackedTable, delete, upsert
 from pipeline.engine.context import Run
 from pipeline.engine.difference import Difference, Sighting
 from pipeline.engine.step import Step
@@ -289,9 +286,8 @@ class ScanStep(Step):
         self._accept(run, difference)
         for paths in chunks(difference.removed, CHUNK_ROWS):
             run.touch(Source.INPUT, paths)
-            gone = pd.DataFrame({"source": Source.INPUT.value, "path": paths})
             with run.database.writing() as write:
-                self.table.delete_by_idx(IndexDF(gone), now=write.now)
+                delete(write, self.table, [(Source.INPUT.value, path) for path in paths])
 
     def preview(self, run: Run) -> None:
         """Note what is new, changed and gone.
@@ -367,10 +363,8 @@ class ScanStep(Step):
         if waiting:
             run.touch(Source.INPUT, (file.path for file in waiting))
             row = {"source": Source.INPUT.value, "sha256": None}
-            found = [file._asdict() | row for file in waiting]
-            rows = frame(found, list(found[0]))
             with run.database.writing() as write:
-                self.table.store_chunk(rows, now=write.now)
+                upsert(write, self.table, [file._asdict() | row for file in waiting])
             waiting.clear()
 
 

@@ -10,13 +10,11 @@ import shutil
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-import pandas as pd
 import sqlalchemy as sa
-from datapipe.types import IndexDF
 
 from pipeline.database.dialects import VALUES_AT_ONCE
 from pipeline.database.paging import chunks, known_among, pages
-from pipeline.database.tracking import frame
+from pipeline.database.tracked import delete, upsert
 from pipeline.engine.context import Run
 from pipeline.jobs.context import Jobs
 from pipeline.jobs.store import JobFolders, JobRepository, in_job
@@ -80,7 +78,7 @@ def add_fetched(jobs: Jobs, run: Run, reference: str) -> int:
         run.touch(Source.JOBS, (row["path"] for row in rows))
         with run.database.writing() as write:
             if rows:
-                originals.store_chunk(frame(rows, list(rows[0])), now=write.now)
+                upsert(write, originals, rows)
             if missing:
                 _ask_again(jobs.repository, missing)
         lost += len(missing)
@@ -243,8 +241,7 @@ def _of_job(jobs: Jobs, reference: str) -> tuple[sa.ColumnElement[bool], ...]:
 def _delete(jobs: Jobs, run: Run, paths: Sequence[str]) -> None:
     run.touch(Source.JOBS, paths)
     with run.database.writing() as write:
-        idx = IndexDF(pd.DataFrame({"source": Source.JOBS.value, "path": list(paths)}))
-        jobs.pending.originals.delete_by_idx(idx, now=write.now)
+        delete(write, jobs.pending.originals, [(Source.JOBS.value, path) for path in paths])
 
 
 def _ask_again(repository: JobRepository, url_keys: Sequence[str]) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import pandas as pd
 import sqlalchemy as sa
 
 from pipeline.database.paging import chunks, pages
@@ -173,8 +172,8 @@ class Outcomes:
                     moved[failed].append((number, sequence))
         for failed, places in moved.items():
             for chunk in chunks(places, PAGE_ROWS):
-                rows = pd.DataFrame(chunk, columns=["number", "sequence"])
-                which = sa.and_(urls.c.reference == self._reference, is_one_of(urls.c, rows))
+                keys = is_one_of([urls.c.number, urls.c.sequence], chunk)
+                which = sa.and_(urls.c.reference == self._reference, keys)
                 with self._repository.database.writing() as con:
                     con.execute(sa.update(urls).where(which).values(told=failed))
         return len(moved[True])

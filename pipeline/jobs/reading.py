@@ -18,17 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import sqlalchemy as sa
-from datapipe.types import IndexDF
 
 from pipeline.csvs.dialect import CsvDialect, CsvProblem, detect_dialect
 from pipeline.csvs.reading import CsvCheck, CsvLimits, CsvRow, check_csv, iter_rows
 from pipeline.csvs.writing import write_problems
 from pipeline.database.dialects import VALUES_AT_ONCE
 from pipeline.database.paging import chunks, pages
-from pipeline.database.tracked import data_of, meta_of
-from pipeline.database.tracking import frame
+from pipeline.database.tracked import data_of, delete, meta_of, upsert
 from pipeline.engine.context import Run
 from pipeline.engine.recovery import remember_writing
 from pipeline.errors import CsvError
@@ -186,7 +183,7 @@ class _Reading:
             for row in differing
         ]
         with self.run.database.writing() as write:
-            self.jobs.rows.store_chunk(frame(values, list(values[0])), now=write.now)
+            upsert(write, self.jobs.rows, values)
             _store_urls(self.repository, reference, differing)
         return is_any_stored
 
@@ -307,9 +304,8 @@ def _forget_rows(jobs: Jobs, run: Run, reference: str, numbers: Sequence[str]) -
     if not numbers:
         return
     urls, meta = jobs.repository.urls, meta_of(jobs.rows)
-    idx = IndexDF(pd.DataFrame({"number": list(numbers), "reference": reference}))
     with run.database.writing() as write:
-        jobs.rows.delete_by_idx(idx, now=write.now)
+        delete(write, jobs.rows, [(number, reference) for number in numbers])
         # What a user's step reads is forgotten when that has passed it.
         is_read = meta in jobs.render.linear_meta.read_beside
         for table in (urls,) if is_read else (urls, meta):

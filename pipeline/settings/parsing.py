@@ -61,6 +61,11 @@ def number(low: float, high: float, what: str, example: float) -> Callable[[str]
     return parse
 
 
+def days_or_none(text: str) -> int | None:
+    """A whole number of days; ``None`` for no text, which means for ever."""
+    return whole(1, 36_500, "days", 90)(text) if text else None
+
+
 seconds = number(0.1, 86_400, "seconds", 60)
 seconds_or_none = number(0, 3_600, "seconds", 5)
 
@@ -189,6 +194,17 @@ def names(text: str) -> tuple[str, ...]:
 def names_or_none(text: str) -> tuple[str, ...]:
     """Names separated by commas, each once."""
     return tuple(dict.fromkeys(_separated(text)))
+
+
+def phrases(text: str) -> tuple[str, ...]:
+    """Words or phrases separated by commas, each once."""
+    found = tuple(dict.fromkeys(filter(None, (" ".join(part.split()) for part in text.split(",")))))
+    if not found or any(len(phrase) > 100 or not phrase.isprintable() for phrase in found):
+        raise ValueError(
+            "must be phrases of at most 100 characters separated by commas, for example "
+            "stolen picture,not for sale"
+        )
+    return found
 
 
 def one_of(*words: str) -> Callable[[str], str]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,7 +10,6 @@ from typing import Any
 import sqlalchemy as sa
 
 from pipeline.blocklist import Blocklist
-from pipeline.csvs.writing import harmless
 from pipeline.database.connection import Database
 from pipeline.moderation_tables import reviews_table
 from pipeline.states import Kind, ReviewKind, ReviewState, TakedownState
@@ -23,20 +20,6 @@ from pipeline.transforms.recipes import JOBS_FOLDER
 NO_ORIGINAL = "hash"
 SOURCES = ("input", "jobs", NO_ORIGINAL)
 STATES = ("in_force", "lifted")
-CSV_HEADER = (
-    "Number",
-    "Taken down",
-    "By",
-    "Reason",
-    "State",
-    "SHA-256",
-    "Named as",
-    "Originals",
-    "Renditions deleted",
-    "Reinstated",
-    "Reinstated by",
-)
-CSV_PAGE = 500
 
 
 @dataclass(frozen=True)
@@ -143,7 +126,7 @@ def _of_takedown(entry: dict[str, Any]) -> Iterator[dict[str, Any]]:
     number = entry["id"]
     what = "taken down, and the originals deleted for good" if entry["purge"] else "taken down"
     yield _event(entry["when"], what, entry["who"], entry["reason"], number)
-    for event in entry.get("events", ()):
+    for event in entry["events"]:
         yield _event(event["when"], event["what"].replace("_", " "), event["who"], event["note"])
     if entry["lifted"]:
         yield _event(entry["lifted"], "reinstated", entry["lifted_by"], None, number)
@@ -170,36 +153,3 @@ def _event(
     at: str, what: str, who: str | None, note: str | None, takedown: int | None = None
 ) -> dict[str, Any]:
     return {"at": at, "what": what, "who": who, "note": note, "takedown": takedown}
-
-
-def as_csv(page: Callable[[int, int | None], list[dict[str, Any]]]) -> Iterator[str]:
-    """Every takedown as CSV, a piece at a time; ``page`` gives up to so many before a number."""
-    file = io.StringIO()
-    writer = csv.writer(file)
-    writer.writerow(CSV_HEADER)
-    before: int | None = None
-    while True:
-        acts = page(CSV_PAGE, before)
-        writer.writerows([harmless(cell) for cell in _cells(act)] for act in acts)
-        yield file.getvalue()
-        file.seek(0)
-        file.truncate()
-        if len(acts) < CSV_PAGE:
-            return
-        before = acts[-1]["id"]
-
-
-def _cells(act: dict[str, Any]) -> list[str]:
-    return [
-        str(act["id"]),
-        act["when"],
-        act["who"],
-        act["reason"],
-        act["state"],
-        act["sha256"],
-        act["target"],
-        "\n".join(original["path"] for original in act["originals"]),
-        str(len(act["renditions"])),
-        act["lifted"] or "",
-        act["lifted_by"] or "",
-    ]

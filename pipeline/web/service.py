@@ -15,6 +15,7 @@ from pipeline.database.state import StateRepository
 from pipeline.engine.history import last_stop, runs
 from pipeline.engine.report import Report
 from pipeline.live.lanes import Worker
+from pipeline.live.notifier import Notifier
 from pipeline.operations.status import is_out_of_step
 from pipeline.tables import make_tables
 from pipeline.takedowns import take_over
@@ -69,6 +70,7 @@ class Service:
         self.checks = Checks()
         self.counts = LatestCounts(app, self.listeners.notify)
         self.metrics = Metrics(app.database, self.counts.get, lambda: self.worker.doing)
+        self.notifier = Notifier(app)
         self.worker = Worker(app, options.watch, self.listeners.notify, self._ran)
 
     def start(self) -> None:
@@ -77,10 +79,12 @@ class Service:
         # Each thread keeps a connection to the database, and two processors can only serve a few.
         to_thread.current_default_thread_limiter().total_tokens = THREADS
         self.worker.start()
+        self.notifier.start()
 
     def end(self) -> None:
         """Stop everything in progress, without waiting."""
         self.listeners.close()
+        self.notifier.end()
         self.worker.end()
 
     def stop(self) -> None:

@@ -4,11 +4,10 @@ import random
 from collections.abc import Iterator
 from itertools import product
 
-import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from pipeline.database.tracked import FEW, is_one_of
+from pipeline.database.tracked import FEW, KeyFilter, is_one_of
 
 KEYS = ("source", "path", "recipe")
 ALL = list(product(("input", "jobs"), [f"{n}.jpg" for n in range(3 * FEW)], ("half", "thumb")))
@@ -43,7 +42,7 @@ def shapes() -> list[list[tuple[str, ...]]]:
 def test_exactly_the_rows_of_these_keys_are_found(
     con: sa.Connection, wanted: list[tuple[str, ...]]
 ) -> None:
-    query = QUERY.where(is_one_of(TABLE.c, pd.DataFrame(wanted, columns=list(KEYS))))
+    query = QUERY.where(is_one_of(list(TABLE.c), wanted))
     assert [tuple(row) for row in con.execute(query)] == sorted(wanted)
 
 
@@ -51,7 +50,7 @@ def test_exactly_the_rows_of_these_keys_are_found(
 def test_rows_are_looked_up_by_a_path_of_their_own(
     con: sa.Connection, wanted: list[tuple[str, ...]]
 ) -> None:
-    query = QUERY.where(is_one_of(TABLE.c, pd.DataFrame(wanted, columns=list(KEYS)))).compile(
+    query = QUERY.where(is_one_of(list(TABLE.c), wanted)).compile(
         con, compile_kwargs={"render_postcompile": True}
     )
     values = tuple(query.params[name] for name in query.positiontup)
@@ -62,15 +61,24 @@ def test_rows_are_looked_up_by_a_path_of_their_own(
 
 
 def test_the_first_keys_alone_find_all_of_theirs(con: sa.Connection) -> None:
-    wanted = pd.DataFrame([("jobs", "1.jpg"), ("input", "2.jpg")], columns=["source", "path"])
-    rows = [tuple(row) for row in con.execute(QUERY.where(is_one_of(TABLE.c, wanted)))]
+    wanted = [("jobs", "1.jpg"), ("input", "2.jpg")]
+    columns = [TABLE.c.source, TABLE.c.path]
+    rows = [tuple(row) for row in con.execute(QUERY.where(is_one_of(columns, wanted)))]
+    assert rows == [row for row in sorted(ALL) if row[:2] in wanted]
+
+
+def test_a_filter_narrows_by_the_columns_that_there_are(con: sa.Connection) -> None:
+    wanted = KeyFilter(
+        ["other", "path", "source"], [("x", "1.jpg", "jobs"), ("y", "2.jpg", "input")]
+    )
+    rows = [tuple(row) for row in con.execute(QUERY.where(wanted.among(TABLE.c)))]
     assert rows == [
         row for row in sorted(ALL) if row[:2] in {("jobs", "1.jpg"), ("input", "2.jpg")}
     ]
 
 
 def test_two_long_lists_are_not_multiplied() -> None:
-    wanted = pd.DataFrame([(str(n), str(n)) for n in range(FEW + 1)], columns=["source", "path"])
-    text = str(is_one_of(TABLE.c, wanted))
+    wanted = [(str(n), str(n)) for n in range(FEW + 1)]
+    text = str(is_one_of([TABLE.c.source, TABLE.c.path], wanted))
     assert "made.source IN" in text
     assert "made.path IN" not in text

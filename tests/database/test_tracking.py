@@ -15,12 +15,13 @@ from datapipe.datatable import DataTable
 from datapipe.meta.sql_meta import SQLTableMeta, SQLTransformMeta
 from datapipe.store.database import DBConn, TableStoreDB
 from datapipe.store.table_store import TableStore
+from datapipe.types import IndexDF
 from upstream import digest
 
 from pipeline.database.connection import Database
 from pipeline.database.dialects import Key
 from pipeline.database.forgetting import forget_deleted
-from pipeline.database.tracked import TrackedTable
+from pipeline.database.tracked import TrackedTable, data_of, delete, meta_of, upsert
 from pipeline.database.tracking import KIND, LinearTransformMeta, data_store
 from pipeline.tables import connect
 
@@ -30,6 +31,7 @@ from pipeline.tables import connect
 STOOD_IN_FOR = {
     SQLTransformMeta._build_changed_idx_sql: "63137ad0c65d2bcc",
     SQLTransformMeta.mark_rows_processed_success: "c5fad273ec92484e",
+    SQLTransformMeta.mark_rows_processed_error: "4f74a7153444631e",
     SQLTableMeta.update_rows: "05b89f5ab1035614",
     SQLTableMeta._build_metadata_query: "1612410a065adfe3",
     SQLTableMeta.get_existing_idx: "44c08a669c5221a0",
@@ -83,8 +85,15 @@ def compare_with_upstream(connection: Database, chance: random.Random) -> None:
         keys = chance.sample([f"{key}-{n}" for n in range(6)], chance.randint(1, 4))
         act = chance.random()
         if act < 0.5:
-            values = [str(chance.randrange(3)) for _ in keys]
-            tables[name].store_chunk(pd.DataFrame({key: keys, "value": values}), now=now)
+            rows = [{key: each, "value": str(chance.randrange(3))} for each in keys]
+            if chance.random() < 0.5:
+                with connection.writing() as write:
+                    upsert(write, tables[name], rows)
+            else:
+                tables[name].store_chunk(pd.DataFrame(rows), now=now)
+        elif act < 0.6:
+            with connection.writing() as write:
+                delete(write, tables[name], [(each,) for each in keys])
         elif act < 0.7:
             tables[name].delete_by_idx(pd.DataFrame({key: keys}), now=now)  # type: ignore[arg-type]
         else:
@@ -104,6 +113,46 @@ def compare_with_upstream(connection: Database, chance: random.Random) -> None:
     forget_deleted(meta)
     assert ours(connection, meta) == set()
     assert upstream(connection, store, meta) == set()
+
+
+def test_rows_are_written_as_upstream_writes_them(tmp_path: Path) -> None:
+    """Each row and what is remembered of it, after any history; a deleted row that comes back."""
+    ways = ("ours", "upstream")
+    connections = [connect(f"sqlite:///{tmp_path / way}.sqlite") for way in ways]
+    tables = []
+    for connection in connections:
+        columns = [sa.Column(name, Key, primary_key=True) for name in ("source", "path")]
+        columns.append(sa.Column("value", sa.String))
+        table = TrackedTable(connection, "images", columns)
+        tables.append(data_store(connection).create_table("images", table))
+        connection.sqla_metadata.create_all(connection.con)
+    chance, now = random.Random(7), 1_000.0
+    for connection in connections:
+        connection.clock.now = lambda: now  # type: ignore[method-assign]
+    everything = [(source, f"{n}.png") for source in ("input", "jobs") for n in range(6)]
+    for _ in range(60):
+        now += 1
+        keys = chance.sample(everything, chance.randint(0, 5))
+        rows = [{"source": key[0], "path": key[1], "value": str(now)} for key in keys]
+        if chance.random() < 0.6:
+            with connections[0].writing() as write:
+                upsert(write, tables[0], rows)
+            tables[1].store_chunk(pd.DataFrame(rows, columns=["source", "path", "value"]), now=now)
+        else:
+            with connections[0].writing() as write:
+                delete(write, tables[0], keys)
+            tables[1].delete_by_idx(
+                IndexDF(pd.DataFrame(keys, columns=["source", "path"])), now=now
+            )
+        for of in (data_of, meta_of):
+            found = []
+            for connection, table in zip(connections, tables, strict=True):
+                columns_of = of(table).c
+                query = sa.select(*[c for c in columns_of if c.name != "hash"])
+                found.append(connection.rows(query.order_by(columns_of.source, columns_of.path)))
+            assert found[0] == found[1]
+    for connection in connections:
+        connection.engine.dispose()
 
 
 def ours(connection: Database, meta: LinearTransformMeta) -> set[tuple[str, str, int]]:

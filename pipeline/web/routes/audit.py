@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import calendar
+import csv
+import io
 import os
-from collections.abc import Mapping
-from datetime import date, datetime, timedelta
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -12,11 +15,12 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, Response, StreamingResponse
 
+from pipeline.csvs.writing import harmless
 from pipeline.imaging import WEB_FORMATS, format_of_suffix
-from pipeline.states import Role
+from pipeline.states import Role, TakedownEvent
 from pipeline.storage.folder import inside
 from pipeline.takedowns import takedown, takedowns
-from pipeline.takedowns.audit import SOURCES, STATES, Wanted, as_csv, names_in_audit, story_of
+from pipeline.takedowns.audit import SOURCES, STATES, Wanted, names_in_audit, story_of
 from pipeline.web import models
 from pipeline.web.answers import answer
 from pipeline.web.documented import page_or
@@ -28,6 +32,22 @@ router = APIRouter()
 
 PAGE = 20
 CSV = "text/csv; charset=utf-8"
+CSV_HEADER = (
+    "Number",
+    "Taken down",
+    "By",
+    "Reason",
+    "State",
+    "SHA-256",
+    "Named as",
+    "Originals",
+    "Renditions deleted",
+    "Reinstated",
+    "Reinstated by",
+)
+CSV_PAGE = 500
+# A day of two centuries; one that a month does not have is its last.
+DAY = "^((19|20)[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01]))?$"
 
 
 async def _asked(
@@ -36,8 +56,8 @@ async def _asked(
     reason: models.Text = "",
     source: str = Query("", pattern=f"^({'|'.join(SOURCES)})?$"),
     state: str = Query("", pattern=f"^({'|'.join(STATES)})?$"),
-    since: str = Query("", pattern=r"^([0-9]{4}-[0-9]{2}-[0-9]{2})?$"),
-    until: str = Query("", pattern=r"^([0-9]{4}-[0-9]{2}-[0-9]{2})?$"),
+    since: str = Query("", pattern=DAY),
+    until: str = Query("", pattern=DAY),
 ) -> dict[str, str]:
     """The filter of a request; ``since`` and ``until`` are days, both included."""
     words = {"text": text, "who": who, "reason": reason}
@@ -93,7 +113,7 @@ def takedown_list(
 def takedowns_csv(request: Request, asked: Asked) -> Response:
     """All that the filter finds, newest first, a takedown in each row."""
     context, wanted = service_of(request).app.takedowns, _wanted(asked)
-    pieces = as_csv(lambda limit, before: takedowns(context, limit, before, wanted))
+    pieces = _as_csv(lambda limit, before: takedowns(context, limit, before, wanted))
     headers = {"content-disposition": 'attachment; filename="takedowns.csv"'}
     return StreamingResponse(pieces, 200, headers, CSV)
 
@@ -165,10 +185,14 @@ def entry_page(
 
 def _kept(entry: Mapping[str, Any]) -> str | None:
     """The place in the quarantine of the first original that is kept there."""
-    for original in entry["originals"]:
+    for original in () if _is_purged(entry) else entry["originals"]:
         if original["kept"] is not None and original["restored"] is None:
             return str(original["kept"])
     return None
+
+
+def _is_purged(entry: Mapping[str, Any]) -> bool:
+    return any(event["what"] == TakedownEvent.PURGED.value for event in entry["events"])
 
 
 def _shown(entry: Mapping[str, Any]) -> str:
@@ -180,11 +204,6 @@ def _shown(entry: Mapping[str, Any]) -> str:
 
 
 def _wanted(asked: dict[str, str]) -> Wanted:
-    """The filter.
-
-    Raises:
-        HTTPException: 422, there is no such day.
-    """
     return Wanted(
         asked["text"],
         asked["who"],
@@ -200,8 +219,39 @@ def _midnight(day: str, later_days: int) -> float | None:
     """When a day begins where the service runs, as Unix time in seconds."""
     if not day:
         return None
-    try:
-        begins = date.fromisoformat(day) + timedelta(days=later_days)
-        return datetime(begins.year, begins.month, begins.day).timestamp()
-    except (ValueError, OverflowError):
-        raise HTTPException(422, f"{day} is not a day; write it as 2026-01-31") from None
+    year, month, number = map(int, day.split("-"))
+    begins = datetime(year, month, min(number, calendar.monthrange(year, month)[1]))
+    return (begins + timedelta(days=later_days)).timestamp()
+
+
+def _as_csv(page: Callable[[int, int | None], list[dict[str, Any]]]) -> Iterator[str]:
+    """Every takedown as CSV, a piece at a time; ``page`` gives up to so many before a number."""
+    file = io.StringIO()
+    writer = csv.writer(file)
+    writer.writerow(CSV_HEADER)
+    before: int | None = None
+    while True:
+        acts = page(CSV_PAGE, before)
+        writer.writerows([harmless(cell) for cell in _cells(act)] for act in acts)
+        yield file.getvalue()
+        file.seek(0)
+        file.truncate()
+        if len(acts) < CSV_PAGE:
+            return
+        before = acts[-1]["id"]
+
+
+def _cells(act: dict[str, Any]) -> list[str]:
+    return [
+        str(act["id"]),
+        act["when"],
+        act["who"],
+        act["reason"],
+        act["state"],
+        act["sha256"],
+        act["target"],
+        "\n".join(original["path"] for original in act["originals"]),
+        str(len(act["renditions"])),
+        act["lifted"] or "",
+        act["lifted_by"] or "",
+    ]
