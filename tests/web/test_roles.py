@@ -20,6 +20,7 @@ ACTS = {
     "POST /retries": "uploader",
     "POST /takedowns": "moderator",
     "POST /takedowns/{number}/lift": "moderator",
+    "POST /takedowns/{number}/again": "moderator",
     "POST /logout": "viewer",
     "POST /login": None,
 }
