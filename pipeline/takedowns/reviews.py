@@ -336,13 +336,11 @@ def as_json(row: sa.Row[Any], of_content: Sequence[sa.Row[Any]]) -> dict[str, An
 
 
 def _reports_of(row: sa.Row[Any]) -> list[dict[str, str]]:
-    if not row.reports:
-        return []
-    first = {"reason": row.reason or "", "who": row.who or "", "at": row.created_ts}
-    later = json.loads(row.later_reports or "[]")
+    said = json.loads(row.later_reports or "[]")
+    if row.kind == ReviewKind.REPORTED.value:
+        said.insert(0, {"reason": row.reason or "", "who": row.who or "", "at": row.created_ts})
     return [
-        {"reason": each["reason"], "who": each["who"], "when": iso(each["at"])}
-        for each in (first, *later)
+        {"reason": each["reason"], "who": each["who"], "when": iso(each["at"])} for each in said
     ]
 
 

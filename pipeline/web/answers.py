@@ -70,6 +70,7 @@ def problem(scope: Scope, status: int, message: str) -> Response:
             here=scope["path"],
             said="",
             logged_in=False,
+            waiting=lambda: {"open": 0},
             status=status,
             heading=HEADINGS.get(status, "That did not work"),
             message=message,

@@ -18,14 +18,19 @@ from pipeline.live.lanes import Worker
 from pipeline.operations.status import is_out_of_step
 from pipeline.tables import make_tables
 from pipeline.takedowns import take_over
+from pipeline.takedowns.reviews import waiting
 from pipeline.web.checks import Checks
 from pipeline.web.counts import LatestCounts
 from pipeline.web.listeners import Listeners
 from pipeline.web.metrics import Metrics
+from pipeline.web.previews import Previews
 from pipeline.web.security.hosts import Hosts
+from pipeline.web.security.rates import Rate
 from pipeline.web.security.sessions import Sessions
 
 THREADS = 12
+# Reports in so many seconds: from one address, which may be the server of a whole shop, and in all.
+REPORTS_OF_ONE, REPORTS_OF_ALL, REPORTS_S = 60, 300, 60.0
 
 log = logging.getLogger("lockstep.web")
 
@@ -60,6 +65,8 @@ class Service:
         self.hosts = Hosts(options.host, self.settings.hosts)
         self.listeners = Listeners(lambda: self.counts.clock())
         self.checks = Checks()
+        self.previews = Previews(self.settings)
+        self.reports = Rate(REPORTS_OF_ONE, REPORTS_OF_ALL, REPORTS_S)
         self.counts = LatestCounts(app, self.listeners.notify)
         self.metrics = Metrics(app.database, self.counts.get, lambda: self.worker.doing)
         self.worker = Worker(app, options.watch, self.listeners.notify, self._ran)
@@ -80,6 +87,7 @@ class Service:
         """Stop, and wait for it; finished work is kept."""
         self.end()
         self.worker.stop()
+        self.previews.close()
 
     def changed(self) -> None:
         """Something was requested that the next run does: start it, and count again."""
@@ -106,7 +114,12 @@ class Service:
 
     def shared(self) -> dict[str, Any]:
         """What every page shows."""
-        return {"logged_in": self.sessions is not None}
+        # Called by the navigation alone: what has none, such as the login, asks for nothing.
+        return {"logged_in": self.sessions is not None, "waiting": self.waiting}
+
+    def waiting(self) -> dict[str, int]:
+        """How much content waits for a decision."""
+        return waiting(self.app.takedowns)
 
     def _ran(self, report: Report) -> None:
         self.metrics.observe(report)

@@ -10,5 +10,7 @@
 ``home``       home: is everything in step? And the recipes, what failed, and retrying it
 ``images``     images: the gallery, and the page of one original
 ``jobs``       jobs: uploading a CSV of products, finding it again, and downloading the results
+``reports``    reports: the "report this picture" button of a shop
+``review``     review: what was held or reported, one at a time or as a grid, and deciding about it
 ``takedowns``  takedowns: taking originals down for good, the audit, and reinstating them
 """

@@ -19,7 +19,13 @@ from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline.web.answers import problem, wants_json
-from pipeline.web.security.attempts import TOO_MANY, WRONG_TOKEN_S, TokenCheck, address_of
+from pipeline.web.security.attempts import (
+    TOO_MANY,
+    WRONG_TOKEN_S,
+    TokenAttempts,
+    TokenCheck,
+    address_of,
+)
 from pipeline.web.security.hosts import UNSAFE, Hosts, comes_from_us
 from pipeline.web.security.sessions import COOKIE, Sessions
 
@@ -33,6 +39,8 @@ CHANGED = "request %s: %s %r answered with %d"
 # Forms and JSON; an upload may be as large as PIPELINE_JOB_MAX_BYTES and its envelope.
 MAX_BODY_BYTES = 1 << 20
 UPLOADS = "/jobs"
+# What PIPELINE_REPORT_TOKEN allows, and nothing else.
+REPORT = ("POST", "/reports")
 # Room for the names of two routes that end in .json themselves: those of files do.
 NEVER_JSON = ("/files/", "/originals/", "/static/", "/openapi.json")
 
@@ -59,13 +67,25 @@ class Guard:
     """ASGI middleware around the whole application."""
 
     def __init__(
-        self, app: ASGIApp, hosts: Hosts, sessions: Sessions | None, max_upload_bytes: int
+        self,
+        app: ASGIApp,
+        hosts: Hosts,
+        sessions: Sessions | None,
+        max_upload_bytes: int,
+        report_token: str = "",
     ) -> None:
         """``sessions`` is ``None`` if no token is set: then anybody who can connect has access."""
         self.app = app
         self.hosts = hosts
         self.sessions = sessions
         self.max_upload_bytes = max_upload_bytes
+        # The token of those who report, or of those who may do everything.
+        self.reporters = None
+        if sessions is not None and report_token:
+            of_reports, of_all = Sessions(report_token), sessions
+            self.reporters = TokenAttempts(
+                lambda token: of_reports.admits(token) or of_all.admits(token)
+            )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -144,7 +164,10 @@ class Guard:
         kind, _, token = headers.get("authorization", "").partition(" ")
         if self.sessions is None or kind.lower() != "bearer":
             return None
-        return self.sessions.attempts.check(token.strip(), address_of(scope))
+        token, address = token.strip(), address_of(scope)
+        if self.reporters is not None and (scope["method"], scope["path"]) == REPORT:
+            return self.reporters.check(token, address)
+        return self.sessions.attempts.check(token, address)
 
     async def _log_in_first(self, scope: Scope, check: TokenCheck | None) -> ASGIApp:
         if check is TokenCheck.NOT_CHECKED:
