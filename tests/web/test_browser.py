@@ -268,6 +268,7 @@ PAGES = (
     "/images/bad.png",
     "/images?text=zebra",
     "/failed",
+    "/review",
     "/takedowns",
     "/recipes",
     "/docs",
