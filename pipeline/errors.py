@@ -24,6 +24,7 @@
     ├── CsvError                  a CSV of products has problems
     │   ├── CsvRejectedError      it was submitted, and starts nothing
     │   └── UnreadableCsv         it cannot be read at all, from one line on (csvs.dialect)
+    ├── HashListError             a list of hashes has problems; nothing of it is imported
     └── FetchError                one URL could not be fetched; never ends a run
         ├── UrlRefused            the URL is against the rules (fetch.urls)
         ├── AddressRefused        its host is not at public addresses (fetch.resolver)
@@ -181,6 +182,19 @@ class CsvRejectedError(CsvError):
         self.filename = filename
         self.errors = errors
         self.fault_count = fault_count
+
+
+class HashListError(LockstepError):
+    """A list of hashes has problems; the message names the first lines, nothing is imported."""
+
+    def __init__(self, message: str, faults: Sequence[str] = ()) -> None:
+        self._lines = (message, *(f"  {fault}" for fault in faults))
+        super().__init__("\n".join(self._lines))
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The message, and a line for each of the first problems."""
+        return self._lines
 
 
 class JobNotFoundError(LockstepError):

@@ -40,6 +40,24 @@ class TakedownState(str, enum.Enum):
     LIFTED = "lifted"
 
 
+class TakedownEvent(str, enum.Enum):
+    """What happened to a takedown besides its states. The last of the first two counts."""
+
+    LEGAL_HOLD = "legal_hold"
+    RELEASED = "released"
+    PURGED = "purged"
+
+
+class Notice(str, enum.Enum):
+    """What the webhook of moderation tells of."""
+
+    TAKEDOWN = "takedown"
+    REINSTATEMENT = "reinstatement"
+    REPORT = "report"
+    HOLD = "hold"
+    DECISION = "decision"
+
+
 class HashKind(str, enum.Enum):
     """By which hash content is blocked: of its bytes, or of what the picture looks like."""
 
@@ -61,6 +79,20 @@ class ReviewState(str, enum.Enum):
     OPEN = "open"
     PUBLISHED = "published"
     TAKEN_DOWN = "taken_down"
+
+
+class Role(str, enum.Enum):
+    """What a person may do, from least to most: each role includes those before it."""
+
+    VIEWER = "viewer"
+    UPLOADER = "uploader"
+    MODERATOR = "moderator"
+    ADMIN = "admin"
+
+    def includes(self, other: Role) -> bool:
+        """Whether whoever has this role may do what needs ``other``."""
+        order = list(Role)
+        return order.index(self) >= order.index(other)
 
 
 class JobState(str, enum.Enum):

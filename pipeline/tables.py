@@ -7,9 +7,8 @@
 ``csv_rows``    a row per product of a job's CSV
 
 Not tracked: ``jobs`` (a row per CSV), ``csv_urls`` (a row per URL of a row), ``fetches`` (a row per
-URL, however many rows name it), ``takedowns`` and ``takedown_files`` (who took what down, and why),
-``blocked_hashes`` (content that is blocked), ``reviews`` (what a person has to decide, or has),
-``runs`` (what the last runs did), ``lockstep_state`` (a few values about the tables themselves).
+URL, however many rows name it), those of moderation (:mod:`pipeline.moderation_tables`), ``runs``
+(what the last runs did), ``lockstep_state`` (a few values about the tables themselves).
 
 datapipe-core keeps a ``<table>_meta`` beside each tracked table, and ``render_meta`` for the step.
 """
@@ -23,7 +22,18 @@ import sqlalchemy as sa
 from pipeline.database import layout
 from pipeline.database.connection import Database, open_database
 from pipeline.database.dialects import Dialect, Key, where_option
+from pipeline.database.layout import plain_table
 from pipeline.migrations import MIGRATIONS
+from pipeline.moderation_tables import (
+    blocked_hashes_table,
+    digests_table,
+    notices_table,
+    reviews_table,
+    takedown_events_table,
+    takedown_files_table,
+    takedowns_table,
+    users_table,
+)
 
 # Raise it with every change of a column, and add the migration to `pipeline.migrations`.
 LAYOUT_VERSION = 2
@@ -128,14 +138,6 @@ def csv_rows_columns() -> list[sa.Column[Any]]:
     ]
 
 
-def _plain_table(
-    name: str, metadata: sa.MetaData, *items: sa.Column[Any] | sa.Index, **options: Any
-) -> sa.Table:
-    # Declared a second time, a table would have its indexes twice.
-    known = metadata.tables.get(f"{metadata.schema}.{name}" if metadata.schema else name)
-    return sa.Table(name, metadata, *items, **options) if known is None else known
-
-
 def jobs_table(metadata: sa.MetaData) -> sa.Table:
     """``jobs``: one CSV of products, its state, and its outcome.
 
@@ -147,7 +149,7 @@ def jobs_table(metadata: sa.MetaData) -> sa.Table:
     completely purged. ``webhook_secret`` signs what ``webhook``, an address of the job's own, is
     sent.
     """
-    return _plain_table(
+    return plain_table(
         "jobs",
         metadata,
         sa.Column("reference", Key, primary_key=True),
@@ -187,7 +189,7 @@ def csv_urls_table(metadata: sa.MetaData) -> sa.Table:
     ``stem`` is the path of its image in ``originals``, but for the suffix. ``told``: a run has
     reported by its exit code that the image failed.
     """
-    return _plain_table(
+    return plain_table(
         "csv_urls",
         metadata,
         sa.Column("reference", Key, primary_key=True),
@@ -208,7 +210,7 @@ def fetches_table(metadata: sa.MetaData) -> sa.Table:
     last fetch received. ``place`` is a random number: in its order, the URLs of one host are mixed
     with those of others.
     """
-    return _plain_table(
+    return plain_table(
         "fetches",
         metadata,
         sa.Column("url_key", Key, primary_key=True),
@@ -231,119 +233,13 @@ def fetches_table(metadata: sa.MetaData) -> sa.Table:
     )
 
 
-def takedowns_table(metadata: sa.MetaData) -> sa.Table:
-    """``takedowns``: the audit of what was taken down. Rows are never deleted.
-
-    ``size_bytes`` is the size of the original of these bytes, NULL where none was ever seen.
-    ``target`` is what the person named. Times are Unix times in seconds.
-    """
-    return _plain_table(
-        "takedowns",
-        metadata,
-        sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
-        sa.Column("sha256", sa.String, nullable=False, index=True),
-        sa.Column("size_bytes", sa.BigInteger, nullable=True),
-        sa.Column("target", sa.String, nullable=False),
-        sa.Column("state", sa.String, nullable=False, index=True),
-        sa.Column("purge", sa.Boolean, nullable=False),
-        sa.Column("reason", sa.String, nullable=False),
-        sa.Column("who", sa.String, nullable=False),
-        sa.Column("created_ts", sa.Float, nullable=False),
-        sa.Column("lifted_ts", sa.Float, nullable=True),
-        sa.Column("lifted_by", sa.String, nullable=True),
-        # An id is never reused, even if the last row was removed by hand.
-        sqlite_autoincrement=True,
-    )
-
-
-def takedown_files_table(metadata: sa.MetaData) -> sa.Table:
-    """``takedown_files``: each original and each rendition that a takedown removed.
-
-    ``path`` is below ``input/`` or ``output/``. Of originals: ``kept`` is the place below the
-    quarantine folder, NULL where there is nothing to put back; ``removed`` says that it is out of
-    ``input/``; ``restored`` is the path that it was put back to.
-    """
-    return _plain_table(
-        "takedown_files",
-        metadata,
-        sa.Column("takedown", sa.Integer, primary_key=True, autoincrement=False),
-        sa.Column("kind", sa.String, primary_key=True),
-        sa.Column("path", Key, primary_key=True),
-        sa.Column("kept", Key, nullable=True, index=True),
-        sa.Column("removed", sa.Boolean, nullable=False),
-        sa.Column("restored", Key, nullable=True),
-        sa.Index("ix_takedown_files_path", "path"),
-    )
-
-
-def blocked_hashes_table(metadata: sa.MetaData) -> sa.Table:
-    """``blocked_hashes``: content that must never be published, by a hash of it.
-
-    ``kind`` is a value of :class:`pipeline.states.HashKind`, ``hash`` in lowercase hexadecimal.
-    ``source`` is who blocks it: the name of an imported list, or ``takedown 12``. Content is
-    blocked as long as any source blocks it.
-    """
-    return _plain_table(
-        "blocked_hashes",
-        metadata,
-        sa.Column("kind", Key, primary_key=True),
-        sa.Column("hash", Key, primary_key=True),
-        sa.Column("source", Key, primary_key=True, index=True),
-        sa.Column("reason", sa.String, nullable=True),
-        sa.Column("added_ts", sa.Float, nullable=False),
-    )
-
-
-def reviews_table(metadata: sa.MetaData) -> sa.Table:
-    """``reviews``: content that a person has to decide about, and what was decided.
-
-    ``kind`` is a value of :class:`pipeline.states.ReviewKind`, ``state`` one of ``ReviewState``.
-    ``source`` and ``path`` name the original that it was first found as. Of what is held: ``near``
-    is the blocked PDQ hash, ``near_source`` who blocks it, ``distance`` in bits of 256. ``reports``
-    counts how often either kind was reported. Of what was only reported: ``reason`` is what the
-    first reporter, ``who``, wrote. ``later_reports`` is a JSON list of the other reports. Times are
-    Unix times in seconds. Of a decision: ``category`` and ``decision`` are what was chosen and
-    written, ``takedown`` is the number of the takedown that it led to, NULL until that is made.
-    ``undone_ts`` and ``undone_by`` are of its last undo.
-    """
-    return _plain_table(
-        "reviews",
-        metadata,
-        sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
-        sa.Column("kind", sa.String, nullable=False),
-        sa.Column("state", sa.String, nullable=False),
-        sa.Column("sha256", sa.String, nullable=False, index=True),
-        sa.Column("source", Key, nullable=False),
-        sa.Column("path", Key, nullable=False),
-        sa.Column("near", sa.String, nullable=True),
-        sa.Column("near_source", sa.String, nullable=True),
-        sa.Column("distance", sa.BigInteger, nullable=True),
-        sa.Column("category", sa.String, nullable=True),
-        sa.Column("reason", sa.String, nullable=True),
-        sa.Column("who", sa.String, nullable=True),
-        sa.Column("reports", sa.BigInteger, nullable=False, default=0),
-        sa.Column("later_reports", sa.String, nullable=True),
-        sa.Column("created_ts", sa.Float, nullable=False),
-        sa.Column("decided_ts", sa.Float, nullable=True),
-        sa.Column("decided_by", sa.String, nullable=True),
-        sa.Column("decision", sa.String, nullable=True),
-        sa.Column("takedown", sa.BigInteger, nullable=True),
-        sa.Column("undone_ts", sa.Float, nullable=True),
-        sa.Column("undone_by", sa.String, nullable=True),
-        sa.Index("ix_reviews_open", "state", "created_ts"),
-        sa.Index("ix_reviews_decided", "state", "decided_ts"),
-        sa.Index("ix_reviews_takedown", "state", "takedown"),
-        sqlite_autoincrement=True,
-    )
-
-
 def runs_table(metadata: sa.MetaData) -> sa.Table:
     """``runs``: a row per run that did something, or was stopped by an error.
 
     ``began_ts`` is Unix time in seconds; ``report`` is the JSON of ``datapipe run --json``, and
     NULL where ``stopped_by``, the message of an error, says why the run did not end.
     """
-    return _plain_table(
+    return plain_table(
         "runs",
         metadata,
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
@@ -380,7 +276,8 @@ def connect(url: str) -> Database:
     database = open_database(url)
     jobs = (jobs_table, csv_urls_table, fetches_table)
     moderation = (takedowns_table, takedown_files_table, blocked_hashes_table, reviews_table)
-    for untracked in (runs_table, *jobs, *moderation):
+    beside = (digests_table, takedown_events_table, notices_table, users_table)
+    for untracked in (runs_table, *jobs, *moderation, *beside):
         untracked(database.sqla_metadata)
     return database
 

@@ -1,5 +1,6 @@
 """The commands: what people type, and what they read.
 
+``blocklist`` ``datapipe blocklist``: import, export, list and remove lists of hashes
 ``commands``  the commands of Lockstep, added to datapipe's own through its entry point
               ``datapipe.cli``
 ``common``    what the commands share: options, exit codes, the application, errors, JSON
@@ -13,5 +14,6 @@
 ``takedown``  ``datapipe takedown``: take originals down for good, list who did it and why, and
               reinstate them
 ``terminal``  the one place where text is written to a terminal or a log
+``users``     ``datapipe user``: who may use the page, and as what
 ``watch``     ``datapipe watch``: keeps everything in step as files change
 """

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from pipeline.cli.blocklist import blocklist
 from pipeline.cli.commands import (
     create_all,
     errors,
@@ -25,6 +26,7 @@ from pipeline.cli.review import review
 from pipeline.cli.serve import serve
 from pipeline.cli.takedown import takedown
 from pipeline.cli.terminal import log_to_stderr, say, show_crashes
+from pipeline.cli.users import user
 from pipeline.cli.watch import watch
 from pipeline.errors import LockstepError
 from pipeline.text import printable
@@ -32,11 +34,9 @@ from pipeline.text import printable
 
 def register(cli: click.Group) -> None:
     """Add our commands to datapipe's group; ``run`` replaces the one that is there."""
-    moderation = (takedown, review)
-    for command in (
-        *(run, status, errors, retry, verify, explain, features),
-        *(job, *moderation, watch, serve),
-    ):
+    pictures = (run, status, errors, retry, verify, explain, features, job)
+    moderation = (takedown, review, blocklist, user)
+    for command in (*pictures, *moderation, watch, serve):
         cli.add_command(command)
     database = cli.commands.get("db")
     if isinstance(database, click.Group):

@@ -7,8 +7,9 @@ from typing import Any
 import click
 
 from pipeline.cli.common import _print_json, json_option
-from pipeline.cli.takedown import _who, open_for_takedowns, who_option
+from pipeline.cli.takedown import open_for_takedowns, who_option
 from pipeline.cli.terminal import say
+from pipeline.text import login_name
 
 number_argument = click.argument("number", metavar="ID", type=click.IntRange(1, 2**31 - 1))
 
@@ -79,7 +80,7 @@ def publish(context: click.Context, number: int, who: str | None, as_json: bool)
     # Imported here: `datapipe --help` does without it, and it costs 35 ms.
     from pipeline.takedowns import reviews
 
-    done = reviews.publish(open_for_takedowns(context).takedowns, number, who or _who())
+    done = reviews.publish(open_for_takedowns(context).takedowns, number, who or login_name())
     _tell(done, as_json, "published; the next run renders what was held")
 
 
@@ -102,7 +103,7 @@ def takedown(
     from pipeline.takedowns import reviews
 
     app = open_for_takedowns(context)
-    done = reviews.take_down_reviewed(app.takedowns, number, who or _who(), "", reason)
+    done = reviews.take_down_reviewed(app.takedowns, number, who or login_name(), "", reason)
     _tell(done, as_json, f"taken down: takedown {done['takedown']}")
 
 
@@ -121,7 +122,7 @@ def undo(context: click.Context, number: int, who: str | None, as_json: bool) ->
     # Imported here: `datapipe --help` does without it, and it costs 35 ms.
     from pipeline.takedowns import reviews
 
-    done = reviews.undo(open_for_takedowns(context).takedowns, number, who or _who())
+    done = reviews.undo(open_for_takedowns(context).takedowns, number, who or login_name())
     _tell(done, as_json, "open again")
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -26,6 +26,15 @@ DISK_PROBLEMS = ("disk is full", "disk I/O error", "readonly database")
 
 # Brings the tables of one layout to the next, inside a transaction.
 Migration = Callable[["Database"], None]
+
+
+def plain_table(
+    name: str, metadata: sa.MetaData, *items: sa.Column[Any] | sa.Index, **options: Any
+) -> sa.Table:
+    """A table that is not tracked, declared once in ``metadata``."""
+    # Declared a second time, a table would have its indexes twice.
+    known = metadata.tables.get(f"{metadata.schema}.{name}" if metadata.schema else name)
+    return sa.Table(name, metadata, *items, **options) if known is None else known
 
 
 def create_missing(

@@ -14,8 +14,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from pipeline.database.connection import Database
+from pipeline.moderation_tables import reviews_table, takedowns_table
 from pipeline.states import ReviewKind, ReviewState, TakedownState
-from pipeline.tables import reviews_table, takedowns_table
 
 # Of reports after the first, so many are kept word by word; all are counted.
 LATER_REPORTS = 20

@@ -20,7 +20,9 @@ from starlette.requests import Request, cookie_parser
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import Scope
 
+from pipeline.states import Role
 from pipeline.text import printable
+from pipeline.web.security.roles import known_person
 
 HERE = Path(__file__).parent
 # Smaller pages are one packet on the wire anyway.
@@ -45,13 +47,10 @@ def answer(
 def show(scope: Scope, template: str, status: int = 200, **values: Any) -> Response:
     """A page."""
     said = unquote(cookie_parser(Headers(scope=scope).get("cookie", "")).get(SAID, ""))
-    shared = scope["app"].state.service.shared()
-    text = (
-        _environment()
-        .get_template(template)
-        .render(here=scope["path"], said=said, **shared, **values)
-    )
-    answer = _packed(scope, text.encode(), status)
+    # Called by the navigation alone: what has none, such as the login, asks for nothing.
+    waiting = scope["app"].state.service.waiting
+    page = _rendered(scope, template, said=said, waiting=waiting, **values)
+    answer = _packed(scope, page, status)
     if said:
         answer.delete_cookie(SAID, httponly=True, samesite="strict")
     return answer
@@ -63,26 +62,40 @@ def problem(scope: Scope, status: int, message: str) -> Response:
     number = scope["state"]["request_id"]
     if wants_json(scope):
         return JSONResponse({"error": message, "request_id": number}, status)
+    text = _rendered(
+        scope,
+        "problem.html",
+        said="",
+        waiting=lambda: {"open": 0},
+        status=status,
+        heading=HEADINGS.get(status, "That did not work"),
+        message=message,
+        request_id=number,
+    )
+    return _packed(scope, text, status)
+
+
+def _rendered(scope: Scope, template: str, **values: Any) -> bytes:
+    """A page with what every page shows: where it is, who sees it, and what they may do."""
+    person = known_person(scope)
     text = (
         _environment()
-        .get_template("problem.html")
+        .get_template(template)
         .render(
             here=scope["path"],
-            said="",
-            logged_in=False,
-            waiting=lambda: {"open": 0},
-            status=status,
-            heading=HEADINGS.get(status, "That did not work"),
-            message=message,
-            request_id=number,
+            person=person,
+            may=lambda role: person is not None and person.may(Role(role)),
+            shows_person=person is not None and "is_open" not in scope["state"],
+            can_log_out="session" in scope["state"],
+            **values,
         )
     )
-    return _packed(scope, text.encode(), status)
+    return text.encode()
 
 
 HEADINGS = {
     401: "Please log in",
-    403: "Wrong origin",
+    403: "Not permitted",
     404: "Not found",
     405: "Not allowed",
     409: "Not possible now",

@@ -15,7 +15,7 @@ WORDS = {
     304: "Not modified",
     400: "Malformed HTTP",
     401: "A token is needed",
-    403: "The request came from a page of another site",
+    403: "Your role does not permit it, or the request came from a page of another site",
     404: "Not found",
     409: "Not possible now",
     410: "Taken down",

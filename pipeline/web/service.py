@@ -15,18 +15,20 @@ from pipeline.database.state import StateRepository
 from pipeline.engine.history import last_stop, runs
 from pipeline.engine.report import Report
 from pipeline.live.lanes import Worker
+from pipeline.live.notifier import Notifier
 from pipeline.operations.status import is_out_of_step
 from pipeline.tables import make_tables
 from pipeline.takedowns import take_over
 from pipeline.takedowns.reviews import waiting
+from pipeline.users import UserRepository
 from pipeline.web.checks import Checks
 from pipeline.web.counts import LatestCounts
 from pipeline.web.listeners import Listeners
 from pipeline.web.metrics import Metrics
 from pipeline.web.previews import Previews
-from pipeline.web.security.hosts import Hosts
+from pipeline.web.security.access import Access
+from pipeline.web.security.hosts import Hosts, is_loopback
 from pipeline.web.security.rates import Rate
-from pipeline.web.security.sessions import Sessions
 
 THREADS = 12
 # Reports in so many seconds: from one address, which may be the server of a whole shop, and in all.
@@ -42,6 +44,7 @@ class Options:
     host: str = "127.0.0.1"
     port: int = 8000
     watch: bool = True
+    insecure: bool = False
 
 
 class Service:
@@ -61,7 +64,12 @@ class Service:
         for warning in take_over(app.database, app.settings):
             log.warning("%s", warning)
         ended = StateRepository(app.database)
-        self.sessions = Sessions(self.settings.token, ended) if self.settings.token else None
+        self.access = Access(
+            self.settings,
+            UserRepository(app.database),
+            ended,
+            may_be_open=options.insecure or is_loopback(options.host),
+        )
         self.hosts = Hosts(options.host, self.settings.hosts)
         self.listeners = Listeners(lambda: self.counts.clock())
         self.checks = Checks()
@@ -69,6 +77,7 @@ class Service:
         self.reports = Rate(REPORTS_OF_ONE, REPORTS_OF_ALL, REPORTS_S)
         self.counts = LatestCounts(app, self.listeners.notify)
         self.metrics = Metrics(app.database, self.counts.get, lambda: self.worker.doing)
+        self.notifier = Notifier(app)
         self.worker = Worker(app, options.watch, self.listeners.notify, self._ran)
 
     def start(self) -> None:
@@ -77,10 +86,12 @@ class Service:
         # Each thread keeps a connection to the database, and two processors can only serve a few.
         to_thread.current_default_thread_limiter().total_tokens = THREADS
         self.worker.start()
+        self.notifier.start()
 
     def end(self) -> None:
         """Stop everything in progress, without waiting."""
         self.listeners.close()
+        self.notifier.end()
         self.worker.end()
 
     def stop(self) -> None:
@@ -111,11 +122,6 @@ class Service:
             ),
             "runs": runs(self.app.database, limit=8),
         }
-
-    def shared(self) -> dict[str, Any]:
-        """What every page shows."""
-        # Called by the navigation alone: what has none, such as the login, asks for nothing.
-        return {"logged_in": self.sessions is not None, "waiting": self.waiting}
 
     def waiting(self) -> dict[str, int]:
         """How much content waits for a decision."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from a_project import Project
-from a_review import hold, waiting
+from a_review import BEHIND_A_PROXY, by, hold, waiting
 from a_server import Server, serving
 from a_takedown import audit
 from test_browser import CHROMIUM, SIZES, browser, visit
@@ -30,9 +31,17 @@ def desk(project: Project) -> Iterator[Server]:
     project.run()
     project.cli("takedown", "blocked.png", "--reason", "stolen")
     hold(project, *HELD, near_source="takedown 1")
-    project.env["PIPELINE_REASONS"] = "copyright, not for sale"
+    project.env |= BEHIND_A_PROXY | {"PIPELINE_REASONS": "copyright, not for sale"}
     with serving(project, "--no-watch") as server:
+        server.client.headers.update(by("Cleo"))
         yield server
+
+
+def page_of(visit: Any, desk: Server, name: str, size: str = "desk", theme: str = "light") -> Page:
+    """A page of somebody who is logged in."""
+    page: Page = visit(desk, size, theme).page
+    page.context.set_extra_http_headers(by(name))
+    return page
 
 
 def shown(page: Page) -> str:
@@ -60,7 +69,7 @@ def take_down_without_a_wait(page: Page, desk: Server) -> None:
 def test_what_was_reported_and_held_is_reviewed_by_keys_alone(visit, desk: Server) -> None:
     named = {"path": "shop/red.png", "reason": "this is mine", "who": "Cleo"}
     assert desk.post("/reports", json=named).status_code == 202
-    page = visit(desk).page
+    page = page_of(visit, desk, "Ada")
     page.goto("/")
     expect(page.get_by_role("heading", name="8 pictures are waiting")).to_be_visible()
     page.get_by_role("link", name="Review 8 waiting").click()
@@ -71,8 +80,6 @@ def test_what_was_reported_and_held_is_reviewed_by_keys_alone(visit, desk: Serve
     assert "blur" in page.locator(".review:visible img").first.evaluate(blur)
     page.keyboard.press("s")
     page.keyboard.press("2")
-    page.get_by_label("Your name").fill("Ada")
-    page.get_by_label("Your name").press("Tab")
     page.wait_for_function("document.querySelectorAll('#queue .review').length >= 4")
     desk.until(lambda: all_loaded(page))
 
@@ -108,18 +115,16 @@ def test_what_was_reported_and_held_is_reviewed_by_keys_alone(visit, desk: Serve
     acts = audit(desk.project)
     assert {(act["who"], act["reason"]) for act in acts[:-1]} == {("Ada", "not for sale")}
     assert acts[0]["lifted_by"] == "Ada"
-    # The setting and the name are remembered.
+    # The settings are remembered.
     page.goto("/review")
-    expect(page.get_by_label("Your name")).to_have_value("Ada")
+    expect(page.get_by_label("Category")).to_have_value("not for sale")
     assert page.locator(".review:visible img").first.evaluate(blur) == "none"
 
 
 def test_of_two_in_two_browsers_the_second_is_told_who_did_what(visit, desk: Server) -> None:
-    pages = {name: visit(desk).page for name in ("Ada", "Ben")}
-    for name, page in pages.items():
+    pages = {name: page_of(visit, desk, name) for name in ("Ada", "Ben")}
+    for page in pages.values():
         page.goto("/review")
-        page.get_by_label("Your name").fill(name)
-        page.get_by_label("Your name").press("Tab")
     pages["Ada"].keyboard.press("t")
     expect(pages["Ada"].locator("#toast-text")).to_have_text(f"Taken down: {HELD[0]}")
     desk.until(lambda: len(audit(desk.project)) == 2)
@@ -132,13 +137,14 @@ def test_of_two_in_two_browsers_the_second_is_told_who_did_what(visit, desk: Ser
 
 
 def test_a_review_works_without_script(browser: Browser, desk: Server) -> None:
-    context = browser.new_context(java_script_enabled=False, base_url=desk.url)
+    context = browser.new_context(
+        java_script_enabled=False, base_url=desk.url, extra_http_headers=by("Ada")
+    )
     page = context.new_page()
     page.goto("/review")
     page.get_by_role("link", name="Decide later").click()
     assert shown(page) == HELD[1]
     page.get_by_label("Category").select_option("copyright")
-    page.get_by_label("Your name").fill("Ada")
     page.get_by_role("button", name="Take down").click()
     expect(page.get_by_text(f"Taken down: {HELD[1]}")).to_be_visible()
     assert shown(page) == HELD[2]
@@ -157,7 +163,7 @@ def test_a_review_works_without_script(browser: Browser, desk: Server) -> None:
 def test_the_page_of_reviews_is_usable_by_everybody(
     visit, desk: Server, size: str, theme: str
 ) -> None:
-    page = visit(desk, size, theme).page
+    page = page_of(visit, desk, "Ada", size, theme)
     for path in ("/review", "/review?view=grid", "/review?kind=reported", "/"):
         page.goto(path, wait_until="load")
         found = Axe().run(page).response["violations"]

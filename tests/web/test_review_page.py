@@ -6,7 +6,7 @@ import io
 
 import pytest
 from a_project import Project
-from a_review import hold, waiting
+from a_review import BEHIND_A_PROXY, by, hold, waiting
 from a_server import HTML, serving
 from a_takedown import sha256
 from PIL import Image
@@ -85,7 +85,9 @@ def test_the_queue_is_decided_over_http(project: Project) -> None:
         project.add(name)
     project.run()
     hold(project, *names)
+    project.env |= BEHIND_A_PROXY
     with serving(project, "--no-watch") as server:
+        server.client.headers.update(by("Cleo"))
         page = server.get("/review?limit=3").json()
         assert ([each["id"] for each in page["reviews"]], page["next"]) == ([1, 2, 3], 3)
         assert page["waiting"] == {"open": 4, "held": 4, "reported": 0}
@@ -99,11 +101,11 @@ def test_the_queue_is_decided_over_http(project: Project) -> None:
         tag = {"if-none-match": shown.headers["etag"]}
         assert server.get("/review/4/picture", headers=tag).status_code == 304
 
-        ada = {"ids": [1, 4], "act": "take_down", "category": "copyright", "who": "Ada"}
-        assert len(server.post("/review", json=ada).json()["decided"]) == 2
+        ada = {"ids": [1, 4], "act": "take_down", "category": "copyright"}
+        assert len(server.post("/review", json=ada, headers=by("Ada")).json()["decided"]) == 2
         # Ben has the same page, and is told who did what; what is left to decide, he decides.
-        ben = {"ids": [1], "act": "publish", "who": "Ben"}
-        answer = server.post("/review", json=ben)
+        ben = {"ids": [1], "act": "publish"}
+        answer = server.post("/review", json=ben, headers=by("Ben"))
         assert answer.status_code == 409
         assert "already taken down by Ada" in answer.json()["refused"][0]["error"]
         answer = server.post("/review", json=ben | {"ids": [1, 2]})
@@ -119,7 +121,7 @@ def test_the_queue_is_decided_over_http(project: Project) -> None:
             {"ids": [3], "act": "burn"},
         ):
             assert server.post("/review", json=wrong).status_code == 422, wrong
-        answer = server.post("/review", data={"ids": "1", "act": "undo", "who": "Ada"})
+        answer = server.post("/review", data={"ids": "1", "act": "undo"})
         assert server.get("/review.json").json()["waiting"]["open"] == 2
         assert "2 pictures are waiting for a decision" in server.get("/", headers=HTML).text
         acts = server.get("/takedowns").json()["takedowns"]

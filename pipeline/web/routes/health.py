@@ -6,7 +6,9 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from pipeline.database.state import CLOCK, StateRepository
+from pipeline.states import Role
 from pipeline.web.metrics import exposition
+from pipeline.web.security.roles import needs
 from pipeline.web.service import service_of
 
 router = APIRouter()
@@ -18,6 +20,7 @@ router = APIRouter()
         200: {"description": "It works", "content": {"application/json": {}}},
         503: {"description": "The database does not respond"},
     },
+    dependencies=[needs(None)],
 )
 def healthz(request: Request) -> Response:
     """Whether the service and its database respond. Needs no token."""
@@ -29,6 +32,7 @@ def healthz(request: Request) -> Response:
 @router.get(
     "/metrics",
     responses={200: {"description": "Prometheus's text format", "content": {"text/plain": {}}}},
+    dependencies=[needs(Role.VIEWER)],
 )
 def metrics(request: Request) -> Response:
     """Originals, renditions, failed, pending, and how long runs take, for Prometheus."""

@@ -19,19 +19,20 @@ from pipeline.names import name_of
 from pipeline.operations.preview import preview
 from pipeline.operations.retry import retry
 from pipeline.operations.status import by_reason, jobs_left
-from pipeline.states import Source
+from pipeline.states import Role, Source
 from pipeline.transforms.recipes import load_recipes
 from pipeline.web import models, requests
 from pipeline.web.answers import answer, back, wants_json
 from pipeline.web.documented import page_or
 from pipeline.web.problems import public
 from pipeline.web.security.keys import clean_key
+from pipeline.web.security.roles import needs
 from pipeline.web.service import service_of
 
 router = APIRouter()
 
 
-@router.get("/", responses=page_or(models.Status))
+@router.get("/", responses=page_or(models.Status), dependencies=[needs(Role.VIEWER)])
 def home(request: Request) -> Response:
     """Is everything in step? As a page, or as ``/status``."""
     state = service_of(request).state()
@@ -39,7 +40,7 @@ def home(request: Request) -> Response:
     return answer(request, "home.html", state, jobs_active=jobs[0], jobs_bad=jobs[1])
 
 
-@router.get("/status", responses=page_or(models.Status))
+@router.get("/status", responses=page_or(models.Status), dependencies=[needs(Role.VIEWER)])
 def status(request: Request) -> Response:
     """Is everything in step? Counts, what is being done now, and the last runs."""
     if not wants_json(request.scope):
@@ -47,14 +48,16 @@ def status(request: Request) -> Response:
     return home(request)
 
 
-@router.get("/recipes", responses=page_or(models.RecipeChange, 503))
+@router.get(
+    "/recipes", responses=page_or(models.RecipeChange, 503), dependencies=[needs(Role.VIEWER)]
+)
 def recipes(request: Request) -> Response:
     """The recipes in use, and what a change in ``recipes.toml`` would do."""
     app = service_of(request).app
     return answer(request, "recipes.html", _recipes(app))
 
 
-@router.get("/failed", responses=page_or(models.Failed))
+@router.get("/failed", responses=page_or(models.Failed), dependencies=[needs(Role.VIEWER)])
 def failed(request: Request) -> Response:
     """What failed, grouped by reason."""
     app = service_of(request).app
@@ -66,6 +69,7 @@ def failed(request: Request) -> Response:
     status_code=202,
     responses=page_or(models.Retried, 404, 413, 415, 422, status=202),
     openapi_extra=requests.body_of(models.RetryRequest, required=False),
+    dependencies=[needs(Role.UPLOADER)],
 )
 async def retries(request: Request) -> Response:
     """Retry what failed, all of it or some originals; a run begins at once."""

@@ -19,13 +19,14 @@ from pipeline.names import WIDTH_SIGN, folder_of, name_of
 from pipeline.operations import gallery
 from pipeline.operations.explain import explain
 from pipeline.operations.gallery import Filter
-from pipeline.states import Kind, Source
+from pipeline.states import Kind, Role, Source
 from pipeline.takedowns.repository import TakedownRepository
 from pipeline.web import models
 from pipeline.web.answers import answer, wants_json
 from pipeline.web.documented import page_or
 from pipeline.web.routes.files import AskedSource, sources_asked
 from pipeline.web.security.keys import PATH, clean_key
+from pipeline.web.security.roles import needs
 from pipeline.web.service import service_of
 
 router = APIRouter()
@@ -33,7 +34,7 @@ router = APIRouter()
 PAGE = 48
 
 
-@router.get("/images", responses=page_or(models.Images, 422))
+@router.get("/images", responses=page_or(models.Images, 422), dependencies=[needs(Role.VIEWER)])
 def images(
     request: Request,
     state: str = Query("", pattern=f"^({'|'.join(gallery.states())})?$"),
@@ -85,7 +86,11 @@ def images(
     )
 
 
-@router.get(f"/images/{PATH}", responses=page_or(models.ImageStory, 404, 410))
+@router.get(
+    f"/images/{PATH}",
+    responses=page_or(models.ImageStory, 404, 410),
+    dependencies=[needs(Role.VIEWER)],
+)
 def image(request: Request, path: str, source: AskedSource = None) -> Response:
     """One original, what was made of it, what the next run would do with it, and its history."""
     service = service_of(request)

@@ -25,13 +25,14 @@ from pipeline.jobs import acts, questions
 from pipeline.jobs.acts import submit
 from pipeline.jobs.copies import held_copy
 from pipeline.jobs.store import ENDED
-from pipeline.states import JobState
+from pipeline.states import JobState, Role
 from pipeline.storage.folder import inside, made
 from pipeline.web import models
 from pipeline.web.answers import answer, back, wants_json
 from pipeline.web.archive import zip_stream
 from pipeline.web.documented import page_or
 from pipeline.web.problems import unprocessable
+from pipeline.web.security.roles import needs
 from pipeline.web.service import Service, service_of
 
 router = APIRouter()
@@ -41,7 +42,9 @@ FAILURES_SHOWN = 100
 CSV = "text/csv; charset=utf-8"
 
 
-@router.get("/jobs", responses=page_or(models.JobsJson, 404, 422))
+@router.get(
+    "/jobs", responses=page_or(models.JobsJson, 404, 422), dependencies=[needs(Role.VIEWER)]
+)
 def job_list(
     request: Request,
     before: models.Text | None = None,
@@ -83,6 +86,7 @@ def job_list(
             },
         }
     },
+    dependencies=[needs(Role.UPLOADER)],
 )
 async def hand_in(request: Request) -> Response:
     """Submit a CSV as ``file``.
@@ -119,7 +123,9 @@ async def hand_in(request: Request) -> Response:
     return shown
 
 
-@router.get("/jobs/{reference}", responses=page_or(models.JobJson, 404))
+@router.get(
+    "/jobs/{reference}", responses=page_or(models.JobJson, 404), dependencies=[needs(Role.VIEWER)]
+)
 def one(request: Request, reference: str) -> Response:
     """One job: its state, its counts, and the first hundred of its images that failed."""
     jobs = service_of(request).app.jobs
@@ -145,6 +151,7 @@ def one(request: Request, reference: str) -> Response:
         **page_or(None, 404, 409),
         200: {"description": "The result CSV", "content": {"text/csv": {}}},
     },
+    dependencies=[needs(Role.VIEWER)],
 )
 def output(request: Request, reference: str) -> Response:
     """The result CSV; for a job that was rejected, its problems."""
@@ -159,6 +166,7 @@ def output(request: Request, reference: str) -> Response:
         **page_or(None, 404, 409),
         200: {"description": "The rows that failed, to be fixed", "content": {"text/csv": {}}},
     },
+    dependencies=[needs(Role.VIEWER)],
 )
 async def failed_csv(request: Request, reference: str) -> Response:
     """The rows with a failed image, in the format of the submitted CSV."""
@@ -191,6 +199,7 @@ async def failed_csv(request: Request, reference: str) -> Response:
         **page_or(None, 404),
         200: {"description": "The renditions", "content": {"application/zip": {}}},
     },
+    dependencies=[needs(Role.VIEWER)],
 )
 def renditions(request: Request, reference: str) -> Response:
     """Every rendition of a job in one archive, which is created while it is sent."""
@@ -209,13 +218,16 @@ def renditions(request: Request, reference: str) -> Response:
 @router.delete(
     "/jobs/{reference}",
     responses=page_or(models.JobDeleted, 404) | {202: {"description": "A run removes the rest"}},
+    dependencies=[needs(Role.UPLOADER)],
 )
 def delete(request: Request, reference: str) -> Response:
     """Delete a job with its images, renditions and result CSV. 202: a run removes the rest."""
     return _delete(request, reference)
 
 
-@router.post("/jobs/{reference}/delete", include_in_schema=False)
+@router.post(
+    "/jobs/{reference}/delete", include_in_schema=False, dependencies=[needs(Role.UPLOADER)]
+)
 def delete_by_form(request: Request, reference: str) -> Response:
     """The same, for a form."""
     return _delete(request, reference)
@@ -225,6 +237,7 @@ def delete_by_form(request: Request, reference: str) -> Response:
     "/jobs/{reference}/refresh",
     status_code=202,
     responses=page_or(models.RequestedJson, 404, 409, status=202),
+    dependencies=[needs(Role.UPLOADER)],
 )
 def refresh(request: Request, reference: str) -> Response:
     """Fetch the images of a job again; unchanged ones are not downloaded."""

@@ -11,12 +11,14 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from pipeline.errors import DecidedError, NotFoundError
+from pipeline.states import Role
 from pipeline.takedowns.reviews import report
 from pipeline.web import models, requests
 from pipeline.web.answers import answer, back, wants_json
 from pipeline.web.documented import page_or
 from pipeline.web.security.attempts import address_of
 from pipeline.web.security.keys import clean_key
+from pipeline.web.security.roles import needs, person_of
 from pipeline.web.service import service_of
 
 router = APIRouter()
@@ -54,6 +56,8 @@ class ReportRequest(models.Sent):
     status_code=202,
     responses=page_or(ReportedJson, 404, 410, 413, 415, 422, status=202),
     openapi_extra=requests.body_of(ReportRequest),
+    # Everybody who may look may report; PIPELINE_REPORT_TOKEN allows this alone.
+    dependencies=[needs(Role.VIEWER)],
 )
 async def report_one(request: Request) -> Response:
     """Report a picture, for a person to look at. What is unknown or taken down stores nothing."""
@@ -66,7 +70,7 @@ async def report_one(request: Request) -> Response:
         )
     wanted = await requests.read(request, ReportRequest)
     target = clean_key(wanted.path) if wanted.path else wanted.sha256.lower()
-    who = wanted.who.strip() or f"web ({address or 'unknown'})"
+    who = wanted.who.strip() or person_of(request).name
     try:
         done = await run_in_threadpool(
             report, service.app.takedowns, target, wanted.reason.strip(), who
@@ -78,4 +82,4 @@ async def report_one(request: Request) -> Response:
     service.listeners.notify()
     if wants_json(request.scope):
         return answer(request, "", done.as_json(), 202)
-    return back("/review", "Reported")
+    return back("/", "Reported")

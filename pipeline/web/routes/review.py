@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 
 from pipeline.app import Lockstep
 from pipeline.errors import DecidedError, LockstepError
-from pipeline.states import Kind, ReviewKind, ReviewState, Source
+from pipeline.states import Kind, ReviewKind, ReviewState, Role, Source
 from pipeline.takedowns import reviews
 from pipeline.takedowns.repository import TakedownRepository
 from pipeline.takedowns.review_rows import ReviewRepository
@@ -25,7 +25,7 @@ from pipeline.web.documented import page_or
 from pipeline.web.previews import Place
 from pipeline.web.problems import public
 from pipeline.web.routes.files import not_modified
-from pipeline.web.routes.takedowns import visitor
+from pipeline.web.security.roles import needs, person_of
 from pipeline.web.service import service_of
 
 log = logging.getLogger("lockstep.web")
@@ -101,10 +101,9 @@ class DecisionRequest(models.Sent):
     act: Literal["publish", "take_down", "undo"]
     category: models.Text = ""
     reason: models.Text = ""
-    who: models.Text = ""
 
 
-@router.get("/review", responses=page_or(Reviews, 422))
+@router.get("/review", responses=page_or(Reviews, 422), dependencies=[needs(Role.MODERATOR)])
 def review(
     request: Request,
     after: int = Query(0, ge=0, le=models.ID_MAX),
@@ -159,6 +158,7 @@ def review(
         409: {"description": "Others have decided all of them", "model": DecidedJson},
     },
     openapi_extra=requests.body_of(DecisionRequest),
+    dependencies=[needs(Role.MODERATOR)],
 )
 async def decide(request: Request) -> Response:
     """Publish reviews, take them down, or undo that. 409: others have decided all of them."""
@@ -169,7 +169,7 @@ async def decide(request: Request) -> Response:
             raise HTTPException(422, "choose a category, or say why")
         if wanted.category and wanted.category not in service.settings.reasons:
             raise HTTPException(422, "the category is not one of PIPELINE_REASONS")
-    who = wanted.who.strip() or visitor(request)
+    who = person_of(request).name
     done = await run_in_threadpool(_decide_all, service.app, wanted, who)
     service.changed()
     if wants_json(request.scope):
@@ -206,7 +206,9 @@ def _in_words(act: str, decided: list[dict[str, Any]]) -> str:
     return f"{what}: {decided[0]['path']}" if len(decided) == 1 else f"{what}: {len(decided):,}"
 
 
-@router.get("/review/{number}/picture", include_in_schema=False)
+@router.get(
+    "/review/{number}/picture", include_in_schema=False, dependencies=[needs(Role.MODERATOR)]
+)
 async def picture(request: Request, number: int) -> Response:
     """What is to be decided about, as a JPEG."""
     app = service_of(request).app
@@ -214,7 +216,7 @@ async def picture(request: Request, number: int) -> Response:
     return await _picture(request, sha256, places)
 
 
-@router.get("/review/{number}/near", include_in_schema=False)
+@router.get("/review/{number}/near", include_in_schema=False, dependencies=[needs(Role.MODERATOR)])
 async def near(request: Request, number: int) -> Response:
     """What it is near to, from the quarantine, as a JPEG."""
     app = service_of(request).app

@@ -9,11 +9,13 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from pipeline.names import name_of
+from pipeline.states import Role
 from pipeline.takedowns import reinstate, take_down, takedowns
 from pipeline.web import models, requests
 from pipeline.web.answers import answer, back, wants_json
 from pipeline.web.documented import page_or
 from pipeline.web.security.keys import clean_key
+from pipeline.web.security.roles import needs, person_of, refuse_without
 from pipeline.web.service import service_of
 
 router = APIRouter()
@@ -31,7 +33,6 @@ class TakedownRequest(models.Sent):
     path: models.NonEmpty = ""
     sha256: models.Sha256 = ""
     reason: models.NonEmpty
-    who: models.Text = ""
     purge: bool = False
 
     @model_validator(mode="after")
@@ -42,12 +43,12 @@ class TakedownRequest(models.Sent):
 
 
 class ReinstateRequest(models.Sent):
-    """Who reinstates it."""
-
-    who: models.Text = ""
+    """Nothing: the audit names whoever sends it."""
 
 
-@router.get("/takedowns", responses=page_or(models.Takedowns, 422))
+@router.get(
+    "/takedowns", responses=page_or(models.Takedowns, 422), dependencies=[needs(Role.VIEWER)]
+)
 def takedown_list(
     request: Request,
     before: int | None = Query(None, ge=1, le=models.ID_MAX),
@@ -64,17 +65,23 @@ def takedown_list(
     status_code=201,
     responses=page_or(models.TakenDownJson, 404, 413, 415, 422, status=201),
     openapi_extra=requests.body_of(TakedownRequest),
+    dependencies=[needs(Role.MODERATOR)],
 )
 async def take(request: Request) -> Response:
-    """Take an original and its duplicates down: their renditions are gone when this returns."""
+    """Take an original and its duplicates down: their renditions are gone when this returns.
+
+    ``purge`` deletes the originals for good, and needs the role ``admin``.
+    """
     wanted = await requests.read(request, TakedownRequest)
+    if wanted.purge:
+        refuse_without(request, Role.ADMIN, "deleting originals for good")
     service = service_of(request)
     if wanted.path:
         # As a whole path: a key could be mistaken for a path below the working folder.
         target = str(service.settings.input_dir / name_of(clean_key(wanted.path)))
     else:
         target = wanted.sha256.lower()
-    who = wanted.who.strip() or visitor(request)
+    who = person_of(request).name
     done = await run_in_threadpool(
         take_down, service.app.takedowns, target, wanted.reason.strip(), who, wanted.purge
     )
@@ -89,21 +96,17 @@ async def take(request: Request) -> Response:
     "/takedowns/{number}/lift",
     responses=page_or(models.ReinstatedJson, 404, 413, 415, 422),
     openapi_extra=requests.body_of(ReinstateRequest, required=False),
+    dependencies=[needs(Role.MODERATOR)],
 )
 async def reinstate_one(request: Request, number: int) -> Response:
     """Put the originals back; a run begins at once and renders them."""
-    wanted = await requests.read(request, ReinstateRequest)
+    await requests.read(request, ReinstateRequest)
     if not 1 <= number <= models.ID_MAX:
         raise HTTPException(404, "there is no such takedown")
     service = service_of(request)
-    who = wanted.who.strip() or visitor(request)
+    who = person_of(request).name
     done = await run_in_threadpool(reinstate, service.app.takedowns, str(number), who)
     service.changed()
     if wants_json(request.scope):
         return answer(request, "", done.as_json())
     return back("/takedowns", f"Reinstated: {len(done.originals):,} originals are back")
-
-
-def visitor(request: Request) -> str:
-    """Who it was, as far as is known, for the audit."""
-    return f"web ({request.client.host if request.client else 'unknown'})"

@@ -4,7 +4,7 @@
 const queue = document.getElementById("queue");
 const form = document.getElementById("decide");
 const toast = document.getElementById("toast");
-const REMEMBERED = { unveil: "checked", who: "value", category: "value" };
+const REMEMBERED = { unveil: "checked", category: "value" };
 const TOAST_MS = 10000;
 // So many more are fetched before the last one is reached: their pictures load while one looks.
 const AHEAD = 3;
@@ -21,8 +21,7 @@ for (const [id, property] of Object.entries(REMEMBERED)) {
   if (!field) continue;
   const stored = localStorage.getItem(`review-${id}`);
   if (property === "checked") field.checked = stored === "true";
-  else if (stored && (id !== "category" || [...field.options].some((each) => each.value === stored)))
-    field.value = stored;
+  else if ([...field.options].some((each) => each.value === stored)) field.value = stored;
   field.addEventListener("change", () => localStorage.setItem(`review-${id}`, field[property]));
 }
 
@@ -93,7 +92,7 @@ function count() {
 }
 
 async function send(ids, act) {
-  const values = { ids: ids.map(Number), act, who: form.who.value };
+  const values = { ids: ids.map(Number), act };
   if (act === "take_down") values.category = form.category.value;
   if (act !== "undo") values.reason = form.reason.value;
   const answer = await fetch("/review", {
@@ -142,7 +141,7 @@ async function decide(act) {
   );
   await entry.sent;
   form.reason.value = "";
-  if (!current && !toast.dataset.stay) await nothingLeft();
+  if (!current) await nothingLeft();
 }
 
 // All that the page knows is decided: fetch more, or show that nothing is left.
