@@ -19,6 +19,7 @@ from pipeline.states import Kind, ReviewKind, ReviewState, Role, Source
 from pipeline.takedowns import reviews
 from pipeline.takedowns.repository import TakedownRepository
 from pipeline.takedowns.review_rows import ReviewRepository
+from pipeline.takedowns.twins import places_of
 from pipeline.web import models, requests
 from pipeline.web.answers import answer, back, wants_json
 from pipeline.web.documented import page_or
@@ -116,7 +117,8 @@ def review(
     service = service_of(request)
     context = service.app.takedowns
     size = limit or (GRID if view or wants_json(request.scope) else AHEAD)
-    found = reviews.open_reviews(context, after, size + 1, kind, at)
+    is_one = not view and not wants_json(request.scope)
+    found = reviews.open_reviews(context, after, size + 1, kind, at, look_alike=is_one)
     listed, more = found[:size], len(found) > size
     data: dict[str, Any] = {
         "reviews": listed,
@@ -252,7 +254,7 @@ def _open_row(app: Lockstep, number: int) -> Any:
 
 def _places(app: Lockstep, number: int) -> tuple[str, list[Place]]:
     row = _open_row(app, number)
-    known = reviews.places_of(app.takedowns, row.sha256, PLACES)
+    known = places_of(app.takedowns, row.sha256, PLACES)
     places = []
     for source, path in dict.fromkeys([(row.source, row.path), *known]):
         originals = app.render.originals.get(Source(source))
