@@ -30,6 +30,8 @@ from pipeline.web.routes import (
     home,
     images,
     jobs,
+    reports,
+    review,
     similar,
     takedowns,
 )
@@ -42,7 +44,10 @@ ABOUT = (
     "Keeps every resized image in step with its original. Each route is a page for people and "
     "JSON for programs: send `Accept: application/json`, or append `.json` to the path."
 )
-PAGES = (files, home, jobs, images, similar, audit, takedowns, events, health, entry)
+PAGES = (
+    *(files, home, jobs, images, similar, reports, review, audit, takedowns),
+    *(events, health, entry),
+)
 
 
 def refuse_open_door(app: Lockstep, host: str, insecure: bool) -> None:

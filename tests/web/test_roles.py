@@ -18,6 +18,8 @@ ACTS = {
     "POST /jobs/{reference}/delete": "uploader",
     "POST /jobs/{reference}/refresh": "uploader",
     "POST /retries": "uploader",
+    "POST /reports": "viewer",
+    "POST /review": "moderator",
     "POST /takedowns": "moderator",
     "POST /takedowns/{number}/lift": "moderator",
     "POST /takedowns/{number}/again": "moderator",
