@@ -11,6 +11,7 @@
     │   └── YieldedError          a watcher's, which gave way to another run
     ├── TooManyRemovedError       the input folder looks unmounted        exit code 4
     ├── NotFoundError             what was named is not known
+    ├── FlatPictureError          a picture is too flat for anything to look like it
     ├── WorkersError              worker processes cannot be started
     ├── OutputError               a rendition could not be written (full disk, no permission)
     ├── LinkInTheWay              a link stands in output/ where a folder should be; an OSError
@@ -97,6 +98,10 @@ class TooManyRemovedError(LockstepError):
 
 class NotFoundError(LockstepError):
     """What a person named (an original, a takedown) is not known."""
+
+
+class FlatPictureError(LockstepError):
+    """A picture is nearly flat: what looks like it cannot be told from what does not."""
 
 
 class StoppedError(LockstepError):

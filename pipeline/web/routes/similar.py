@@ -24,7 +24,7 @@ router = APIRouter()
 SHOWN = 100
 
 
-@router.get("/similar", responses=page_or(models.Similar, 404, 410, 422))
+@router.get("/similar", responses=page_or(models.Similar, 404, 409, 410, 422))
 def similar(
     request: Request,
     path: models.NonEmpty,

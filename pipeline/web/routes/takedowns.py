@@ -71,7 +71,7 @@ def takedown_list(
 @router.post(
     "/takedowns",
     status_code=201,
-    responses=page_or(models.TakenDownJson, 404, 413, 415, 422, status=201),
+    responses=page_or(models.TakenDownJson, 404, 409, 413, 415, 422, status=201),
     openapi_extra=requests.body_of(TakedownRequest),
 )
 async def take(request: Request) -> Response:
