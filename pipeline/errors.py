@@ -13,6 +13,7 @@
     ├── NotFoundError             what was named is not known
     ├── AlreadyReinstatedError    a takedown was reinstated before
     ├── DecidedError              somebody else has decided it already
+    ├── FlatPictureError          a picture is too flat for anything to look like it
     ├── WorkersError              worker processes cannot be started
     ├── OutputError               a rendition could not be written (full disk, no permission)
     ├── LinkInTheWay              a link stands in output/ where a folder should be; an OSError
@@ -112,6 +113,10 @@ class AlreadyReinstatedError(LockstepError):
 
 class DecidedError(LockstepError):
     """Somebody else has decided a review already; the message says who, what and when."""
+
+
+class FlatPictureError(LockstepError):
+    """A picture is nearly flat: what looks like it cannot be told from what does not."""
 
 
 class StoppedError(LockstepError):

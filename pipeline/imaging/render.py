@@ -234,8 +234,7 @@ def _render_all(
         else:
             looking.append(feature)
     for moves, features in (False, looking), (True, []):
-        recipes = [each for each in wanted if isinstance(each, Recipe)]
-        recipes = [recipe for recipe in recipes if _moves(recipe, original) is moves]
+        recipes = [r for r in wanted if isinstance(r, Recipe) and _moves(r, original) is moves]
         if recipes or features:
             made |= _Renderings(original, recipes, limits, moves, features).made()
     return [made[each] for each in wanted]
@@ -291,8 +290,7 @@ class _Renderings:
 
     def _draw(self) -> None:
         original, durations = self.original, []
-        # What only finds near duplicates takes what is decoded anyway: renditions are the same with
-        # it and without.
+        # Renditions are the same with what only finds near duplicates, and without.
         asked = [layout for feature, layout in self.features.items() if is_listed(feature.name)]
         layouts = [*self.layouts.values(), *asked] or list(self.features.values())
         shrink = 1 if self.moves else shrink_for(original, layouts)
@@ -306,8 +304,12 @@ class _Renderings:
                     # Now, so that only one is in memory, with those that others are made from.
                     self.results[recipe] = self._file(recipe)
             for feature, layout in self.features.items():
-                size = min(layout.size, picture.image.size)
-                image = resize(picture.image, picture.edges, size, TRIANGLE)
+                seen = picture
+                if layout.size[0] > picture.image.width:  # a small JPEG, decoded smaller still
+                    again = open_original(original.data, self.limits)
+                    seen = Picture(again, again.image, shrink_for(again, [layout]))
+                    _take(PICTURE_STEPS, seen)
+                image = resize(seen.image, seen.edges, layout.size, TRIANGLE)
                 # A copy: a function may draw in it, and the picture is others' as well.
                 self.results[feature] = values_of(feature, image.copy())
         if self.moves:
@@ -365,8 +367,7 @@ class _Renderings:
         except Exception as error:
             text = error.log_text if isinstance(error, FunctionError) else ""
             return Failure(recipe.name, _reason(error), text)
-        width_px, height_px = draft.images[0].size
-        return Rendition(recipe.name, draft.data, draft.format, width_px, height_px, draft.notes)
+        return Rendition(recipe.name, draft.data, draft.format, *draft.images[0].size, draft.notes)
 
 
 def _given(feature: Feature) -> Recipe:

@@ -18,7 +18,7 @@ from pipeline.database.tracked import data_of
 from pipeline.database.tracking import GONE, KIND
 from pipeline.engine.context import make_workers
 from pipeline.engine.holding import comparable
-from pipeline.errors import LockstepError, NotFoundError
+from pipeline.errors import FlatPictureError, LockstepError, NotFoundError
 from pipeline.names import name_of
 from pipeline.near import (
     DISTANCE,
@@ -81,7 +81,8 @@ def lookalikes(context: Takedowns, target: str, distance: int = DISTANCE) -> Loo
 
     Raises:
         NotFoundError: there is no such original, or nothing tells what it looks like.
-        LockstepError: it is too flat to be compared, or cannot be decoded.
+        FlatPictureError: it is too flat to be compared.
+        LockstepError: it cannot be decoded, or PIPELINE_NEAR is off.
     """
     if context.settings.near == "off":
         raise LockstepError(
@@ -167,7 +168,8 @@ def hash_of(context: Takedowns, source: Source, path: str) -> str:
     """The PDQ hash of an original.
 
     Raises:
-        NotFoundError: none is known, or the picture is too flat to be compared.
+        NotFoundError: none is known.
+        FlatPictureError: the picture is too flat to be compared.
     """
     table = _table(context)
     query = sa.select(table.c.value).where(
@@ -181,7 +183,7 @@ def hash_of(context: Takedowns, source: Source, path: str) -> str:
         )
     digest = comparable(row.value)
     if digest is None:
-        raise NotFoundError(f"{path}: {_FLAT}")
+        raise FlatPictureError(f"{path}: {_FLAT}")
     return digest
 
 
@@ -223,7 +225,7 @@ def _orientations(context: Takedowns, wanted: Target, target: str) -> list[str]:
         )
     said = _ask_worker(context, *place)
     if said["quality"] < GOOD_QUALITY:
-        raise LockstepError(f"{target}: {_FLAT}; take it down without --near")
+        raise FlatPictureError(f"{target}: {_FLAT}; take it down without --near")
     return list(dict.fromkeys(said["pdq"]))
 
 

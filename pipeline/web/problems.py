@@ -34,6 +34,10 @@ PUBLIC: dict[str, tuple[int, str | None]] = {
     "DecidedError": (409, None),
     "NotFoundError": (404, "nothing of that name is known here"),
     "AlreadyReinstatedError": (409, None),
+    "FlatPictureError": (
+        409,
+        "this picture is nearly flat: nothing can be found that looks like it; take it down alone",
+    ),
     "TooManyRemovedError": (503, "most originals are suddenly gone; the log says more"),
 }
 

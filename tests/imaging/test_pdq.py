@@ -155,7 +155,7 @@ def test_a_picture_of_any_mode_is_hashed_as_people_see_it(mode: str) -> None:
 
 
 def test_a_rendition_is_the_same_with_the_hash_and_without() -> None:
-    """The hash takes what is decoded anyway: of a JPEG, a reduced picture."""
+    """Also where a JPEG is decoded at a fraction of its size that is too small for the hash."""
     stream = io.BytesIO()
     scene((400, 300)).save(stream, "JPEG")
     recipe = Recipe("tiny", fit=(64, 64))
@@ -166,6 +166,9 @@ def test_a_rendition_is_the_same_with_the_hash_and_without() -> None:
     assert isinstance(alone, Rendition)
     assert isinstance(beside, Rendition)
     assert alone.data == beside.data
+    decoded = Image.open(io.BytesIO(stream.getvalue()))
+    decoded.thumbnail((256, 256))
+    assert distance(pdq_of(stream.getvalue()), pdq(decoded)[0]) <= 6
 
 
 def pdq_of(data: bytes) -> str:

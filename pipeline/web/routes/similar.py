@@ -27,7 +27,7 @@ SHOWN = 100
 
 @router.get(
     "/similar",
-    responses=page_or(models.Similar, 404, 410, 422),
+    responses=page_or(models.Similar, 404, 409, 410, 422),
     dependencies=[needs(Role.VIEWER)],
 )
 def similar(
