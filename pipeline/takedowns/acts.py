@@ -18,6 +18,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from pipeline.database.locks import PUBLISH_LOCK
 from pipeline.errors import AlreadyReinstatedError, LockstepError, NotFoundError
 from pipeline.names import key_of
 from pipeline.settings.places import check_quarantine
@@ -182,13 +183,18 @@ def reinstate(context: Takedowns, id_or_sha256: str, who: str) -> Reinstated:
     try:
         take_over(context.database, context.settings)
         finish(context)
-        acts = _acts_to_reinstate(repository, id_or_sha256)
         folder = context.settings.input_dir
-        if not folder.is_dir():
-            raise LockstepError(f"{folder}: the input folder is missing; mount it and try again")
+        # Of two people at once, the audit names one, and the other is told who that was.
+        with context.database.lock(PUBLISH_LOCK, wait=True):
+            acts = _acts_to_reinstate(repository, id_or_sha256)
+            if not folder.is_dir():
+                raise LockstepError(
+                    f"{folder}: the input folder is missing; mount it and try again"
+                )
+            for act in acts:
+                if act.state != TakedownState.LIFTING.value:
+                    repository.change(act.id, state=TakedownState.LIFTING.value, lifted_by=who)
         lifted = Reinstated(acts[0].sha256, [act.id for act in acts])
-        for act in acts:
-            repository.change(act.id, state=TakedownState.LIFTING.value, lifted_by=who)
         for act in acts:
             put_back(context, repository, act.id)
         for row in repository.files_of(lifted.takedowns):

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import importlib
 import io
 import re
+import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from a_postgresql import emptied
 from a_project import Project, picture
 from a_server import HTML, Server, serving
+
+from pipeline.errors import AlreadyReinstatedError
+from pipeline.takedowns import acts
 
 NO_ORIGINAL = "f" * 64
 
@@ -145,11 +151,14 @@ def test_the_story_of_a_takedown_begins_with_its_report(project: Project) -> Non
     project.run()
     now = time.time()
     own = f"'{digest}', 'input', 'red.png'"
-    columns = "kind, state, sha256, source, path, near_source, distance, category, reason, who"
+    columns = (
+        "kind, state, sha256, source, path, near_source, distance, category, reason, who, reports"
+    )
     project.query(
         f"INSERT INTO reviews ({columns}, created_ts, decided_ts, decided_by, takedown) VALUES "
-        f"('reported', 'taken_down', {own}, NULL, NULL, 'theft', 'mine', 'Zoe', {now - 90}, "
-        f"{now - 5}, 'Ada', 1), ('held', 'published', {own}, 'takedown 7', 12, NULL, NULL, NULL, "
+        f"('reported', 'taken_down', {own}, NULL, NULL, 'theft', 'mine', 'Zoe', 1, {now - 90}, "
+        f"{now - 5}, 'Ada', 1), "
+        f"('held', 'published', {own}, 'takedown 7', 12, NULL, NULL, NULL, 0, "
         f"{now - 80}, {now - 70}, 'Bob', NULL)"
     )
     take_down(project, "Ada", "red.png", "stolen")
@@ -266,3 +275,40 @@ def test_images_shows_what_was_taken_down_and_its_history_is_true(project: Proje
         history = [event["what"] for event in server.get("/images/again.png").json()["history"]]
         assert [what for what in history if what.startswith("reinstated by ")]
         assert "half: first rendered" in history
+
+
+def test_of_two_who_reinstate_at_once_the_audit_names_the_one_who_did(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.add("red.png")
+    project.run()
+    take_down(project, "Ada", "red.png", "flagged")
+    told: list[BaseException] = []
+    seconds: list[threading.Thread] = []
+
+    with project._as_if_started_here():
+        context = importlib.import_module("app").app.takedowns
+
+        def second() -> None:
+            try:
+                acts.reinstate(context, "1", "Bob")
+            except AlreadyReinstatedError as error:
+                told.append(error)
+
+        found = acts._acts_to_reinstate
+
+        def found_by_both(*args: Any) -> Any:
+            rows = found(*args)
+            if not seconds:
+                seconds.append(threading.Thread(target=second))
+                seconds[0].start()
+                # Long enough for all of it, if nothing kept it from that.
+                seconds[0].join(1)
+            return rows
+
+        monkeypatch.setattr(acts, "_acts_to_reinstate", found_by_both)
+        assert acts.reinstate(context, "1", "Ada").originals == ["red.png"]
+        seconds[0].join()
+    assert "already reinstated, by Ada" in str(told[0])
+    (act,) = project.cli("takedown", "list", "--json").json
+    assert act["lifted_by"] == "Ada"
