@@ -20,6 +20,7 @@ from pipeline.operations.preview import preview
 from pipeline.operations.retry import retry
 from pipeline.operations.status import by_reason, jobs_left
 from pipeline.states import Role, Source
+from pipeline.transforms.features import is_listed
 from pipeline.transforms.recipes import load_recipes
 from pipeline.web import models, requests
 from pipeline.web.answers import answer, back, wants_json
@@ -98,6 +99,7 @@ def _recipes(app: Lockstep) -> dict[str, Any]:
     in_use = [
         {"recipe": row.recipe, "fingerprint": row.fingerprint, **_settings_of(row.spec)}
         for row in rows
+        if is_listed(row.recipe)
     ]
     data: dict[str, Any] = {
         "recipes": in_use,
@@ -113,9 +115,9 @@ def _recipes(app: Lockstep) -> dict[str, Any]:
         data |= {
             "added": difference.added,
             "changed": difference.changed,
-            "removed": difference.removed,
+            "removed": [name for name in difference.removed if is_listed(name)],
         }
-        if difference.added or difference.changed or difference.removed:
+        if data["added"] or data["changed"] or data["removed"]:
             data["preview"] = preview(app, RunOptions()).as_json()
     except LockstepError as error:
         data["fault"] = public(error)[1]

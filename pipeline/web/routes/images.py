@@ -77,7 +77,7 @@ def images(
         after=after,
         more=more,
         states=gallery.states(),
-        thumbs={image["path"]: _thumb(image) for image in listed},
+        thumbs={image["path"]: smallest(image) for image in listed},
         folders=[
             {"name": name, "url": _folder_url(asked, f"{wanted.folder}/{name}".strip("/"))}
             for name in below
@@ -195,7 +195,7 @@ def _form(path: str) -> str | None:
     return format_of_suffix(os.path.splitext(path)[1])
 
 
-def _thumb(image: dict[str, Any]) -> dict[str, Any] | None:
+def smallest(image: dict[str, Any]) -> dict[str, Any] | None:
     """The smallest rendition that there is."""
     there = [item for item in image["renditions"] if item["url"]]
     return min(there, key=lambda item: item["width_px"] * item["height_px"], default=None)
