@@ -18,7 +18,8 @@ import sqlalchemy as sa
 
 from pipeline.database.tracking import GONE, KIND
 from pipeline.engine.pending import Pending, recipe_in, rows_in
-from pipeline.states import State
+from pipeline.operations.history import removed_originals, with_removed
+from pipeline.states import Source, State
 from pipeline.tables import EXCEPTION
 from pipeline.text import iso
 from pipeline.transforms.features import PDQ, PREFIX, is_feature, is_listed, own_name
@@ -81,6 +82,8 @@ def page(pending: Pending, wanted: Filter, after: str = "", limit: int = 48) -> 
         else:
             paths, rest = _walk(con, pending, wanted, after, limit)
         images = _described(con, pending, paths)
+        if wanted.state == State.TAKEN_DOWN.value:
+            images = with_removed(con, pending, paths, images)
     if wanted.state == State.OK.value:
         # Whether a rendition is pending or in step is decided from the rows of this page only.
         images = [image for image in images if image["state"] == State.OK.value]
@@ -123,36 +126,6 @@ def folders(pending: Pending, folder: str = "") -> list[str]:
     return names
 
 
-def times(pending: Pending, path: str) -> list[dict[str, str]]:
-    """What happened to one original, as far as the tables remember, the oldest first."""
-    history: list[tuple[float, str]] = []
-    tables = (
-        (pending.originals.meta, "found in the input folder", "found changed"),
-        (pending.renditions.meta, "{}: first rendered", "{}: last rendered"),
-    )
-    failed = sa.select(pending.table.c.recipe, pending.table.c.reason, pending.table.c.since).where(
-        pending.ours, pending.table.c.path == path, pending.table.c.state == State.FAILED.value
-    )
-    with pending.meta.dbconn.reading() as con:
-        not_made = {row.recipe: row for row in con.execute(failed)}
-        for meta, first, last in tables:
-            table = meta.sql_table  # type: ignore[attr-defined]
-            query = sa.select(table).where(
-                pending.ours_in(table),
-                table.c.path == path,
-                table.c.delete_ts.is_(None),
-            )
-            for row in con.execute(query):
-                recipe = getattr(row, "recipe", "")
-                if recipe in not_made:
-                    continue
-                history.append((row.create_ts, first.format(recipe)))
-                if row.update_ts > row.create_ts:
-                    history.append((row.update_ts, last.format(recipe)))
-    history += [(row.since, f"{row.recipe} failed: {row.reason}") for row in not_made.values()]
-    return [{"at": iso(at), "what": what} for at, what in sorted(history)]
-
-
 def _walk(
     con: sa.Connection, pending: Pending, wanted: Filter, after: str, limit: int
 ) -> tuple[list[str], str | None]:
@@ -184,15 +157,16 @@ def _exceptions(
 ) -> tuple[list[str], str | None]:
     """Originals one of whose renditions is in a state other than ``ok``."""
     made = pending.table
-    keys = (
-        sa.select(made.c.path)
-        .where(pending.ours, made.c.state == wanted.state, sa.text(EXCEPTION))
-        .distinct()
-        .order_by(made.c.path)
-    )
+    path: Any = made.c.path
+    keys = sa.select(path).where(pending.ours, made.c.state == wanted.state, sa.text(EXCEPTION))
+    if wanted.state == State.TAKEN_DOWN.value and pending.source is Source.INPUT:
+        removed = removed_originals(pending).subquery()
+        path = keys.union(sa.select(removed.c.path)).subquery().c.path
+        keys = sa.select(path)
+    keys = keys.distinct().order_by(path)
     return _look_through(
         con,
-        lambda after: _below(keys, made.c.path, wanted.folder, after),
+        lambda after: _below(keys, path, wanted.folder, after),
         [],
         wanted.text,
         after,

@@ -10,8 +10,10 @@
 ``removing``    carrying out a takedown
 ``restoring``   putting back what it removed
 ``acts``        taking down, reinstating, and finishing what was interrupted
+``audit``       finding takedowns, and the whole story of one
 ``review_rows`` the rows of reviews: what waits for a person, and what was decided
 ``reviews``     what was held or reported: publishing it, taking it down, undoing that
+``twins``       other originals with the same bytes, or that look the same
 ``context``     what the parts of this room work with, by name
 ``events``      what happened to takedowns besides their states
 ``lists``       the rows of lists of hashes: importing, exporting, removing
@@ -27,6 +29,7 @@ from pipeline.takedowns.acts import (
     finish,
     reinstate,
     take_down,
+    takedown,
     takedowns,
     was_taken_down,
 )
@@ -39,6 +42,7 @@ __all__ = [
     "reinstate",
     "take_down",
     "take_over",
+    "takedown",
     "takedowns",
     "was_taken_down",
 ]

@@ -18,10 +18,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from pipeline.errors import LockstepError, NotFoundError
+from pipeline.errors import AlreadyReinstatedError, LockstepError, NotFoundError
 from pipeline.names import key_of
 from pipeline.settings.places import check_quarantine
 from pipeline.states import Kind, TakedownState
+from pipeline.takedowns.audit import Wanted
 from pipeline.takedowns.context import Takedowns
 from pipeline.takedowns.events import events_of
 from pipeline.takedowns.journal import Journal
@@ -171,7 +172,8 @@ def reinstate(context: Takedowns, id_or_sha256: str, who: str) -> Reinstated:
     renders.
 
     Raises:
-        NotFoundError: there is no such takedown, or it was already reinstated.
+        NotFoundError: there is no such takedown.
+        AlreadyReinstatedError: somebody else did, and nothing is left to do.
         OutputError: an original cannot be put back, or the journal cannot be written; the bytes
             stay blocked until all of them are.
     """
@@ -203,11 +205,14 @@ def reinstate(context: Takedowns, id_or_sha256: str, who: str) -> Reinstated:
 
 
 def takedowns(
-    context: Takedowns, limit: int = 100, before: int | None = None
+    context: Takedowns,
+    limit: int = 100,
+    before: int | None = None,
+    wanted: Wanted | None = None,
 ) -> list[dict[str, Any]]:
     """The audit, newest takedown first; ``before`` is the last ``id`` of the page before."""
     repository = TakedownRepository(context.database)
-    acts = repository.page(limit, before)
+    acts = repository.page(limit, before, wanted)
     by_number: dict[int, list[Any]] = {act.id: [] for act in acts}
     for row in repository.files_of(by_number):
         by_number[row.takedown].append(row)
@@ -215,6 +220,12 @@ def takedowns(
     for event in events_of(context.database, events):
         events[event.takedown].append(event)
     return [_as_json(act, by_number[act.id], events[act.id]) for act in acts]
+
+
+def takedown(context: Takedowns, number: int) -> dict[str, Any] | None:
+    """One entry of the audit; ``None`` if there is no takedown of that number."""
+    found = takedowns(context, 1, number + 1)
+    return found[0] if found and found[0]["id"] == number else None
 
 
 def was_taken_down(context: Takedowns, file: str) -> bool:
@@ -268,9 +279,10 @@ def _acts_to_reinstate(repository: TakedownRepository, id_or_sha256: str) -> lis
     in_force = [act for act in acts if act.state != TakedownState.LIFTED.value]
     if not in_force:
         last = acts[-1]
-        raise NotFoundError(
+        raise AlreadyReinstatedError(
+            last.id,
             f"{id_or_sha256}: it was already reinstated, by {last.lifted_by} "
-            f"({iso(last.lifted_ts)})"
+            f"({iso(last.lifted_ts)})",
         )
     return in_force
 

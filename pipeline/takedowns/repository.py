@@ -21,6 +21,7 @@ from pipeline.errors import OutputError
 from pipeline.moderation_tables import blocked_hashes_table
 from pipeline.near import blocked_pictures
 from pipeline.states import HashKind, Kind, TakedownEvent, TakedownState
+from pipeline.takedowns.audit import Wanted
 from pipeline.takedowns.events import events_of, insert_events, new_event
 from pipeline.takedowns.journal import (
     COLUMNS,
@@ -234,9 +235,13 @@ class TakedownRepository(Blocklist):
             con.execute(sa.update(self.acts).where(self.acts.c.id == number).values(**values))
             remember(con)
 
-    def page(self, limit: int, before: int | None) -> Sequence[sa.Row[Any]]:
+    def page(
+        self, limit: int, before: int | None, wanted: Wanted | None = None
+    ) -> Sequence[sa.Row[Any]]:
         """Takedowns, newest first."""
         query = sa.select(self.acts).order_by(self.acts.c.id.desc()).limit(limit)
+        if wanted is not None:
+            query = query.where(*wanted.conditions(self.acts, self.files))
         if before is not None:
             query = query.where(self.acts.c.id < before)
         return self._database.rows(query)

@@ -12,6 +12,7 @@ Nothing here decides anything about images.
 ``listeners``    open pages, and the one poll for all of them
 ``metrics``      Prometheus
 ``models``       the shapes of JSON, in and out
+``previews``     pictures of originals that have no rendition, for those who decide about them
 ``problems``     errors as problem documents
 ``requests``     JSON and forms, in
 ``routes``       the routes: a file for each page

@@ -238,6 +238,22 @@ class Takedown(BaseModel):
     when: str
 
 
+class StoryEvent(BaseModel):
+    """One thing that happened to the content of a takedown."""
+
+    at: str
+    what: str
+    who: str | None
+    note: str | None
+    takedown: int | None
+
+
+class TakedownStory(Takedown):
+    """One takedown with its whole story, the first event first."""
+
+    story: list[StoryEvent]
+
+
 class Takedowns(BaseModel):
     """A page of the audit. Continue with ``before`` = ``next``."""
 

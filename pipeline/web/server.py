@@ -22,6 +22,7 @@ from pipeline.users import UserRepository
 from pipeline.web import connections, problems
 from pipeline.web.connections import ConnectionLimits
 from pipeline.web.routes import (
+    audit,
     entry,
     events,
     files,
@@ -29,6 +30,8 @@ from pipeline.web.routes import (
     home,
     images,
     jobs,
+    reports,
+    review,
     similar,
     takedowns,
 )
@@ -41,7 +44,10 @@ ABOUT = (
     "Keeps every resized image in step with its original. Each route is a page for people and "
     "JSON for programs: send `Accept: application/json`, or append `.json` to the path."
 )
-PAGES = (files, home, jobs, images, similar, takedowns, events, health, entry)
+PAGES = (
+    *(files, home, jobs, images, similar, reports, review, audit, takedowns),
+    *(events, health, entry),
+)
 
 
 def refuse_open_door(app: Lockstep, host: str, insecure: bool) -> None:

@@ -18,8 +18,11 @@ ACTS = {
     "POST /jobs/{reference}/delete": "uploader",
     "POST /jobs/{reference}/refresh": "uploader",
     "POST /retries": "uploader",
+    "POST /reports": "viewer",
+    "POST /review": "moderator",
     "POST /takedowns": "moderator",
     "POST /takedowns/{number}/lift": "moderator",
+    "POST /takedowns/{number}/again": "moderator",
     "POST /logout": "viewer",
     "POST /login": None,
 }

@@ -1,5 +1,6 @@
 """The routes: a file for each page.
 
+``audit``      the audit: what was taken down, by whom and why, and the whole story of each
 ``entry``      entry: logging in and out, the files of the pages themselves, and the reference of
                the API
 ``events``     server-sent events: a page learns that something has changed, and fetches what it
@@ -10,6 +11,8 @@
 ``home``       home: is everything in step? And the recipes, what failed, and retrying it
 ``images``     images: the gallery, and the page of one original
 ``jobs``       jobs: uploading a CSV of products, finding it again, and downloading the results
+``reports``    reports: the "report this picture" button of a shop
+``review``     review: what was held or reported, one at a time or as a grid, and deciding about it
 ``similar``    similar originals: those that look like one, with thumbnails
-``takedowns``  takedowns: taking originals down for good, the audit, and reinstating them
+``takedowns``  takedowns: taking originals down for good, and reinstating them
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -13,17 +14,20 @@ from starlette.responses import Response
 from pipeline.app import Lockstep
 from pipeline.csvs.writing import output_address
 from pipeline.engine.pending import Pending
-from pipeline.engine.render_step import RenderStep
 from pipeline.imaging import WEB_FORMATS, format_of_suffix
 from pipeline.names import WIDTH_SIGN, folder_of, name_of
 from pipeline.operations import gallery
 from pipeline.operations.explain import explain
 from pipeline.operations.gallery import Filter
-from pipeline.states import Kind, Role, Source
-from pipeline.takedowns.repository import TakedownRepository
+from pipeline.operations.history import times
+from pipeline.states import Role, Source
+from pipeline.takedowns import takedowns
+from pipeline.takedowns.audit import Wanted, removed_by, story_of
 from pipeline.web import models
 from pipeline.web.answers import answer, wants_json
 from pipeline.web.documented import page_or
+from pipeline.web.routes.audit import entry_page
+from pipeline.web.routes.audit import found as taken_down
 from pipeline.web.routes.files import AskedSource, sources_asked
 from pipeline.web.security.keys import PATH, clean_key
 from pipeline.web.security.roles import needs
@@ -94,16 +98,22 @@ def images(
 def image(request: Request, path: str, source: AskedSource = None) -> Response:
     """One original, what was made of it, what the next run would do with it, and its history."""
     service = service_of(request)
-    pending, found = known(service.app, path, source)
+    try:
+        pending, found = known(service.app, path, source)
+    except HTTPException as error:
+        number = removed_by(service.app.database, path) if error.status_code == 410 else None
+        if number is None or wants_json(request.scope):
+            raise
+        return entry_page(request, taken_down(request, number), 410, "This was taken down.")
     if pending.source is Source.JOBS:
-        return _image_of_job(request, service.app.render, found)
+        return _image_of_job(request, service.app, found)
     # As a whole path: a key could be mistaken for a path below the working folder.
     story = explain(service.app, str(service.settings.input_dir / name_of(path)))
     data = {
         **with_urls(found),
         "srcset": srcset(found, service.settings.jobs.public_url),
         "explain": story.as_json(),
-        "history": gallery.times(pending, path),
+        "history": _history(service.app, pending, found),
     }
     return answer(
         request,
@@ -116,9 +126,21 @@ def image(request: Request, path: str, source: AskedSource = None) -> Response:
     )
 
 
-def _image_of_job(request: Request, render: RenderStep, found: dict[str, Any]) -> Response:
+def _history(app: Lockstep, pending: Pending, found: dict[str, Any]) -> list[dict[str, str]]:
+    """What the tables remember of an original, and what people decided about its content."""
+    history = times(pending, found["path"])
+    if found["sha256"]:
+        acts = takedowns(app.takedowns, 100, None, Wanted(sha256=found["sha256"]))
+        for event in story_of(app.database, found["sha256"], acts):
+            who = f" by {event['who']}" if event["who"] else ""
+            note = f": {event['note']}" if event["note"] else ""
+            history.append({"at": event["at"], "what": f"{event['what']}{who}{note}"})
+    return sorted(history, key=lambda event: datetime.fromisoformat(event["at"]))
+
+
+def _image_of_job(request: Request, app: Lockstep, found: dict[str, Any]) -> Response:
     """A fetched image: only what is known, because no scan looks for it in a folder."""
-    path = found["path"]
+    path, render = found["path"], app.render
     file = render.originals[Source.JOBS].file(path, found["sha256"])
     verdict = "fetched for a job" if file else "fetched for a job; its file is gone"
     renditions = [
@@ -135,7 +157,7 @@ def _image_of_job(request: Request, render: RenderStep, found: dict[str, Any]) -
             "renditions": renditions,
             "features": [],
         },
-        "history": gallery.times(render.pending_of[Source.JOBS], path),
+        "history": _history(app, render.pending_of[Source.JOBS], found),
     }
     return answer(
         request,
@@ -161,7 +183,7 @@ def known(app: Lockstep, path: str, source: Source | None = None) -> tuple[Pendi
         found = gallery.describe(pending, key)
         if found is not None:
             return pending, found
-    if TakedownRepository(app.database).has_removed(Kind.ORIGINAL, key):
+    if removed_by(app.database, key) is not None:
         raise HTTPException(410, "this was taken down; the page of takedowns says why")
     raise HTTPException(404, "no original of that name is known")
 

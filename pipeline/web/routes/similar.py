@@ -10,13 +10,14 @@ from starlette.responses import Response
 
 from pipeline.near import DISTANCE, MAX_DISTANCE
 from pipeline.operations import gallery
-from pipeline.states import Source
+from pipeline.states import Role, Source
 from pipeline.takedowns.near import hash_of, similar_listed
 from pipeline.web import models
 from pipeline.web.answers import answer
 from pipeline.web.documented import page_or
 from pipeline.web.routes.files import AskedSource
 from pipeline.web.routes.images import known, smallest, with_urls
+from pipeline.web.security.roles import needs
 from pipeline.web.service import service_of
 
 router = APIRouter()
@@ -24,7 +25,11 @@ router = APIRouter()
 SHOWN = 100
 
 
-@router.get("/similar", responses=page_or(models.Similar, 404, 410, 422))
+@router.get(
+    "/similar",
+    responses=page_or(models.Similar, 404, 410, 422),
+    dependencies=[needs(Role.VIEWER)],
+)
 def similar(
     request: Request,
     path: models.NonEmpty,
