@@ -27,7 +27,7 @@ from pipeline.storage.folder import digests_of
 from pipeline.takedowns.context import Takedowns
 from pipeline.takedowns.holds import look_again
 from pipeline.takedowns.removing import take_rendition, take_values
-from pipeline.transforms.features import is_listed
+from pipeline.transforms.features import PREFIX, is_listed
 
 # A run waits for one page at most.
 PAGE_ROWS = 250
@@ -126,7 +126,7 @@ def _withdraw(
                 followed.renditions += row.file is not None
             else:
                 take_values(context, step, row, reason, row.sha256)
-                followed.values += row.value is not None and is_listed(row.recipe)
+                followed.values += row.value is not None and is_listed(PREFIX + row.name)
 
     _work_on_pages(context, table, query, withdraw)
 
@@ -150,8 +150,9 @@ def _release(
         blocked = blocklist.blocked_among([row.sha256 for row in rows])
         changed = [row for row in rows if blocked.get(row.sha256) != row.reason]
         forget_content(step.pending, [(row.source, row.path, row.recipe) for row in changed])
-        released = [row for row in changed if row.sha256 not in blocked]
-        followed.released += sum(is_listed(row.recipe) for row in released)
+        followed.released += sum(
+            row.sha256 not in blocked and is_listed(row.recipe) for row in changed
+        )
 
     _work_on_pages(context, table, query, release)
 
