@@ -95,6 +95,8 @@ def import_(
         if count:
             say(f"  left out: {count:,} {what}")
     _say_followed(followed)
+    if HashKind.PDQ.value in done.kinds:
+        say("  what looks like the PDQ hashes: `datapipe similar --blocked`")
 
 
 @blocklist.command()

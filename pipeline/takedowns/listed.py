@@ -21,9 +21,11 @@ from pipeline.database.state import BLOCKED_HASHES_FOLLOWED, StateRepository
 from pipeline.engine.pending import recipe_in, rows_in
 from pipeline.engine.recovery import forget_content, remove_unrecorded, sweep_after_kill
 from pipeline.engine.render_step import RenderStep
-from pipeline.states import HashKind, Source, State
+from pipeline.moderation_tables import reviews_table
+from pipeline.states import HashKind, ReviewKind, ReviewState, Source, State
 from pipeline.storage.folder import digests_of
 from pipeline.takedowns.context import Takedowns
+from pipeline.takedowns.holds import look_again
 from pipeline.takedowns.removing import take_rendition, take_values
 from pipeline.transforms.features import PREFIX, is_listed
 
@@ -76,6 +78,7 @@ def follow_lists(
         for table in step.pending.tables:
             _withdraw(context, blocklist, step, table, followed)
             _release(context, blocklist, step, table, followed)
+    _stop_holding(context, blocklist)
     if not followed.unread:
         state.set(BLOCKED_HASHES_FOLLOWED, version)
     return followed
@@ -152,6 +155,21 @@ def _release(
         )
 
     _work_on_pages(context, table, query, release)
+
+
+def _stop_holding(context: Takedowns, blocklist: Blocklist) -> None:
+    """Have the next run decide anew about what is held for a source that blocks nothing now."""
+    reviews, hashes = reviews_table(context.database.sqla_metadata), blocklist.hashes
+    blocks = sa.select(hashes.c.hash).where(hashes.c.source == reviews.c.near_source).exists()
+    query = sa.select(reviews.c.near_source).where(
+        reviews.c.kind == ReviewKind.HELD.value,
+        reviews.c.state == ReviewState.OPEN.value,
+        reviews.c.near_source.is_not(None),
+        ~blocks,
+    )
+    for source in context.database.column(query.distinct()):
+        with context.database.lock(PUBLISH_LOCK, wait=True):
+            look_again(context, source)
 
 
 def _own_key(table: sa.Table) -> list[sa.ColumnElement[Any]]:

@@ -24,6 +24,7 @@ from pipeline.database.connection import Database
 from pipeline.database.paging import chunks, pages
 from pipeline.database.state import IMPORTING, StateRepository, state_table
 from pipeline.errors import HashListError, LockstepError, NotFoundError
+from pipeline.near import blocked_pictures
 from pipeline.states import HashKind
 from pipeline.storage.owners import is_alive, owner
 from pipeline.text import iso
@@ -158,6 +159,8 @@ def _write(
             )
             # Last, since it locks the clock: on PostgreSQL a run writes meanwhile.
             blocklist.note_change(write)
+            if any(row[0] == HashKind.PDQ.value for _, row in listed):
+                blocked_pictures(database).changed()
     for source in sources:
         state.set(IMPORTING + source, None)
 
@@ -251,6 +254,8 @@ def remove_source(database: Database, source: str) -> int:
                 gone = sa.delete(hashes).where(its, hashes.c.hash.in_(some.scalar_subquery()))
                 count = write.execute(gone).rowcount
                 blocklist.note_change(write)
+                if kind is HashKind.PDQ:
+                    blocked_pictures(database).changed()
             removed += count
     StateRepository(database).set(IMPORTING + source, None)
     return removed

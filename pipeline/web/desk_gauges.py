@@ -11,6 +11,7 @@ from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Met
 from pipeline.blocklist import Blocklist
 from pipeline.database.connection import Database
 from pipeline.moderation_tables import reviews_table
+from pipeline.near import blocked_pictures
 from pipeline.states import ReviewKind, ReviewState, TakedownState
 
 # From a minute to a month: people decide, not machines.
@@ -25,7 +26,7 @@ class ModerationMetrics:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._blocklist = Blocklist(database)
-        self._version: str | None = None
+        self._version: object = None
         self._hashes: Counter[tuple[str, str]] = Counter()
 
     def collect(self) -> Iterator[Metric]:
@@ -86,7 +87,9 @@ class ModerationMetrics:
         return gauge
 
     def _blocked_hashes(self) -> Metric:
-        hashes, version = self._blocklist.hashes, self._blocklist.version()
+        hashes = self._blocklist.hashes
+        # Takedowns by likeness have a version of their own.
+        version = (self._blocklist.version(), blocked_pictures(self._database).version())
         if version != self._version:
             query = sa.select(hashes.c.kind, hashes.c.source, sa.func.count())
             counted: Counter[tuple[str, str]] = Counter()
