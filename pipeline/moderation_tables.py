@@ -162,7 +162,7 @@ def reviews_table(metadata: sa.MetaData) -> sa.Table:
         sa.Column("category", sa.String, nullable=True),
         sa.Column("reason", sa.String, nullable=True),
         sa.Column("who", sa.String, nullable=True),
-        sa.Column("reports", sa.BigInteger, nullable=False, default=0),
+        sa.Column("reports", sa.BigInteger, nullable=False, default=0, server_default="0"),
         sa.Column("later_reports", sa.String, nullable=True),
         sa.Column("created_ts", sa.Float, nullable=False),
         sa.Column("decided_ts", sa.Float, nullable=True),

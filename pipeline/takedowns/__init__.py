@@ -19,6 +19,7 @@
 ``lists``       the rows of lists of hashes: importing, exporting, removing
 ``listed``      taking away what lists block, and releasing what they block no more
 ``holds``       what is held because it looks like blocked content: letting it go
+``blocking``    pictures that takedowns block by their PDQ
 ``near``        what looks like a picture, to be taken down with it
 ``steps``       what a run does about takedowns before its own steps
 """
