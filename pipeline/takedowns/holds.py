@@ -13,15 +13,16 @@ from pipeline.states import ReviewKind, ReviewState, State
 from pipeline.takedowns.context import Takedowns
 
 
-def release(context: Takedowns, sha256: str) -> None:
-    """Have the next run look again at what is held of this content.
+def release(context: Takedowns, sha256: str, state: State = State.HELD) -> None:
+    """Have the next run look again at what is held of this content, or in another ``state``.
 
-    It renders what a person has published meanwhile, or what nothing looks like any more.
+    It renders what a person has published meanwhile, or what nothing looks like any more; it holds
+    what was published and is to be decided again.
     """
     for step in context.renders:
         for table in step.pending.tables:
             query = sa.select(table.c.source, table.c.path, recipe_in(table)).where(
-                table.c.sha256 == sha256, table.c.state == State.HELD.value
+                table.c.sha256 == sha256, table.c.state == state.value
             )
             forget_content(step.pending, [tuple(row) for row in context.database.rows(query)])
 
@@ -39,7 +40,12 @@ def look_again(context: Takedowns, source: str) -> None:
         # Both, or neither: held without a review, it would be held for ever.
         with context.database.writing() as write:
             release(context, digest)
-            write.execute(sa.delete(reviews).where(theirs, reviews.c.sha256 == digest))
+            its = sa.and_(theirs, reviews.c.sha256 == digest)
+            # What was reported meanwhile is still to be looked at.
+            reported = sa.update(reviews).where(its, reviews.c.reports > 0)
+            nothing = dict.fromkeys(("near", "near_source", "distance"))
+            write.execute(reported.values(kind=ReviewKind.REPORTED.value, **nothing))
+            write.execute(sa.delete(reviews).where(its))
 
 
 def close_reviews(context: Takedowns, sha256: str, number: int, who: str) -> None:

@@ -17,13 +17,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from pipeline.database.locks import REVIEW_LOCK
-from pipeline.engine.pending import recipe_in
-from pipeline.engine.recovery import forget_content
 from pipeline.errors import DecidedError, LockstepError, NotFoundError
 from pipeline.names import key_of
 from pipeline.states import ReviewKind, ReviewState, State, TakedownState
 from pipeline.takedowns.acts import TEXT_MAX, reinstate, take_down
 from pipeline.takedowns.context import Takedowns
+from pipeline.takedowns.holds import release
 from pipeline.takedowns.repository import TakedownRepository
 from pipeline.takedowns.review_rows import ReviewRepository
 from pipeline.takedowns.twins import count_lookalikes, count_twins
@@ -119,7 +118,7 @@ def publish(context: Takedowns, number: int, who: str, note: str = "") -> dict[s
             "list first"
         )
     decided = _decide(repository, number, ReviewState.PUBLISHED, who, "", note)
-    _look_again(context, row.sha256, State.HELD)
+    release(context, row.sha256)
     return as_json(decided, [decided])
 
 
@@ -167,7 +166,7 @@ def undo(context: Takedowns, number: int, who: str) -> dict[str, Any]:
         if decided.state == ReviewState.OPEN.value or not repository.reopen(decided, who):
             raise DecidedError(_what_happened(_row(repository, number)))
     if decided.state == ReviewState.PUBLISHED.value:
-        _look_again(context, decided.sha256, State.OK)
+        release(context, decided.sha256, State.OK)
     row = _row(repository, number)
     return as_json(row, [row])
 
@@ -262,16 +261,6 @@ def _reason_of(category: str | None, reason: str | None) -> str:
     return ": ".join(filter(None, ((category or "").strip(), (reason or "").strip())))
 
 
-def _look_again(context: Takedowns, sha256: str, state: State) -> None:
-    """Make the next run decide again about what is in ``state`` and was made of this content."""
-    for step in context.renders:
-        for table in step.pending.tables:
-            query = sa.select(table.c.source, table.c.path, recipe_in(table)).where(
-                table.c.sha256 == sha256, table.c.state == state.value
-            )
-            forget_content(step.pending, [tuple(row) for row in context.database.rows(query)])
-
-
 def _content(context: Takedowns, target: str) -> Iterator[tuple[str, str, str]]:
     """SHA-256, source and path of the originals that ``target`` may mean.
 
@@ -319,8 +308,8 @@ def as_json(row: sa.Row[Any], of_content: Sequence[sa.Row[Any]]) -> dict[str, An
 
 def _reports_of(row: sa.Row[Any]) -> list[dict[str, str]]:
     said = json.loads(row.later_reports or "[]")
-    if row.kind == ReviewKind.REPORTED.value:
-        said.insert(0, {"reason": row.reason or "", "who": row.who or "", "at": row.created_ts})
+    if row.reason is not None:
+        said.insert(0, {"reason": row.reason, "who": row.who or "", "at": row.created_ts})
     return [
         {"reason": each["reason"], "who": each["who"], "when": iso(each["at"])} for each in said
     ]

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import sqlalchemy as sa
 
+from pipeline.engine.holding import comparable
+from pipeline.near import DISTANCE, distances, words_of
 from pipeline.states import State
 from pipeline.takedowns.context import Takedowns
+from pipeline.transforms.features import PDQ, own_name
 
-# The features that may hold the PDQ hash of an original: one of recipes.toml, and our own.
-HASHES = ("pdq", "lockstep:pdq")
-# In how many of 256 bits two pictures that look alike differ at most, and the least quality that
-# can be compared: see docs/moderation.md.
-DISTANCE, GOOD_QUALITY = 31, 50
 # A page must not take longer than 0.2 s for it.
 LOOKED_THROUGH = 20_000
 
@@ -63,31 +61,21 @@ def count_lookalikes(context: Takedowns, digests: Sequence[str]) -> dict[str, in
     rows: list[sa.Row[Any]] = []
     for table in context.own.pending.tables[1:] if digests else ():
         query = sa.select(table.c.sha256, table.c.source, table.c.path, table.c.value).where(
-            table.c.name.in_(HASHES),
+            table.c.name == own_name(PDQ),
             table.c.state.in_((State.OK.value, State.HELD.value)),
             table.c.value.is_not(None),
         )
         rows += context.database.rows(query.limit(LOOKED_THROUGH + 1))
     if len(rows) > LOOKED_THROUGH:
         return {}
-    hashes = [(row, _bits(row.value)) for row in rows]
-    wanted = {
-        row.sha256: bits for row, bits in hashes if row.sha256 in digests and bits is not None
-    }
-    return {
-        sha256: len(
-            {
-                (row.source, row.path)
-                for row, bits in hashes
-                if bits is not None
-                and row.sha256 != sha256
-                and (bits ^ mine).bit_count() <= DISTANCE
-            }
-        )
-        for sha256, mine in wanted.items()
-    }
-
-
-def _bits(value: str) -> int | None:
-    said = json.loads(value)
-    return int(said["pdq"], 16) if said.get("quality", 0) >= GOOD_QUALITY else None
+    compared = [(row, digest) for row in rows if (digest := comparable(row.value))]
+    if not compared:
+        return {}
+    words = words_of([digest for _, digest in compared])
+    alike: dict[str, int] = {}
+    for sha256, mine in {row.sha256: digest for row, digest in compared}.items():
+        if sha256 in digests:
+            near = np.flatnonzero(distances(mine, words) <= DISTANCE)
+            others = [compared[at][0] for at in near if compared[at][0].sha256 != sha256]
+            alike[sha256] = len({(row.source, row.path) for row in others})
+    return alike

@@ -245,12 +245,31 @@ def test_the_queue_is_read_page_by_page(shop: Project) -> None:
     assert list(itertools.chain(*pages)) == [f"many/{number}.png" for number in range(7)]
 
 
-def test_originals_that_look_the_same_are_counted(shop: Project) -> None:
-    shop.recipes('[half]\nscale = 0.5\n[features.pdq]\nfunction = "pdq"\n')
-    with Image.open(shop.input / "red.png") as image:
-        image.convert("RGB").resize((120, 80)).save(shop.input / "larger.jpg", quality=70)
+def test_what_looks_like_a_takedown_is_reviewed(shop: Project) -> None:
+    shop.cli("takedown", "red.png", "--reason", "flagged", "--near", "--yes", *ADA)
+    for name in ("copy.jpg", "another.jpg"):
+        with Image.open(shop.root / "quarantine/red.png") as image:
+            size = (120, 80) if name == "copy.jpg" else (90, 60)
+            image.convert("RGB").resize(size).save(shop.input / name, quality=80)
     shop.run()
-    for path in ("red.png", "blue.png"):
-        report(shop, path)
     found = reviews.open_reviews(app_of(shop).takedowns, look_alike=True)
-    assert [(each["twins"], each["lookalikes"]) for each in found] == [(2, 1), (1, 0)]
+    assert sorted((each["path"], each["near"]["source"]) for each in found) == [
+        ("another.jpg", "takedown 1"),
+        ("copy.jpg", "takedown 1"),
+    ]
+    assert [(each["twins"], each["lookalikes"]) for each in found] == [(1, 1), (1, 1)]
+    assert sorted(shop.outputs()) == ["half/blue.png"]
+    first, second = (each["id"] for each in found)
+    assert shop.cli("review", "publish", str(first), *ADA).code == 0
+    shop.run()
+    assert len(shop.outputs()) == 2
+    # Taken back, it is held again.
+    assert shop.cli("review", "undo", str(first), *ADA).code == 0
+    shop.run()
+    assert sorted(shop.outputs()) == ["half/blue.png"]
+    report(shop, found[1]["path"])
+    # Nothing is near to it any more, but somebody has reported it.
+    assert shop.cli("takedown", "reinstate", "1", *ADA).code == 0
+    assert [(each["id"], each["kinds"]) for each in waiting(shop)] == [(second, ["reported"])]
+    shop.run()
+    shop.assert_in_step()
