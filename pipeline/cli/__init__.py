@@ -10,6 +10,8 @@
 ``serve``     ``datapipe serve``: the page and its API, with the pipeline inside
 ``takedown``  ``datapipe takedown``: take originals down for good, list who did it and why, and
               reinstate them
+``takedown_many``  ``datapipe takedown many`` and ``resume``: many originals as one entry of the
+              audit
 ``terminal``  the one place where text is written to a terminal or a log
 ``watch``     ``datapipe watch``: keeps everything in step as files change
 """

@@ -23,6 +23,7 @@ from pipeline.cli.common import INTERRUPTED, _database_problem, _Shown
 from pipeline.cli.jobs import job
 from pipeline.cli.serve import serve
 from pipeline.cli.takedown import takedown
+from pipeline.cli.takedown_many import many, resume
 from pipeline.cli.terminal import log_to_stderr, say, show_crashes
 from pipeline.cli.watch import watch
 from pipeline.errors import LockstepError
@@ -34,6 +35,8 @@ def register(cli: click.Group) -> None:
     ours = (run, status, errors, retry, verify, explain, features, job, takedown, watch, serve)
     for command in ours:
         cli.add_command(command)
+    for command in (many, resume):
+        takedown.add_command(command)
     database = cli.commands.get("db")
     if isinstance(database, click.Group):
         database.add_command(create_all)

@@ -151,15 +151,18 @@ def reinstate(context: Takedowns, id_or_sha256: str, who: str) -> Reinstated:
 
 
 def takedowns(
-    context: Takedowns, limit: int = 100, before: int | None = None
+    context: Takedowns, limit: int = 100, before: int | None = None, folded: bool = False
 ) -> list[dict[str, Any]]:
-    """The audit, newest takedown first; ``before`` is the last ``id`` of the page before."""
+    """The audit, newest takedown first; ``before`` is the last ``id`` of the page before.
+
+    ``folded``: of many that were taken down at once only the last one; its ``bulk`` has the rest.
+    """
     repository = TakedownRepository(context.database)
-    acts = repository.page(limit, before)
+    acts = repository.page(limit, before, folded)
     by_number: dict[int, list[Any]] = {act.id: [] for act in acts}
     for row in repository.files_of(by_number):
         by_number[row.takedown].append(row)
-    return [_as_json(act, by_number[act.id]) for act in acts]
+    return [_as_json(act, by_number[act.id]) | {"bulk": act.bulk} for act in acts]
 
 
 def was_taken_down(context: Takedowns, file: str) -> bool:

@@ -17,7 +17,8 @@ from pipeline.database.connection import Database
 from pipeline.database.state import state_table
 from pipeline.database.transaction import Write
 from pipeline.errors import OutputError
-from pipeline.states import Kind, TakedownState
+from pipeline.moderation_tables import bulk_items_table, bulks_table
+from pipeline.states import BulkAct, Kind, TakedownState
 from pipeline.takedowns.journal import COLUMNS, JOURNAL, Journal, identity
 
 
@@ -172,12 +173,36 @@ class TakedownRepository(Blocklist):
             con.execute(sa.update(self.acts).where(self.acts.c.id == number).values(**values))
             remember(con)
 
-    def page(self, limit: int, before: int | None) -> Sequence[sa.Row[Any]]:
-        """Takedowns, newest first."""
-        query = sa.select(self.acts).order_by(self.acts.c.id.desc()).limit(limit)
+    def page(self, limit: int, before: int | None, folded: bool = False) -> Sequence[sa.Row[Any]]:
+        """Takedowns, newest first, each with the number of its ``bulk``, if it is of one.
+
+        ``folded``: of each bulk only the last one, which stands for all.
+        """
+        bulk = self._bulk_of(self.acts.c.id)
+        query = sa.select(self.acts, bulk.label("bulk")).order_by(self.acts.c.id.desc())
         if before is not None:
             query = query.where(self.acts.c.id < before)
-        return self._database.rows(query)
+        if folded:
+            items = bulk_items_table(self._database.sqla_metadata).alias("later")
+            is_later = items.c.bulk == bulk, items.c.takedown > self.acts.c.id
+            query = query.where(~sa.select(items.c.bulk).where(*is_later).exists())
+        return self._database.rows(query.limit(limit))
+
+    def _bulk_of(self, number: sa.ColumnElement[int]) -> sa.ScalarSelect[int]:
+        """The bulk that made a takedown; not one that found it made, or that reinstates it."""
+        bulks = bulks_table(self._database.sqla_metadata)
+        items = bulk_items_table(self._database.sqla_metadata)
+        return (
+            sa.select(sa.func.min(items.c.bulk))
+            .join(bulks, bulks.c.id == items.c.bulk)
+            .where(
+                items.c.takedown == number,
+                bulks.c.act == BulkAct.TAKE_DOWN.value,
+                bulks.c.created_ts <= self.acts.c.created_ts,
+            )
+            .correlate(self.acts)
+            .scalar_subquery()
+        )
 
     # --- files ---
 

@@ -147,6 +147,8 @@ class Images(BaseModel):
 
     images: list[ImageJson]
     next: str | None
+    previous: str | None = Field(description="go back with ``before``")
+    total: int | None = Field(description="on the first page; null where too many to be counted")
 
 
 class FeatureJson(BaseModel):
@@ -247,6 +249,50 @@ class ReinstatedJson(BaseModel):
     originals: list[str]
     set_apart: dict[str, str]
     missing: list[str]
+
+
+class BulkJson(BaseModel):
+    """One act on many originals. ``done`` and ``failed`` count those of ``total`` worked on."""
+
+    id: int
+    act: str = Field(description="take_down, reinstate or retry")
+    state: str = Field(description="running, stopped or done")
+    chosen: str = Field(description="which originals, in words")
+    reason: str | None
+    who: str
+    purge: bool
+    total: int
+    done: int
+    failed: int
+    when: str
+    ended: str | None
+    ended_by: str | None = Field(description="who stopped it")
+
+
+class Bulks(BaseModel):
+    """A page of bulks. Continue with ``before`` = ``next``."""
+
+    bulks: list[BulkJson]
+    next: int | None
+
+
+class BulkItemJson(BaseModel):
+    """One original of a bulk."""
+
+    number: int
+    source: str
+    path: str
+    sha256: str | None
+    state: str = Field(description="waiting, done or failed")
+    note: str | None = Field(description="why it failed")
+    takedown: int | None
+
+
+class BulkStory(BulkJson):
+    """One bulk with a page of its originals. Continue with ``after`` = ``next``."""
+
+    items: list[BulkItemJson]
+    next: int | None
 
 
 class JobImages(BaseModel):

@@ -20,7 +20,7 @@ from pipeline.settings.parsing import open_files_limit
 from pipeline.settings.values import Settings
 from pipeline.web import connections, problems
 from pipeline.web.connections import ConnectionLimits
-from pipeline.web.routes import entry, events, files, health, home, images, jobs, takedowns
+from pipeline.web.routes import bulks, entry, events, files, health, home, images, jobs, takedowns
 from pipeline.web.routes.files import FilesAtOnce, FilesFirst, Shelf
 from pipeline.web.security.guard import Guard
 from pipeline.web.security.hosts import is_loopback
@@ -30,7 +30,7 @@ ABOUT = (
     "Keeps every resized image in step with its original. Each route is a page for people and "
     "JSON for programs: send `Accept: application/json`, or append `.json` to the path."
 )
-PAGES = (files, home, jobs, images, takedowns, events, health, entry)
+PAGES = (files, home, jobs, images, bulks, takedowns, events, health, entry)
 
 
 def refuse_open_door(settings: Settings, host: str, insecure: bool) -> None:

@@ -18,6 +18,7 @@ from pipeline.live.lanes import Worker
 from pipeline.operations.status import is_out_of_step
 from pipeline.tables import make_tables
 from pipeline.takedowns import take_over
+from pipeline.web.background import BulkWorker
 from pipeline.web.checks import Checks
 from pipeline.web.counts import LatestCounts
 from pipeline.web.listeners import Listeners
@@ -63,6 +64,7 @@ class Service:
         self.counts = LatestCounts(app, self.listeners.notify)
         self.metrics = Metrics(app.database, self.counts.get, lambda: self.worker.doing)
         self.worker = Worker(app, options.watch, self.listeners.notify, self._ran)
+        self.bulks = BulkWorker(app, self.worker, self.changed)
 
     def start(self) -> None:
         """Start working; call it in the thread of the event loop."""
@@ -70,15 +72,18 @@ class Service:
         # Each thread keeps a connection to the database, and two processors can only serve a few.
         to_thread.current_default_thread_limiter().total_tokens = THREADS
         self.worker.start()
+        self.bulks.start()
 
     def end(self) -> None:
         """Stop everything in progress, without waiting."""
         self.listeners.close()
+        self.bulks.end()
         self.worker.end()
 
     def stop(self) -> None:
         """Stop, and wait for it; finished work is kept."""
         self.end()
+        self.bulks.stop()
         self.worker.stop()
 
     def changed(self) -> None:

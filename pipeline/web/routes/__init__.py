@@ -1,5 +1,6 @@
 """The routes: a file for each page.
 
+``bulks``      bulks: one act on many originals, its progress and its list; and many as a ZIP
 ``entry``      entry: logging in and out, the files of the pages themselves, and the reference of
                the API
 ``events``     server-sent events: a page learns that something has changed, and fetches what it

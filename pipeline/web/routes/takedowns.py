@@ -11,6 +11,7 @@ from starlette.responses import Response
 from pipeline.names import name_of
 from pipeline.states import Role
 from pipeline.takedowns import reinstate, take_down, takedowns
+from pipeline.text import counted
 from pipeline.web import models, requests
 from pipeline.web.answers import answer, back, wants_json
 from pipeline.web.documented import page_or
@@ -57,8 +58,12 @@ def takedown_list(
     before: int | None = Query(None, ge=1, le=models.ID_MAX),
     limit: int = Query(PAGE, ge=1, le=500),
 ) -> Response:
-    """What was taken down: when, who, why, and which files; newest first."""
-    acts = takedowns(service_of(request).app.takedowns, limit, before)
+    """What was taken down: when, who, why, and which files; newest first.
+
+    The page has one entry for many that were taken down at once.
+    """
+    is_page = not wants_json(request.scope)
+    acts = takedowns(service_of(request).app.takedowns, limit, before, folded=is_page)
     more = acts[-1]["id"] if len(acts) == limit and acts[-1]["id"] > 1 else None
     return answer(request, "takedowns.html", {"takedowns": acts, "next": more})
 
@@ -86,7 +91,8 @@ async def take(request: Request) -> Response:
     service.changed()
     if wants_json(request.scope):
         return answer(request, "", done.as_json(), 201)
-    words = f"Taken down: {len(done.originals):,} originals, {done.renditions:,} renditions deleted"
+    originals, renditions = len(done.originals), counted(done.renditions, "rendition")
+    words = f"Taken down: {counted(originals, 'original')}, {renditions} deleted"
     return back("/takedowns", words)
 
 
@@ -107,7 +113,9 @@ async def reinstate_one(request: Request, number: int) -> Response:
     service.changed()
     if wants_json(request.scope):
         return answer(request, "", done.as_json())
-    return back("/takedowns", f"Reinstated: {len(done.originals):,} originals are back")
+    originals = len(done.originals)
+    is_or_are = "is" if originals == 1 else "are"
+    return back("/takedowns", f"Reinstated: {counted(originals, 'original')} {is_or_are} back")
 
 
 def visitor(request: Request) -> str:
