@@ -11,6 +11,7 @@
     │   └── YieldedError          a watcher's, which gave way to another run
     ├── TooManyRemovedError       the input folder looks unmounted        exit code 4
     ├── NotFoundError             what was named is not known
+    ├── DecidedError              somebody else has decided it already
     ├── WorkersError              worker processes cannot be started
     ├── OutputError               a rendition could not be written (full disk, no permission)
     ├── LinkInTheWay              a link stands in output/ where a folder should be; an OSError
@@ -23,6 +24,7 @@
     ├── CsvError                  a CSV of products has problems
     │   ├── CsvRejectedError      it was submitted, and starts nothing
     │   └── UnreadableCsv         it cannot be read at all, from one line on (csvs.dialect)
+    ├── HashListError             a list of hashes has problems; nothing of it is imported
     └── FetchError                one URL could not be fetched; never ends a run
         ├── UrlRefused            the URL is against the rules (fetch.urls)
         ├── AddressRefused        its host is not at public addresses (fetch.resolver)
@@ -97,6 +99,10 @@ class TooManyRemovedError(LockstepError):
 
 class NotFoundError(LockstepError):
     """What a person named (an original, a takedown) is not known."""
+
+
+class DecidedError(LockstepError):
+    """Somebody else has decided a review already; the message says who, what and when."""
 
 
 class StoppedError(LockstepError):
@@ -176,6 +182,19 @@ class CsvRejectedError(CsvError):
         self.filename = filename
         self.errors = errors
         self.fault_count = fault_count
+
+
+class HashListError(LockstepError):
+    """A list of hashes has problems; the message names the first lines, nothing is imported."""
+
+    def __init__(self, message: str, faults: Sequence[str] = ()) -> None:
+        self._lines = (message, *(f"  {fault}" for fault in faults))
+        super().__init__("\n".join(self._lines))
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The message, and a line for each of the first problems."""
+        return self._lines
 
 
 class JobNotFoundError(LockstepError):

@@ -1,8 +1,12 @@
 """The tables of moderation: who took what down, what is blocked, and what waits for a person.
 
 ``takedowns``, ``takedown_files``  who took what down, and why
+``takedown_events``                what happened to a takedown since
 ``blocked_hashes``                 content that is blocked
+``digests``                        the MD5 of what was seen
+``notices``                        what the webhook of moderation was sent
 ``reviews``                        what a person has to decide, or has decided
+``users``                          who may use the page, and as what
 ``bulks``, ``bulk_items``          what was done with many originals at once, and each of them
 """
 
@@ -59,6 +63,24 @@ def takedown_files_table(metadata: sa.MetaData) -> sa.Table:
     )
 
 
+def takedown_events_table(metadata: sa.MetaData) -> sa.Table:
+    """``takedown_events``: what happened to a takedown besides its states, and who did it.
+
+    ``what`` is a value of :class:`pipeline.states.TakedownEvent`. Times are Unix times in seconds.
+    """
+    return plain_table(
+        "takedown_events",
+        metadata,
+        sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+        sa.Column("takedown", sa.Integer, nullable=False, index=True),
+        sa.Column("what", sa.String, nullable=False),
+        sa.Column("ts", sa.Float, nullable=False),
+        sa.Column("who", sa.String, nullable=False),
+        sa.Column("note", sa.String, nullable=True),
+        sqlite_autoincrement=True,
+    )
+
+
 def blocked_hashes_table(metadata: sa.MetaData) -> sa.Table:
     """``blocked_hashes``: content that must never be published, by a hash of it.
 
@@ -77,14 +99,50 @@ def blocked_hashes_table(metadata: sa.MetaData) -> sa.Table:
     )
 
 
+def digests_table(metadata: sa.MetaData) -> sa.Table:
+    """``digests``: the MD5 of the content of each SHA-256 that was seen, for lists of MD5.
+
+    A row is true for ever, whichever originals have the content.
+    """
+    return plain_table(
+        "digests",
+        metadata,
+        sa.Column("sha256", Key, primary_key=True),
+        sa.Column("md5", Key, nullable=False, index=True),
+    )
+
+
+def notices_table(metadata: sa.MetaData) -> sa.Table:
+    """``notices``: each event that the webhook of moderation was sent, or is to be sent again.
+
+    ``event`` is a value of :class:`pipeline.states.Notice`, ``subject`` the number of the takedown
+    or review, ``ts`` when it happened; ``state`` is one of ``WebhookState``. It is not tried again
+    before ``next_ts``. Times are Unix times in seconds.
+    """
+    return plain_table(
+        "notices",
+        metadata,
+        sa.Column("event", Key, primary_key=True),
+        sa.Column("subject", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("ts", sa.Float, primary_key=True),
+        sa.Column("state", sa.String, nullable=False),
+        sa.Column("tries", sa.BigInteger, nullable=False),
+        sa.Column("next_ts", sa.Float, nullable=False),
+        sa.Column("reason", sa.String, nullable=True),
+    )
+
+
 def reviews_table(metadata: sa.MetaData) -> sa.Table:
     """``reviews``: content that a person has to decide about, and what was decided.
 
     ``kind`` is a value of :class:`pipeline.states.ReviewKind`, ``state`` one of ``ReviewState``.
     ``source`` and ``path`` name the original that it was first found as. Of what is held: ``near``
-    is the blocked PDQ hash, ``near_source`` who blocks it, ``distance`` in bits of 256. Of a
-    report: ``reason`` is what the reporter, ``who``, wrote. Times are Unix times in seconds;
-    ``takedown`` is the number of the takedown that a decision led to.
+    is the blocked PDQ hash, ``near_source`` who blocks it, ``distance`` in bits of 256. ``reports``
+    counts how often it was reported: ``reason`` is what the first reporter, ``who``, wrote, and
+    ``later_reports`` a JSON list of the others. Times are Unix times in seconds. Of a decision:
+    ``category`` and ``decision`` are what was chosen and written, ``takedown`` is the number of the
+    takedown that it led to, NULL until that is made. ``undone_ts`` and ``undone_by`` are of its
+    last undo.
     """
     return plain_table(
         "reviews",
@@ -101,11 +159,18 @@ def reviews_table(metadata: sa.MetaData) -> sa.Table:
         sa.Column("category", sa.String, nullable=True),
         sa.Column("reason", sa.String, nullable=True),
         sa.Column("who", sa.String, nullable=True),
+        sa.Column("reports", sa.BigInteger, nullable=False, default=0),
+        sa.Column("later_reports", sa.String, nullable=True),
         sa.Column("created_ts", sa.Float, nullable=False),
         sa.Column("decided_ts", sa.Float, nullable=True),
         sa.Column("decided_by", sa.String, nullable=True),
+        sa.Column("decision", sa.String, nullable=True),
         sa.Column("takedown", sa.BigInteger, nullable=True),
+        sa.Column("undone_ts", sa.Float, nullable=True),
+        sa.Column("undone_by", sa.String, nullable=True),
         sa.Index("ix_reviews_open", "state", "created_ts"),
+        sa.Index("ix_reviews_decided", "state", "decided_ts"),
+        sa.Index("ix_reviews_takedown", "state", "takedown"),
         sqlite_autoincrement=True,
     )
 
@@ -156,4 +221,21 @@ def bulk_items_table(metadata: sa.MetaData) -> sa.Table:
         sa.Column("note", sa.String, nullable=True),
         sa.Column("takedown", sa.Integer, nullable=True, index=True),
         sa.Index("ix_bulk_items_state", "bulk", "state", "number"),
+    )
+
+
+def users_table(metadata: sa.MetaData) -> sa.Table:
+    """``users``: who may use the page. ``role`` is a value of :class:`pipeline.states.Role`.
+
+    ``token_id`` is the part of the token that says whose it is, ``token_hash`` a slow hash of all
+    of it. ``created_ts`` is Unix time in seconds.
+    """
+    return plain_table(
+        "users",
+        metadata,
+        sa.Column("name", Key, primary_key=True),
+        sa.Column("role", sa.String, nullable=False),
+        sa.Column("token_id", Key, nullable=False, unique=True),
+        sa.Column("token_hash", sa.String, nullable=False),
+        sa.Column("created_ts", sa.Float, nullable=False),
     )

@@ -41,6 +41,24 @@ class TakedownState(str, enum.Enum):
     LIFTED = "lifted"
 
 
+class TakedownEvent(str, enum.Enum):
+    """What happened to a takedown besides its states. The last of the first two counts."""
+
+    LEGAL_HOLD = "legal_hold"
+    RELEASED = "released"
+    PURGED = "purged"
+
+
+class Notice(str, enum.Enum):
+    """What the webhook of moderation tells of."""
+
+    TAKEDOWN = "takedown"
+    REINSTATEMENT = "reinstatement"
+    REPORT = "report"
+    HOLD = "hold"
+    DECISION = "decision"
+
+
 class HashKind(str, enum.Enum):
     """By which hash content is blocked: of its bytes, or of what the picture looks like."""
 
@@ -115,6 +133,7 @@ class BulkAct(str, enum.Enum):
 
     TAKE_DOWN = "take_down"
     REINSTATE = "reinstate"
+    PUBLISH = "publish"
     RETRY = "retry"
 
 

@@ -28,9 +28,13 @@ from pipeline.moderation_tables import (
     blocked_hashes_table,
     bulk_items_table,
     bulks_table,
+    digests_table,
+    notices_table,
     reviews_table,
+    takedown_events_table,
     takedown_files_table,
     takedowns_table,
+    users_table,
 )
 
 # Raise it with every change of a column, and add the migration to `pipeline.migrations`.
@@ -287,8 +291,9 @@ def connect(url: str) -> Database:
     database = open_database(url)
     jobs = (jobs_table, csv_urls_table, fetches_table)
     moderation = (takedowns_table, takedown_files_table, blocked_hashes_table, reviews_table)
+    beside = (digests_table, takedown_events_table, notices_table, users_table)
     bulks = (bulks_table, bulk_items_table)
-    for untracked in (runs_table, *jobs, *moderation, *bulks):
+    for untracked in (runs_table, *jobs, *moderation, *beside, *bulks):
         untracked(database.sqla_metadata)
     return database
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import getpass
 
 
 def iso(timestamp_s: float) -> str:
@@ -16,6 +17,14 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def login_name() -> str:
+    """Who runs this process, as the operating system knows them."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "local"
 
 
 def counted(number: int, word: str, words: str = "") -> str:

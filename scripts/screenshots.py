@@ -49,7 +49,7 @@ def main() -> None:
             wait_until(lambda: httpx.get(f"{url}/files/thumb/dusk.jpg.webp").status_code == 200)
             answer = httpx.post(
                 f"{url}/takedowns",
-                json={"path": "moon.gif", "reason": "withdrawn by its owner", "who": "Ada"},
+                json={"path": "moon.gif", "reason": "withdrawn by its owner"},
             )
             answer.raise_for_status()
             with sync_playwright() as playwright:

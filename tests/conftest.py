@@ -18,8 +18,8 @@ __all__ = ["postgres"]
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """For ``-n auto``: two more than cores, as tests wait for servers, browsers, quiet folders."""
-    return 2 + (os.cpu_count() or 1)
+    """For ``-n auto``: three for each core, as tests wait for servers, browsers, quiet folders."""
+    return 3 * (os.cpu_count() or 1)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The commands: what people type, and what they read.
 
+``blocklist`` ``datapipe blocklist``: import, export, list and remove lists of hashes
 ``commands``  the commands of Lockstep, added to datapipe's own through its entry point
               ``datapipe.cli``
 ``common``    what the commands share: options, exit codes, the application, errors, JSON
@@ -7,11 +8,14 @@
 ``progress``  progress on stderr: a bar with rate and time left on a terminal, plain lines
               otherwise
 ``register``  adding the commands to datapipe's own, through its entry point ``datapipe.cli``
+``review``    ``datapipe review``: what was held or reported; publish it, take it down, or undo
+              that
 ``serve``     ``datapipe serve``: the page and its API, with the pipeline inside
 ``takedown``  ``datapipe takedown``: take originals down for good, list who did it and why, and
               reinstate them
 ``takedown_many``  ``datapipe takedown many`` and ``resume``: many originals as one entry of the
               audit
 ``terminal``  the one place where text is written to a terminal or a log
+``users``     ``datapipe user``: who may use the page, and as what
 ``watch``     ``datapipe watch``: keeps everything in step as files change
 """

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from pipeline.cli.blocklist import blocklist
 from pipeline.cli.commands import (
     create_all,
     errors,
@@ -21,10 +22,12 @@ from pipeline.cli.commands import (
 )
 from pipeline.cli.common import INTERRUPTED, _database_problem, _Shown
 from pipeline.cli.jobs import job
+from pipeline.cli.review import review
 from pipeline.cli.serve import serve
 from pipeline.cli.takedown import takedown
 from pipeline.cli.takedown_many import many, resume
 from pipeline.cli.terminal import log_to_stderr, say, show_crashes
+from pipeline.cli.users import user
 from pipeline.cli.watch import watch
 from pipeline.errors import LockstepError
 from pipeline.text import printable
@@ -32,8 +35,9 @@ from pipeline.text import printable
 
 def register(cli: click.Group) -> None:
     """Add our commands to datapipe's group; ``run`` replaces the one that is there."""
-    ours = (run, status, errors, retry, verify, explain, features, job, takedown, watch, serve)
-    for command in ours:
+    pictures = (run, status, errors, retry, verify, explain, features, job)
+    moderation = (takedown, review, blocklist, user)
+    for command in (*pictures, *moderation, watch, serve):
         cli.add_command(command)
     for command in (many, resume):
         takedown.add_command(command)

@@ -23,13 +23,14 @@ from pipeline.cli.terminal import log_to_stderr
 @click.option(
     "--insecure",
     is_flag=True,
-    help="Allow access without PIPELINE_TOKEN to anyone who can connect, even from other machines.",
+    help="Allow access without a token to anyone who can connect, even from other machines.",
 )
 @click.pass_context
 def serve(context: click.Context, host: str, port: int, no_watch: bool, insecure: bool) -> None:
     """Serve the web page and its API; the pipeline runs inside, so this is the whole service.
 
-    Listens on this machine only unless --host says otherwise, and then requires PIPELINE_TOKEN.
+    Listens on this machine only unless --host says otherwise, and then requires PIPELINE_TOKEN or
+    users (`datapipe user`).
     Stops on SIGTERM and Ctrl-C; finished work is kept.
 
     \b
@@ -44,11 +45,11 @@ def serve(context: click.Context, host: str, port: int, no_watch: bool, insecure
     from pipeline.web.service import Options
 
     app = _app(context)
-    refuse_open_door(app.settings, host, insecure)
+    refuse_open_door(app, host, insecure)
     _say_if_not_confined(app)
     log_to_stderr(logging.WARNING, "%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
     log = logging.getLogger("lockstep")
     log.setLevel(logging.INFO)
     for warning in _open_places(app):
         log.warning("%s", warning)
-    serve_app(app, Options(host, port, watch=not no_watch))
+    serve_app(app, Options(host, port, watch=not no_watch, insecure=insecure))

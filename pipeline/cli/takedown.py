@@ -3,16 +3,20 @@ them."""
 
 from __future__ import annotations
 
-import getpass
 from typing import TYPE_CHECKING
 
 import click
 
 from pipeline.cli.common import _open_for_reading, _print_json, json_option
 from pipeline.cli.terminal import say
+from pipeline.text import login_name
 
 if TYPE_CHECKING:
     from pipeline.app import Lockstep
+
+
+# How long a command waits for the receiver of the webhook; what fails is sent by the next run.
+NOTICE_S = 5.0
 
 
 class _TargetOrCommand(click.Group):
@@ -51,11 +55,18 @@ def takedown() -> None:
 @click.argument("target", metavar="PATH|SHA256")
 @click.option("--reason", required=True, help="Why; recorded in the audit.")
 @click.option("--purge", is_flag=True, help="Delete the originals instead of keeping them.")
+@click.option("--legal-hold", is_flag=True, help="Keep them, whatever PIPELINE_QUARANTINE_DAYS is.")
 @who_option
 @json_option
 @click.pass_context
 def add(
-    context: click.Context, target: str, reason: str, purge: bool, who: str | None, as_json: bool
+    context: click.Context,
+    target: str,
+    reason: str,
+    purge: bool,
+    legal_hold: bool,
+    who: str | None,
+    as_json: bool,
 ) -> None:
     """Take down the original at PATH, or every original with this SHA-256; `add` may be omitted.
 
@@ -66,9 +77,13 @@ def add(
     """
     # Imported here: `datapipe --help` does without it, and it costs 35 ms.
     from pipeline.takedowns import take_down
+    from pipeline.takedowns.notices import send_notices
 
+    if purge and legal_hold:
+        raise click.UsageError("--purge deletes what --legal-hold keeps; give one of them")
     app = open_for_takedowns(context)
-    done = take_down(app.takedowns, target, reason, who or _who(), purge)
+    done = take_down(app.takedowns, target, reason, who or login_name(), purge, legal_hold)
+    send_notices(app.takedowns, NOTICE_S)
     if as_json:
         _print_json(done.as_json())
         return
@@ -112,6 +127,9 @@ def list_(context: click.Context, limit: int, before: int | None, as_json: bool)
                 what = "deleted"
             say(f"   {original['path']}: {what}")
         say(f"   {len(act['renditions']):,} renditions deleted")
+        for event in act["events"]:
+            note = f" {event['note']}" if event["note"] else ""
+            say(f"   {event['what']} {event['when']} by {event['who']}{note}")
         if act["lifted"] is not None:
             say(f"   reinstated {act['lifted']} by {act['lifted_by']}")
     if not answer:
@@ -136,8 +154,11 @@ def reinstate(context: click.Context, number: str, who: str | None, as_json: boo
     """
     # Imported here: `datapipe --help` does without it, and it costs 35 ms.
     from pipeline.takedowns import reinstate as put_back
+    from pipeline.takedowns.notices import send_notices
 
-    done = put_back(open_for_takedowns(context).takedowns, number, who or _who())
+    app = open_for_takedowns(context)
+    done = put_back(app.takedowns, number, who or login_name())
+    send_notices(app.takedowns, NOTICE_S)
     if as_json:
         _print_json(done.as_json())
         return
@@ -149,6 +170,33 @@ def reinstate(context: click.Context, number: str, who: str | None, as_json: boo
         say(f"{path}: was not kept, so it cannot be put back")
     numbers = ", ".join(str(number) for number in done.takedowns)
     say(f"reinstated: takedown {numbers}; the next run renders them")
+
+
+@takedown.command("legal-hold")
+@click.argument("number", type=click.IntRange(1))
+@click.option("--release", is_flag=True, help="End the hold.")
+@who_option
+@json_option
+@click.pass_context
+def legal_hold(
+    context: click.Context, number: int, release: bool, who: str | None, as_json: bool
+) -> None:
+    """Keep what takedown NUMBER has in the quarantine: nothing purges it until it is released.
+
+    \b
+    Examples:
+      datapipe takedown legal-hold 3
+      datapipe takedown legal-hold 3 --release
+    """
+    # Imported here: `datapipe --help` does without it, and it costs 35 ms.
+    from pipeline.takedowns.purging import set_hold
+
+    changed = set_hold(open_for_takedowns(context).takedowns, number, who or login_name(), release)
+    if as_json:
+        _print_json({"takedown": number, "legal_hold": not release, "changed": changed})
+        return
+    state = "not under legal hold" if release else "under legal hold"
+    say(f"takedown {number} is {state}" + ("" if changed else " already"))
 
 
 # The earlier name of `reinstate`; scripts use it.
@@ -171,10 +219,3 @@ def open_for_takedowns(context: click.Context) -> Lockstep:
     for warning in take_over(app.database, app.settings):
         say(f"warning: {warning}", err=True)
     return app
-
-
-def _who() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 from pipeline.cli.common import _print_json, json_option
-from pipeline.cli.takedown import _who, open_for_takedowns, who_option
+from pipeline.cli.takedown import open_for_takedowns, who_option
 from pipeline.cli.terminal import say
-from pipeline.text import counted
+from pipeline.text import counted, login_name
 
 if TYPE_CHECKING:
     from pipeline.app import Lockstep
@@ -61,7 +61,9 @@ def many(
         Chosen(Source.INPUT, name if target.path is None else target.path, target.sha256)
         for name, target in found
     ]
-    order = Order(BulkAct.TAKE_DOWN, who or _who(), reason, purge, "named on the command line")
+    order = Order(
+        BulkAct.TAKE_DOWN, who or login_name(), reason, purge, "named on the command line"
+    )
     number = BulkRepository(app.database).add(order, items)
     _finish(context, app, number, as_json)
 

@@ -4,6 +4,7 @@
 ``PUBLISH_LOCK``  held for moments: keeps a takedown and the publishing of a run apart
 ``STEPS_LOCK``    one worker of the users' own steps at a time, in a run or beside it
 ``BULK_LOCK``     one worker of what is done with many originals at once
+``REVIEW_LOCK``   held while a review becomes a takedown, or a takedown a review again
 ``TURN_LOCK``     held by a run that waits for the first one, which a watcher then gives up
 
 SQLite: a lock of the operating system (``flock``) on a file beside the database. PostgreSQL: an
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 RUN_LOCK, PUBLISH_LOCK, TURN_LOCK, STEPS_LOCK = "run", "publish", "turn", "steps"
 BULK_LOCK = "bulk"
+REVIEW_LOCK = "review"
 
 # Who holds the lock of runs. A watcher gives it up between two tasks, so a run that finds it held
 # by one waits a little even without ``--wait``: its turn comes soon.
@@ -172,6 +174,7 @@ class AdvisoryLocks:
         PUBLISH_LOCK: int.from_bytes(b"LOCKPUBL", "big"),
         TURN_LOCK: int.from_bytes(b"LOCKTURN", "big"),
         STEPS_LOCK: int.from_bytes(b"LOCKSTPS", "big"),
+        REVIEW_LOCK: int.from_bytes(b"LOCKREVW", "big"),
     }
     NAMES = {RUN: "lockstep run", WATCH: "lockstep watch"}  # noqa: RUF012
 

@@ -31,6 +31,15 @@ FOLDERS_GONE = "folders_gone"
 ENDED_SESSIONS = "ended_sessions"
 
 
+# What changes with `blocked_hashes`; and the last value that renditions were compared with.
+BLOCKED_HASHES = "blocked_hashes"
+BLOCKED_HASHES_FOLLOWED = "blocked_hashes_followed"
+# Since when the webhook of moderation is told what happened.
+NOTICES_SINCE = "notices_since"
+# Before the name of a list that is being imported: who imports it.
+IMPORTING = "importing "
+
+
 STATE_TABLE = "lockstep_state"
 
 

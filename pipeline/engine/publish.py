@@ -33,7 +33,7 @@ from pipeline.engine.report import Counts
 from pipeline.engine.reuse import Reuse
 from pipeline.imaging import RENDERER_VERSION
 from pipeline.states import Source, State
-from pipeline.workers.tasks import Made, Outcome
+from pipeline.workers.tasks import Made, Outcome, md5s_of
 
 # Each batch costs 30 ms of fixed work in pandas. A takedown waits for one batch at most, and must
 # finish within a second; what a kill loses is at most one batch as well.
@@ -133,7 +133,8 @@ class Publisher:
         marks: list[PendingRendition] = []
         with self.run.database.lock(PUBLISH_LOCK, wait=True):
             # Checked with the lock held: a later takedown finds the rows of this batch.
-            self._blocked = self.takedowns.blocked_among([outcome.sha256 for outcome in batch])
+            digests = [outcome.sha256 for outcome in batch]
+            self._blocked = self.takedowns.blocked_among(digests, md5s_of(batch))
             keys = [made.file for outcome in batch for made in outcome.made]
             owners = owners_of(keys, self.pending)
             if keys:
@@ -142,7 +143,7 @@ class Publisher:
                 for outcome in batch:
                     self._settle(outcome, owners, rows, marks)
             finally:
-                self._record(rows, marks)
+                self._record(rows, marks, md5s_of(batch))
 
     def delete(self, gone: Sequence[PendingRendition]) -> None:
         """Delete the files and rows of renditions, or features, of what is gone.
@@ -263,7 +264,12 @@ class Publisher:
         else:
             marks.append(old)
 
-    def _record(self, rows: list[dict[str, Any]], marks: list[PendingRendition]) -> None:
+    def _record(
+        self,
+        rows: list[dict[str, Any]],
+        marks: list[PendingRendition],
+        md5s: Mapping[str, str],
+    ) -> None:
         again, self._again = self._again, []
         dropped, self._dropped = self._dropped, []
         if not marks and not again and not dropped:
@@ -273,6 +279,7 @@ class Publisher:
             now = write.now
             rows = [row | {"since": row["since"] or now} for row in rows]
             store_rows(write, self.pending, rows)
+            self.takedowns.remember_md5s(write, md5s)
             if dropped:
                 self._deleted_any = True
                 delete_rows(write, self.pending, dropped)

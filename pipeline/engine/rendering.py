@@ -32,7 +32,7 @@ from pipeline.engine.verdicts import (
 )
 from pipeline.states import Lane, Source
 from pipeline.transforms.features import is_feature
-from pipeline.workers.tasks import Outcome, Task, Urgency
+from pipeline.workers.tasks import Outcome, Task, Urgency, md5s_of
 
 
 class Rendering:
@@ -149,13 +149,15 @@ class Rendering:
             recovering = self.run.recovering
             maybe_known: Set[int] = set() if recovering else self.pending.sizes_known(page)
             # Originals that were taken down are recognized by their hash, and not even decoded.
-            maybe_known = maybe_known | self.publisher.takedowns.blocked_sizes()
+            maybe_known = maybe_known | self.publisher.takedowns.blocked_sizes(self.pending.tables)
+            made_of = {each.sha256 for original in page for each in original.renditions}
+            digested = self.publisher.takedowns.digested_among(made_of)
             plain: list[Task] = []
             to_compare: list[Task] = []
             for original in page:
                 if self.publisher.is_superseded(original.path):
                     continue
-                task = self._task(original)
+                task = self._task(original, digested)
                 (to_compare if original.size_bytes in maybe_known else plain).append(task)
             for outcome in self._through_workers(plain):
                 self.publisher.add(outcome)
@@ -164,7 +166,7 @@ class Rendering:
                 self._reuse_or_render(to_compare)
             self.publisher.flush()
 
-    def _task(self, original: PendingOriginal) -> Task:
+    def _task(self, original: PendingOriginal, digested: Set[str]) -> Task:
         wanted = []
         for rendition in original.renditions:
             recipe = self.recipes.get(rendition.recipe)
@@ -182,6 +184,7 @@ class Rendering:
             str(self.run.settings.output_dir),
             self.below,
             max_pixels=self.originals.max_pixels,
+            digested=tuple(digested & {each.sha256 or "" for each in original.renditions}),
         )
 
     def _through_workers(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
@@ -236,8 +239,8 @@ class Rendering:
         waiting: list[Outcome] = []
         for outcome in self._through_workers([task._replace(hash_only=True) for task in tasks]):
             complete = len(outcome.unchanged) == len(by_path[outcome.path].wanted)
-            is_blocked = bool(self.publisher.takedowns.blocked_among([outcome.sha256]))
-            if outcome.sha256 is None or outcome.unsettled or complete or is_blocked:
+            blocked = self.publisher.takedowns.blocked_among([outcome.sha256], md5s_of([outcome]))
+            if outcome.sha256 is None or outcome.unsettled or complete or blocked:
                 self.publisher.add(outcome)
             else:
                 waiting.append(outcome)

@@ -57,6 +57,7 @@ class Reuse:
             outcome.size_bytes,
             unchanged=outcome.unchanged,
             reused=True,
+            md5=outcome.md5,
         )
         for recipe in (wanted.recipe for wanted in task.wanted):
             if recipe.name in outcome.unchanged:

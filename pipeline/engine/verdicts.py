@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,11 +30,11 @@ from pipeline.imaging import RENDERER_VERSION
 from pipeline.names import name_of
 from pipeline.settings.values import Settings
 from pipeline.states import State
-from pipeline.storage.folder import sha256_of
+from pipeline.storage.folder import digests_of
 from pipeline.storage.folder_store import FolderStore
 from pipeline.transforms.features import is_feature
 from pipeline.transforms.recipes import Transform, load_recipes, recipe_of
-from pipeline.workers.tasks import Outcome, RenditionWanted
+from pipeline.workers.tasks import Outcome, RenditionWanted, md5s_of
 from pipeline.workers.worker import is_current
 
 # Reasons of a failure; the first one makes the next run retry the original alone.
@@ -104,7 +105,9 @@ class _Preview:
         self.folder = originals.folder
         self.store = run.settings.output_store
         self.blocklist = Blocklist(run.database)
-        self.blocked_sizes = self.blocklist.blocked_sizes()
+        self.blocked_sizes = self.blocklist.blocked_sizes(pending.tables)
+        # Of content on a list, the size is not known: each original may be blocked.
+        self.lists_content = self.blocklist.lists_content()
         self.originals = run.expected.originals[pending.source]
         difference = run.expected.recipes[pending.source]
         every = recipes_of(pending, run)
@@ -215,8 +218,9 @@ class _Preview:
     def _count(self, page: Sequence[PendingOriginal]) -> None:
         """Count what the workers would do about each pending rendition."""
         counts = self.counts
-        outcomes = [Outcome(original.path, self._hash(original)) for original in page]
-        blocked = self.blocklist.blocked_among([outcome.sha256 for outcome in outcomes])
+        outcomes = [self._hashed(original) for original in page]
+        digests = [outcome.sha256 for outcome in outcomes]
+        blocked = self.blocklist.blocked_among(digests, md5s_of(outcomes))
         for original, outcome in zip(page, outcomes, strict=True):
             digest = outcome.sha256
             correct_counts(counts, outcome, original, self.run.began_ts, mark_unchanged=True)
@@ -229,18 +233,19 @@ class _Preview:
                 is_made = not is_current(wanted, digest, self.store)
                 counts.of(rendition.recipe).rendered += is_made
 
-    def _hash(self, original: PendingOriginal) -> str | None:
-        """Its SHA-256, where anything depends on it and it can be read."""
-        if original.stored_under is not None:
-            return original.stored_under
+    def _hashed(self, original: PendingOriginal) -> Outcome:
+        """Its hashes, where anything depends on them and it can be read."""
+        hashed = Outcome(original.path, original.stored_under)
         is_known = any(rendition.sha256 is not None for rendition in original.renditions)
-        is_suspect = original.size_bytes in self.blocked_sizes
-        if original.size_bytes is None or not (is_known or is_suspect):
-            return None
-        try:
-            return sha256_of(self.folder / name_of(self.file_of(original.path, None)))
-        except OSError:
-            return None
+        is_suspect = original.size_bytes in self.blocked_sizes or self.lists_content
+        if not is_suspect and (original.stored_under is not None or not is_known):
+            return hashed
+        if original.size_bytes is None:
+            return hashed
+        file = self.folder / name_of(self.file_of(original.path, original.stored_under))
+        with contextlib.suppress(OSError):
+            hashed.sha256, hashed.md5 = digests_of(file)
+        return hashed
 
 
 def _made(con: sa.Connection, pending: Pending, paths: Sequence[str]) -> list[sa.Row[Any]]:
@@ -279,15 +284,15 @@ def explain_renditions(
     Raises:
         RecipeError: ``recipes.toml`` has problems.
     """
-    digest, cannot_read = None, None
+    digest, md5, cannot_read = None, "", None
     if is_there:
         try:
-            digest = sha256_of(originals.folder / name_of(path))
+            digest, md5 = digests_of(originals.folder / name_of(path))
         except OSError as error:
             cannot_read = f"it cannot be read ({error.strerror})"
     database, marks = pending.meta.dbconn, pending.meta.sql_table
     changed = pending.changed([path]).subquery()
-    blocked = Blocklist(database).blocked_among([digest]).get(digest or "")
+    blocked = Blocklist(database).blocked_among([digest], {digest or "": md5}).get(digest or "")
     content = _Content(is_there, digest, blocked, cannot_read)
     with database.reading() as con:
         made = _made(con, pending, [path])

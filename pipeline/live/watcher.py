@@ -50,6 +50,8 @@ BACK_OFF_S = 5.0
 LOCKED_POLL_S = 0.2
 # After it gave up its lock for another run: that one looks for it more often.
 YIELD_S = 0.5
+# A run over a backlog goes on for this long before a change of the whole folder ends it early.
+OVERTAKE_S = 3.0
 # Workers that have been idle for this long are stopped: each holds about 60 MB.
 IDLE_WORKERS_S = 60.0
 FOLDER_POLL_S = 0.5
@@ -242,7 +244,12 @@ class Watcher:
     def _attend(self, run: Run) -> None:
         """Handle what has changed in the meantime, within the current run."""
         now = time.monotonic()
-        is_due = self._changes.is_due(now) and not self._changes.is_whole
+        is_due = self._changes.is_due(now)
+        if is_due and self._changes.is_whole:
+            # Too much to handle within the run: it ends early, and the next one begins with what
+            # changed. Not at once, or a constant stream of such changes would let no backlog by.
+            run.overtaken |= time.time() - self.since_ts >= OVERTAKE_S
+            is_due = False
         if not is_due and not self._jobs_requested.is_set():
             return
         work = self._changes.take(now) if is_due else Work(whole=False)

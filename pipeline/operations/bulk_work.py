@@ -16,14 +16,23 @@ import sqlalchemy as sa
 
 from pipeline.app import Lockstep
 from pipeline.database.locks import BULK_LOCK
-from pipeline.errors import LockstepError, NotFoundError
+from pipeline.errors import DecidedError, LockstepError, NotFoundError
+from pipeline.moderation_tables import reviews_table
 from pipeline.names import name_of
 from pipeline.operations.bulks import BulkRepository
 from pipeline.operations.retry import retry_originals
-from pipeline.states import BulkAct, BulkItemState, BulkState, Source, TakedownState
+from pipeline.states import (
+    BulkAct,
+    BulkItemState,
+    BulkState,
+    ReviewState,
+    Source,
+    TakedownState,
+)
 from pipeline.storage.walking import look_at
 from pipeline.takedowns import finish, reinstate, take_down
 from pipeline.takedowns.repository import TakedownRepository
+from pipeline.takedowns.reviews import publish
 
 log = logging.getLogger("lockstep.bulk")
 
@@ -134,6 +143,24 @@ def _reinstate(app: Lockstep, bulk: sa.Row[Any], rows: Sequence[sa.Row[Any]]) ->
         yield row, None, row.takedown
 
 
+def _publish(app: Lockstep, bulk: sa.Row[Any], rows: Sequence[sa.Row[Any]]) -> Iterator[Outcome]:
+    reviews = reviews_table(app.database.sqla_metadata)
+    for row in rows:
+        query = sa.select(reviews.c.id, reviews.c.state).where(reviews.c.sha256 == row.sha256)
+        last = app.database.first(query.order_by(reviews.c.id.desc()).limit(1))
+        note = None
+        try:
+            if last is None:
+                note = "it was neither held nor reported"
+            elif last.state != ReviewState.PUBLISHED.value:
+                publish(app.takedowns, last.id, bulk.who)
+        except DecidedError:
+            note = "somebody has decided otherwise meanwhile"
+        except LockstepError as error:
+            note = _why_not(row, error)
+        yield row, note, None
+
+
 def _retry(app: Lockstep, bulk: sa.Row[Any], rows: Sequence[sa.Row[Any]]) -> Iterator[Outcome]:
     for source in Source:
         ours = [row for row in rows if row.source == source.value]
@@ -146,6 +173,7 @@ def _retry(app: Lockstep, bulk: sa.Row[Any], rows: Sequence[sa.Row[Any]]) -> Ite
 DOERS: dict[BulkAct, Doer] = {
     BulkAct.TAKE_DOWN: _take_down,
     BulkAct.REINSTATE: _reinstate,
+    BulkAct.PUBLISH: _publish,
     BulkAct.RETRY: _retry,
 }
 

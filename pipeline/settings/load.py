@@ -44,6 +44,7 @@ def load_settings(environ: Mapping[str, str] | None = None, cwd: Path | None = N
     known = {PREFIX + variable.name for table in tables for variable in table.values()}
     _refuse_unknown(sorted(set(written) - known), known, cwd)
     refuse_nested(settings)
+    _refuse_half_a_proxy(settings)
     if _text(given, "QUARANTINE"):
         check_quarantine(settings)
     return settings
@@ -80,6 +81,21 @@ def _refuse_unknown(unknown: list[str], known: set[str], cwd: Path) -> None:
         near = difflib.get_close_matches(name, known, n=1)
         meant = f"did you mean {near[0]}?" if near else "remove it"
         raise SettingsError(f"{cwd / '.env'}: {name} is not a setting of Lockstep; {meant}")
+
+
+def _refuse_half_a_proxy(settings: Settings) -> None:
+    """Names without roles, or from anybody, would let people in whom nobody has logged in."""
+    given = {
+        "USER_HEADER": settings.user_header,
+        "ROLES_HEADER": settings.roles_header,
+        "PROXY_ADDRESSES": settings.proxy_addresses,
+    }
+    missing = [f"{PREFIX}{name}" for name, value in given.items() if not value]
+    if missing and len(missing) < len(given):
+        there = " and ".join(f"{PREFIX}{name}" for name, value in given.items() if value)
+        raise SettingsError(
+            f"{there}: this works only with {' and '.join(missing)} as well; set all three, or none"
+        )
 
 
 def _read_dotenv(path: Path) -> dict[str, str]:

@@ -5,13 +5,16 @@ Invalid values raise a ``ValueError`` that says what is allowed.
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pipeline.fetch.signing import key_of
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 try:
     import resource
@@ -22,6 +25,7 @@ except ImportError:
 TOKEN_MIN = 16
 _HOST = re.compile(r"[A-Za-z0-9._-]+|\[?[0-9A-Fa-f:]+\]?")
 _LOCATION = re.compile(r"(?:/[A-Za-z0-9._-]+)+/?")
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _SEPARATOR = re.compile(r"[,\s]+")
 
 
@@ -55,6 +59,11 @@ def number(low: float, high: float, what: str, example: float) -> Callable[[str]
         return value
 
     return parse
+
+
+def days_or_none(text: str) -> int | None:
+    """A whole number of days; ``None`` for no text, which means for ever."""
+    return whole(1, 36_500, "days", 90)(text) if text else None
 
 
 seconds = number(0.1, 86_400, "seconds", 60)
@@ -147,6 +156,33 @@ def hosts(text: str) -> tuple[str, ...]:
     return names
 
 
+def header(text: str) -> str:
+    """The name of a header, or none."""
+    if text and not _HEADER.fullmatch(text):
+        raise ValueError("must be the name of a header, for example X-Forwarded-User")
+    return text
+
+
+def networks(text: str) -> tuple[Network, ...]:
+    """Addresses or networks, separated by commas or blanks."""
+    try:
+        return tuple(ipaddress.ip_network(part) for part in _separated(text))
+    except ValueError:
+        raise ValueError(
+            "must be addresses or networks separated by commas, for example 127.0.0.1,10.0.0.0/8"
+        ) from None
+
+
+def is_in(address: str, networks: Sequence[Network]) -> bool:
+    """Whether an address is in one of the networks; what is no address is in none."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    found = getattr(found, "ipv4_mapped", None) or found
+    return any(found in network for network in networks)
+
+
 def names(text: str) -> tuple[str, ...]:
     """Names of recipes, at least one, each once."""
     found = tuple(dict.fromkeys(_separated(text)))
@@ -158,6 +194,17 @@ def names(text: str) -> tuple[str, ...]:
 def names_or_none(text: str) -> tuple[str, ...]:
     """Names separated by commas, each once."""
     return tuple(dict.fromkeys(_separated(text)))
+
+
+def phrases(text: str) -> tuple[str, ...]:
+    """Words or phrases separated by commas, each once."""
+    found = tuple(dict.fromkeys(filter(None, (" ".join(part.split()) for part in text.split(",")))))
+    if not found or any(len(phrase) > 100 or not phrase.isprintable() for phrase in found):
+        raise ValueError(
+            "must be phrases of at most 100 characters separated by commas, for example "
+            "stolen picture,not for sale"
+        )
+    return found
 
 
 def one_of(*words: str) -> Callable[[str], str]:

@@ -102,10 +102,18 @@ class Settings:
     sandbox: str = _setting("SANDBOX", "auto", parsing.one_of("auto", "off", "required"))
     function_reads: tuple[Path, ...] = _setting("FUNCTION_READS", "", parsing.paths)
     quarantine_dir: Path = _setting("QUARANTINE", "quarantine", parsing.path)
+    quarantine_days: int | None = _setting("QUARANTINE_DAYS", "", parsing.days_or_none)
+    moderation_webhook: str = _setting("MODERATION_WEBHOOK", "", parsing.web_address)
+    moderation_webhook_secret: str = _setting(
+        "MODERATION_WEBHOOK_SECRET", "", parsing.webhook_secret, is_secret=True
+    )
     settle_ms: int = _setting("SETTLE_MS", "300", whole(10, 60_000, "milliseconds", 300))
     rescan_s: float = _setting("RESCAN_S", "300", seconds)
     state_dir: Path = _setting("STATE", ".lockstep", parsing.path)
     token: str = _setting("TOKEN", "", parsing.token, is_secret=True)
+    user_header: str = _setting("USER_HEADER", "", parsing.header)
+    roles_header: str = _setting("ROLES_HEADER", "", parsing.header)
+    proxy_addresses: tuple[parsing.Network, ...] = _setting("PROXY_ADDRESSES", "", parsing.networks)
     hosts: tuple[str, ...] = _setting("HOSTS", "", parsing.hosts)
     max_connections: int = _setting(
         "MAX_CONNECTIONS",
@@ -113,6 +121,10 @@ class Settings:
         whole(8, 10**6, "connections", 1_000),
     )
     x_accel: str = _setting("X_ACCEL", "", parsing.location)
+    report_token: str = _setting("REPORT_TOKEN", "", parsing.token, is_secret=True)
+    reasons: tuple[str, ...] = _setting(
+        "REASONS", "illegal,sexual,violence,harassment,copyright,privacy,other", parsing.phrases
+    )
     jobs: JobSettings
     fetch: FetchLimits
 

@@ -103,6 +103,16 @@ def sha256_of(file: Path) -> str:
     return digest.hexdigest()
 
 
+def digests_of(file: Path) -> tuple[str, str]:
+    """The SHA-256 and the MD5 of a file, in hexadecimal digits, read once, in pieces."""
+    sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+    with open(file, "rb") as stream:
+        while piece := stream.read(1 << 20):
+            sha256.update(piece)
+            md5.update(piece)
+    return sha256.hexdigest(), md5.hexdigest()
+
+
 def tick_ns(ctime_ns: int) -> int:
     """How long, in nanoseconds, a second change may leave the same times behind."""
     return _TICK_NS if ctime_ns % 1_000_000_000 else _COARSE_TICK_NS

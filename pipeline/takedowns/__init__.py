@@ -5,10 +5,18 @@
 ``takeover``    comparing both
 ``targets``     what a person named
 ``quarantine``  moving originals out of the input folder and back
+``notices``     the webhook that is told of takedowns, reports, holds and decisions
+``purging``     deleting what was in the quarantine for long enough, and legal holds
 ``removing``    carrying out a takedown
 ``restoring``   putting back what it removed
 ``acts``        taking down, reinstating, and finishing what was interrupted
+``review_rows`` the rows of reviews: what waits for a person, and what was decided
+``reviews``     what was held or reported: publishing it, taking it down, undoing that
+``pages``       the audit a page at a time
 ``context``     what the parts of this room work with, by name
+``events``      what happened to takedowns besides their states
+``lists``       the rows of lists of hashes: importing, exporting, removing
+``listed``      taking away what lists block, and releasing what they block no more
 ``steps``       what a run does about takedowns before its own steps
 """
 

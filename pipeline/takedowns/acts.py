@@ -22,7 +22,10 @@ from pipeline.names import key_of
 from pipeline.settings.places import check_quarantine
 from pipeline.states import Kind, TakedownState
 from pipeline.takedowns.context import Takedowns
+from pipeline.takedowns.events import events_of
 from pipeline.takedowns.journal import Journal
+from pipeline.takedowns.pages import page
+from pipeline.takedowns.purging import refuse_purge
 from pipeline.takedowns.removing import carry_out, renditions_of
 from pipeline.takedowns.repository import TakedownRepository
 from pipeline.takedowns.restoring import put_back
@@ -67,16 +70,22 @@ class Reinstated:
 
 
 def take_down(
-    context: Takedowns, target: str, reason: str, who: str, purge: bool = False
+    context: Takedowns,
+    target: str,
+    reason: str,
+    who: str,
+    purge: bool = False,
+    legal_hold: bool = False,
 ) -> TakenDown:
     """Take an original, and every other one of the same bytes, out of ``input/`` for good.
 
     ``target`` is a path below ``input/`` or a SHA-256. The originals are kept in the quarantine
     folder, or deleted with ``purge``; their renditions are deleted. A SHA-256 that no original has
-    is blocked as well.
+    is blocked as well. With ``legal_hold`` what is kept is never purged.
 
     Raises:
         NotFoundError: there is no such original.
+        LockstepError: it is to be purged, and is under legal hold.
         SettingsError: the quarantine folder is inside the input or output folder.
         OutputError: a file cannot be removed, or the journal cannot be written, and then no file
             was touched; the bytes are blocked, and the next run tries again.
@@ -88,6 +97,8 @@ def take_down(
         take_over(context.database, context.settings)
         finish(context)
         wanted = resolve(context, target)
+        if purge:
+            refuse_purge(context, repository, wanted.sha256)
         originals = [] if wanted.path is None else [wanted.path]
         number = repository.add(
             wanted.sha256,
@@ -98,6 +109,7 @@ def take_down(
             purge,
             originals,
             renditions_of(context, wanted.sha256, originals),
+            legal_hold,
         )
         verified = {} if wanted.found is None else {wanted.found.path: wanted.found}
         carry_out(context, repository, number, verified)
@@ -158,11 +170,14 @@ def takedowns(
     ``folded``: of many that were taken down at once only the last one; its ``bulk`` has the rest.
     """
     repository = TakedownRepository(context.database)
-    acts = repository.page(limit, before, folded)
+    acts = page(context.database, limit, before, folded)
     by_number: dict[int, list[Any]] = {act.id: [] for act in acts}
     for row in repository.files_of(by_number):
         by_number[row.takedown].append(row)
-    return [_as_json(act, by_number[act.id]) | {"bulk": act.bulk} for act in acts]
+    events: dict[int, list[Any]] = {act.id: [] for act in acts}
+    for event in events_of(context.database, events):
+        events[event.takedown].append(event)
+    return [_as_json(act, by_number[act.id], events[act.id]) | {"bulk": act.bulk} for act in acts]
 
 
 def was_taken_down(context: Takedowns, file: str) -> bool:
@@ -223,7 +238,9 @@ def _acts_to_reinstate(repository: TakedownRepository, id_or_sha256: str) -> lis
     return in_force
 
 
-def _as_json(act: sa.Row[Any], files: list[sa.Row[Any]]) -> dict[str, Any]:
+def _as_json(
+    act: sa.Row[Any], files: list[sa.Row[Any]], events: list[sa.Row[Any]]
+) -> dict[str, Any]:
     originals = [row for row in files if row.kind == Kind.ORIGINAL.value and row.removed]
     return {
         "id": act.id,
@@ -240,6 +257,10 @@ def _as_json(act: sa.Row[Any], files: list[sa.Row[Any]]) -> dict[str, Any]:
         "renditions": [row.path for row in files if row.kind == Kind.RENDITION.value],
         "lifted": None if act.lifted_ts is None else iso(act.lifted_ts),
         "lifted_by": act.lifted_by,
+        "events": [
+            {"what": event.what, "when": iso(event.ts), "who": event.who, "note": event.note}
+            for event in events
+        ],
     }
 
 

@@ -14,7 +14,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,12 @@ COLUMNS: dict[str, tuple[type, ...]] = {
     "lifted_ts": (int, float),
     "lifted_by": (str,),
 }
+EVENT_COLUMNS: dict[str, tuple[type, ...]] = {
+    "what": (str,),
+    "ts": (int, float),
+    "who": (str,),
+    "note": (str, type(None)),
+}
 FILE_COLUMNS: dict[str, tuple[type, ...]] = {"kept": (str,), "removed": (bool,), "restored": (str,)}
 
 
@@ -53,10 +59,14 @@ def identity(act: Mapping[str, Any]) -> str:
 
 @dataclass
 class Act:
-    """All that is known of one takedown; ``files`` by kind and path."""
+    """All that is known of one takedown.
+
+    ``files`` are by kind and path, ``events`` by what happened and when.
+    """
 
     columns: dict[str, Any] = field(default_factory=lambda: dict.fromkeys(COLUMNS))
     files: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    events: dict[tuple[str, float], dict[str, Any]] = field(default_factory=dict)
 
     @property
     def is_whole(self) -> bool:
@@ -69,7 +79,12 @@ class Act:
         """How far it has progressed."""
         return STATES.index(self.columns["state"])
 
-    def merge(self, columns: Mapping[str, Any], files: list[dict[str, Any]]) -> None:
+    def merge(
+        self,
+        columns: Mapping[str, Any],
+        files: list[dict[str, Any]],
+        events: Iterable[Mapping[str, Any]] = (),
+    ) -> None:
         """Add what a line says. What is known is never forgotten, and no state goes back."""
         for name in COLUMNS.keys() & columns.keys():
             value, known = columns[name], self.columns[name]
@@ -82,6 +97,9 @@ class Act:
                 (file["kind"], file["path"]), {"kept": None, "removed": False, "restored": None}
             )
             mine.update({name: file[name] for name in FILE_COLUMNS if file.get(name)})
+        for event in events:
+            its = {name: event.get(name) for name in EVENT_COLUMNS}
+            self.events.setdefault((event["what"], float(event["ts"])), its)
 
     def as_entry(self) -> dict[str, Any]:
         """The line that says all of it."""
@@ -90,7 +108,8 @@ class Act:
             for (kind, path), file in self.files.items()
         ]
         columns = {name: value for name, value in self.columns.items() if value is not None}
-        return {"takedown": identity(self.columns), **columns, "files": files}
+        entry = {"takedown": identity(self.columns), **columns, "files": files}
+        return entry | ({"events": list(self.events.values())} if self.events else {})
 
 
 class Journal:
@@ -129,7 +148,8 @@ class Journal:
                     if entry is None:
                         unreadable.append(number)
                     else:
-                        acts.setdefault(entry["takedown"], Act()).merge(entry, entry["files"])
+                        act = acts.setdefault(entry["takedown"], Act())
+                        act.merge(entry, entry["files"], entry["events"])
         except FileNotFoundError:
             pass
         except OSError as error:
@@ -222,12 +242,14 @@ def _read_line(line: bytes) -> dict[str, Any] | None:
         entry = json.loads(line)
         # No database takes lone surrogates.
         json.dumps(entry, ensure_ascii=False).encode()
-        files = entry.setdefault("files", [])
+        files, events = entry.setdefault("files", []), entry.setdefault("events", [])
         sound = (
             isinstance(entry["takedown"], str)
             and _are(entry, COLUMNS)
             and all(_are(file, FILE_COLUMNS) for file in files)
             and all(isinstance(file[name], str) for file in files for name in ("kind", "path"))
+            and all(_are(event, EVENT_COLUMNS) for event in events)
+            and all(event[name] for event in events for name in ("what", "ts", "who"))
             and entry.get("state", STATES[0]) in STATES
             and SHA256.fullmatch(entry.get("sha256", "0" * 64)) is not None
         )

@@ -66,38 +66,47 @@ def _remove_renditions(
     named = [row.path for row in noted if row.kind == Kind.ORIGINAL.value and not row.removed]
     reason = repository.blocked_among([digest]).get(digest)
     for step in context.renders:
-        table, rows = step.pending.table, _rows(context, step, digest, named)
+        rows = _rows(context, step, digest, named)
         files = [row.file for row in rows if row.file is not None]
         repository.add_files(number, Kind.RENDITION, files)
         for row in rows:
-            if row.file is not None:
-                store.remove(row.file)
-            # One row a transaction: a run in progress writes the same rows in an order of its own,
-            # and two transactions of many rows could deadlock.
-            with context.database.writing() as write:
-                # Users' steps make something of it no longer.
-                renditions = step.pending.renditions
-                touch(write, renditions, _is_row(meta_of(renditions), row))
-                write.execute(
-                    sa.update(table)
-                    .where(_is_row(table, row))
-                    .values(
-                        _emptied(step)
-                        | {
-                            "state": State.TAKEN_DOWN.value,
-                            "reason": reason,
-                            "since": time.time(),
-                            # Bytes other than the blocked ones are to be looked at again.
-                            "sha256": digest if row.sha256 == digest else None,
-                        }
-                    )
-                )
-            step.settled(Source(row.source), {row.path})
+            # Bytes other than the blocked ones are to be looked at again.
+            its = digest if row.sha256 == digest else None
+            take_rendition(context, step, row, reason, its)
         _remove_values(context, step, digest, named, reason)
     # Those of a lost database have no row any more.
     gone = [row.path for row in noted if row.kind == Kind.RENDITION.value]
     for key in set(gone).difference(*(_known(context, step, gone) for step in context.renders)):
         store.remove(key)
+
+
+def take_rendition(
+    context: Takedowns, step: RenderStep, row: sa.Row[Any], reason: str | None, digest: str | None
+) -> None:
+    """Delete one rendition, file first; its row says why, and of which bytes it was."""
+    if row.file is not None:
+        context.settings.output_store.remove(row.file)
+    table, renditions = step.pending.table, step.pending.renditions
+    # One row a transaction: a run in progress writes the same rows in an order of its own, and two
+    # transactions of many rows could deadlock.
+    with context.database.writing() as write:
+        # Users' steps make something of it no longer.
+        touch(write, renditions, _is_row(meta_of(renditions), row))
+        gone = {"state": State.TAKEN_DOWN.value, "reason": reason, "since": time.time()}
+        values = _emptied(step) | gone | {"sha256": digest}
+        write.execute(sa.update(table).where(_is_row(table, row)).values(values))
+    step.settled(Source(row.source), {row.path})
+
+
+def take_values(
+    context: Takedowns, step: RenderStep, row: sa.Row[Any], reason: str | None, digest: str | None
+) -> None:
+    """Empty one feature of an original; its row says why, and of which bytes it was."""
+    gone = {"state": State.TAKEN_DOWN.value, "reason": reason, "since": time.time()}
+    with context.database.writing() as write:
+        values = {**row._mapping, "value": None, "sha256": digest, **gone}
+        store_rows(write, step.pending, [values])
+    step.settled(Source(row.source), {row.path})
 
 
 def _remove_values(
@@ -110,17 +119,8 @@ def _remove_values(
             sa.and_(table.c.source == Source.INPUT.value, table.c.path.in_(named)),
         )
         query = rows_in(table).where(which, table.c.state != State.TAKEN_DOWN.value)
-        for row in (row._mapping for row in context.database.rows(query)):
-            taken_down = {
-                "value": None,
-                "state": State.TAKEN_DOWN.value,
-                "reason": reason,
-                "since": time.time(),
-                "sha256": digest if row["sha256"] == digest else None,
-            }
-            with context.database.writing() as write:
-                store_rows(write, step.pending, [{**row, **taken_down}])
-            step.settled(Source(row["source"]), {row["path"]})
+        for row in context.database.rows(query):
+            take_values(context, step, row, reason, digest if row.sha256 == digest else None)
 
 
 def _is_row(table: sa.Table, row: sa.Row[Any]) -> sa.ColumnElement[bool]:

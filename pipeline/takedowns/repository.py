@@ -17,9 +17,9 @@ from pipeline.database.connection import Database
 from pipeline.database.state import state_table
 from pipeline.database.transaction import Write
 from pipeline.errors import OutputError
-from pipeline.moderation_tables import bulk_items_table, bulks_table
-from pipeline.states import BulkAct, Kind, TakedownState
-from pipeline.takedowns.journal import COLUMNS, JOURNAL, Journal, identity
+from pipeline.states import Kind, TakedownEvent, TakedownState
+from pipeline.takedowns.events import events_of, insert_events, new_event
+from pipeline.takedowns.journal import COLUMNS, EVENT_COLUMNS, JOURNAL, Journal, identity
 
 
 class TakedownRepository(Blocklist):
@@ -32,6 +32,11 @@ class TakedownRepository(Blocklist):
     def __init__(self, database: Database, journal: Journal | None = None) -> None:
         super().__init__(database)
         self._journal = journal
+
+    @property
+    def database(self) -> Database:
+        """Where the rows are."""
+        return self._database
 
     def has_removed(self, kind: Kind, path: str) -> bool:
         """Whether a takedown that is still in force removed this file."""
@@ -70,9 +75,12 @@ class TakedownRepository(Blocklist):
         purge: bool,
         originals: Sequence[str],
         renditions: Sequence[str],
+        legal_hold: bool = False,
     ) -> int:
         """Block ``sha256`` from now on, before any file is touched; returns the number of the
         takedown.
+
+        With ``legal_hold`` the originals that are kept are never purged: see :meth:`add_event`.
 
         Raises:
             OutputError: the journal cannot be written. The bytes are blocked anyway; the next
@@ -90,10 +98,11 @@ class TakedownRepository(Blocklist):
         }
         files = [(Kind.ORIGINAL, path) for path in originals]
         files += [(Kind.RENDITION, path) for path in renditions]
+        events = [new_event(TakedownEvent.LEGAL_HOLD, who)] if legal_hold else []
         refused: OutputError | None = None
         with contextlib.ExitStack() as stack:
             try:
-                remember = stack.enter_context(self._noted(_entry(row, files)))
+                remember = stack.enter_context(self._noted(_entry(row, files, events)))
             except OutputError as error:
                 refused, remember = error, self.forget_journal
             with self._database.writing() as con:
@@ -102,6 +111,7 @@ class TakedownRepository(Blocklist):
                 number = int(done.inserted_primary_key[0])
                 for kind, path in files:
                     con.execute(self._new_file(number, kind, path))
+                insert_events(self._database, con, number, events)
                 remember(con)
         if refused is not None:
             raise OutputError(
@@ -138,8 +148,23 @@ class TakedownRepository(Blocklist):
         if follows or act is None:
             return
         files = [(Kind(row.kind), row.path) for row in self.files_of([number])]
-        with self._noted(_entry(dict(act._mapping), files)):
+        events = [dict(event._mapping) for event in events_of(self._database, [number])]
+        with self._noted(_entry(dict(act._mapping), files, events)):
             pass  # the database has it; the next start finds that the journal has it too
+
+    def add_event(
+        self, number: int, what: TakedownEvent, who: str, note: str | None = None
+    ) -> None:
+        """Record what happened to a takedown, in the journal first."""
+        act = self.act(number)
+        assert act is not None
+        event = new_event(what, who, note)
+        with (
+            self._noted({"takedown": identity(dict(act._mapping)), "events": [event]}) as remember,
+            self._database.con.begin() as con,
+        ):
+            insert_events(self._database, con, number, [event])
+            remember(con)
 
     def forget_journal(self, con: Write) -> None:
         """Make the next start compare the journal with the database."""
@@ -172,37 +197,6 @@ class TakedownRepository(Blocklist):
         ):
             con.execute(sa.update(self.acts).where(self.acts.c.id == number).values(**values))
             remember(con)
-
-    def page(self, limit: int, before: int | None, folded: bool = False) -> Sequence[sa.Row[Any]]:
-        """Takedowns, newest first, each with the number of its ``bulk``, if it is of one.
-
-        ``folded``: of each bulk only the last one, which stands for all.
-        """
-        bulk = self._bulk_of(self.acts.c.id)
-        query = sa.select(self.acts, bulk.label("bulk")).order_by(self.acts.c.id.desc())
-        if before is not None:
-            query = query.where(self.acts.c.id < before)
-        if folded:
-            items = bulk_items_table(self._database.sqla_metadata).alias("later")
-            is_later = items.c.bulk == bulk, items.c.takedown > self.acts.c.id
-            query = query.where(~sa.select(items.c.bulk).where(*is_later).exists())
-        return self._database.rows(query.limit(limit))
-
-    def _bulk_of(self, number: sa.ColumnElement[int]) -> sa.ScalarSelect[int]:
-        """The bulk that made a takedown; not one that found it made, or that reinstates it."""
-        bulks = bulks_table(self._database.sqla_metadata)
-        items = bulk_items_table(self._database.sqla_metadata)
-        return (
-            sa.select(sa.func.min(items.c.bulk))
-            .join(bulks, bulks.c.id == items.c.bulk)
-            .where(
-                items.c.takedown == number,
-                bulks.c.act == BulkAct.TAKE_DOWN.value,
-                bulks.c.created_ts <= self.acts.c.created_ts,
-            )
-            .correlate(self.acts)
-            .scalar_subquery()
-        )
 
     # --- files ---
 
@@ -253,6 +247,13 @@ class TakedownRepository(Blocklist):
             con.execute(sa.update(files).where(this).values(**values))
             remember(con)
 
+    def forget_place(self, number: int, path: str) -> None:
+        """There is nothing to put back of an original any more; the journal says why."""
+        files = self.files
+        its = files.c.takedown == number, files.c.kind == Kind.ORIGINAL.value, files.c.path == path
+        with self._database.writing() as write:
+            write.execute(sa.update(files).where(*its).values(kept=None))
+
     def is_kept(self, kept: str) -> bool:
         """Whether a place in the quarantine is taken."""
         query = sa.select(self.files.c.takedown).where(
@@ -265,7 +266,13 @@ class TakedownRepository(Blocklist):
         return self._database.insert(self.files).values(row).on_conflict_do_nothing()
 
 
-def _entry(act: dict[str, Any], files: Iterable[tuple[Kind, str]]) -> dict[str, Any]:
+def _entry(
+    act: dict[str, Any],
+    files: Iterable[tuple[Kind, str]],
+    events: Iterable[dict[str, Any]] = (),
+) -> dict[str, Any]:
     columns = {name: act[name] for name in COLUMNS if act.get(name) is not None}
     named = [{"kind": kind.value, "path": path} for kind, path in files]
-    return {"takedown": identity(act), **columns, "files": named}
+    entry = {"takedown": identity(act), **columns, "files": named}
+    noted = [{name: event[name] for name in EVENT_COLUMNS} for event in events]
+    return entry | ({"events": noted} if noted else {})

@@ -4,8 +4,14 @@ finished."""
 from __future__ import annotations
 
 from pipeline.engine.context import Run
+from pipeline.errors import LockstepError, in_one_line
 from pipeline.takedowns.acts import finish
 from pipeline.takedowns.context import Takedowns
+from pipeline.takedowns.listed import follow_lists, warnings_of
+from pipeline.takedowns.lists import cut_off_imports
+from pipeline.takedowns.notices import notices_due
+from pipeline.takedowns.purging import purge_due
+from pipeline.takedowns.reviews import finish_reviews
 from pipeline.takedowns.takeover import take_over
 
 
@@ -15,5 +21,22 @@ def take_over_in(run: Run) -> None:
 
 
 def finish_in(context: Takedowns, run: Run) -> None:
-    """Finish the takedowns that were interrupted, after what an earlier run left has been fixed."""
+    """Finish interrupted takedowns and reviews, after what an earlier run left has been fixed.
+
+    And follow the lists of hashes, where the command that changed one was interrupted, and purge
+    what was in the quarantine for long enough. Who wants to know of all this is told after the run.
+    """
     run.report.warnings += finish(context)
+    run.report.warnings += finish_reviews(context)
+    try:
+        purge_due(context)
+    except (LockstepError, OSError) as error:
+        run.report.warnings.append(f"the quarantine is not purged yet: {in_one_line(error)}")
+    try:
+        followed = follow_lists(context)
+    except LockstepError as error:
+        run.report.warnings.append(f"not everything on a blocklist is removed yet: {error}")
+    else:
+        run.report.warnings += warnings_of(followed) + cut_off_imports(context.database)
+    if sending := notices_due(context):
+        run.afterwards.append(sending)

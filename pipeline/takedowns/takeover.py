@@ -22,6 +22,7 @@ from pipeline.settings.places import check_quarantine
 from pipeline.settings.values import Settings
 from pipeline.states import TakedownState
 from pipeline.storage.folder import files_below
+from pipeline.takedowns.events import events_of, insert_events
 from pipeline.takedowns.journal import (
     COLUMNS,
     FILE_COLUMNS,
@@ -103,7 +104,12 @@ def _compare(
                 _insert(con, repository, act)
                 continue
             number, row = rows[name]
-            if act != row and row.columns["state"] != TakedownState.LIFTED.value:
+            if act == row:
+                continue
+            if row.columns["state"] == TakedownState.LIFTED.value:
+                new = [event for key, event in act.events.items() if key not in row.events]
+                insert_events(database, con, number, new)
+            else:
                 lifted += act.rank >= LIFTING > row.rank
                 _bring_forward(con, repository, number, act, row)
         if held is not None:
@@ -140,6 +146,9 @@ def _acts_of(repository: TakedownRepository) -> dict[str, tuple[int, Act]]:
         if file.takedown in acts:
             values = {name: file._mapping[name] for name in FILE_COLUMNS}
             acts[file.takedown].files[file.kind, file.path] = values
+    for event in events_of(repository.database):
+        if event.takedown in acts:
+            acts[event.takedown].merge({}, [], [dict(event._mapping)])
     return {identity(act.columns): (number, act) for number, act in acts.items()}
 
 
@@ -147,7 +156,7 @@ def _merged(rows: dict[str, tuple[int, Act]], known: dict[str, Act]) -> dict[str
     merged = {name: copy.deepcopy(act) for name, (_, act) in rows.items()}
     for name, act in known.items():
         files = [{"kind": kind, "path": path} | file for (kind, path), file in act.files.items()]
-        merged.setdefault(name, Act()).merge(act.columns, files)
+        merged.setdefault(name, Act()).merge(act.columns, files, act.events.values())
     return merged
 
 
@@ -158,7 +167,9 @@ def _insert(con: Write, repository: TakedownRepository, act: Act) -> None:
         values["state"] = TakedownState.REMOVING.value
     done = con.execute(sa.insert(repository.acts).values(values))
     assert done.inserted_primary_key is not None
-    _write_files(con, repository, int(done.inserted_primary_key[0]), act.files.items())
+    number = int(done.inserted_primary_key[0])
+    _write_files(con, repository, number, act.files.items())
+    insert_events(repository.database, con, number, act.events.values())
 
 
 def _bring_forward(
@@ -177,6 +188,8 @@ def _bring_forward(
     con.execute(sa.update(repository.acts).where(repository.acts.c.id == number).values(values))
     con.execute(sa.delete(repository.files).where(repository.files.c.takedown == number))
     _write_files(con, repository, number, files.items())
+    new = [event for key, event in act.events.items() if key not in row.events]
+    insert_events(repository.database, con, number, new)
 
 
 def _write_files(

@@ -8,6 +8,7 @@ Nothing here decides anything about images.
 ``checks``       two threads that read CSVs, and the queue before them
 ``connections``  limits on connections and requests, before anybody has logged in
 ``counts``       counting in the background
+``desk_gauges``  Prometheus, of takedowns, reviews and blocked hashes
 ``documented``   the API described in OpenAPI
 ``listeners``    open pages, and the one poll for all of them
 ``lists``        which list of originals a request is about

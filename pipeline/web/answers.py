@@ -81,6 +81,7 @@ def _rendered(scope: Scope, template: str, **values: Any) -> bytes:
             here=scope["path"],
             person=person,
             may=lambda role: person is not None and person.may(Role(role)),
+            shows_person=person is not None and "is_open" not in scope["state"],
             can_log_out="session" in scope["state"],
             **values,
         )

@@ -100,5 +100,6 @@ class BulkWorker:
 WORDS = {
     BulkAct.TAKE_DOWN: "taken down",
     BulkAct.REINSTATE: "reinstated",
+    BulkAct.PUBLISH: "published",
     BulkAct.RETRY: "to be retried",
 }

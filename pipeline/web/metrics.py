@@ -15,6 +15,7 @@ from pipeline.engine.report import Report
 from pipeline.live.lanes import Doing
 from pipeline.states import UrlState
 from pipeline.tables import fetches_table
+from pipeline.web.desk_gauges import ModerationMetrics
 
 RUN_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
 
@@ -32,6 +33,7 @@ class Metrics:
         self._database = database
         self._counts = counts
         self._doing = doing
+        self._moderation = ModerationMetrics(database)
         self.registry = CollectorRegistry(auto_describe=False)
         self.run_seconds = Histogram(
             "lockstep_run_seconds",
@@ -66,6 +68,7 @@ class Metrics:
         running.add_metric([], float(doing.state == "running"))
         yield running
         yield from self._fetches()
+        yield from self._moderation.collect()
         if counts is None:
             return
         originals = GaugeMetricFamily("lockstep_originals", "Originals that are known")

@@ -255,7 +255,7 @@ class BulkJson(BaseModel):
     """One act on many originals. ``done`` and ``failed`` count those of ``total`` worked on."""
 
     id: int
-    act: str = Field(description="take_down, reinstate or retry")
+    act: str = Field(description="take_down, reinstate, publish or retry")
     state: str = Field(description="running, stopped or done")
     chosen: str = Field(description="which originals, in words")
     reason: str | None

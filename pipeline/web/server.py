@@ -17,7 +17,8 @@ from starlette.types import ASGIApp
 from pipeline.app import Lockstep
 from pipeline.errors import SettingsError
 from pipeline.settings.parsing import open_files_limit
-from pipeline.settings.values import Settings
+from pipeline.tables import make_tables
+from pipeline.users import UserRepository
 from pipeline.web import connections, problems
 from pipeline.web.connections import ConnectionLimits
 from pipeline.web.routes import bulks, entry, events, files, health, home, images, jobs, takedowns
@@ -33,18 +34,23 @@ ABOUT = (
 PAGES = (files, home, jobs, images, bulks, takedowns, events, health, entry)
 
 
-def refuse_open_door(settings: Settings, host: str, insecure: bool) -> None:
+def refuse_open_door(app: Lockstep, host: str, insecure: bool) -> None:
     """Refuse to give everybody who can connect access.
 
     Raises:
-        SettingsError: ``host`` can be reached from other machines, and no token is set.
+        SettingsError: ``host`` can be reached from other machines, and nobody has to log in.
+        DatabaseError: the users cannot be read.
     """
-    if is_loopback(host) or settings.token or insecure:
+    settings = app.settings
+    if is_loopback(host) or settings.token or settings.user_header or insecure:
+        return
+    make_tables(app.database)
+    if UserRepository(app.database).all():
         return
     raise SettingsError(
-        f"--host {host}: other machines can reach it, and PIPELINE_TOKEN is not set; set it to a "
-        "secret of 16 characters or more, or use --insecure if anyone who can connect may "
-        "do everything"
+        f"--host {host}: other machines can reach it, PIPELINE_TOKEN is not set and there are no "
+        "users; set it to a secret of 16 characters or more, or add users (`datapipe user add`), "
+        "or use --insecure if anyone who can connect may do everything"
     )
 
 
@@ -76,7 +82,7 @@ def build(service: Service, shelf: Shelf) -> ASGIApp:
         site.include_router(module.router)
     site.state.routes = [route for module in PAGES for route in module.router.routes]
     front = FilesFirst(site, shelf)
-    return Guard(front, service.hosts, service.sessions, service.settings.jobs.max_bytes)
+    return Guard(front, service.hosts, service.access, service.settings.jobs.max_bytes)
 
 
 def serve(app: Lockstep, options: Options) -> None:
@@ -105,8 +111,8 @@ def serve(app: Lockstep, options: Options) -> None:
     # uvicorn raises the signal again when it is done; by then it has been handled.
     signal.signal(signal.SIGTERM, lambda number, stack: None)
     # Open event streams are closed; nothing else takes longer.
-    shelf = Shelf(app, is_private=service.sessions is not None)
-    at_once = FilesAtOnce(shelf, service.hosts, service.sessions)
+    shelf = Shelf(app, service.access)
+    at_once = FilesAtOnce(shelf, service.hosts, service.access)
     server = Server(build(service, shelf), limits, at_once, timeout_graceful_shutdown=3)
     server.run(sockets=sockets)
 

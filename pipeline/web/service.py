@@ -15,16 +15,18 @@ from pipeline.database.state import StateRepository
 from pipeline.engine.history import last_stop, runs
 from pipeline.engine.report import Report
 from pipeline.live.lanes import Worker
+from pipeline.live.notifier import Notifier
 from pipeline.operations.status import is_out_of_step
 from pipeline.tables import make_tables
 from pipeline.takedowns import take_over
+from pipeline.users import UserRepository
 from pipeline.web.background import BulkWorker
 from pipeline.web.checks import Checks
 from pipeline.web.counts import LatestCounts
 from pipeline.web.listeners import Listeners
 from pipeline.web.metrics import Metrics
-from pipeline.web.security.hosts import Hosts
-from pipeline.web.security.sessions import Sessions
+from pipeline.web.security.access import Access
+from pipeline.web.security.hosts import Hosts, is_loopback
 
 THREADS = 12
 
@@ -38,6 +40,7 @@ class Options:
     host: str = "127.0.0.1"
     port: int = 8000
     watch: bool = True
+    insecure: bool = False
 
 
 class Service:
@@ -57,12 +60,18 @@ class Service:
         for warning in take_over(app.database, app.settings):
             log.warning("%s", warning)
         ended = StateRepository(app.database)
-        self.sessions = Sessions(self.settings.token, ended) if self.settings.token else None
+        self.access = Access(
+            self.settings,
+            UserRepository(app.database),
+            ended,
+            may_be_open=options.insecure or is_loopback(options.host),
+        )
         self.hosts = Hosts(options.host, self.settings.hosts)
         self.listeners = Listeners(lambda: self.counts.clock())
         self.checks = Checks()
         self.counts = LatestCounts(app, self.listeners.notify)
         self.metrics = Metrics(app.database, self.counts.get, lambda: self.worker.doing)
+        self.notifier = Notifier(app)
         self.worker = Worker(app, options.watch, self.listeners.notify, self._ran)
         self.bulks = BulkWorker(app, self.worker, self.changed)
 
@@ -73,11 +82,13 @@ class Service:
         to_thread.current_default_thread_limiter().total_tokens = THREADS
         self.worker.start()
         self.bulks.start()
+        self.notifier.start()
 
     def end(self) -> None:
         """Stop everything in progress, without waiting."""
         self.listeners.close()
         self.bulks.end()
+        self.notifier.end()
         self.worker.end()
 
     def stop(self) -> None:

@@ -43,6 +43,14 @@ if TYPE_CHECKING:
 # killed, which alone knows how its children end.
 KILLED_FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM, 255)
 BROKEN_AT_MOST = 3
+# What a worker needs to begin: loaded once, by the fork server. To load pebble alone would cost
+# each worker of each run 25 ms.
+PRELOADED = (
+    "pipeline.imaging.render",
+    "pipeline.workers.worker",
+    "pipeline.workers.results",
+    "pebble.pool.process",
+)
 # What is with the processes already cannot be overtaken: this many seconds of work at most, and so
 # many tasks, which is enough that none waits while a batch of small pictures is recorded.
 WITH_PROCESSES_S = 0.25
@@ -286,7 +294,7 @@ class Workers:
         )
         context: Any = multiprocessing.get_context(method)
         if method == "forkserver":
-            context.set_forkserver_preload(["pipeline.imaging.render", "pipeline.workers.worker"])
+            context.set_forkserver_preload(list(PRELOADED))
         self._exits.enter_context(_main_module_not_loaded_again())
         if method == "forkserver":
             _start_fork_server()

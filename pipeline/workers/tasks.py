@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -35,6 +36,8 @@ class Task(NamedTuple):
     hash_only: bool = False
     # A lower limit than the workers', for originals from untrusted servers.
     max_pixels: int | None = None
+    # SHA-256 of contents whose MD5 is known.
+    digested: tuple[str, ...] = ()
 
 
 class Urgency(enum.IntEnum):
@@ -87,6 +90,13 @@ class Outcome:
     try_again: bool = False
     # Nothing was done: a folder is no longer the one that the worker is confined to.
     moved: bool = False
+    # Only where it was not known.
+    md5: str | None = None
+
+
+def md5s_of(outcomes: Iterable[Outcome]) -> dict[str, str]:
+    """The MD5 of what was hashed, by SHA-256, where workers have found it."""
+    return {each.sha256: each.md5 for each in outcomes if each.sha256 and each.md5}
 
 
 class Folders(NamedTuple):

@@ -143,6 +143,8 @@ def _work(task: Task, outcome: Outcome) -> None:
         return
     outcome.size_bytes = entry.size_bytes
     outcome.sha256 = hashlib.sha256(data).hexdigest()
+    if outcome.sha256 not in task.digested:
+        outcome.md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
     store, todo = FolderStore(task.output_dir), []
     for wanted in task.wanted:
         if is_current(wanted, outcome.sha256, store):

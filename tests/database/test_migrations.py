@@ -73,7 +73,7 @@ def test_killed_at_any_statement_the_tables_are_of_one_layout_or_the_other(
     downgrade(url, shop.state)
     old, moment = dump(url), 0
     # The transaction is the same on both; a statement of a server takes longer.
-    step = 4 if url.startswith("sqlite") else 12
+    step = 7 if url.startswith("sqlite") else 13
     while True:
         moment += step
         if shop.in_child(kill_at(moment), "status") >= 0:

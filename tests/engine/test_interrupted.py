@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from a_project import HALF_AND_THUMB, Project, picture
+from a_project import HALF_AND_THUMB, Project
 from killing import alive_in_group, kill_at, temporary_files
 
 
@@ -95,7 +95,8 @@ def _with_times(source: str, target: str) -> str:
     return str(shutil.copy2(source, target))
 
 
-# Every nineteenth moment, from each of three starts, until the run ends by itself.
+# Samples of all moments, from each of three starts, until the run ends by itself; `make test-kills`
+# tries many more.
 @pytest.mark.parametrize("first", [1, 7, 13])
 def test_a_kill_between_any_two_writes_is_healed(
     before: Path, after: dict[str, bytes], tmp_path: Path, first: int
@@ -109,8 +110,8 @@ def test_a_kill_between_any_two_writes_is_healed(
             break
         assert_healed(project, after)
         killed += 1
-        moment += 19
-    assert killed >= 4
+        moment += 41
+    assert killed >= 2
     project.assert_in_step(after)
 
 
@@ -124,7 +125,7 @@ def test_kills_in_a_row_are_healed(before: Path, tmp_path: Path) -> None:
 
 
 def test_a_first_run_that_is_killed_is_healed(tmp_path: Path) -> None:
-    for moment in (1, 3, 8, 14, 18, 22, 26, 30):
+    for moment in (1, 8, 18, 26):
         project = Project(tmp_path / f"at-{moment}" / "shop")
         for number in range(4):
             project.add(f"{number}.png")
@@ -180,10 +181,12 @@ def test_a_run_that_is_stopped_keeps_what_is_done(
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs to see the processes")
 def test_ctrl_c_while_the_workers_load_leaves_nothing_behind(project: Project) -> None:
-    # So much work that the run is not over before this process gets to see its workers.
-    large = picture(".jpg", "large", (3_000, 2_000))
-    for index in range(60):
-        (project.input / f"{index}.jpg").write_bytes(large + bytes([index]))
+    # So slow that the run is not over before this process gets to see its workers.
+    project.recipes("[half]\nscale = 0.5\nfunction = 'functions:slow'\n")
+    slow = "import time\n\n\ndef slow(image):\n    time.sleep(2)\n    return image\n"
+    (project.root / "functions.py").write_text(slow)
+    for index in range(30):
+        project.add(f"{index}.jpg")
     process = project.start_script("run", start_new_session=True)
     deadline = time.monotonic() + 60
     # The command, the resource tracker, and the fork server, which loads the decoders now.

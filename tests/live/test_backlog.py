@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 from a_project import Project
@@ -54,6 +55,31 @@ def test_a_watcher_sees_to_changes_while_it_renders_a_backlog(large: Project) ->
         assert last.read_bytes() == old, "the backlog went first"
         want = project.expected()
         wait_until(lambda: project.outputs() == want, lambda: watching.said)
+        assert watching.stop() == 0
+    finally:
+        watching.kill()
+
+
+def test_more_changes_than_can_be_told_apart_do_not_wait_for_a_backlog_either(
+    large: Project,
+) -> None:
+    project = large
+    project.run()
+    slowly(project)
+    first, last = project.output / "half/00.png", project.output / f"half/{MANY - 1}.png"
+    before, old = first.read_bytes(), last.read_bytes()
+    watching = Watching(project)
+    try:
+        watching.wait_for_start()
+        project.recipes("[half]\nscale = 0.25\n")
+        wait_until(lambda: first.read_bytes() != before, lambda: watching.said)
+        project.add("new.png")
+        # Of a name that is no text, a watcher only knows that something has changed.
+        with open(os.fsencode(project.input) + b"/\xff.png", "wb") as odd:
+            odd.write(b"odd")
+        wait_until((project.output / "half/new.png").exists, lambda: watching.said)
+        assert last.read_bytes() == old, "the backlog went first"
+        wait_until(lambda: last.read_bytes() != old, lambda: watching.said)
         assert watching.stop() == 0
     finally:
         watching.kill()

@@ -13,9 +13,11 @@ from a_project import Project
 from a_takedown import audit, kept, originals
 
 from pipeline.operations import bulk_work
-from pipeline.operations.bulks import BulkRepository, Order, choose_all
+from pipeline.operations.bulks import BulkRepository, Order, choose, choose_all
 from pipeline.operations.listing import Filter
 from pipeline.states import BulkAct, BulkState
+from pipeline.takedowns.review_rows import ReviewRepository
+from pipeline.takedowns.reviews import take_down_reviewed
 
 COUNT = 300
 
@@ -114,6 +116,29 @@ def test_one_that_is_stopped_stays_so_until_it_is_resumed(full: Project) -> None
         assert repository.change(number, BulkState.STOPPED, BulkState.RUNNING)
         bulk_work.work(app, is_stopping=lambda: len(originals(full)) <= COUNT - 20)
         assert len(originals(full)) == COUNT - 20
+
+
+def test_what_is_held_is_published_unless_somebody_has_decided_otherwise(full: Project) -> None:
+    with the_app(full) as app:
+        reviews = ReviewRepository(app.database)
+        digests = dict(full.query("select path, sha256 from renditions"))
+        numbers = [
+            reviews.add_report(digests[path], "input", path, "looks near", "Cid")[0]
+            for path in ("000.png", "001.png")
+        ]
+        take_down_reviewed(app.takedowns, numbers[1], "Ben", "", "it is near")
+        repository = BulkRepository(app.database)
+        wanted = choose(app.render.pending, ["000.png", "001.png", "002.png"])
+        repository.add(Order(BulkAct.PUBLISH, "Ada"), wanted)
+        bulk_work.work(app)
+        found = [(row.path, row.state, row.note) for row in repository.items_of(1, 9)]
+    assert found == [
+        ("000.png", "done", None),
+        ("001.png", "failed", "somebody has decided otherwise meanwhile"),
+        ("002.png", "failed", "it was neither held nor reported"),
+    ]
+    decided = full.query("select state, decided_by from reviews order by id")
+    assert decided == [("published", "Ada"), ("taken_down", "Ben")]
 
 
 def test_a_run_goes_on_while_a_bulk_does(full: Project) -> None:

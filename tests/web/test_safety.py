@@ -166,15 +166,19 @@ def test_whoever_has_no_token_sees_the_log_in_page_and_nothing_else(project: Pro
 
 
 def test_a_session_ends_and_cannot_be_made_up() -> None:
-    sessions = Sessions(TOKEN)
-    value = sessions.begin(1000)
-    assert sessions.holds(value, 1000 + SESSION_S - 1)
-    assert not sessions.holds(value, 1000 + SESSION_S)
-    ends, signature = value.split(".")
-    assert not sessions.holds(f"{int(ends) + 1}.{signature}", 1000)
-    assert not Sessions(TOKEN + "2").holds(value, 1000)
-    for made_up in ("", ".", "x", f"{ends}.", f"{ends}.é", f".{signature}", f"９.{signature}"):
-        assert not sessions.holds(made_up, 1000)
+    sessions = Sessions({"admin": TOKEN.encode(), "ada": b"another"}.get)
+    value = sessions.begin("admin", 1000)
+    assert sessions.account(value, 1000 + SESSION_S - 1) == "admin"
+    assert sessions.account(value, 1000 + SESSION_S) is None
+    account, ends, signature = value.split(".")
+    for other in (f"{account}.{int(ends) + 1}", f"ada.{ends}", f"nobody.{ends}"):
+        assert sessions.account(f"{other}.{signature}", 1000) is None
+    for keys in ({"admin": b"new"}, {}):
+        assert Sessions(keys.get).account(value, 1000) is None
+    ends = f"{account}.{ends}"
+    made_up = ("", ".", "..", "x", "admin", f"{ends}.", f"{ends}.é", f".{signature}")
+    for each in (*made_up, f"admin.９.{signature}", f"admin..{signature}"):
+        assert sessions.account(each, 1000) is None
 
 
 class _Inline(HTMLParser):

@@ -15,6 +15,7 @@ from pipeline.web.security.attempts import OF_ALL, REMEMBERED, TokenAttempts, To
 from pipeline.web.security.sessions import COOKIE, SESSION_S, Sessions
 
 TOKEN = "correct-horse-battery"
+KEYS = {"admin": TOKEN.encode()}
 
 
 class Clock:
@@ -25,6 +26,19 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+class Guesses:
+    """Attempts at one token."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.counted = TokenAttempts(clock)
+
+    def check(self, token: str, address: str) -> TokenCheck:
+        if not self.counted.may_try(address):
+            return TokenCheck.NOT_CHECKED
+        self.counted.note(address, was_right=token == TOKEN)
+        return TokenCheck.RIGHT if token == TOKEN else TokenCheck.WRONG
 
 
 class Values:
@@ -46,8 +60,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def attempts(clock: Clock) -> TokenAttempts:
-    return TokenAttempts(lambda token: token == TOKEN, clock)
+def attempts(clock: Clock) -> Guesses:
+    return Guesses(clock)
 
 
 @pytest.fixture
@@ -57,7 +71,7 @@ def locked(project: Project) -> Iterator[Server]:
         yield server
 
 
-def test_an_address_tries_one_wrong_token_a_second(attempts: TokenAttempts, clock: Clock) -> None:
+def test_an_address_tries_one_wrong_token_a_second(attempts: Guesses, clock: Clock) -> None:
     assert attempts.check("x", "192.0.2.1") is TokenCheck.WRONG
     # Not even the right one, or a guesser who asks for many at once would find it among them.
     for token in ("y", TOKEN):
@@ -69,7 +83,7 @@ def test_an_address_tries_one_wrong_token_a_second(attempts: TokenAttempts, cloc
     assert attempts.check(TOKEN, "192.0.2.1") is TokenCheck.RIGHT
 
 
-def test_all_together_try_ten_wrong_tokens_a_second(attempts: TokenAttempts, clock: Clock) -> None:
+def test_all_together_try_ten_wrong_tokens_a_second(attempts: Guesses, clock: Clock) -> None:
     for second in range(3):
         checks = [attempts.check("x", f"192.0.2.{n}") for n in range(200)]
         assert checks.count(TokenCheck.WRONG) == OF_ALL == 10, second
@@ -77,9 +91,7 @@ def test_all_together_try_ten_wrong_tokens_a_second(attempts: TokenAttempts, clo
         clock.now += 1
 
 
-def test_an_address_that_had_the_token_is_not_locked_out(
-    attempts: TokenAttempts, clock: Clock
-) -> None:
+def test_an_address_that_had_the_token_is_not_locked_out(attempts: Guesses, clock: Clock) -> None:
     assert attempts.check(TOKEN, "192.0.2.1") is TokenCheck.RIGHT
     # An old token in one program of an office, or behind the same proxy.
     for _ in range(5):
@@ -96,13 +108,13 @@ def test_an_address_that_had_the_token_is_not_locked_out(
     assert [attempts.check("x", "192.0.2.1") for _ in range(200)].count(TokenCheck.WRONG) == OF_ALL
 
 
-def test_attempts_are_remembered_in_constant_memory(attempts: TokenAttempts, clock: Clock) -> None:
+def test_attempts_are_remembered_in_constant_memory(attempts: Guesses, clock: Clock) -> None:
     for n in range(5 * REMEMBERED):
         clock.now += 0.01
         attempts.check("x", f"2001:db8:{n:x}::")
         attempts.check(TOKEN, f"2001:db8:0:{n:x}::")
-    assert len(attempts._wrong) <= OF_ALL
-    assert len(attempts._known) <= REMEMBERED
+    assert len(attempts.counted._wrong) <= OF_ALL
+    assert len(attempts.counted._known) <= REMEMBERED
 
 
 @pytest.mark.parametrize(
@@ -168,19 +180,19 @@ def test_a_person_who_mistypes_the_token_is_not_refused(locked: Server) -> None:
 
 def test_a_session_that_is_logged_out_is_over_for_every_copy_of_its_cookie() -> None:
     values = Values()
-    sessions = Sessions(TOKEN, values)
-    mine, theirs = sessions.begin(1000), sessions.begin(1000)
+    sessions = Sessions(KEYS.get, values)
+    mine, theirs = sessions.begin("admin", 1000), sessions.begin("admin", 1000)
     assert mine != theirs
     sessions.end(mine, 1000)
-    assert not sessions.holds(mine, 1000)
-    assert sessions.holds(theirs, 1000)
-    again = Sessions(TOKEN, values)
-    assert not again.holds(mine, 1000)
-    assert again.holds(theirs, 1000)
+    assert sessions.account(mine, 1000) is None
+    assert sessions.account(theirs, 1000) == "admin"
+    again = Sessions(KEYS.get, values)
+    assert again.account(mine, 1000) is None
+    assert again.account(theirs, 1000) == "admin"
     # Another service on the same database takes nothing back.
     sessions.end(theirs, 1000)
-    again.end(again.begin(1000), 1000)
-    assert not Sessions(TOKEN, values).holds(theirs, 1000)
+    again.end(again.begin("admin", 1000), 1000)
+    assert Sessions(KEYS.get, values).account(theirs, 1000) is None
     for made_up in ("", ".", "x", f"{mine}x", mine.partition(".")[0]):
         sessions.end(made_up, 1000)
 
@@ -188,20 +200,20 @@ def test_a_session_that_is_logged_out_is_over_for_every_copy_of_its_cookie() -> 
 def test_what_is_kept_of_logged_out_sessions_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sessions_module, "MAX_ENDED", 10)
     values = Values()
-    sessions = Sessions(TOKEN, values)
-    old, young = sessions.begin(1000), sessions.begin(1100)
-    ended = [sessions.begin(1000 + n) for n in range(50)]
+    sessions = Sessions(KEYS.get, values)
+    old, young = sessions.begin("admin", 1000), sessions.begin("admin", 1100)
+    ended = [sessions.begin("admin", 1000 + n) for n in range(50)]
     for value in ended:
         sessions.end(value, 1060)
-    again = Sessions(TOKEN, values)
-    assert not any(again.holds(value, 1060) for value in ended)
+    again = Sessions(KEYS.get, values)
+    assert not any(again.account(value, 1060) for value in ended)
     # Too many to be kept one by one: the older half is over, whoever had them.
-    assert not again.holds(old, 1060)
-    assert again.holds(young, 1060)
+    assert again.account(old, 1060) is None
+    assert again.account(young, 1060) == "admin"
     assert len(values.stored["ended_sessions"] or "") < 10 * 60
     # When they would have ended anyway, they are forgotten.
     later = 1100 + SESSION_S
-    again.end(again.begin(later), later)
+    again.end(again.begin("admin", later), later)
     assert len(again._ended) == 1
 
 

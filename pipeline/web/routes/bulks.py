@@ -30,9 +30,8 @@ from pipeline.web.archive import zip_stream
 from pipeline.web.background import WORDS
 from pipeline.web.documented import page_or
 from pipeline.web.lists import AskedList
-from pipeline.web.routes.takedowns import visitor
 from pipeline.web.security.keys import clean_key
-from pipeline.web.security.roles import needs, refuse_without
+from pipeline.web.security.roles import needs, person_of, refuse_without
 from pipeline.web.service import Service, service_of
 
 router = APIRouter()
@@ -45,6 +44,7 @@ PATHS_MAX, FIELDS_MAX = 10_000, 10_100
 NEEDED = {
     BulkAct.TAKE_DOWN: Role.MODERATOR,
     BulkAct.REINSTATE: Role.MODERATOR,
+    BulkAct.PUBLISH: Role.MODERATOR,
     BulkAct.RETRY: Role.UPLOADER,
 }
 
@@ -67,20 +67,18 @@ class ManyRequest(models.Sent):
     until: models.Text = ""
     job: models.Text = ""
     reason: models.Text = ""
-    who: models.Text = ""
     purge: bool = False
 
 
 class BulkRequest(ManyRequest):
-    """What to do with many originals: ``take_down``, which needs a reason, or ``retry``."""
+    """What to do with many originals: ``take_down``, which needs a reason, ``publish`` what is
+    held, or ``retry``."""
 
     what: BulkAct
 
 
-class ByRequest(models.Sent):
-    """Who asks for it."""
-
-    who: models.Text = ""
+class NothingRequest(models.Sent):
+    """Nothing: the audit names whoever sends it."""
 
 
 @router.get("/bulks", responses=page_or(models.Bulks, 422), dependencies=[needs(Role.VIEWER)])
@@ -109,6 +107,8 @@ async def begin(request: Request) -> Response:
     """
     wanted = await requests.read(request, BulkRequest, FIELDS_MAX)
     refuse_without(request, NEEDED[wanted.what])
+    if wanted.purge:
+        refuse_without(request, Role.ADMIN, "deleting originals for good")
     if wanted.what is BulkAct.REINSTATE:
         raise HTTPException(422, "reinstate what a bulk took down: POST /bulks/<number>/reinstate")
     if wanted.what is BulkAct.TAKE_DOWN and not wanted.reason.strip():
@@ -116,7 +116,7 @@ async def begin(request: Request) -> Response:
     asked = AskedList.read(wanted.model_dump())
     order = Order(
         wanted.what,
-        wanted.who.strip() or visitor(request),
+        person_of(request).name,
         wanted.reason,
         wanted.purge,
         _in_words(asked) if wanted.all else "selected one by one",
@@ -150,7 +150,7 @@ def one(
 @router.post(
     "/bulks/{number}/stop",
     responses=page_or(models.BulkJson, 404, 409, 413, 415, 422),
-    openapi_extra=requests.body_of(ByRequest, required=False),
+    openapi_extra=requests.body_of(NothingRequest, required=False),
     dependencies=[needs(Role.UPLOADER)],
 )
 async def stop(request: Request, number: int) -> Response:
@@ -161,7 +161,7 @@ async def stop(request: Request, number: int) -> Response:
 @router.post(
     "/bulks/{number}/resume",
     responses=page_or(models.BulkJson, 404, 409, 413, 415, 422),
-    openapi_extra=requests.body_of(ByRequest, required=False),
+    openapi_extra=requests.body_of(NothingRequest, required=False),
     dependencies=[needs(Role.UPLOADER)],
 )
 async def resume(request: Request, number: int) -> Response:
@@ -173,18 +173,18 @@ async def resume(request: Request, number: int) -> Response:
     "/bulks/{number}/reinstate",
     status_code=202,
     responses=page_or(models.BulkJson, 404, 409, 413, 415, 422, status=202),
-    openapi_extra=requests.body_of(ByRequest, required=False),
+    openapi_extra=requests.body_of(NothingRequest, required=False),
     dependencies=[needs(Role.MODERATOR)],
 )
 async def reinstate_all(request: Request, number: int) -> Response:
     """Put back all that it took down, as another bulk."""
-    wanted = await requests.read(request, ByRequest)
+    await requests.read(request, NothingRequest)
     bulk = _known(request, number)
     if bulk.act != BulkAct.TAKE_DOWN.value:
         raise HTTPException(409, "this bulk took nothing down")
     order = Order(
         BulkAct.REINSTATE,
-        wanted.who.strip() or visitor(request),
+        person_of(request).name,
         chosen=f"what bulk {number} took down",
     )
     chosen = choose_taken_down(_repository(request), number)
@@ -235,10 +235,10 @@ def _begin(request: Request, order: Order, chosen: Iterator[Chosen]) -> Response
 
 
 async def _change(request: Request, number: int, before: BulkState, after: BulkState) -> Response:
-    wanted = await requests.read(request, ByRequest)
+    await requests.read(request, NothingRequest)
     bulk = _known(request, number)
     refuse_without(request, NEEDED[BulkAct(bulk.act)])
-    who = wanted.who.strip() or visitor(request)
+    who = person_of(request).name
     repository, service = _repository(request), service_of(request)
     changed = await run_in_threadpool(
         repository.change, number, before, after, who if after is BulkState.STOPPED else None

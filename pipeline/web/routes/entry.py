@@ -11,9 +11,9 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from pipeline.states import Role
 from pipeline.web.answers import Asset, assets, show
-from pipeline.web.security.attempts import TOO_MANY, WRONG_TOKEN_S, TokenCheck, address_of
+from pipeline.web.security.attempts import TOO_MANY, WRONG_TOKEN_S, TokenCheck
 from pipeline.web.security.guard import session_in
-from pipeline.web.security.roles import needs
+from pipeline.web.security.roles import needs, roles_of
 from pipeline.web.security.sessions import COOKIE, SESSION_S
 from pipeline.web.service import service_of
 
@@ -24,21 +24,23 @@ FOREVER = "public, max-age=31536000, immutable"
 
 @router.get("/login", dependencies=[needs(None)])
 def log_in_page(request: Request, next: str = "/") -> Response:
-    """The page that asks for the token."""
-    if service_of(request).sessions is None:
+    """The page that asks for a token."""
+    access = service_of(request).access
+    if access.is_open or not access.has_tokens:
         return RedirectResponse("/", 303)
     return show(request.scope, "login.html", next=local(next), wrong=False)
 
 
 @router.post("/login", dependencies=[needs(None)])
 async def log_in(request: Request) -> Response:
-    """Begin a session for somebody who has the token."""
-    sessions = service_of(request).sessions
-    if sessions is None:
+    """Begin a session for somebody who has a token."""
+    access = service_of(request).access
+    if access.is_open or not access.has_tokens:
         return RedirectResponse("/", 303)
     async with request.form(max_files=0, max_fields=4) as form:
         token, target = str(form.get("token", "")), local(str(form.get("next", "/")))
-    check = sessions.attempts.check(token.strip(), address_of(request.scope))
+    await access.refresh()
+    check, account = await access.check(token.strip(), request.scope)
     if check is TokenCheck.NOT_CHECKED:
         raise HTTPException(429, TOO_MANY, {"retry-after": "1"})
     if check is TokenCheck.WRONG:
@@ -47,7 +49,7 @@ async def log_in(request: Request) -> Response:
     answer = RedirectResponse(target, 303)
     answer.set_cookie(
         COOKIE,
-        sessions.begin(),
+        access.sessions.begin(account),
         max_age=SESSION_S,
         httponly=True,
         samesite="strict",
@@ -61,10 +63,9 @@ async def log_in(request: Request) -> Response:
 def log_out(request: Request) -> Response:
     """End the session of this browser, for every copy of its cookie."""
     service = service_of(request)
-    if service.sessions is not None:
-        service.sessions.end(session_in(request.headers))
-        # Streams of this session end now.
-        service.listeners.notify()
+    service.access.sessions.end(session_in(request.headers))
+    # Streams of this session end now.
+    service.listeners.notify()
     answer = RedirectResponse("/login", 303)
     answer.delete_cookie(COOKIE, httponly=True, samesite="strict")
     return answer
@@ -111,8 +112,20 @@ def document(request: Request) -> Response:
 def reference(request: Request) -> Response:
     """The API, as ``/openapi.json`` describes it."""
     document: dict[str, Any] = request.app.openapi()
+    roles = {
+        (route.path_format, method): role.value
+        for route in request.app.state.routes
+        for role in roles_of(route)
+        if role is not None
+        for method in route.methods
+    }
     routes = [
-        {"path": path, "method": method.upper(), **_described(operation)}
+        {
+            "path": path,
+            "method": method.upper(),
+            "role": roles.get((path, method.upper())),
+            **_described(operation),
+        }
         for path, operations in document["paths"].items()
         for method, operation in operations.items()
     ]

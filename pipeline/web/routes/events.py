@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -37,10 +37,14 @@ async def events(request: Request) -> Response:
     service = service_of(request)
     if request.headers.get("accept") == "application/json":
         return JSONResponse({"moves": service.listeners.polled()}, headers=NO_STORE)
-    cookie = request.scope["state"].get("session")
+    cookie, token = (request.scope["state"].get(name) for name in ("session", "token"))
+    access = service.access
 
-    def may_hear() -> bool:
-        return cookie is None or service.sessions is None or service.sessions.holds(cookie)
+    async def may_hear() -> bool:
+        await access.refresh()
+        if cookie is not None:
+            return access.of_session(cookie) is not None
+        return token is None or access.person(token) is not None
 
     return Stream(service.listeners, may_hear)
 
@@ -48,7 +52,7 @@ async def events(request: Request) -> Response:
 class Stream(Response):
     """A stream of events as long as there is room for one, which is seen when it begins."""
 
-    def __init__(self, listeners: Listeners, may_hear: Callable[[], bool]) -> None:
+    def __init__(self, listeners: Listeners, may_hear: Callable[[], Awaitable[bool]]) -> None:
         """``may_hear`` says whether its session goes on."""
         super().__init__(None, 204, NO_STORE)
         self.listeners = listeners
@@ -69,7 +73,7 @@ class Stream(Response):
 
 
 async def _moves(
-    listeners: Listeners, moved: asyncio.Event, may_hear: Callable[[], bool]
+    listeners: Listeners, moved: asyncio.Event, may_hear: Callable[[], Awaitable[bool]]
 ) -> AsyncIterator[str]:
     # Something may have changed between the page and this stream: refresh once.
     yield "retry: 2000\nevent: moved\ndata:\n\n"
@@ -80,8 +84,8 @@ async def _moves(
         except asyncio.TimeoutError:
             told = ": still here\n\n"
         moved.clear()
-        # It may have been logged out meanwhile.
-        if listeners.closing or not may_hear():
+        # It may have been logged out meanwhile, or its user removed.
+        if listeners.closing or not await may_hear():
             return
         yield told
         await asyncio.sleep(AT_MOST_EVERY_S)

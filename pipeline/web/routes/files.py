@@ -31,11 +31,12 @@ from pipeline.states import Role, Source, State
 from pipeline.storage.folder import inside
 from pipeline.takedowns import was_taken_down
 from pipeline.web.documented import page_or
+from pipeline.web.security.access import Access
 from pipeline.web.security.guard import HEADERS
 from pipeline.web.security.hosts import Hosts
 from pipeline.web.security.keys import PATH
 from pipeline.web.security.roles import needs
-from pipeline.web.security.sessions import COOKIE, Sessions
+from pipeline.web.security.sessions import COOKIE
 from pipeline.web.service import service_of
 
 router = APIRouter()
@@ -80,10 +81,10 @@ class Shelf:
     invalidated here.
     """
 
-    def __init__(self, app: Lockstep, is_private: bool) -> None:
-        """``is_private``: a token is needed, so no shared cache may store the response."""
+    def __init__(self, app: Lockstep, access: Access) -> None:
+        """Where people have to log in, no shared cache may store the response."""
         self.app = app
-        self.cache_control = "private, no-cache" if is_private else "public, no-cache"
+        self._access = access
         self._known: dict[str, Known] = {}
 
     def remembered(self, key: str) -> tuple[Known, os.stat_result] | None:
@@ -133,11 +134,12 @@ class Shelf:
     def _checked(
         self, key: str, file: str, media_type: str, etag: str, status: os.stat_result
     ) -> Known:
+        cache_control = "public, no-cache" if self._access.is_open else "private, no-cache"
         headers = {
             "etag": etag,
             "last-modified": formatdate(status.st_mtime, usegmt=True),
             # Revalidated each time, so that a takedown takes effect in every cache on the way.
-            "cache-control": self.cache_control,
+            "cache-control": cache_control,
             "content-security-policy": "default-src 'none'; sandbox",
             "cross-origin-resource-policy": "same-site",
             "accept-ranges": "bytes",
@@ -145,7 +147,7 @@ class Shelf:
         size_bytes = status.st_size
         if self.app.settings.x_accel:
             # The tag and the time are the proxy's own: it compares them with what it is asked for.
-            headers = {"cache-control": self.cache_control}
+            headers = {"cache-control": cache_control}
             headers[BY_PROXY] = self.app.settings.x_accel + quote(key)
             size_bytes = 0
         fields = {name.decode(): value.decode() for name, value in HEADERS} | headers
@@ -162,10 +164,11 @@ class FilesAtOnce:
     header that changes the response. Everything else is left to the guard and the application.
     """
 
-    def __init__(self, shelf: Shelf, hosts: Hosts, sessions: Sessions | None) -> None:
+    def __init__(self, shelf: Shelf, hosts: Hosts, access: Access) -> None:
         self.shelf = shelf
         self.hosts = hosts
-        self.sessions = sessions
+        self.access = access
+        self._not_at_once = NOT_AT_ONCE | (access.proxy.headers if access.proxy else set())
 
     def __call__(
         self, url: bytes, headers: list[tuple[bytes, bytes]]
@@ -175,15 +178,17 @@ class FilesAtOnce:
             return None
         once: dict[bytes, str] = {}
         for name, value in headers:
-            if name in NOT_AT_ONCE or name in once:
+            if name in self._not_at_once or name in once:
                 return None
             if name in (b"host", b"cookie"):
                 once[name] = value.decode("latin-1")
         if not self.hosts.knows(once.get(b"host")):
             return None
-        if self.sessions is not None:
+        if not self.access.is_current():
+            return None
+        if not self.access.is_open:
             cookie = cookie_parser(once.get(b"cookie", "")).get(COOKIE, "")
-            if not (cookie and self.sessions.holds(cookie)):
+            if not cookie or self.access.of_session(cookie) is None:
                 return None
         remembered = self.shelf.remembered(unquote(url[len("/files/") :].decode("ascii")))
         if remembered is None:

@@ -16,7 +16,7 @@ from pipeline.web import models, requests
 from pipeline.web.answers import answer, back, wants_json
 from pipeline.web.documented import page_or
 from pipeline.web.security.keys import clean_key
-from pipeline.web.security.roles import needs
+from pipeline.web.security.roles import needs, person_of, refuse_without
 from pipeline.web.service import service_of
 
 router = APIRouter()
@@ -34,7 +34,6 @@ class TakedownRequest(models.Sent):
     path: models.NonEmpty = ""
     sha256: models.Sha256 = ""
     reason: models.NonEmpty
-    who: models.Text = ""
     purge: bool = False
 
     @model_validator(mode="after")
@@ -45,9 +44,7 @@ class TakedownRequest(models.Sent):
 
 
 class ReinstateRequest(models.Sent):
-    """Who reinstates it."""
-
-    who: models.Text = ""
+    """Nothing: the audit names whoever sends it."""
 
 
 @router.get(
@@ -76,15 +73,20 @@ def takedown_list(
     dependencies=[needs(Role.MODERATOR)],
 )
 async def take(request: Request) -> Response:
-    """Take an original and its duplicates down: their renditions are gone when this returns."""
+    """Take an original and its duplicates down: their renditions are gone when this returns.
+
+    ``purge`` deletes the originals for good, and needs the role ``admin``.
+    """
     wanted = await requests.read(request, TakedownRequest)
+    if wanted.purge:
+        refuse_without(request, Role.ADMIN, "deleting originals for good")
     service = service_of(request)
     if wanted.path:
         # As a whole path: a key could be mistaken for a path below the working folder.
         target = str(service.settings.input_dir / name_of(clean_key(wanted.path)))
     else:
         target = wanted.sha256.lower()
-    who = wanted.who.strip() or visitor(request)
+    who = person_of(request).name
     done = await run_in_threadpool(
         take_down, service.app.takedowns, target, wanted.reason.strip(), who, wanted.purge
     )
@@ -104,11 +106,11 @@ async def take(request: Request) -> Response:
 )
 async def reinstate_one(request: Request, number: int) -> Response:
     """Put the originals back; a run begins at once and renders them."""
-    wanted = await requests.read(request, ReinstateRequest)
+    await requests.read(request, ReinstateRequest)
     if not 1 <= number <= models.ID_MAX:
         raise HTTPException(404, "there is no such takedown")
     service = service_of(request)
-    who = wanted.who.strip() or visitor(request)
+    who = person_of(request).name
     done = await run_in_threadpool(reinstate, service.app.takedowns, str(number), who)
     service.changed()
     if wants_json(request.scope):
@@ -116,8 +118,3 @@ async def reinstate_one(request: Request, number: int) -> Response:
     originals = len(done.originals)
     is_or_are = "is" if originals == 1 else "are"
     return back("/takedowns", f"Reinstated: {counted(originals, 'original')} {is_or_are} back")
-
-
-def visitor(request: Request) -> str:
-    """Who it was, as far as is known, for the audit."""
-    return f"web ({request.client.host if request.client else 'unknown'})"

@@ -34,36 +34,34 @@ class TokenCheck(Enum):
 
 
 class TokenAttempts:
-    """Checks tokens; in the thread of the event loop, in constant memory."""
+    """Counts wrong tokens; in the thread of the event loop, in constant memory."""
 
-    def __init__(
-        self, admits: Callable[[str], bool], clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """``clock`` counts seconds."""
-        self._admits = admits
         self._clock = clock
         # Time and address of the wrong ones in the last second; their number is limited.
         self._wrong: deque[tuple[float, str]] = deque()
         self._known: OrderedDict[str, None] = OrderedDict()
 
-    def check(self, token: str, address: str) -> TokenCheck:
-        """Check a token from ``address``, if it may be checked."""
+    def may_try(self, address: str) -> bool:
+        """Whether a token from ``address`` may be checked now."""
         now = self._clock()
         while self._wrong and now - self._wrong[0][0] >= WRONG_TOKEN_S:
             self._wrong.popleft()
         has_tried = any(theirs == address for _, theirs in self._wrong)
         is_full = len(self._wrong) >= OF_ALL
         is_known = address in self._known
-        if (has_tried and is_full) if is_known else (has_tried or is_full):
-            return TokenCheck.NOT_CHECKED
-        if not self._admits(token):
-            self._wrong.append((now, address))
-            return TokenCheck.WRONG
+        return not ((has_tried and is_full) if is_known else (has_tried or is_full))
+
+    def note(self, address: str, was_right: bool) -> None:
+        """Note that a token from ``address`` was checked, and whether it was right."""
+        if not was_right:
+            self._wrong.append((self._clock(), address))
+            return
         self._known[address] = None
         self._known.move_to_end(address)
         if len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
-        return TokenCheck.RIGHT
 
 
 def address_of(scope: Scope) -> str:

@@ -18,12 +18,11 @@ from starlette.requests import cookie_parser
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pipeline.states import Role
 from pipeline.web.answers import problem, wants_json
-from pipeline.web.security.attempts import TOO_MANY, WRONG_TOKEN_S, TokenCheck, address_of
+from pipeline.web.security.access import Access
+from pipeline.web.security.attempts import TOO_MANY, WRONG_TOKEN_S, TokenCheck
 from pipeline.web.security.hosts import UNSAFE, Hosts, comes_from_us
-from pipeline.web.security.roles import Person
-from pipeline.web.security.sessions import COOKIE, Sessions
+from pipeline.web.security.sessions import COOKIE
 
 log = logging.getLogger("lockstep.web")
 
@@ -60,13 +59,11 @@ HEADERS = [
 class Guard:
     """ASGI middleware around the whole application."""
 
-    def __init__(
-        self, app: ASGIApp, hosts: Hosts, sessions: Sessions | None, max_upload_bytes: int
-    ) -> None:
-        """``sessions`` is ``None`` if no token is set: then anybody who can connect has access."""
+    def __init__(self, app: ASGIApp, hosts: Hosts, access: Access, max_upload_bytes: int) -> None:
+        """``access`` says who sends a request."""
         self.app = app
         self.hosts = hosts
-        self.sessions = sessions
+        self.access = access
         self.max_upload_bytes = max_upload_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -124,18 +121,16 @@ class Guard:
                 "this service does not know that host name; add it to PIPELINE_HOSTS",
             )
         path = scope["path"]
-        is_open = path in OPEN or path.startswith(OPEN_BELOW)
-        check = None if is_open else self._checked(scope, headers)
-        by_token = check is TokenCheck.RIGHT
-        if scope["method"] in UNSAFE and not by_token and not comes_from_us(headers):
+        needs_nobody = path in OPEN or path.startswith(OPEN_BELOW)
+        try:
+            refusal = None if needs_nobody else await self._find_person(scope, headers)
+        except HTTPException as error:
+            return problem(scope, error.status_code, error.detail)
+        is_told_by_a_browser = "token" not in scope["state"]
+        if scope["method"] in UNSAFE and is_told_by_a_browser and not comes_from_us(headers):
             return problem(scope, 403, "this request came from a page of another site")
-        if self.sessions is not None and not is_open and not by_token:
-            cookie = session_in(headers)
-            if not self.sessions.holds(cookie):
-                return await self._log_in_first(scope, check)
-            scope["state"]["session"] = cookie
-        if not is_open:
-            scope["state"]["person"] = Person("admin", Role.ADMIN)
+        if refusal is not None:
+            return refusal
         length = headers.get("content-length", "0")
         if not length.isascii() or not length.isdigit():
             return problem(scope, 400, "the length of the request is not a number")
@@ -143,12 +138,30 @@ class Guard:
             return problem(scope, 413, self._too_large(scope))
         return None
 
-    def _checked(self, scope: Scope, headers: Headers) -> TokenCheck | None:
-        """What the bearer token of a request is; ``None`` if it has none."""
-        kind, _, token = headers.get("authorization", "").partition(" ")
-        if self.sessions is None or kind.lower() != "bearer":
-            return None
-        return self.sessions.attempts.check(token.strip(), address_of(scope))
+    async def _find_person(self, scope: Scope, headers: Headers) -> ASGIApp | None:
+        """Note who sends a request; a response if nobody does.
+
+        Raises:
+            HTTPException: a proxy names somebody who has no access, or it is not the proxy.
+        """
+        access, state = self.access, scope["state"]
+        await access.refresh()
+        person = access.of_proxy(scope, headers)
+        check = None
+        if person is None and access.is_open:
+            person, state["is_open"] = access.of_nobody(scope), True
+        if person is None:
+            kind, _, token = headers.get("authorization", "").partition(" ")
+            if kind.lower() == "bearer":
+                check, account = await access.check(token.strip(), scope)
+                if person := access.person(account):
+                    state["token"] = account
+        if person is None and (person := access.of_session(session_in(headers))):
+            state["session"] = session_in(headers)
+        if person is None:
+            return await self._log_in_first(scope, check)
+        state["person"] = person
+        return None
 
     async def _log_in_first(self, scope: Scope, check: TokenCheck | None) -> ASGIApp:
         if check is TokenCheck.NOT_CHECKED:
@@ -157,6 +170,8 @@ class Guard:
             return answer
         if check is TokenCheck.WRONG:
             await asyncio.sleep(WRONG_TOKEN_S)
+        if not self.access.has_tokens:
+            return problem(scope, 401, "log in at the proxy: this service is reached through it")
         if wants_json(scope) or scope["method"] not in ("GET", "HEAD"):
             answer = problem(scope, 401, "a token is needed: send it as a bearer, or log in")
             answer.headers["www-authenticate"] = 'Bearer realm="Lockstep"'

@@ -1,22 +1,22 @@
-"""Who has access: the token of ``PIPELINE_TOKEN``, and the session that a login gives a browser.
+"""The session that a login gives a browser.
 
-The cookie never holds the token. It holds a time and a random number, and their HMAC under a key
-made of the token: sessions outlive a restart although none is stored, and a new token ends all of
-them. Those that were logged out are stored until they would have ended anyway.
+The cookie never holds the token. It holds an account, a time and a random number, and their HMAC
+under a key made of the account's token: sessions outlive a restart although none is stored, and a
+new token ends all of them. Those that were logged out are stored until they would have ended
+anyway.
 """
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import json
 import secrets
 import threading
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 from pipeline.database.state import ENDED_SESSIONS
-from pipeline.web.security.attempts import TokenAttempts
 
 COOKIE = "lockstep_session"
 SESSION_S = 14 * 24 * 3600
@@ -34,40 +34,38 @@ class NamedValues(Protocol):
 
 
 class Sessions:
-    """Checks tokens and sessions; both in constant time."""
+    """Begins, checks and ends sessions; the check is in constant time."""
 
-    def __init__(self, token: str, values: NamedValues | None = None) -> None:
-        """``values`` keeps which sessions were logged out; without it, a restart forgets them."""
-        self._token = hashlib.sha256(token.encode()).digest()
-        self._key = hmac.digest(token.encode(), b"lockstep session key 1", "sha256")
+    def __init__(
+        self, key_of: Callable[[str], bytes | None], values: NamedValues | None = None
+    ) -> None:
+        """``key_of`` gives the secret of an account; ``None`` if there is no such account.
+
+        ``values`` keeps which sessions were logged out; without it, a restart forgets them.
+        """
+        self._key_of = key_of
         self._values = values
         self._ending = threading.Lock()
         # By number, when they would have ended; and up to when all others are over, too.
         self._ended: dict[str, int] = {}
         self._over_until = 0
         self._load()
-        self.attempts = TokenAttempts(self.admits)
 
-    def admits(self, token: str) -> bool:
-        """Whether this is the token."""
-        # Digests are of one length: the comparison does not even reveal the length of the token.
-        given = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
-        return hmac.compare_digest(given, self._token)
-
-    def begin(self, now_s: float | None = None) -> str:
-        """The value of the cookie of a new session."""
+    def begin(self, account: str, now_s: float | None = None) -> str:
+        """The value of the cookie of a new session of an account that there is."""
         ends = str(int((time.time() if now_s is None else now_s) + SESSION_S))
         number = secrets.token_hex(NUMBER_DIGITS // 2)
-        return f"{ends}.{number}{self._sign(ends, number)}"
+        return f"{account}.{ends}.{number}{self._sign(account, ends, number)}"
 
-    def holds(self, value: str, now_s: float | None = None) -> bool:
-        """Whether this is the cookie of a session that has not ended."""
-        ends, number = self._read(value)
-        return (
+    def account(self, value: str, now_s: float | None = None) -> str | None:
+        """Whose session this cookie is; ``None`` if it is none, or has ended."""
+        account, ends, number = self._read(value)
+        holds = (
             ends > (time.time() if now_s is None else now_s)
             and ends > self._over_until
             and number not in self._ended
         )
+        return account if holds else None
 
     def end(self, value: str, now_s: float | None = None) -> None:
         """Log out: no copy of the cookie of this session gives access any more.
@@ -77,7 +75,7 @@ class Sessions:
         Raises:
             sqlalchemy.exc.SQLAlchemyError: it cannot be stored; it has ended until the next start.
         """
-        ends, number = self._read(value)
+        _, ends, number = self._read(value)
         if not ends:
             return
         now = time.time() if now_s is None else now_s
@@ -100,15 +98,21 @@ class Sessions:
             self._ended = self._ended | stored["sessions"]
             self._over_until = max(self._over_until, stored["over_until"])
 
-    def _read(self, value: str) -> tuple[int, str]:
-        """When the session of a cookie ends, and its number; 0 if the cookie is not ours."""
-        ends, _, rest = value.partition(".")
+    def _read(self, value: str) -> tuple[str, int, str]:
+        """Whose session a cookie is of, when it ends, and its number; 0 if it is not ours."""
+        account, _, rest = value.partition(".")
+        ends, _, rest = rest.partition(".")
         number, signature = rest[:NUMBER_DIGITS], rest[NUMBER_DIGITS:]
-        ours = self._sign(ends, number).encode()
-        if not hmac.compare_digest(signature.encode("utf-8", "replace"), ours):
-            return 0, ""
-        return int(ends), number
+        ours = self._sign(account, ends, number).encode()
+        if not ours or not hmac.compare_digest(signature.encode("utf-8", "replace"), ours):
+            return "", 0, ""
+        return account, int(ends), number
 
-    def _sign(self, ends: str, number: str) -> str:
-        text = f"{ends}.{number}".encode("utf-8", "replace")
-        return hmac.digest(self._key, text, "sha256").hex()
+    def _sign(self, account: str, ends: str, number: str) -> str:
+        """The signature; empty if there is no such account."""
+        secret = self._key_of(account)
+        if secret is None:
+            return ""
+        key = hmac.digest(secret, b"lockstep session key 2", "sha256")
+        text = f"{account}.{ends}.{number}".encode("utf-8", "replace")
+        return hmac.digest(key, text, "sha256").hex()
