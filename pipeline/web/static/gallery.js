@@ -132,11 +132,16 @@ document.addEventListener("click", (event) => {
 function showPixels() {
   const image = document.querySelector("[data-original]");
   const shown = document.querySelector("[data-px]");
-  if (!image || !shown || shown.textContent.trim()) return;
+  if (!image || !shown) return;
   const say = () => {
-    if (image.naturalWidth) shown.textContent = `${image.naturalWidth.toLocaleString("en")} × ${image.naturalHeight.toLocaleString("en")} px, `;
+    if (!image.naturalWidth) {
+      const words = document.createElement("p");
+      words.textContent = "The browser cannot show the original.";
+      image.replaceWith(words);
+    } else if (!shown.textContent.trim()) shown.textContent = `${image.naturalWidth.toLocaleString("en")} × ${image.naturalHeight.toLocaleString("en")} px, `;
   };
-  if (image.complete) say(); else image.addEventListener("load", say);
+  if (image.complete) say();
+  else for (const end of ["load", "error"]) image.addEventListener(end, say);
 }
 function zoomTo(zoom) {
   const viewer = document.getElementById("viewer"), under = viewer.querySelector("[data-under]");
