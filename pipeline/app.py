@@ -25,7 +25,7 @@ from pipeline.settings.values import Settings
 from pipeline.states import Source
 from pipeline.tables import index_originals, index_states
 from pipeline.takedowns.context import Takedowns
-from pipeline.takedowns.steps import finish_in, take_over_in
+from pipeline.takedowns.steps import finish_in, take_down_held_in, take_over_in
 
 StepT = TypeVar("StepT", bound=ComputeStep)
 
@@ -93,6 +93,7 @@ class Lockstep(DatapipeApp):
             self.renders,
             before=(take_over_in,),
             recovered=(partial(finish_in, self.takedowns),),
+            worked=(partial(take_down_held_in, self.takedowns),),
             checks=(partial(compare_results, self.database, self.settings.output_dir),),
         )
 

@@ -86,7 +86,8 @@ def blocked_hashes_table(metadata: sa.MetaData) -> sa.Table:
 
     ``kind`` is a value of :class:`pipeline.states.HashKind`, ``hash`` in lowercase hexadecimal.
     ``source`` is who blocks it: the name of an imported list, or ``takedown 12``. Content is
-    blocked as long as any source blocks it.
+    blocked as long as any source blocks it. Of a PDQ: ``distance`` is in how many of 256 bits a
+    picture may differ and be near, NULL for the usual distance.
     """
     return plain_table(
         "blocked_hashes",
@@ -95,7 +96,10 @@ def blocked_hashes_table(metadata: sa.MetaData) -> sa.Table:
         sa.Column("hash", Key, primary_key=True),
         sa.Column("source", Key, primary_key=True, index=True),
         sa.Column("reason", sa.String, nullable=True),
+        sa.Column("distance", sa.BigInteger, nullable=True),
         sa.Column("added_ts", sa.Float, nullable=False),
+        # What tells cheaply that those of a kind have changed: how many, and the newest.
+        sa.Index("ix_blocked_hashes_added", "kind", "added_ts"),
     )
 
 

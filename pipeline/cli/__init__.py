@@ -11,6 +11,7 @@
 ``review``    ``datapipe review``: what was held or reported; publish it, take it down, or undo
               that
 ``serve``     ``datapipe serve``: the page and its API, with the pipeline inside
+``similar``   ``datapipe similar``: originals that look like one, or like what is blocked
 ``takedown``  ``datapipe takedown``: take originals down for good, list who did it and why, and
               reinstate them
 ``takedown_many``  ``datapipe takedown many`` and ``resume``: many originals as one entry of the

@@ -117,6 +117,7 @@ def status(context: click.Context, check: bool, as_json: bool) -> None:
         say(
             f"{answer['originals']:,} originals, {answer['renditions']:,} renditions in step, "
             f"{answer['failed']:,} failed, {answer['pending']:,} pending"
+            + (f", {answer['held']:,} held for review" if answer["held"] else "")
             + (f", {answer['taken_down']:,} taken down" if answer["taken_down"] else "")
         )
         features = {f"feature {name}": each for name, each in answer["features"].items()}
@@ -124,6 +125,7 @@ def status(context: click.Context, check: bool, as_json: bool) -> None:
             say(
                 f"  {name}: {counts['ok']:,} ok, {counts['failed']:,} failed, "
                 f"{counts['pending']:,} pending"
+                + (f", {counts['held']:,} held for review" if counts["held"] else "")
                 + (f", {counts['taken_down']:,} taken down" if counts["taken_down"] else "")
             )
         for name, counts in answer["steps"].items():

@@ -24,6 +24,7 @@ from pipeline.cli.common import INTERRUPTED, _database_problem, _Shown
 from pipeline.cli.jobs import job
 from pipeline.cli.review import review
 from pipeline.cli.serve import serve
+from pipeline.cli.similar import similar
 from pipeline.cli.takedown import takedown
 from pipeline.cli.takedown_many import many, resume
 from pipeline.cli.terminal import log_to_stderr, say, show_crashes
@@ -35,7 +36,7 @@ from pipeline.text import printable
 
 def register(cli: click.Group) -> None:
     """Add our commands to datapipe's group; ``run`` replaces the one that is there."""
-    pictures = (run, status, errors, retry, verify, explain, features, job)
+    pictures = (run, status, errors, retry, verify, explain, features, similar, job)
     moderation = (takedown, review, blocklist, user)
     for command in (*pictures, *moderation, watch, serve):
         cli.add_command(command)

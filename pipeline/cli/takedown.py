@@ -3,16 +3,27 @@ them."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
 from pipeline.cli.common import _open_for_reading, _print_json, json_option
 from pipeline.cli.terminal import say
+from pipeline.states import Source
 from pipeline.text import login_name
 
 if TYPE_CHECKING:
     from pipeline.app import Lockstep
+    from pipeline.takedowns.acts import TakenDown
+    from pipeline.takedowns.near import Lookalike
+
+# Here as well as in `pipeline.near`: `datapipe --help` does without numpy.
+PDQ_PREFIX = "pdq:"
+DISTANCE = 31
+MAX_DISTANCE = 128
 
 
 # How long a command waits for the receiver of the webhook; what fails is sent by the next run.
@@ -34,26 +45,39 @@ who_option = click.option("--who", help="Who decided it; by default, your login 
 
 
 @click.group(
-    cls=_TargetOrCommand, subcommand_metavar="PATH|SHA256 --reason TEXT | many | list | reinstate"
+    cls=_TargetOrCommand,
+    subcommand_metavar="PATH|SHA256|PDQ --reason TEXT | many | list | reinstate",
 )
 def takedown() -> None:
     """Take an original down: it and its duplicates leave the input folder for good.
 
     PATH is an original, relative to the input folder or to the current folder. Every original with
     the same bytes is moved to the quarantine folder with it; their renditions are deleted at once,
-    even during a run, and the same bytes never get renditions again, whatever their name.
+    even during a run, and the same bytes never get renditions again, whatever their name. With
+    --near, what looks like it is blocked as well.
 
     \b
     Examples:
       datapipe takedown shoes/red.jpg --reason "withdrawn by its owner"
+      datapipe takedown shoes/red.jpg --near --reason "withdrawn by its owner"
       datapipe takedown list
       datapipe takedown reinstate 3
     """
 
 
 @takedown.command()
-@click.argument("target", metavar="PATH|SHA256")
+@click.argument("target", metavar="PATH|SHA256|PDQ")
 @click.option("--reason", required=True, help="Why; recorded in the audit.")
+@click.option(
+    "--near",
+    type=click.IntRange(0, MAX_DISTANCE),
+    is_flag=False,
+    flag_value=DISTANCE,
+    metavar="[DISTANCE]",
+    help="Block what looks like it, too: what differs in at most so many of the 256 bits of its "
+    f"PDQ hash ({DISTANCE}).",
+)
+@click.option("--yes", is_flag=True, help="Take down what looks like it without asking.")
 @click.option("--purge", is_flag=True, help="Delete the originals instead of keeping them.")
 @click.option("--legal-hold", is_flag=True, help="Keep them, whatever PIPELINE_QUARANTINE_DAYS is.")
 @who_option
@@ -63,6 +87,8 @@ def add(
     context: click.Context,
     target: str,
     reason: str,
+    near: int | None,
+    yes: bool,
     purge: bool,
     legal_hold: bool,
     who: str | None,
@@ -70,28 +96,70 @@ def add(
 ) -> None:
     """Take down the original at PATH, or every original with this SHA-256; `add` may be omitted.
 
+    64 hexadecimal digits are a SHA-256; write pdq: before those of a PDQ hash. With --near, the
+    originals that look like it are shown, and taken down if you agree; without a terminal, only
+    with --yes. What comes later and looks like it is held for review.
+
     \b
     Examples:
       datapipe takedown shoes/red.jpg --reason "withdrawn by its owner"
+      datapipe takedown shoes/red.jpg --near --yes --reason "withdrawn by its owner"
       datapipe takedown add list --reason "an original that is called list"
     """
     # Imported here: `datapipe --help` does without it, and it costs 35 ms.
     from pipeline.takedowns import take_down
+    from pipeline.takedowns.near import lookalikes
     from pipeline.takedowns.notices import send_notices
 
     if purge and legal_hold:
         raise click.UsageError("--purge deletes what --legal-hold keeps; give one of them")
     app = open_for_takedowns(context)
-    done = take_down(app.takedowns, target, reason, who or login_name(), purge, legal_hold)
+    if near is None and target.strip().lower().startswith(PDQ_PREFIX):
+        near = DISTANCE
+    alike = None
+    if near is not None:
+        alike = lookalikes(app.takedowns, target, near)
+        if alike.unknown:
+            say(
+                f"warning: {alike.unknown:,} originals have no PDQ hash yet, and are not compared; "
+                "after the next run, `datapipe similar --blocked` has them all",
+                err=True,
+            )
+        if alike.found and not (yes or _agrees(alike.found)):
+            alike = replace(alike, found=[])
+    who = who or login_name()
+    done = take_down(app.takedowns, target, reason, who, purge, alike, legal_hold)
     send_notices(app.takedowns, NOTICE_S)
     if as_json:
         _print_json(done.as_json())
         return
-    say(f"takedown {done.id}: {done.sha256}")
+    for each in (done, *done.near):
+        is_picture = alike is not None and each is done
+        _say_taken_down(each, purge, target.strip() if is_picture else None)
+
+
+def _agrees(found: Sequence[Lookalike]) -> bool:
+    """Show what looks like it, and ask whether that goes as well."""
+    say(f"{len(found):,} originals look like it:", err=True)
+    for each in found:
+        kind = " (image of a job)" if each.source == Source.JOBS.value else ""
+        say(f"  {each.path}{kind}: {each.distance} of 256 bits differ", err=True)
+    if not sys.stdin.isatty():
+        say("  they stay, as nobody can be asked; --yes takes them down, too", err=True)
+        return False
+    return click.confirm("Take them down, too?", err=True)
+
+
+def _say_taken_down(done: TakenDown, purge: bool, picture: str | None) -> None:
+    """Say what a takedown did; ``picture`` is the target where what looks like it is blocked."""
+    is_hash = picture is not None and picture.lower().startswith(PDQ_PREFIX)
+    say(f"takedown {done.id}: {picture if is_hash else done.sha256}")
     for path in done.originals:
         say(f"  {path}: {'deleted' if purge else 'kept in the quarantine'}")
-    if not done.originals:
+    if not done.originals and not is_hash:
         say("  no original has these bytes now; they are blocked from now on")
+    if picture is not None:
+        say("  what looks like it is blocked from now on")
     say(f"  {done.renditions:,} renditions deleted")
 
 
@@ -117,7 +185,8 @@ def list_(context: click.Context, limit: int, before: int | None, as_json: bool)
         return
     for act in answer:
         say(f"{act['id']}  {act['when']}  {act['state']}  {act['who']}: {act['reason']}")
-        say(f"   sha256 {act['sha256']}")
+        is_hash = act["target"].lower().startswith(PDQ_PREFIX)
+        say(f"   {act['target']}" if is_hash else f"   sha256 {act['sha256']}")
         for original in act["originals"]:
             if original["restored"] is not None:
                 what = f"put back as {original['restored']}"

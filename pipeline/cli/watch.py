@@ -90,6 +90,7 @@ def _line(report: Report, is_first: bool) -> str:
         (report.reused, "reused"),
         (report.deleted, "deleted"),
         (report.taken_down, "taken down"),
+        (report.held, "held for review"),
         (report.failed, "failed"),
         (report.pending, "still to do"),
     ]

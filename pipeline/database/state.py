@@ -29,6 +29,8 @@ UNVERIFIED = "unverified"
 FOLDERS_GONE = "folders_gone"
 # Sessions of the page that were logged out, as JSON.
 ENDED_SESSIONS = "ended_sessions"
+# Another number whenever a picture was blocked or unblocked.
+BLOCKED_PICTURES = "blocked_pictures"
 
 
 # What changes with `blocked_hashes`; and the last value that renditions were compared with.

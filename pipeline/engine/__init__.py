@@ -9,6 +9,8 @@
 ``gone``         folders of recipes that are gone with all their renditions, as where a disk is
                  not mounted
 ``history``      history: what the last runs did. A run that found nothing to do writes nothing
+``holding``      holding: what looks like blocked content has no rendition before a person has
+                 decided
 ``outputs``      the rows of what is made, each in its table: renditions, and the values of
                  features
 ``own_batch``    own steps that work record by record, in chunks

@@ -33,6 +33,7 @@ from pipeline.settings.values import PREFIX, Settings
 from pipeline.states import Source
 from pipeline.storage.walking import CSV_SUFFIXES, Passed
 from pipeline.tables import make_tables
+from pipeline.transforms.features import PDQ, pdq_feature
 from pipeline.transforms.recipes import Transform, load_recipes
 from pipeline.workers.local import Workers
 from pipeline.workers.sandbox import why_not
@@ -142,7 +143,8 @@ class Run(RunConfig):
 
     @property
     def recipes(self) -> dict[str, Transform]:
-        """The recipes and features of this run: ``recipes.toml`` as it was when first read.
+        """The recipes and features of this run: ``recipes.toml`` as it was when first read, and the
+        hash that near duplicates are found by.
 
         Edits during a run take effect in the next one.
 
@@ -151,6 +153,8 @@ class Run(RunConfig):
         """
         if self._recipes is None:
             self._recipes = load_recipes(self.settings.recipes_file)
+            if self.settings.near != "off":
+                self._recipes[PDQ] = pdq_feature()
         return self._recipes
 
     def look(self, pending: Pending) -> Look:

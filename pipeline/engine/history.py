@@ -14,6 +14,7 @@ from pipeline.engine.report import Report
 from pipeline.errors import DatabaseError, LockedError, StoppedError, in_one_line
 from pipeline.tables import runs_table
 from pipeline.text import iso
+from pipeline.transforms.features import PDQ, is_feature, is_listed, own_name
 
 # A run every ten minutes for a week that each did something.
 KEPT = 1_000
@@ -94,8 +95,22 @@ def _write(
 
 
 def count_states(pending: Pending, table: sa.Table) -> dict[str, int]:
-    """How many rows of one of the tables of what is made are in each state."""
+    """How many rows of one of the tables of what is made are in each state.
+
+    Of features, those that a person asked for: nothing is read where there is none.
+    """
     state, ours = table.c.state, pending.ours_in(table)
     query = sa.select(state, sa.func.count()).where(ours).group_by(state)
+    if table is not pending.table:
+        if not _lists_features(pending):
+            return {}
+        query = query.where(table.c.name != own_name(PDQ))
     rows = pending.meta.dbconn.rows(query)
     return {row[0]: row[1] for row in rows}
+
+
+def _lists_features(pending: Pending) -> bool:
+    recipes = pending.recipe_table
+    query = sa.select(recipes.c.recipe).where(pending.ours_in(recipes))
+    names = pending.meta.dbconn.column(query)
+    return any(is_feature(name) and is_listed(name) for name in names)

@@ -19,6 +19,7 @@ from pipeline.database.locks import PUBLISH_LOCK
 from pipeline.database.paging import chunks
 from pipeline.database.state import PUBLISHING
 from pipeline.engine.context import Run
+from pipeline.engine.holding import Holding, Withheld
 from pipeline.engine.outputs import delete_rows, mark_done, marks_of, store_rows
 from pipeline.engine.pending import (
     Pending,
@@ -33,6 +34,7 @@ from pipeline.engine.report import Counts
 from pipeline.engine.reuse import Reuse
 from pipeline.imaging import RENDERER_VERSION
 from pipeline.states import Source, State
+from pipeline.transforms.features import PDQ, is_listed
 from pipeline.workers.tasks import Made, Outcome, md5s_of
 
 # Each batch costs 30 ms of fixed work in pandas. A takedown waits for one batch at most, and must
@@ -67,8 +69,11 @@ class Publisher:
         self.source = pending.source.value
         self.takedowns = Blocklist(run.database)
         self.reuse = Reuse(pending, fingerprints, self.places)
-        # SHA-256 of the batch at hand that must have no renditions, and why.
-        self._blocked: dict[str, str] = {}
+        self.holding = Holding(pending, run.settings)
+        # SHA-256 of the batch at hand that must have no renditions, and why; and those of which
+        # nothing tells whether they may.
+        self._withheld: dict[str, Withheld] = {}
+        self._unknown: set[str] = set()
         self.mark_unchanged = True
         self._expected: dict[str, PendingOriginal] = {}
         self._batch: list[Outcome] = []
@@ -131,10 +136,15 @@ class Publisher:
             return
         rows: list[dict[str, Any]] = []
         marks: list[PendingRendition] = []
+        self.holding.compare(batch)
         with self.run.database.lock(PUBLISH_LOCK, wait=True):
             # Checked with the lock held: a later takedown finds the rows of this batch.
+            self._withheld, self._unknown = self.holding.check(batch)
             digests = [outcome.sha256 for outcome in batch]
-            self._blocked = self.takedowns.blocked_among(digests, md5s_of(batch))
+            blocked = self.takedowns.blocked_among(digests, md5s_of(batch))
+            self._withheld |= {d: Withheld(State.TAKEN_DOWN, why) for d, why in blocked.items()}
+            # Of the others, the next run looks at the picture itself.
+            self._unknown -= blocked.keys()
             keys = [made.file for outcome in batch for made in outcome.made]
             owners = owners_of(keys, self.pending)
             if keys:
@@ -181,12 +191,15 @@ class Publisher:
             self.places.discard(outcome.made)
             return
         before = {rendition.recipe: rendition for rendition in original.renditions}
-        if outcome.unsettled:
-            self.unsettled += len(before)
+        if outcome.unsettled or outcome.sha256 in self._unknown:
+            self.places.discard(outcome.made)
+            self.unsettled += sum(map(is_listed, before))
             return
         correct_counts(self.counts, outcome, original, self.run.began_ts, self.mark_unchanged)
-        if outcome.sha256 in self._blocked:
-            self._bar(outcome, original, rows, marks)
+        if outcome.sha256 in self._withheld:
+            self.places.discard(outcome.made)
+            rows += self._withheld_rows(outcome, original)
+            marks += original.renditions
             return
         for made in outcome.made:
             old = before[made.recipe]
@@ -226,23 +239,19 @@ class Publisher:
         self.counts.deleted += old.state is not None
         self._dropped.append(old)
 
-    def _bar(
-        self,
-        outcome: Outcome,
-        original: PendingOriginal,
-        rows: list[dict[str, Any]],
-        marks: list[PendingRendition],
-    ) -> None:
-        """Record that an original was taken down; what was made of it is removed."""
-        self.places.discard(outcome.made)
-        reason = self._blocked[outcome.sha256 or ""]
+    def _withheld_rows(self, outcome: Outcome, original: PendingOriginal) -> list[dict[str, Any]]:
+        """Remove what was made of an original that was taken down, or is held; what to record."""
+        why, values, rows = self._withheld[outcome.sha256 or ""], dict(outcome.values), []
+        if why.state is State.HELD:
+            self.holding.hold(outcome)
         for old in original.renditions:
             self.places.clear(old.file)
-            marks.append(old)
-            if is_barred_already(old, outcome.sha256, reason):
-                continue  # as it was; the file was only touched
-            self.counts.of(old.recipe).taken_down += 1
-            rows.append(_row(self, old, outcome, State.TAKEN_DOWN) | {"reason": reason})
+            if why.state is State.HELD and old.recipe == PDQ and PDQ in values:
+                rows.append(_row(self, old, outcome, State.OK) | {"value": values[PDQ]})
+            elif not is_withheld_already(old, outcome.sha256, why):
+                self.counts.of(old.recipe).add_withheld(why.state)
+                rows.append(_row(self, old, outcome, why.state) | {"reason": why.reason})
+        return rows
 
     def _fail(
         self,
@@ -288,7 +297,10 @@ class Publisher:
                 # Also where it was in step before, as in a run that looks at everything.
                 failed = [marks_of(self.pending, each) for each in again]
                 self.pending.meta.mark(failed, now, "killed")
-            self._settled({row["path"] for row in rows} | {old.path for old in dropped})
+            self.holding.record(write)
+            # A hash alone is nothing that a job waits for: its result stays as it is.
+            listed = {row["path"] for row in rows if is_listed(row["recipe"])}
+            self._settled(listed | {old.path for old in dropped})
             self.run.repository.set(PUBLISHING, None)
 
 
@@ -320,9 +332,9 @@ def _made_row(file: str, made: Made) -> dict[str, Any]:
     }
 
 
-def is_barred_already(old: PendingRendition, sha256: str | None, reason: str) -> bool:
-    """Whether a rendition is recorded as taken down, for this reason."""
-    return (old.state, old.sha256, old.reason) == (State.TAKEN_DOWN, sha256, reason)
+def is_withheld_already(old: PendingRendition, sha256: str | None, why: Withheld) -> bool:
+    """Whether a rendition is recorded as taken down, or held, for this reason."""
+    return (old.state, old.sha256, old.reason) == (why.state, sha256, why.reason)
 
 
 def correct_counts(

@@ -17,7 +17,7 @@ from pipeline.engine.step import Step
 from pipeline.errors import RecipeError
 from pipeline.settings.values import Settings
 from pipeline.states import Source
-from pipeline.transforms.features import is_feature
+from pipeline.transforms.features import is_feature, is_listed
 from pipeline.transforms.recipes import Transform
 
 
@@ -88,14 +88,18 @@ class LoadRecipesStep(Step):
                 delete(write, self.table, [(source.value, name) for name in difference.removed])
 
     def _wanted(self, run: Run, originals: Originals) -> dict[str, Transform]:
-        feature = next(filter(is_feature, run.recipes), None)
+        recipes = run.recipes
+        if not self.may_make_features:
+            # An older app.py goes on as before, without near duplicates.
+            recipes = {name: each for name, each in recipes.items() if is_listed(name)}
+        feature = next(filter(is_feature, recipes), None)
         if feature is not None and not self.may_make_features:
             raise RecipeError(
                 f"{self.settings.recipes_file} has [{feature}], and app.py declares no table of "
                 'features: add "features": tables.features_columns() to its columns, and '
                 'features="features" to its Render step'
             )
-        return originals.recipes(run.recipes)
+        return originals.recipes(recipes)
 
     def preview(self, run: Run) -> None:
         """Note what is new, changed and gone.

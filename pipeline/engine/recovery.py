@@ -44,6 +44,7 @@ from pipeline.states import Source, State
 from pipeline.storage.folder import files_below, is_left_behind, prefix_of, sha256_of
 from pipeline.storage.folder_store import FolderStore
 from pipeline.storage.owners import boot_id, is_alive, owner
+from pipeline.transforms.features import PREFIX
 
 if TYPE_CHECKING:
     from pipeline.engine.context import Run
@@ -167,7 +168,8 @@ def folders_of(step: HasRenditions) -> dict[tuple[str, str], str]:
     """The key of the folder that each recipe has for each source, by source and recipe."""
     table = step.pending.recipe_table
     query = sa.select(table.c.source, table.c.recipe).where(
-        table.c.source.in_([source.value for source in step.sources])
+        table.c.source.in_([source.value for source in step.sources]),
+        ~table.c.recipe.startswith(PREFIX),
     )
     rows = step.pending.meta.dbconn.rows(query)
     return {tuple(row): step.below(Source(row.source)) + folder_of(row.recipe) for row in rows}

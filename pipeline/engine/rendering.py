@@ -31,7 +31,7 @@ from pipeline.engine.verdicts import (
     wanted_of,
 )
 from pipeline.states import Lane, Source
-from pipeline.transforms.features import is_feature
+from pipeline.transforms.features import Feature, is_feature, is_listed
 from pipeline.workers.tasks import Outcome, Task, Urgency, md5s_of
 
 
@@ -48,8 +48,10 @@ class Rendering:
         self.progress = run.progress.lane(Lane.JOB_IMAGES) if is_for_jobs else run.progress
         self.look = run.look(self.pending)
         self.recipes = recipes_of(self.pending, run)
+        # What tasks say of each original, to compare it with what is blocked.
+        self.beside: Feature | None = None
         self.fingerprints = {name: recipe.fingerprint for name, recipe in self.recipes.items()}
-        has_features = any(map(is_feature, self.recipes))
+        has_features = any(is_feature(name) and is_listed(name) for name in self.recipes)
         self.what = "renditions and features" if has_features else "renditions"
         self.publisher = Publisher(
             self.pending,
@@ -152,6 +154,7 @@ class Rendering:
             maybe_known = maybe_known | self.publisher.takedowns.blocked_sizes(self.pending.tables)
             made_of = {each.sha256 for original in page for each in original.renditions}
             digested = self.publisher.takedowns.digested_among(made_of)
+            self.beside = self.publisher.holding.beside
             plain: list[Task] = []
             to_compare: list[Task] = []
             for original in page:
@@ -185,6 +188,7 @@ class Rendering:
             self.below,
             max_pixels=self.originals.max_pixels,
             digested=tuple(digested & {each.sha256 or "" for each in original.renditions}),
+            beside=self.beside,
         )
 
     def _through_workers(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
@@ -268,6 +272,8 @@ class Rendering:
 
     def _reuse(self, outcome: Outcome, task: Task) -> bool:
         """Give ``outcome`` the renditions of other originals with the same bytes, if there are."""
+        if self.beside is not None and self.publisher.holding.must_look(outcome.sha256):
+            return False
         taken = self.publisher.reuse.stage(outcome, task)
         if taken is None:
             return False

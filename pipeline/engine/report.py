@@ -7,8 +7,9 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from pipeline.states import State
 from pipeline.text import counts_in_words
-from pipeline.transforms.features import is_feature, own_name
+from pipeline.transforms.features import is_feature, is_listed, own_name
 
 JOBS_SHOWN = 20
 FAILURES_SHOWN = 20
@@ -22,6 +23,7 @@ class MadeCounts:
     reused: int = 0
     deleted: int = 0
     taken_down: int = 0
+    held: int = 0
     failed: int = 0
     failed_before: int = 0
     in_step: int = 0
@@ -29,6 +31,13 @@ class MadeCounts:
     def any(self) -> bool:
         """Whether there is, or was, any of them."""
         return any(vars(self).values())
+
+    def add_withheld(self, state: State) -> None:
+        """Count one that is not to be there, as it was taken down or is held."""
+        if state is State.HELD:
+            self.held += 1
+        else:
+            self.taken_down += 1
 
     def in_words(self, rendered: str, would: str, pending: int = 0) -> str:
         """What was done, and how many are in step; ``rendered`` is the word for the first."""
@@ -38,6 +47,7 @@ class MadeCounts:
                 (self.reused, f"{would}reused"),
                 (self.deleted, f"{would}deleted"),
                 (self.taken_down, "taken down"),
+                (self.held, "held for review"),
                 (self.failed, "failed"),
                 (self.failed_before, "failed before"),
                 (pending, "still to do"),
@@ -57,12 +67,16 @@ class Counts(MadeCounts):
     unchanged: int = 0
     pending: int = 0
     features: MadeCounts = field(default_factory=MadeCounts)
+    # What near duplicates are found by; nobody asked for these.
+    hashes: MadeCounts = field(default_factory=MadeCounts)
     failures: list[tuple[str, str]] = field(default_factory=list)
     # Whether there were more of them than are listed.
     more_failures: bool = False
 
     def of(self, recipe: str) -> MadeCounts:
         """Where what this recipe, or feature, makes is counted."""
+        if not is_listed(recipe):
+            return self.hashes
         return self.features if is_feature(recipe) else self
 
     def add_made(self, recipe: str, reused: bool) -> None:
@@ -76,6 +90,8 @@ class Counts(MadeCounts):
     def add_failed(self, path: str, recipe: str, reason: str) -> None:
         """Count one rendition, or feature, that failed."""
         self.of(recipe).failed += 1
+        if not is_listed(recipe):
+            return  # what was asked for failed as well, and is listed
         of = f"feature {own_name(recipe)}: " if is_feature(recipe) else ""
         self.add_failure(path, of + reason)
 
@@ -242,6 +258,7 @@ class Report(Counts):
         done = self.new + self.changed + self.removed
         for made in (self, self.features):
             done += made.rendered + made.reused + made.deleted + made.taken_down + made.failed
+            done += made.held
         return bool(done) or any(each.did_anything for each in self.steps.values())
 
     def as_json(self) -> dict[str, Any]:
@@ -258,6 +275,7 @@ class Report(Counts):
                 "reused": self.reused,
                 "deleted": self.deleted,
                 "taken_down": self.taken_down,
+                "held": self.held,
                 "failed": self.failed,
                 "failed_before": self.failed_before,
                 "in_step": self.in_step,
@@ -282,6 +300,10 @@ class Report(Counts):
         lines = [f"originals   {originals}", f"renditions  {renditions}"]
         if self.features.any():
             lines.append(f"features    {self.features.in_words('made', would)}")
+        if self.hashes.rendered > self.new + self.changed:
+            # Those of originals that were there before: otherwise nothing says why it took so long.
+            count = self.hashes.rendered
+            lines.append(f"hashes      {count:,} {would}made, to find near duplicates")
         lines += self.jobs.as_lines()
         if steps := self.steps_in_words():
             lines.append(f"steps       {steps}")

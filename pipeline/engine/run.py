@@ -42,7 +42,8 @@ class Plan:
 
     ``renders`` are all steps that make renditions; ``own`` is the one of the originals below the
     input folder, whose renditions a report counts. ``before`` is called at the start of every run,
-    ``recovered`` when what an earlier run left has been fixed. ``checks`` compare what else lies
+    ``recovered`` when what an earlier run left has been fixed, ``worked`` when its steps have
+    worked. ``checks`` compare what else lies
     in the output folder.
     """
 
@@ -54,6 +55,7 @@ class Plan:
     renders: Sequence[RenderStep]
     before: Sequence[Before] = ()
     recovered: Sequence[Before] = ()
+    worked: Sequence[Before] = ()
     checks: Sequence[Check] = ()
 
 
@@ -110,6 +112,8 @@ def run_once(
                 sweep_output(output, plan.renders)
             report = run.report
             forget_writing(run, all_fixed=is_whole)
+            for call in plan.worked:
+                call(run)
             if is_whole:
                 report.warnings += warn_of_gone(run, plan.renders) + _compare_if_older(plan, run)
                 _forget_passed(plan)

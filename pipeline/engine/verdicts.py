@@ -15,6 +15,7 @@ from pipeline.blocklist import Blocklist
 from pipeline.database.paging import chunks
 from pipeline.database.tracking import FRESH
 from pipeline.engine.context import Run
+from pipeline.engine.holding import Withheld
 from pipeline.engine.pending import (
     PAGE_ROWS,
     SAID,
@@ -24,7 +25,7 @@ from pipeline.engine.pending import (
     recipe_in,
     rows_in,
 )
-from pipeline.engine.publish import correct_counts, is_barred_already
+from pipeline.engine.publish import correct_counts, is_withheld_already
 from pipeline.engine.sources import Originals
 from pipeline.imaging import RENDERER_VERSION
 from pipeline.names import name_of
@@ -32,7 +33,7 @@ from pipeline.settings.values import Settings
 from pipeline.states import State
 from pipeline.storage.folder import digests_of
 from pipeline.storage.folder_store import FolderStore
-from pipeline.transforms.features import is_feature
+from pipeline.transforms.features import is_feature, is_listed
 from pipeline.transforms.recipes import Transform, load_recipes, recipe_of
 from pipeline.workers.tasks import Outcome, RenditionWanted, md5s_of
 from pipeline.workers.worker import is_current
@@ -226,7 +227,8 @@ class _Preview:
             correct_counts(counts, outcome, original, self.run.began_ts, mark_unchanged=True)
             for rendition in original.renditions:
                 if digest in blocked:
-                    is_new = not is_barred_already(rendition, digest, blocked[digest])
+                    why = Withheld(State.TAKEN_DOWN, blocked[digest])
+                    is_new = not is_withheld_already(rendition, digest, why)
                     counts.of(rendition.recipe).taken_down += is_new
                     continue
                 wanted = wanted_of(rendition, self.recipes[rendition.recipe], self.run.recovering)
@@ -304,7 +306,7 @@ def explain_renditions(
     by_recipe, recipes = {row.recipe: row for row in made}, load_recipes(settings.recipes_file)
     store = settings.output_store
     verdicts: list[Verdict] = []
-    for name in sorted({*by_recipe, *recipes}):
+    for name in filter(is_listed, sorted({*by_recipe, *recipes})):
         row, recipe = by_recipe.get(name), recipes.get(name)
         if row is None and recipe and recipe.above and name in marked.keys() - waiting:
             verdict = "nothing to do: a smaller width shows all of it"
@@ -343,6 +345,8 @@ def _verdict(
         return "would be rendered: a retry was requested, or the last run was interrupted"
     if wanted.made_of != content.sha256:
         return "would be rendered: the content changed"
+    if item.state == State.HELD.value:
+        return "would not be rendered: a person has to decide (`datapipe review`)"
     if item.state == State.FAILED.value:
         return "skipped: this exact file failed before; `datapipe retry` tries it again"
     if not is_current(wanted, content.sha256, store):

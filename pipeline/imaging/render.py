@@ -39,7 +39,7 @@ from pipeline.imaging.orientation import (
 )
 from pipeline.imaging.resize import TRIANGLE, resize
 from pipeline.imaging.values import values_of, wants_header
-from pipeline.transforms.features import Feature
+from pipeline.transforms.features import Feature, is_listed
 from pipeline.transforms.recipes import Recipe, Transform
 
 T = TypeVar("T")
@@ -291,7 +291,10 @@ class _Renderings:
 
     def _draw(self) -> None:
         original, durations = self.original, []
-        layouts = [*self.layouts.values(), *self.features.values()]
+        # What only finds near duplicates takes what is decoded anyway: renditions are the same with
+        # it and without.
+        asked = [layout for feature, layout in self.features.items() if is_listed(feature.name)]
+        layouts = [*self.layouts.values(), *asked] or list(self.features.values())
         shrink = 1 if self.moves else shrink_for(original, layouts)
         for number in frame_numbers(original) if self.moves else [None]:
             picture = Picture(original, original.image, shrink, number)
@@ -303,7 +306,8 @@ class _Renderings:
                     # Now, so that only one is in memory, with those that others are made from.
                     self.results[recipe] = self._file(recipe)
             for feature, layout in self.features.items():
-                image = resize(picture.image, picture.edges, layout.size, TRIANGLE)
+                size = min(layout.size, picture.image.size)
+                image = resize(picture.image, picture.edges, size, TRIANGLE)
                 # A copy: a function may draw in it, and the picture is others' as well.
                 self.results[feature] = values_of(feature, image.copy())
         if self.moves:

@@ -19,6 +19,7 @@ from pipeline.engine.report import Report
 from pipeline.jobs.store import JobFolders, JobRepository
 from pipeline.settings.values import Settings
 from pipeline.states import Source
+from pipeline.transforms.features import PDQ
 
 # One run of the steps that a job needs; it raises what any run does.
 RunJobs: TypeAlias = Callable[[RunOptions, Progress | None], Report]
@@ -63,5 +64,9 @@ class Jobs:
         return f"{key} {','.join(jobs.features)}" if jobs.features else key
 
     def unrendered(self) -> sa.Subquery:
-        """The change query of the render step: images that it still has to do."""
-        return self.pending.changed().subquery()
+        """The change query of the render step: images that it still has to do.
+
+        Jobs do not wait for what only finds near duplicates.
+        """
+        changed = self.pending.changed().subquery()
+        return sa.select(changed).where(changed.c.recipe != PDQ).subquery()

@@ -17,7 +17,7 @@ from pipeline.names import folder_of
 from pipeline.settings.values import Settings
 from pipeline.states import JobState, Source
 from pipeline.storage.blobs import blob_key
-from pipeline.transforms.features import PREFIX, is_feature, own_name
+from pipeline.transforms.features import PREFIX, is_feature, is_listed, own_name
 from pipeline.transforms.recipes import JOBS_FOLDER, Transform
 
 
@@ -49,12 +49,13 @@ class JobImages(Originals):
         features = [PREFIX + name for name in jobs.features]
         unknown = [own_name(name) for name in features if name not in recipes]
         if unknown:
-            there = [own_name(name) for name in recipes if is_feature(name)]
+            there = [own_name(name) for name in recipes if is_feature(name) and is_listed(name)]
             raise RecipeError(
                 f"PIPELINE_JOB_FEATURES={','.join(jobs.features)}: {self.settings.recipes_file} "
                 f"has no [{PREFIX}{unknown[0]}]; it has {', '.join(there) or 'no features'}"
             )
-        of_features = {name: recipes[name] for name in features}
+        ours = [name for name in recipes if not is_listed(name)]
+        of_features = {name: recipes[name] for name in (*features, *ours)}
         recipes = {name: each for name, each in recipes.items() if not is_feature(name)}
         folders = dict.fromkeys(folder_of(name) for name in recipes)
         missing = [name for name in jobs.recipes if name not in folders]

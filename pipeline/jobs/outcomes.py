@@ -11,9 +11,11 @@ import sqlalchemy as sa
 
 from pipeline.database.paging import chunks, pages
 from pipeline.database.tracked import data_of, is_one_of
+from pipeline.engine.pending import recipe_in
 from pipeline.jobs.context import Jobs
 from pipeline.jobs.store import in_job
 from pipeline.states import Source, State, UrlState
+from pipeline.transforms.features import PDQ
 
 # Three values each stay below SQLite's 32,766 in one statement.
 PAGE_ROWS = 5_000
@@ -103,7 +105,7 @@ class Outcomes:
         by_path = {image.path: image for image in images if image.path is not None}
         for table in self._features:
             for paths in chunks(by_path):
-                ours = table.c.source == Source.JOBS.value, table.c.path.in_(paths)
+                ours = table.c.source == Source.JOBS.value, table.c.path.in_(paths), _listed(table)
                 for row in con.execute(sa.select(table).where(*ours).order_by(table.c.name)):
                     image = by_path[row.path]
                     if row.state == State.OK.value:
@@ -158,7 +160,8 @@ class Outcomes:
         for table in [self._renditions, *self._features]:
             ours = table.c.source == Source.JOBS.value, in_job(table.c.path, self._reference)
             not_ok = table.c.state != State.OK.value
-            queries.append(sa.select(table.c.path, table.c.reason).where(*ours, not_ok))
+            query = sa.select(table.c.path, table.c.reason).where(*ours, not_ok, _listed(table))
+            queries.append(query)
         return sa.union_all(*queries).subquery("not_made")
 
     def mark_reported(self, found: dict[str, list[ImageOutcome]]) -> int:
@@ -190,6 +193,10 @@ class Outcomes:
         path = changed.c.path
         theirs = sa.select(path).where(in_job(path, self._reference)).distinct()
         return self._repository.database.column(theirs)
+
+
+def _listed(table: sa.Table) -> sa.ColumnElement[bool]:
+    return recipe_in(table) != PDQ
 
 
 def _reason(row: Any) -> str | None:

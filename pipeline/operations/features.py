@@ -12,7 +12,7 @@ from pipeline.database.paging import pages
 from pipeline.engine.pending import Pending
 from pipeline.errors import NotFoundError
 from pipeline.text import iso
-from pipeline.transforms.features import PREFIX, is_feature, own_name
+from pipeline.transforms.features import PDQ, PREFIX, is_feature, is_listed, own_name
 
 PAGE_ROWS = 1_000
 
@@ -28,7 +28,8 @@ def features(pending: Pending, name: str | None = None) -> Iterator[dict[str, An
     """
     recipes = pending.recipe_table
     query = sa.select(recipes.c.recipe).where(pending.ours_in(recipes))
-    known = [own_name(each) for each in pending.meta.dbconn.column(query) if is_feature(each)]
+    names = filter(is_listed, pending.meta.dbconn.column(query))
+    known = [own_name(each) for each in names if is_feature(each)]
     if name is not None and name not in known:
         there = f"there are {', '.join(sorted(known))}" if known else "there is none"
         raise NotFoundError(
@@ -40,7 +41,7 @@ def features(pending: Pending, name: str | None = None) -> Iterator[dict[str, An
 
 def _rows(pending: Pending, name: str | None) -> Iterator[dict[str, Any]]:
     for table in pending.tables[1:]:
-        query = sa.select(table).where(pending.ours_in(table))
+        query = sa.select(table).where(pending.ours_in(table), table.c.name != own_name(PDQ))
         if name is not None:
             query = query.where(table.c.name == name)
         for page in pages(pending.meta.dbconn, query, (table.c.path, table.c.name), PAGE_ROWS):

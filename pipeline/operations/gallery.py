@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from pipeline.database.tracking import GONE, KIND
-from pipeline.engine.pending import Pending, rows_in
+from pipeline.engine.pending import Pending, recipe_in, rows_in
 from pipeline.operations import listing
 from pipeline.operations.listing import (
     AFTER_SLASH,
@@ -23,7 +23,7 @@ from pipeline.operations.listing import (
 )
 from pipeline.states import State
 from pipeline.text import iso
-from pipeline.transforms.features import PREFIX, is_feature, own_name
+from pipeline.transforms.features import PDQ, PREFIX, is_feature, is_listed, own_name
 
 FOLDERS_SHOWN = 40
 # A rendition that has no row yet.
@@ -216,11 +216,13 @@ def _features(con: sa.Connection, pending: Pending, path: str) -> list[dict[str,
     """What the features say of one original; one without a row has no ``value`` yet."""
     changed = pending.changed([path]).subquery("changed")
     is_waiting = changed.c[KIND] != GONE, changed.c.recipe.startswith(PREFIX)
-    waiting = list(con.execute(sa.select(changed.c.recipe).where(*is_waiting)).scalars())
+    every = con.execute(sa.select(changed.c.recipe).where(*is_waiting)).scalars()
+    waiting = [recipe for recipe in every if is_listed(recipe)]
     found = {own_name(recipe): {**NO_VALUE_YET, "name": own_name(recipe)} for recipe in waiting}
     for table in pending.tables[1:]:
         ours = pending.ours_in(table)
-        for row in con.execute(rows_in(table).where(ours, table.c.path == path)):
+        its = ours, table.c.path == path, recipe_in(table) != PDQ
+        for row in con.execute(rows_in(table).where(*its)):
             found[row.name] = {
                 "name": row.name,
                 "state": PENDING if row.recipe in waiting else row.state,

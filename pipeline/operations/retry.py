@@ -14,6 +14,7 @@ from pipeline.errors import LockstepError
 from pipeline.imaging import RENDERER_VERSION
 from pipeline.names import key_below
 from pipeline.states import Source, State
+from pipeline.transforms.features import is_listed
 
 
 def retry(app: Lockstep, paths: Sequence[str] = (), older: bool = False) -> int:
@@ -81,7 +82,7 @@ def _retry(pending: Pending, older: bool, keys: Sequence[str] | None) -> int:
                 rows = con.execute(query.where(condition))
                 failed.update((row.source, row.path, row.recipe) for row in rows)
     forget_content(pending, sorted(failed))
-    return len(failed)
+    return sum(is_listed(recipe) for _, _, recipe in failed)
 
 
 def _below(path: sa.Column[str], key: str) -> sa.ColumnElement[bool]:

@@ -18,7 +18,7 @@ from pipeline.jobs.store import ACTIVE, JobRepository
 from pipeline.states import JobState, State
 from pipeline.tables import EXCEPTION
 from pipeline.text import iso
-from pipeline.transforms.features import is_feature, own_name
+from pipeline.transforms.features import PDQ, is_feature, is_listed, own_name
 
 REASONS_SHOWN = 50
 PATHS_SHOWN = 20
@@ -28,7 +28,7 @@ def status(pending: Pending, own_steps: Sequence[OwnStep] = ()) -> dict[str, Any
     """The counts that ``datapipe status --json`` prints; ``jobs`` by their state, and the records
     of the users' steps by step and state.
 
-    ``failed``, ``taken_down`` and ``pending`` count renditions; those of features are in
+    ``failed``, ``held``, ``taken_down`` and ``pending`` count renditions; those of features are in
     ``features``, by name.
     ``pending`` is what the tables know to be pending, as after a run that was interrupted; what
     changed in ``input/`` since is known after the next scan (``datapipe run --dry-run``).
@@ -58,11 +58,13 @@ def status(pending: Pending, own_steps: Sequence[OwnStep] = ()) -> dict[str, Any
             every[recipe][state] = count
     for recipe, count in waiting:
         every.setdefault(recipe, _none_yet())["pending"] = count
+    every = {name: counts for name, counts in every.items() if is_listed(name)}
     by_recipe = {name: counts for name, counts in every.items() if not is_feature(name)}
     return {
         "originals": total,
         "renditions": sum(counts["ok"] for counts in by_recipe.values()),
         "failed": sum(counts["failed"] for counts in by_recipe.values()),
+        "held": sum(counts["held"] for counts in by_recipe.values()),
         "taken_down": sum(counts["taken_down"] for counts in by_recipe.values()),
         "pending": sum(counts["pending"] for counts in by_recipe.values()),
         "recipes": by_recipe,
@@ -128,6 +130,7 @@ def errors(pending: Pending, own_steps: Sequence[OwnStep] = ()) -> list[dict[str
         states = table.c.state.in_((State.FAILED.value, State.TAKEN_DOWN.value))
         ours = pending.ours_in(table)
         rows += pending.meta.dbconn.rows(rows_in(table).where(ours, states))
+    rows = [row for row in rows if is_listed(row.recipe)]
     rows.sort(key=lambda row: (row.path, row.recipe))
     return [
         {
@@ -163,6 +166,7 @@ def by_reason(pending: Pending, own_steps: Sequence[OwnStep] = ()) -> dict[str, 
                 pending.ours_in(table),
                 table.c.state == State.FAILED.value,
                 sa.text(EXCEPTION),
+                recipe_in(table) != PDQ,
             )
             for table in pending.tables
         ]

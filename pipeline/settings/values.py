@@ -14,6 +14,8 @@ from pipeline.settings.parsing import seconds, seconds_or_none, whole
 from pipeline.storage.folder_store import FolderStore
 
 PREFIX = "PIPELINE_"
+# What happens to a new original that looks like a blocked one.
+NEAR = ("hold", "takedown", "off")
 
 
 class Variable(NamedTuple):
@@ -101,6 +103,7 @@ class Settings:
     )
     sandbox: str = _setting("SANDBOX", "auto", parsing.one_of("auto", "off", "required"))
     function_reads: tuple[Path, ...] = _setting("FUNCTION_READS", "", parsing.paths)
+    near: str = _setting("NEAR", "hold", parsing.one_of(*NEAR))
     quarantine_dir: Path = _setting("QUARANTINE", "quarantine", parsing.path)
     quarantine_days: int | None = _setting("QUARANTINE_DAYS", "", parsing.days_or_none)
     moderation_webhook: str = _setting("MODERATION_WEBHOOK", "", parsing.web_address)

@@ -17,6 +17,8 @@
 ``events``      what happened to takedowns besides their states
 ``lists``       the rows of lists of hashes: importing, exporting, removing
 ``listed``      taking away what lists block, and releasing what they block no more
+``holds``       what is held because it looks like blocked content: letting it go
+``near``        what looks like a picture, to be taken down with it
 ``steps``       what a run does about takedowns before its own steps
 """
 

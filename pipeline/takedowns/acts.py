@@ -12,7 +12,8 @@ What is interrupted is finished by the next run or the next takedown.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -24,13 +25,14 @@ from pipeline.states import Kind, TakedownState
 from pipeline.takedowns.context import Takedowns
 from pipeline.takedowns.events import events_of
 from pipeline.takedowns.journal import Journal
+from pipeline.takedowns.near import Lookalikes
 from pipeline.takedowns.pages import page
 from pipeline.takedowns.purging import refuse_purge
 from pipeline.takedowns.removing import carry_out, renditions_of
-from pipeline.takedowns.repository import TakedownRepository
+from pipeline.takedowns.repository import NewAct, TakedownRepository, new_act
 from pipeline.takedowns.restoring import put_back
 from pipeline.takedowns.takeover import take_over
-from pipeline.takedowns.targets import SHA256, resolve
+from pipeline.takedowns.targets import SHA256, Target, resolve
 from pipeline.text import iso
 
 TEXT_MAX = 2_000
@@ -38,12 +40,16 @@ TEXT_MAX = 2_000
 
 @dataclass
 class TakenDown:
-    """What a takedown did. ``originals`` are below ``input/``; ``renditions`` a number of files."""
+    """What a takedown did. ``originals`` are below ``input/``; ``renditions`` a number of files.
+
+    ``near`` are the takedowns of what looks like it.
+    """
 
     id: int
     sha256: str
     originals: list[str]
     renditions: int
+    near: list[TakenDown] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
         """The result of ``datapipe takedown --json``."""
@@ -75,13 +81,16 @@ def take_down(
     reason: str,
     who: str,
     purge: bool = False,
+    near: Lookalikes | None = None,
     legal_hold: bool = False,
 ) -> TakenDown:
     """Take an original, and every other one of the same bytes, out of ``input/`` for good.
 
-    ``target`` is a path below ``input/`` or a SHA-256. The originals are kept in the quarantine
-    folder, or deleted with ``purge``; their renditions are deleted. A SHA-256 that no original has
-    is blocked as well. With ``legal_hold`` what is kept is never purged.
+    ``target`` is a path below ``input/`` or a SHA-256. With ``near``, which was made of it, what
+    looks like it is blocked as well, and all that was ``found`` is taken down. The originals are
+    kept in the quarantine folder, or deleted with ``purge``; their renditions are deleted. A
+    SHA-256 that no original has is blocked as well. With ``legal_hold`` what is kept is never
+    purged.
 
     Raises:
         NotFoundError: there is no such original.
@@ -96,29 +105,61 @@ def take_down(
     try:
         take_over(context.database, context.settings)
         finish(context)
-        wanted = resolve(context, target)
+        wanted = resolve(context, target) if near is None else near.target
         if purge:
             refuse_purge(context, repository, wanted.sha256)
-        originals = [] if wanted.path is None else [wanted.path]
-        number = repository.add(
-            wanted.sha256,
-            wanted.size_bytes,
-            key_of(target),
-            reason,
-            who,
-            purge,
-            originals,
-            renditions_of(context, wanted.sha256, originals),
-            legal_hold,
-        )
+        hashes = {} if near is None else near.hashes
+        acts = [_new_act(context, wanted, target, reason, who, purge, hashes, legal_hold)]
+        for each in near.found if near is not None else []:
+            if purge:
+                refuse_purge(context, repository, each.sha256)
+            why = f"{reason} (looks like {target}: {each.distance} of 256 bits differ)"
+            also = Target(each.sha256, each.size_bytes)
+            why = why[:TEXT_MAX]
+            acts.append(_new_act(context, also, each.path, why, who, purge, legal_hold=legal_hold))
+        # All of them at once: whatever stops this now, the next run finishes it.
+        numbers = repository.add(*acts)
         verified = {} if wanted.found is None else {wanted.found.path: wanted.found}
-        carry_out(context, repository, number, verified)
-        files = repository.files_of([number])
+        for number in numbers:
+            carry_out(context, repository, number, verified if number == numbers[0] else {})
+        first, *others = [_taken_down(repository, number) for number in numbers]
     except sa.exc.SQLAlchemyError as error:
         raise context.database.explain(error) from error
+    return replace(first, near=others)
+
+
+def _new_act(
+    context: Takedowns,
+    wanted: Target,
+    target: str,
+    reason: str,
+    who: str,
+    purge: bool,
+    near: Mapping[str, int] | None = None,
+    legal_hold: bool = False,
+) -> NewAct:
+    originals = [] if wanted.path is None else [wanted.path]
+    renditions = renditions_of(context, wanted.sha256, originals)
+    return new_act(
+        wanted.sha256,
+        wanted.size_bytes,
+        key_of(target),
+        reason,
+        who,
+        purge,
+        originals,
+        renditions,
+        near,
+        legal_hold,
+    )
+
+
+def _taken_down(repository: TakedownRepository, number: int) -> TakenDown:
+    act, files = repository.act(number), repository.files_of([number])
+    assert act is not None
     return TakenDown(
         number,
-        wanted.sha256,
+        act.sha256,
         [row.path for row in files if row.kind == Kind.ORIGINAL.value and row.removed],
         sum(row.kind == Kind.RENDITION.value for row in files),
     )

@@ -61,12 +61,14 @@ def identity(act: Mapping[str, Any]) -> str:
 class Act:
     """All that is known of one takedown.
 
-    ``files`` are by kind and path, ``events`` by what happened and when.
+    ``files`` are by kind and path, ``events`` by what happened and when; ``near`` says how near to
+    each PDQ hash a picture is blocked.
     """
 
     columns: dict[str, Any] = field(default_factory=lambda: dict.fromkeys(COLUMNS))
     files: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     events: dict[tuple[str, float], dict[str, Any]] = field(default_factory=dict)
+    near: dict[str, int] = field(default_factory=dict)
 
     @property
     def is_whole(self) -> bool:
@@ -100,6 +102,7 @@ class Act:
         for event in events:
             its = {name: event.get(name) for name in EVENT_COLUMNS}
             self.events.setdefault((event["what"], float(event["ts"])), its)
+        self.near |= {each["hash"]: each["distance"] for each in columns.get("near", [])}
 
     def as_entry(self) -> dict[str, Any]:
         """The line that says all of it."""
@@ -109,7 +112,14 @@ class Act:
         ]
         columns = {name: value for name, value in self.columns.items() if value is not None}
         entry = {"takedown": identity(self.columns), **columns, "files": files}
-        return entry | ({"events": list(self.events.values())} if self.events else {})
+        entry |= {"events": list(self.events.values())} if self.events else {}
+        return entry | near_entry(self.near)
+
+
+def near_entry(near: Mapping[str, int]) -> dict[str, Any]:
+    """The part of a line that says which pictures are blocked, by PDQ hash and distance in bits."""
+    said = [{"hash": digest, "distance": distance} for digest, distance in sorted(near.items())]
+    return {"near": said} if said else {}
 
 
 class Journal:
@@ -250,12 +260,17 @@ def _read_line(line: bytes) -> dict[str, Any] | None:
             and all(isinstance(file[name], str) for file in files for name in ("kind", "path"))
             and all(_are(event, EVENT_COLUMNS) for event in events)
             and all(event[name] for event in events for name in ("what", "ts", "who"))
+            and all(_is_near(each) for each in entry.get("near", []))
             and entry.get("state", STATES[0]) in STATES
             and SHA256.fullmatch(entry.get("sha256", "0" * 64)) is not None
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return entry if sound else None
+
+
+def _is_near(each: dict[str, Any]) -> bool:
+    return SHA256.fullmatch(each["hash"]) is not None and 0 <= int(each["distance"]) <= 256
 
 
 def _are(entry: dict[str, Any], columns: dict[str, tuple[type, ...]]) -> bool:

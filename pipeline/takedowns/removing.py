@@ -25,6 +25,7 @@ from pipeline.storage.folder import make_private, sha256_of
 from pipeline.storage.owners import owner
 from pipeline.storage.walking import FoundFile, look_at, why_passed
 from pipeline.takedowns.context import Takedowns
+from pipeline.takedowns.holds import close_reviews
 from pipeline.takedowns.quarantine import free_place
 from pipeline.takedowns.repository import TakedownRepository
 
@@ -53,6 +54,7 @@ def carry_out(
         for row in repository.files_of([number]):
             if row.kind == Kind.ORIGINAL.value and not row.removed:
                 _take_out(context, repository, act, row, duplicates.get(row.path))
+        close_reviews(context, act.sha256, number, act.who)
         repository.change(number, state=TakedownState.IN_FORCE.value)
 
 

@@ -7,19 +7,73 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from pipeline.blocklist import Blocklist
 from pipeline.database.connection import Database
+from pipeline.database.paging import chunks
 from pipeline.database.state import state_table
 from pipeline.database.transaction import Write
 from pipeline.errors import OutputError
-from pipeline.states import Kind, TakedownEvent, TakedownState
+from pipeline.moderation_tables import blocked_hashes_table
+from pipeline.near import blocked_pictures
+from pipeline.states import HashKind, Kind, TakedownEvent, TakedownState
 from pipeline.takedowns.events import events_of, insert_events, new_event
-from pipeline.takedowns.journal import COLUMNS, EVENT_COLUMNS, JOURNAL, Journal, identity
+from pipeline.takedowns.journal import (
+    COLUMNS,
+    EVENT_COLUMNS,
+    JOURNAL,
+    Journal,
+    identity,
+    near_entry,
+)
+
+
+class NewAct(NamedTuple):
+    """A takedown to be made: its row, its files, up to which distance in bits what is near to a PDQ
+    hash is blocked, and what happens to it at once."""
+
+    row: dict[str, Any]
+    files: list[tuple[Kind, str]]
+    near: Mapping[str, int]
+    events: Sequence[dict[str, Any]]
+
+
+def new_act(
+    sha256: str,
+    size_bytes: int | None,
+    target: str,
+    reason: str,
+    who: str,
+    purge: bool,
+    originals: Sequence[str],
+    renditions: Sequence[str],
+    near: Mapping[str, int] | None = None,
+    legal_hold: bool = False,
+) -> NewAct:
+    """A takedown that begins now."""
+    row = {
+        "sha256": sha256,
+        "size_bytes": size_bytes,
+        "target": target,
+        "state": TakedownState.REMOVING.value,
+        "purge": purge,
+        "reason": reason,
+        "who": who,
+        "created_ts": time.time(),
+    }
+    files = [(Kind.ORIGINAL, path) for path in originals]
+    files += [(Kind.RENDITION, path) for path in renditions]
+    events = [new_event(TakedownEvent.LEGAL_HOLD, who)] if legal_hold else []
+    return NewAct(row, files, near or {}, events)
+
+
+def source_of(number: int) -> str:
+    """Who blocks a hash, where a takedown does."""
+    return f"takedown {number}"
 
 
 class TakedownRepository(Blocklist):
@@ -31,6 +85,7 @@ class TakedownRepository(Blocklist):
 
     def __init__(self, database: Database, journal: Journal | None = None) -> None:
         super().__init__(database)
+        self.hashes = blocked_hashes_table(database.sqla_metadata)
         self._journal = journal
 
     @property
@@ -65,20 +120,9 @@ class TakedownRepository(Blocklist):
         """The files of every takedown."""
         return self._database.rows(sa.select(self.files))
 
-    def add(
-        self,
-        sha256: str,
-        size_bytes: int | None,
-        target: str,
-        reason: str,
-        who: str,
-        purge: bool,
-        originals: Sequence[str],
-        renditions: Sequence[str],
-        legal_hold: bool = False,
-    ) -> int:
-        """Block ``sha256`` from now on, before any file is touched; returns the number of the
-        takedown.
+    def add(self, *acts: NewAct) -> list[int]:
+        """Block the contents of takedowns from now on, before any file is touched; returns their
+        numbers. Either all of them are there, or none.
 
         With ``legal_hold`` the originals that are kept are never purged: see :meth:`add_event`.
 
@@ -86,47 +130,38 @@ class TakedownRepository(Blocklist):
             OutputError: the journal cannot be written. The bytes are blocked anyway; the next
                 writer completes the journal first.
         """
-        row = {
-            "sha256": sha256,
-            "size_bytes": size_bytes,
-            "target": target,
-            "state": TakedownState.REMOVING.value,
-            "purge": purge,
-            "reason": reason,
-            "who": who,
-            "created_ts": time.time(),
-        }
-        files = [(Kind.ORIGINAL, path) for path in originals]
-        files += [(Kind.RENDITION, path) for path in renditions]
-        events = [new_event(TakedownEvent.LEGAL_HOLD, who)] if legal_hold else []
+        numbers: list[int] = []
         refused: OutputError | None = None
         with contextlib.ExitStack() as stack:
             try:
-                remember = stack.enter_context(self._noted(_entry(row, files, events)))
+                entries = [_entry(act.row, act.files, act.events, act.near) for act in acts]
+                remember = stack.enter_context(self._noted(*entries))
             except OutputError as error:
                 refused, remember = error, self.forget_journal
             with self._database.writing() as con:
-                done = con.execute(sa.insert(self.acts).values(row))
-                assert done.inserted_primary_key is not None
-                number = int(done.inserted_primary_key[0])
-                for kind, path in files:
-                    con.execute(self._new_file(number, kind, path))
-                insert_events(self._database, con, number, events)
+                for act in acts:
+                    done = con.execute(sa.insert(self.acts).values(act.row))
+                    assert done.inserted_primary_key is not None
+                    numbers.append(int(done.inserted_primary_key[0]))
+                    for kind, path in act.files:
+                        con.execute(self._new_file(numbers[-1], kind, path))
+                    insert_events(self._database, con, numbers[-1], act.events)
+                    self.block_near(con, numbers[-1], act.near, act.row["reason"])
                 remember(con)
         if refused is not None:
             raise OutputError(
                 f"{refused}. These bytes are blocked from now on, but nothing is removed before "
-                f"takedown {number} is in the journal: the next run does both"
+                f"takedown {numbers[0]} is in the journal: the next run does both"
             ) from None
-        return number
+        return numbers
 
     @contextlib.contextmanager
-    def _noted(self, entry: dict[str, Any]) -> Iterator[Callable[[Write], None]]:
-        """Add ``entry`` to the journal; yields a function that records it in a transaction."""
+    def _noted(self, *entries: dict[str, Any]) -> Iterator[Callable[[Write], None]]:
+        """Add ``entries`` to the journal; yields a function that records it in a transaction."""
         assert self._journal is not None, "takedowns cannot be written without a journal"
         with self._journal.held() as held:
             before = held.stamp()
-            held.append(entry)
+            held.append(*entries)
             after = held.stamp()
             yield lambda con: self._follow_journal(con, before, after)
 
@@ -149,7 +184,8 @@ class TakedownRepository(Blocklist):
             return
         files = [(Kind(row.kind), row.path) for row in self.files_of([number])]
         events = [dict(event._mapping) for event in events_of(self._database, [number])]
-        with self._noted(_entry(dict(act._mapping), files, events)):
+        near = self.near_of([number]).get(number, {})
+        with self._noted(_entry(dict(act._mapping), files, events, near)):
             pass  # the database has it; the next start finds that the journal has it too
 
     def add_event(
@@ -197,6 +233,41 @@ class TakedownRepository(Blocklist):
         ):
             con.execute(sa.update(self.acts).where(self.acts.c.id == number).values(**values))
             remember(con)
+
+    # --- pictures that are blocked by their PDQ ---
+
+    def block_near(self, con: Write, number: int, near: Mapping[str, int], reason: str) -> None:
+        """Block what is near to these PDQ hashes, each up to a distance in bits."""
+        now = time.time()
+        if near:
+            blocked_pictures(self._database).changed()
+        for digest, distance in near.items():
+            row = {
+                "kind": HashKind.PDQ.value,
+                "hash": digest,
+                "source": source_of(number),
+                "reason": reason,
+                "distance": distance,
+                "added_ts": now,
+            }
+            con.execute(self._database.insert(self.hashes).values(row).on_conflict_do_nothing())
+
+    def unblock_near(self, number: int) -> None:
+        """Block by this takedown no longer what is near to anything."""
+        with self._database.writing() as con:
+            blocked_pictures(self._database).changed()
+            con.execute(sa.delete(self.hashes).where(self.hashes.c.source == source_of(number)))
+
+    def near_of(self, numbers: Iterable[int]) -> dict[int, dict[str, int]]:
+        """Which PDQ hashes these takedowns block, and up to which distance in bits."""
+        by_source = {source_of(number): number for number in numbers}
+        found: dict[int, dict[str, int]] = {}
+        for chunk in chunks(by_source):
+            for row in self._database.rows(
+                sa.select(self.hashes).where(self.hashes.c.source.in_(chunk))
+            ):
+                found.setdefault(by_source[row.source], {})[row.hash] = row.distance
+        return found
 
     # --- files ---
 
@@ -267,12 +338,13 @@ class TakedownRepository(Blocklist):
 
 
 def _entry(
-    act: dict[str, Any],
+    act: Mapping[str, Any],
     files: Iterable[tuple[Kind, str]],
-    events: Iterable[dict[str, Any]] = (),
+    events: Iterable[Mapping[str, Any]] = (),
+    near: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     columns = {name: act[name] for name in COLUMNS if act.get(name) is not None}
     named = [{"kind": kind.value, "path": path} for kind, path in files]
     entry = {"takedown": identity(act), **columns, "files": named}
     noted = [{name: event[name] for name in EVENT_COLUMNS} for event in events]
-    return entry | ({"events": noted} if noted else {})
+    return entry | ({"events": noted} if noted else {}) | near_entry(near or {})

@@ -33,6 +33,7 @@ from pipeline.takedowns.journal import (
     Held,
     Journal,
     identity,
+    near_entry,
 )
 from pipeline.takedowns.repository import TakedownRepository
 
@@ -149,6 +150,8 @@ def _acts_of(repository: TakedownRepository) -> dict[str, tuple[int, Act]]:
     for event in events_of(repository.database):
         if event.takedown in acts:
             acts[event.takedown].merge({}, [], [dict(event._mapping)])
+    for number, near in repository.near_of(acts).items():
+        acts[number].near = near
     return {identity(act.columns): (number, act) for number, act in acts.items()}
 
 
@@ -156,7 +159,9 @@ def _merged(rows: dict[str, tuple[int, Act]], known: dict[str, Act]) -> dict[str
     merged = {name: copy.deepcopy(act) for name, (_, act) in rows.items()}
     for name, act in known.items():
         files = [{"kind": kind, "path": path} | file for (kind, path), file in act.files.items()]
-        merged.setdefault(name, Act()).merge(act.columns, files, act.events.values())
+        merged.setdefault(name, Act()).merge(
+            {**act.columns, **near_entry(act.near)}, files, act.events.values()
+        )
     return merged
 
 
@@ -170,6 +175,8 @@ def _insert(con: Write, repository: TakedownRepository, act: Act) -> None:
     number = int(done.inserted_primary_key[0])
     _write_files(con, repository, number, act.files.items())
     insert_events(repository.database, con, number, act.events.values())
+    if act.rank < LIFTING:
+        repository.block_near(con, number, act.near, values["reason"])
 
 
 def _bring_forward(
@@ -190,6 +197,8 @@ def _bring_forward(
     _write_files(con, repository, number, files.items())
     new = [event for key, event in act.events.items() if key not in row.events]
     insert_events(repository.database, con, number, new)
+    if act.rank < LIFTING:
+        repository.block_near(con, number, act.near, values["reason"])
 
 
 def _write_files(

@@ -15,6 +15,8 @@ from pipeline.storage.walking import FoundFile, look_at, why_passed
 from pipeline.takedowns.context import Takedowns
 
 SHA256 = re.compile("[0-9a-fA-F]{64}")
+# What tells a SHA-256 from a PDQ hash: both have 64 digits.
+SHA256_PREFIX = "sha256:"
 # A file that changes while it is read is read again; one that keeps changing is refused.
 TRIES = 3
 
@@ -39,7 +41,7 @@ def resolve(context: Takedowns, target: str) -> Target:
         raise NotFoundError(f"{target!r}: name an original below the input folder, or a SHA-256")
     path = _path_of(context, target)
     if path is None:
-        named = target.strip().lower()
+        named = target.strip().lower().removeprefix(SHA256_PREFIX)
         return Target(named, _size_of(context, named))
     found, digest = _hashed(context, path)
     if found is not None and digest is not None:
@@ -73,7 +75,7 @@ def _path_of(context: Takedowns, target: str) -> str | None:
             f"absolute path, "
             "or the SHA-256"
         )
-    if not names and SHA256.fullmatch(target.strip()):
+    if not names and SHA256.fullmatch(target.strip().lower().removeprefix(SHA256_PREFIX)):
         return None
     key = names[0] if names else typed
     if not _is_below(key):

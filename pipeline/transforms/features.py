@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,6 +22,9 @@ from pipeline.transforms.parsing import parse_function
 
 TABLE = "features"
 PREFIX = f"{TABLE}."
+# Made of every original, to find near duplicates. It is not for people: no feature in recipes.toml
+# can have this name, and no count or list has it.
+PDQ = f"{PREFIX}lockstep:pdq"
 # What a function gets: enough for colours, hashes and most models, and soon made.
 MAX_SIDE_PX = 256
 
@@ -64,6 +68,19 @@ class Feature:
 def is_feature(recipe: str) -> bool:
     """Whether a name among those of recipes is a feature's."""
     return recipe.startswith(PREFIX)
+
+
+def is_listed(recipe: str) -> bool:
+    """Whether a person asked for it: a recipe, or a feature in ``recipes.toml``."""
+    return recipe != PDQ
+
+
+@cache
+def pdq_feature() -> Feature:
+    """The feature that every original has without being in ``recipes.toml``."""
+    function, _ = parse_function({"function": "pdq"}, Path(), "values")
+    assert function is not None
+    return Feature(PDQ, function)
 
 
 def own_name(recipe: str) -> str:

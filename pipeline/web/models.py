@@ -170,6 +170,25 @@ class ImageStory(ImageJson):
     history: list[dict[str, str]]
 
 
+class SimilarOriginal(BaseModel):
+    """An original that looks like another; or, without a path, a blocked picture that does."""
+
+    source: str | None
+    path: str | None
+    sha256: str | None
+    size_bytes: int | None
+    distance: int = Field(description="in how many of 256 bits they differ")
+    blocked: str | None = Field(description="who blocks the picture: a takedown or a list")
+
+
+class Similar(BaseModel):
+    """What looks like an original with this PDQ hash, the nearest first."""
+
+    path: str
+    pdq: str
+    similar: list[SimilarOriginal]
+
+
 class FailedReason(BaseModel):
     """One reason, and how many renditions, features, or records of a user's step failed for it."""
 
@@ -236,6 +255,7 @@ class TakenDownJson(BaseModel):
     sha256: str
     originals: list[str]
     renditions: int
+    near: list[TakenDownJson] = Field(description="the takedowns of what looks like it")
 
 
 class ReinstatedJson(BaseModel):

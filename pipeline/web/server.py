@@ -21,7 +21,18 @@ from pipeline.tables import make_tables
 from pipeline.users import UserRepository
 from pipeline.web import connections, problems
 from pipeline.web.connections import ConnectionLimits
-from pipeline.web.routes import bulks, entry, events, files, health, home, images, jobs, takedowns
+from pipeline.web.routes import (
+    bulks,
+    entry,
+    events,
+    files,
+    health,
+    home,
+    images,
+    jobs,
+    similar,
+    takedowns,
+)
 from pipeline.web.routes.files import FilesAtOnce, FilesFirst, Shelf
 from pipeline.web.security.guard import Guard
 from pipeline.web.security.hosts import is_loopback
@@ -31,7 +42,7 @@ ABOUT = (
     "Keeps every resized image in step with its original. Each route is a page for people and "
     "JSON for programs: send `Accept: application/json`, or append `.json` to the path."
 )
-PAGES = (files, home, jobs, images, bulks, takedowns, events, health, entry)
+PAGES = (files, home, jobs, images, similar, bulks, takedowns, events, health, entry)
 
 
 def refuse_open_door(app: Lockstep, host: str, insecure: bool) -> None:

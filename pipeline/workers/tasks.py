@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from pipeline.transforms.features import Feature
 from pipeline.transforms.recipes import Transform
 
 
@@ -38,6 +39,8 @@ class Task(NamedTuple):
     max_pixels: int | None = None
     # SHA-256 of contents whose MD5 is known.
     digested: tuple[str, ...] = ()
+    # Made with any rendition, also where it is not wanted: what it says decides about the others.
+    beside: Feature | None = None
 
 
 class Urgency(enum.IntEnum):
@@ -72,6 +75,9 @@ class Outcome:
     made: list[Made] = field(default_factory=list)
     # What features said, as JSON, by their names among the recipes.
     values: list[tuple[str, str]] = field(default_factory=list)
+    # What the feature `beside` of the task said, where it was not among those wanted; empty where
+    # it failed.
+    beside: str | None = None
     failed: list[tuple[str, str]] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
     # Recipes by which nothing is to be made of it.

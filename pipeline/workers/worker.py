@@ -153,11 +153,22 @@ def _work(task: Task, outcome: Outcome) -> None:
             todo.append(wanted.recipe)
     if todo and not task.hash_only:
         try:
-            _make(task, data, todo, store, outcome)
+            is_beside = task.beside is not None and task.beside not in todo
+            beside = [task.beside] if task.beside is not None and is_beside else []
+            _make(task, data, [*todo, *beside], store, outcome)
+            for feature in beside:
+                _set_beside(outcome, feature.name)
         except BaseException:
             for made in outcome.made:
                 store.remove(made.temporary)
             raise
+
+
+def _set_beside(outcome: Outcome, name: str) -> None:
+    """Keep what was not wanted for itself apart from what was."""
+    outcome.beside = dict(outcome.values).get(name, "")
+    outcome.values = [said for said in outcome.values if said[0] != name]
+    outcome.failed = [failed for failed in outcome.failed if failed[0] != name]
 
 
 def is_current(wanted: RenditionWanted, sha256: str | None, store: FolderStore) -> bool:

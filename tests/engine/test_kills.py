@@ -65,7 +65,9 @@ PLANTED: dict[str, Planted] = {
     "wrong row": sql(f"UPDATE renditions SET size_bytes = 1 WHERE file = '{KEPT}'"),
     "stale row": sql(f"UPDATE renditions SET sha256 = 'other' WHERE file = '{KEPT}'"),
     "no row": sql(f"DELETE FROM renditions WHERE file = '{KEPT}'"),
-    "features": sql("UPDATE features SET sha256 = 'other' WHERE path = 'kept.jpg'"),
+    "features": sql(
+        "UPDATE features SET sha256 = 'other' WHERE path = 'kept.jpg' AND name = 'colour'"
+    ),
     "row of nothing": lambda root: (root / "input/no-picture.gif").unlink(),
     "database": sql("DELETE FROM originals WHERE path = 'kept.jpg'"),
     "empty folder": lambda root: (root / "output/half/empty").mkdir(),

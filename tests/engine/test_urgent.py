@@ -80,7 +80,7 @@ def test_changes_are_seen_to_within_a_backlog(behind: Project, at: int, whole: b
     project.assert_in_step()
     stamps = project.stamps()
     assert project.run()["renditions"] == {
-        **dict.fromkeys(("rendered", "reused", "deleted", "taken_down", "failed"), 0),
+        **dict.fromkeys(("rendered", "reused", "deleted", "taken_down", "held", "failed"), 0),
         **{"failed_before": 0, "in_step": 2 * (MANY - 1), "pending": 0},
     }
     assert project.stamps() == stamps

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import json
 import random
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
+from pipeline.imaging import Limits, Rendition, Values
 from pipeline.imaging import pdq as module
+from pipeline.imaging.render import render
+from pipeline.transforms.features import pdq_feature
+from pipeline.transforms.recipes import Recipe
 
 # What the reference (pdqhash 0.2.8) makes of the pictures below: hash and quality by size and mode.
 REFERENCE: dict[tuple[tuple[int, int], str], tuple[str, int]] = {
@@ -116,3 +122,54 @@ def test_what_is_transparent_is_white() -> None:
 def test_a_tiny_or_flat_picture_has_no_quality(size: tuple[int, int]) -> None:
     digest, quality = pdq(Image.new("RGB", size, "red"))
     assert (len(digest), quality) == (64, 0)
+
+
+def test_the_orientations_are_the_hashes_of_the_turned_pictures() -> None:
+    image = scene((301, 200))
+    said = module.orientations(image)
+    assert (len(said["pdq"]), said["quality"]) == (8, 100)
+    assert said["pdq"][0] == pdq(image)[0]
+    for turn in Image.Transpose:
+        assert pdq(image.transpose(turn))[0] in said["pdq"]
+
+
+@pytest.mark.parametrize("form", ["gif", "webp"])
+def test_an_animation_is_hashed_by_its_first_picture(form: str) -> None:
+    frames = [scene((120, 90)), scene((120, 91)).resize((120, 90))]
+    stream = io.BytesIO()
+    options = {"lossless": True} if form == "webp" else {}
+    frames[0].save(stream, form, save_all=True, append_images=frames[1:], **options)
+    assert distance(pdq_of(stream.getvalue()), pdq(frames[0])[0]) <= 10
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "I;16"])
+def test_a_picture_of_any_mode_is_hashed_as_people_see_it(mode: str) -> None:
+    image, stream = scene((97, 64)), io.BytesIO()
+    if mode == "I;16":
+        grey = np.asarray(image.convert("L"), dtype=np.uint16) * 257
+        Image.fromarray(grey).save(stream, "PNG")
+    else:
+        image.convert(mode).save(stream, "PNG")
+    seen = image if mode == "I;16" else image.convert(mode).convert("RGB")
+    assert distance(pdq_of(stream.getvalue()), pdq(seen)[0]) <= 10
+
+
+def test_a_rendition_is_the_same_with_the_hash_and_without() -> None:
+    """The hash takes what is decoded anyway: of a JPEG, a reduced picture."""
+    stream = io.BytesIO()
+    scene((400, 300)).save(stream, "JPEG")
+    recipe = Recipe("tiny", fit=(64, 64))
+    alone, beside = (
+        render(stream.getvalue(), recipes, Limits())[0]
+        for recipes in ([recipe], [recipe, pdq_feature()])
+    )
+    assert isinstance(alone, Rendition)
+    assert isinstance(beside, Rendition)
+    assert alone.data == beside.data
+
+
+def pdq_of(data: bytes) -> str:
+    """The hash that Lockstep makes of a file, with a rendition of it."""
+    _, said = render(data, [Recipe("half", scale=0.5), pdq_feature()], Limits())
+    assert isinstance(said, Values), said
+    return str(json.loads(said.json)["pdq"])

@@ -154,7 +154,7 @@ class _Look:
 
     def features(self) -> Iterator[str]:
         """Every original has its colour, of its present bytes, or a row that says why not."""
-        rows = query(self.root, "SELECT * FROM features")
+        rows = query(self.root, "SELECT * FROM features WHERE name <> 'lockstep:pdq'")
         if len(rows) != len(self.originals) * len(self.named):
             yield f"features: {len(rows)} of {len(self.originals)} originals x {self.named}"
         for row in rows:
@@ -199,6 +199,7 @@ class _Look:
         if dict(map(tuple, rows)) != {key: it.size_bytes for key, it in self.originals.items()}:
             yield "database: its originals are not those of the input folder"
         recipes = {*self.recipes, *(f"features.{name}" for name in self.named)}
+        recipes.add("features.lockstep:pdq")
         if {row[0] for row in query(self.root, "SELECT recipe FROM recipes")} != recipes:
             yield "database: its recipes are not those of the file"
         if query(self.root, "SELECT 1 FROM lockstep_state WHERE name = 'interrupted'"):

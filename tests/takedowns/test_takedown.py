@@ -32,6 +32,7 @@ def test_an_original_goes_with_its_twins_and_their_renditions(shop: Project) -> 
         "sha256": digest,
         "originals": ["copy of red.jpg", "shoes/red.jpg"],
         "renditions": 4,
+        "near": [],
     }
     # At once, with no run in between.
     assert originals(shop) == ["blue.jpg"]

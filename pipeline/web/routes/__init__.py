@@ -11,5 +11,6 @@
 ``home``       home: is everything in step? And the recipes, what failed, and retrying it
 ``images``     images: the gallery, and the page of one original
 ``jobs``       jobs: uploading a CSV of products, finding it again, and downloading the results
+``similar``    similar originals: those that look like one, with thumbnails
 ``takedowns``  takedowns: taking originals down for good, the audit, and reinstating them
 """

@@ -22,6 +22,7 @@ from pipeline.operations.retry import retry
 from pipeline.operations.status import by_reason, jobs_left
 from pipeline.states import Role, Source, State
 from pipeline.text import counted
+from pipeline.transforms.features import is_listed
 from pipeline.transforms.recipes import load_recipes
 from pipeline.web import models, requests
 from pipeline.web.answers import answer, back, wants_json
@@ -105,6 +106,7 @@ def _recipes(app: Lockstep) -> dict[str, Any]:
     in_use = [
         {"recipe": row.recipe, "fingerprint": row.fingerprint, **_settings_of(row.spec)}
         for row in rows
+        if is_listed(row.recipe)
     ]
     data: dict[str, Any] = {
         "recipes": in_use,
@@ -120,9 +122,9 @@ def _recipes(app: Lockstep) -> dict[str, Any]:
         data |= {
             "added": difference.added,
             "changed": difference.changed,
-            "removed": difference.removed,
+            "removed": [name for name in difference.removed if is_listed(name)],
         }
-        if difference.added or difference.changed or difference.removed:
+        if data["added"] or data["changed"] or data["removed"]:
             data["preview"] = preview(app, RunOptions()).as_json()
     except LockstepError as error:
         data["fault"] = public(error)[1]

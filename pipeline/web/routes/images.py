@@ -99,7 +99,7 @@ def _shown(
         "states": gallery.states(),
         "formats": ORIGINAL_FORMATS,
         "recipes": _recipes(pending),
-        "thumbs": {image["path"]: _thumb(image, asked.recipe) for image in listed},
+        "thumbs": {image["path"]: smallest(image, asked.recipe) for image in listed},
         "whys": {image["path"]: _why(image) for image in listed},
         "folders": [
             {"name": name, "url": _folder_url(asked, f"{folder}/{name}".strip("/"))}
@@ -273,8 +273,8 @@ def _form(path: str) -> str | None:
     return format_of_suffix(os.path.splitext(path)[1])
 
 
-def _thumb(image: dict[str, Any], recipe: str) -> dict[str, Any] | None:
-    """The smallest rendition that there is, of ``recipe`` if that is given."""
+def smallest(image: dict[str, Any], recipe: str = "") -> dict[str, Any] | None:
+    """The smallest rendition that there is, of ``recipe`` if that has one."""
     there = [item for item in image["renditions"] if item["url"]]
     there = [item for item in there if item["recipe"] == recipe] or there
     return min(there, key=lambda item: item["width_px"] * item["height_px"], default=None)

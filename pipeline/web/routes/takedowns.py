@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fastapi import APIRouter, Query, Request
-from pydantic import ConfigDict, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from pipeline.names import name_of
+from pipeline.near import MAX_DISTANCE
 from pipeline.states import Role
-from pipeline.takedowns import reinstate, take_down, takedowns
+from pipeline.takedowns import TakenDown, reinstate, take_down, takedowns
+from pipeline.takedowns.context import Takedowns
+from pipeline.takedowns.near import lookalikes
 from pipeline.text import counted
 from pipeline.web import models, requests
 from pipeline.web.answers import answer, back, wants_json
@@ -35,6 +40,10 @@ class TakedownRequest(models.Sent):
     sha256: models.Sha256 = ""
     reason: models.NonEmpty
     purge: bool = False
+    near: int | None = Field(
+        None, ge=0, le=MAX_DISTANCE, description="block what differs in at most so many bits, too"
+    )
+    near_originals: bool = Field(False, description="take those down that look like it, too")
 
     @model_validator(mode="after")
     def _one_of_both(self) -> TakedownRequest:
@@ -87,15 +96,23 @@ async def take(request: Request) -> Response:
     else:
         target = wanted.sha256.lower()
     who = person_of(request).name
-    done = await run_in_threadpool(
-        take_down, service.app.takedowns, target, wanted.reason.strip(), who, wanted.purge
-    )
+    done = await run_in_threadpool(_take_down, service.app.takedowns, target, who, wanted)
     service.changed()
     if wants_json(request.scope):
         return answer(request, "", done.as_json(), 201)
-    originals, renditions = len(done.originals), counted(done.renditions, "rendition")
-    words = f"Taken down: {counted(originals, 'original')}, {renditions} deleted"
+    acts = (done, *done.near)
+    originals, renditions = (sum(len(a.originals) for a in acts), sum(a.renditions for a in acts))
+    said = counted(originals, "original"), counted(renditions, "rendition")
+    words = f"Taken down: {said[0]}, {said[1]} deleted"
     return back("/takedowns", words)
+
+
+def _take_down(context: Takedowns, target: str, who: str, wanted: TakedownRequest) -> TakenDown:
+    alike = None
+    if wanted.near is not None:
+        alike = lookalikes(context, target, wanted.near)
+        alike = alike if wanted.near_originals else replace(alike, found=[])
+    return take_down(context, target, wanted.reason.strip(), who, wanted.purge, alike)
 
 
 @router.post(
