@@ -8,7 +8,7 @@ BENCH_ARGS ?=
 LANES_ARGS ?=
 KILLS_ARGS ?=
 
-.PHONY: run test test-kills lint types docs lock fuzz bench-noop bench-pixels bench-jobs bench-live bench-near bench-web clean help
+.PHONY: run test test-kills lint types docs lock fuzz bench-noop bench-pixels bench-jobs bench-live bench-near bench-lists bench-web clean help
 
 help: ## List what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -51,6 +51,9 @@ bench-live: .venv/installed-dev ## How soon a watcher acts, at 100,000 originals
 
 bench-near: .venv/installed-dev ## Near duplicates: one hash among 1,000,000 blocked ones, and the other way round
 	@$(BIN)/python -m benchmarks.near $(BENCH_ARGS)
+
+bench-lists: .venv/installed-dev ## A blocklist of 1,000,000 hashes: import, again, list, export, remove
+	@$(BIN)/python -m benchmarks.lists $(BENCH_ARGS)
 
 bench-web: .venv/installed-dev ## The page at 1,000,000 originals: gallery, files beside nginx, uploads, takedowns
 	@$(BIN)/python -m benchmarks.web $(BENCH_ARGS)

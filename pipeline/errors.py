@@ -11,6 +11,7 @@
     │   └── YieldedError          a watcher's, which gave way to another run
     ├── TooManyRemovedError       the input folder looks unmounted        exit code 4
     ├── NotFoundError             what was named is not known
+    ├── AlreadyReinstatedError    a takedown was reinstated before
     ├── DecidedError              somebody else has decided it already
     ├── WorkersError              worker processes cannot be started
     ├── OutputError               a rendition could not be written (full disk, no permission)
@@ -99,6 +100,14 @@ class TooManyRemovedError(LockstepError):
 
 class NotFoundError(LockstepError):
     """What a person named (an original, a takedown) is not known."""
+
+
+class AlreadyReinstatedError(LockstepError):
+    """The takedown of this ``number`` was reinstated before; the message says by whom, and when."""
+
+    def __init__(self, number: int, message: str) -> None:
+        super().__init__(message)
+        self.number = number
 
 
 class DecidedError(LockstepError):

@@ -57,6 +57,7 @@ class Notice(str, enum.Enum):
     REPORT = "report"
     HOLD = "hold"
     DECISION = "decision"
+    UNDONE = "undone"
 
 
 class HashKind(str, enum.Enum):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import click
 
@@ -68,6 +68,7 @@ def import_(
       threatexchange dataset -P --csv | datapipe blocklist import - --source threatexchange
     """
     # Imported here: `datapipe --help` does without it, and it costs 35 ms.
+    from pipeline.csvs.hashes import lines_of
     from pipeline.takedowns.lists import import_list
 
     if file == FROM_STDIN and not source:
@@ -76,7 +77,8 @@ def import_(
     of_kind = HashKind(kind) if kind else None
     default = source or Path(file).stem
     # A name or a tag that is not UTF-8 must not make its hash unreadable.
-    with click.open_file(file, encoding="utf-8-sig", errors="replace") as lines:
+    with click.open_file(file, encoding="utf-8-sig", errors="replace") as stream:
+        lines = lines_of(file, cast(TextIO, stream))
         done = import_list(app.database, file, lines, source, default, reason, of_kind)
     followed = _follow(app)
     if as_json:

@@ -14,7 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 from pipeline.errors import HashListError
 from pipeline.states import HashKind
@@ -23,6 +23,7 @@ from pipeline.states import HashKind
 MIN_QUALITY = 50
 FAULTS_SHOWN = 10
 REASON_MAX = 2_000
+LINE_MAX = 1_000_000
 
 _DIGITS = {HashKind.SHA256: 64, HashKind.MD5: 32, HashKind.PDQ: 64}
 _KIND = re.compile(r"(?:(?:hash|photo|image|video)\W*)?(sha\W?256|md5|pdq)(?:\W*hash)?")
@@ -66,6 +67,23 @@ class Reading:
         self.fault_count += 1
         if len(self.faults) < FAULTS_SHOWN:
             self.faults.append(f"line {line:,}: {what}")
+
+
+def lines_of(name: str, stream: TextIO) -> Iterator[str]:
+    """The lines of a file, each of them short enough to be held in memory.
+
+    Raises:
+        HashListError: one is too long for a list of hashes.
+    """
+    number = 0
+    while line := stream.readline(LINE_MAX):
+        number += 1
+        if len(line) == LINE_MAX and not line.endswith("\n"):
+            raise HashListError(
+                f"{name}: line {number:,} has more than {LINE_MAX:,} characters, so this is no "
+                "list of hashes; name another file"
+            )
+        yield line
 
 
 def read_hashes(

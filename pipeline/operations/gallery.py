@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from pipeline.database.tracking import GONE, KIND
 from pipeline.engine.pending import Pending, recipe_in, rows_in
 from pipeline.operations import listing
+from pipeline.operations.history import with_removed
 from pipeline.operations.listing import (
     AFTER_SLASH,
     PENDING,
@@ -67,7 +68,10 @@ def page(
     """Up to ``limit`` originals from ``start`` on, with their renditions."""
     with pending.meta.dbconn.reading() as con:
         found = keys(con, pending, wanted, sort, start, limit)
-        images = _described(con, pending, [place.path for place in found.places])
+        paths = [place.path for place in found.places]
+        images = _described(con, pending, paths)
+        if wanted.state == State.TAKEN_DOWN.value:
+            images = with_removed(con, pending, paths, images)
     if wanted.state == State.OK.value:
         # Whether a rendition is pending or in step is decided from the rows of this page only.
         images = [image for image in images if _is_in_step(image, wanted.recipe)]
@@ -131,36 +135,6 @@ def folders(pending: Pending, folder: str = "") -> list[str]:
             names.append(found[len(prefix) :].partition("/")[0])
             after = prefix + names[-1] + AFTER_SLASH
     return names
-
-
-def times(pending: Pending, path: str) -> list[dict[str, str]]:
-    """What happened to one original, as far as the tables remember, the oldest first."""
-    history: list[tuple[float, str]] = []
-    tables = (
-        (pending.originals.meta, "found in the input folder", "found changed"),
-        (pending.renditions.meta, "{}: first rendered", "{}: last rendered"),
-    )
-    failed = sa.select(pending.table.c.recipe, pending.table.c.reason, pending.table.c.since).where(
-        pending.ours, pending.table.c.path == path, pending.table.c.state == State.FAILED.value
-    )
-    with pending.meta.dbconn.reading() as con:
-        not_made = {row.recipe: row for row in con.execute(failed)}
-        for meta, first, last in tables:
-            table = meta.sql_table  # type: ignore[attr-defined]
-            query = sa.select(table).where(
-                pending.ours_in(table),
-                table.c.path == path,
-                table.c.delete_ts.is_(None),
-            )
-            for row in con.execute(query):
-                recipe = getattr(row, "recipe", "")
-                if recipe in not_made:
-                    continue
-                history.append((row.create_ts, first.format(recipe)))
-                if row.update_ts > row.create_ts:
-                    history.append((row.update_ts, last.format(recipe)))
-    history += [(row.since, f"{row.recipe} failed: {row.reason}") for row in not_made.values()]
-    return [{"at": iso(at), "what": what} for at, what in sorted(history)]
 
 
 def _described(con: sa.Connection, pending: Pending, paths: Sequence[str]) -> list[dict[str, Any]]:

@@ -19,7 +19,8 @@ from pipeline.database.tracked import meta_of
 from pipeline.database.tracking import GONE, KIND
 from pipeline.engine.pending import Pending
 from pipeline.imaging.formats import suffixes_of
-from pipeline.states import State
+from pipeline.operations.history import removed_originals
+from pipeline.states import Source, State
 from pipeline.tables import EXCEPTION
 from pipeline.transforms.features import PREFIX
 
@@ -193,11 +194,13 @@ def every(pending: Pending, wanted: Filter, sort: Sort = Sort.NAME) -> Iterator[
 
 def place_of(con: sa.Connection, pending: Pending, path: str, sort: Sort) -> Place | None:
     """Where the original of this name is in a list; ``None`` if there is none."""
-    query, column, value = _base(pending, sort)
+    if sort is Sort.NAME:
+        return Place(path)
+    query, column, _ = _base(pending, sort)
     row = con.execute(query.where(column == path)).first()
     if row is None:
         return None
-    return Place(path) if value is None else Place(path, row.value)
+    return Place(path, row.value)
 
 
 def count(
@@ -286,7 +289,13 @@ def _narrow(pending: Pending, wanted: Filter) -> tuple[sa.Select[Any], Any] | No
             pending.ours, made.c.state == wanted.state, sa.text(EXCEPTION)
         )
         query = query.where(made.c.recipe == wanted.recipe) if wanted.recipe else query
-        return query.distinct(), made.c.path
+        path: sa.ColumnElement[Any] = made.c.path
+        if wanted.state == State.TAKEN_DOWN.value and pending.source is Source.INPUT:
+            # What was removed is no original any more; takedowns know its name.
+            removed = removed_originals(pending).subquery()
+            path = query.union(sa.select(removed.c.path)).subquery().c.path
+            query = sa.select(path)
+        return query.distinct(), path
     return None
 
 

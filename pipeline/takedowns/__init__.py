@@ -10,6 +10,7 @@
 ``removing``    carrying out a takedown
 ``restoring``   putting back what it removed
 ``acts``        taking down, reinstating, and finishing what was interrupted
+``audit``       finding takedowns, and the whole story of one
 ``review_rows`` the rows of reviews: what waits for a person, and what was decided
 ``reviews``     what was held or reported: publishing it, taking it down, undoing that
 ``pages``       the audit a page at a time
@@ -28,6 +29,7 @@ from pipeline.takedowns.acts import (
     finish,
     reinstate,
     take_down,
+    takedown,
     takedowns,
     was_taken_down,
 )
@@ -40,6 +42,7 @@ __all__ = [
     "reinstate",
     "take_down",
     "take_over",
+    "takedown",
     "takedowns",
     "was_taken_down",
 ]

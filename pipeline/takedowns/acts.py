@@ -18,10 +18,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from pipeline.errors import LockstepError, NotFoundError
+from pipeline.errors import AlreadyReinstatedError, LockstepError, NotFoundError
 from pipeline.names import key_of
 from pipeline.settings.places import check_quarantine
 from pipeline.states import Kind, TakedownState
+from pipeline.takedowns.audit import Wanted
 from pipeline.takedowns.context import Takedowns
 from pipeline.takedowns.events import events_of
 from pipeline.takedowns.journal import Journal
@@ -172,7 +173,8 @@ def reinstate(context: Takedowns, id_or_sha256: str, who: str) -> Reinstated:
     renders.
 
     Raises:
-        NotFoundError: there is no such takedown, or it was already reinstated.
+        NotFoundError: there is no such takedown.
+        AlreadyReinstatedError: somebody else did, and nothing is left to do.
         OutputError: an original cannot be put back, or the journal cannot be written; the bytes
             stay blocked until all of them are.
     """
@@ -204,14 +206,18 @@ def reinstate(context: Takedowns, id_or_sha256: str, who: str) -> Reinstated:
 
 
 def takedowns(
-    context: Takedowns, limit: int = 100, before: int | None = None, folded: bool = False
+    context: Takedowns,
+    limit: int = 100,
+    before: int | None = None,
+    wanted: Wanted | None = None,
+    folded: bool = False,
 ) -> list[dict[str, Any]]:
     """The audit, newest takedown first; ``before`` is the last ``id`` of the page before.
 
     ``folded``: of many that were taken down at once only the last one; its ``bulk`` has the rest.
     """
     repository = TakedownRepository(context.database)
-    acts = page(context.database, limit, before, folded)
+    acts = page(context.database, limit, before, wanted, folded)
     by_number: dict[int, list[Any]] = {act.id: [] for act in acts}
     for row in repository.files_of(by_number):
         by_number[row.takedown].append(row)
@@ -219,6 +225,12 @@ def takedowns(
     for event in events_of(context.database, events):
         events[event.takedown].append(event)
     return [_as_json(act, by_number[act.id], events[act.id]) | {"bulk": act.bulk} for act in acts]
+
+
+def takedown(context: Takedowns, number: int) -> dict[str, Any] | None:
+    """One entry of the audit; ``None`` if there is no takedown of that number."""
+    found = takedowns(context, 1, number + 1)
+    return found[0] if found and found[0]["id"] == number else None
 
 
 def was_taken_down(context: Takedowns, file: str) -> bool:
@@ -272,9 +284,10 @@ def _acts_to_reinstate(repository: TakedownRepository, id_or_sha256: str) -> lis
     in_force = [act for act in acts if act.state != TakedownState.LIFTED.value]
     if not in_force:
         last = acts[-1]
-        raise NotFoundError(
+        raise AlreadyReinstatedError(
+            last.id,
             f"{id_or_sha256}: it was already reinstated, by {last.lifted_by} "
-            f"({iso(last.lifted_ts)})"
+            f"({iso(last.lifted_ts)})",
         )
     return in_force
 

@@ -96,7 +96,7 @@ def import_list(
             other_kinds=dict(reading.other_kinds),
         )
         before = sum(_count_of(database, each) for each in sources)
-        _write(database, source or default_source, csv.reader(spool), reason)
+        _write(database, done.sources, csv.reader(spool), reason)
         done.added = sum(_count_of(database, each) for each in sources) - before
         done.known = sum(counted.values()) - done.added
     return done
@@ -126,7 +126,9 @@ def _spool(
     return sources
 
 
-def _write(database: Database, label: str, rows: Iterable[list[str]], reason: str | None) -> None:
+def _write(
+    database: Database, sources: Iterable[str], rows: Iterable[list[str]], reason: str | None
+) -> None:
     blocklist, added_ts = Blocklist(database), time.time()
     state = StateRepository(database)
     insert = database.insert(blocklist.hashes)
@@ -135,12 +137,12 @@ def _write(database: Database, label: str, rows: Iterable[list[str]], reason: st
         set_={"reason": insert.excluded.reason},
         where=insert.excluded.reason.is_distinct_from(blocklist.hashes.c.reason),
     )
-    state.set(IMPORTING + label, owner())
+    for source in sources:
+        state.set(IMPORTING + source, owner())
     for chunk in chunks(rows, ROWS_AT_ONCE):
         # In the order of the key: pages of the index are read and written once.
         listed = sorted({(row[0], row[1], row[2]): row for row in chunk}.items())
         with database.writing() as write:
-            blocklist.note_change(write)
             write.execute(
                 statement,
                 [
@@ -154,14 +156,17 @@ def _write(database: Database, label: str, rows: Iterable[list[str]], reason: st
                     for _, row in listed
                 ],
             )
-    state.set(IMPORTING + label, None)
+            # Last, since it locks the clock: on PostgreSQL a run writes meanwhile.
+            blocklist.note_change(write)
+    for source in sources:
+        state.set(IMPORTING + source, None)
 
 
 def cut_off_imports(database: Database) -> list[str]:
     """Warnings about imports that were killed."""
     return [
-        f"the import of the blocklist {label} was interrupted, a part of it blocks; import it again"
-        for label, by in _imports(database)
+        f"the import of the blocklist {source} was interrupted; import it again to block the rest"
+        for source, by in _imports(database)
         if not is_alive(by)
     ]
 
@@ -174,8 +179,8 @@ def _imports(database: Database) -> list[tuple[str, str]]:
 
 
 def sources_of(database: Database) -> list[dict[str, Any]]:
-    """Each source with its numbers of hashes, when the first and the last were added, and whether
-    its import ended."""
+    """Each list with its numbers of hashes, when the first and the last were added, and whether its
+    import ended."""
     hashes = Blocklist(database).hashes
     query = (
         sa.select(
@@ -185,6 +190,7 @@ def sources_of(database: Database) -> list[dict[str, Any]]:
             sa.func.min(hashes.c.added_ts),
             sa.func.max(hashes.c.added_ts),
         )
+        .where(~hashes.c.source.startswith(OF_TAKEDOWN, autoescape=True))
         .group_by(hashes.c.source, hashes.c.kind)
         .order_by(hashes.c.source, hashes.c.kind)
     )
@@ -242,9 +248,9 @@ def remove_source(database: Database, source: str) -> int:
         count = 1
         while count:
             with database.writing() as write:
-                blocklist.note_change(write)
                 gone = sa.delete(hashes).where(its, hashes.c.hash.in_(some.scalar_subquery()))
                 count = write.execute(gone).rowcount
+                blocklist.note_change(write)
             removed += count
     StateRepository(database).set(IMPORTING + source, None)
     return removed

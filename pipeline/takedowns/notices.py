@@ -1,4 +1,4 @@
-"""The webhook of moderation: takedowns, reinstatements, reports, holds and decisions.
+"""The webhook of moderation: takedowns, reinstatements, reports, holds, and what was decided.
 
 The tables of takedowns and reviews say what happened, whoever wrote it; ``notices`` says what was
 sent of that. So nothing has to be written in the moment of an act, and a kill loses no event. One
@@ -135,6 +135,7 @@ def _due(database: Database) -> list[_Due]:
         (Notice.HOLD, reviews, reviews.c.created_ts, reviews.c.kind == ReviewKind.HELD.value),
         (Notice.REPORT, reviews, reviews.c.created_ts, reviews.c.kind == ReviewKind.REPORTED.value),
         (Notice.DECISION, reviews, reviews.c.decided_ts, is_decided),
+        (Notice.UNDONE, reviews, reviews.c.undone_ts, sa.true()),
     ):
         its = sa.and_(
             notices.c.event == event.value, notices.c.subject == table.c.id, notices.c.ts == ts
@@ -220,6 +221,6 @@ def _data(context: Takedowns, due: _Due) -> dict[str, Any]:
     reviews = reviews_table(context.database.sqla_metadata)
     row = context.database.first(sa.select(reviews).where(reviews.c.id == due.subject))
     assert row is not None
-    times = {name: row._mapping[f"{name}_ts"] for name in ("created", "decided")}
+    times = {name: row._mapping[f"{name}_ts"] for name in ("created", "decided", "undone")}
     said = {name: value for name, value in row._mapping.items() if not name.endswith("_ts")}
     return said | {name: None if ts is None else iso(ts) for name, ts in times.items()}

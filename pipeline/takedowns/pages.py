@@ -8,12 +8,22 @@ from typing import Any
 import sqlalchemy as sa
 
 from pipeline.database.connection import Database
-from pipeline.moderation_tables import bulk_items_table, bulks_table, takedowns_table
+from pipeline.moderation_tables import (
+    bulk_items_table,
+    bulks_table,
+    takedown_files_table,
+    takedowns_table,
+)
 from pipeline.states import BulkAct
+from pipeline.takedowns.audit import Wanted
 
 
 def page(
-    database: Database, limit: int, before: int | None, folded: bool = False
+    database: Database,
+    limit: int,
+    before: int | None,
+    wanted: Wanted | None = None,
+    folded: bool = False,
 ) -> Sequence[sa.Row[Any]]:
     """Takedowns, newest first, each with the number of its ``bulk``, if it is of one.
 
@@ -22,6 +32,8 @@ def page(
     acts = takedowns_table(database.sqla_metadata)
     bulk = _bulk_of(database, acts)
     query = sa.select(acts, bulk.label("bulk")).order_by(acts.c.id.desc())
+    if wanted is not None:
+        query = query.where(*wanted.conditions(acts, takedown_files_table(database.sqla_metadata)))
     if before is not None:
         query = query.where(acts.c.id < before)
     if folded:

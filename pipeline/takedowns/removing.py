@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
+from pipeline.blocklist import Blocklist
+from pipeline.database.connection import Database
 from pipeline.database.locks import PUBLISH_LOCK
 from pipeline.database.paging import known_among
 from pipeline.database.state import StateRepository
@@ -44,7 +46,9 @@ def carry_out(
         remove_unrecorded(state, context.settings.output_store, context.renders)
     sweep_after_kill(state, context.settings.output_store, context.renders)
     # Hashing takes its time, so it is done while no run has to wait.
-    duplicates = dict(_duplicates(context, act.sha256, act.size_bytes, verified))
+    # What was just put back may have no row yet.
+    named = {*verified, *_restored(context.database, act.sha256)}
+    duplicates = dict(_duplicates(context, act.sha256, act.size_bytes, verified, named))
     with context.database.lock(PUBLISH_LOCK, wait=True):
         now = repository.act(number)
         if now is None or now.state != TakedownState.REMOVING.value:
@@ -163,16 +167,21 @@ def _emptied(step: RenderStep) -> dict[str, None]:
 
 
 def _duplicates(
-    context: Takedowns, digest: str, size_bytes: int | None, verified: dict[str, FoundFile]
+    context: Takedowns,
+    digest: str,
+    size_bytes: int | None,
+    verified: dict[str, FoundFile],
+    named: Collection[str],
 ) -> Iterator[tuple[str, FoundFile]]:
     """Every original that has these bytes now, with its ``stat`` from when it was hashed.
 
-    Reads those whose row says so, and those of the same size that have no row.
+    Reads those that are ``named``, those whose row says so, and those of the same size that have no
+    row.
     """
     table, originals = context.own.pending.table, context.own.pending.original_table
     same = sa.select(table.c.path).where(context.own.pending.ours, table.c.sha256 == digest)
     with context.database.reading() as con:
-        paths = {*verified, *con.execute(same.distinct()).scalars()}
+        paths = {*named, *con.execute(same.distinct()).scalars()}
         if size_bytes is not None:
             unknown = (
                 sa.select(originals.c.path)
@@ -195,6 +204,14 @@ def _duplicates(
             size_bytes in (None, found.size_bytes) and _is_now(folder / name_of(path), digest)
         ):
             yield path, found
+
+
+def _restored(database: Database, digest: str) -> list[str]:
+    """The paths that originals of these bytes were ever put back to."""
+    blocklist = Blocklist(database)
+    acts, files = blocklist.acts, blocklist.files
+    query = sa.select(files.c.restored).join(acts, files.c.takedown == acts.c.id)
+    return database.column(query.where(acts.c.sha256 == digest, files.c.restored.is_not(None)))
 
 
 def _is_now(file: Path, digest: str) -> bool:

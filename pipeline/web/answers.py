@@ -6,6 +6,8 @@ A browser accepts ``text/html``; every other client gets JSON.
 from __future__ import annotations
 
 import gzip
+import json
+import re
 from datetime import datetime
 from functools import cache
 from hashlib import sha256
@@ -46,8 +48,8 @@ def answer(
 
 def show(scope: Scope, template: str, status: int = 200, **values: Any) -> Response:
     """A page."""
-    said = unquote(cookie_parser(Headers(scope=scope).get("cookie", "")).get(SAID, ""))
-    answer = _packed(scope, _rendered(scope, template, said=said, **values), status)
+    said, undo = _said(scope)
+    answer = _packed(scope, _rendered(scope, template, said=said, undo=undo, **values), status)
     if said:
         answer.delete_cookie(SAID, httponly=True, samesite="strict")
     return answer
@@ -63,6 +65,7 @@ def problem(scope: Scope, status: int, message: str) -> Response:
         scope,
         "problem.html",
         said="",
+        undo="",
         status=status,
         heading=HEADINGS.get(status, "That did not work"),
         message=message,
@@ -106,15 +109,31 @@ HEADINGS = {
 
 
 SAID = "lockstep_said"
+UNDO = re.compile(r"/[a-z]+/[0-9]+/[a-z]+")
 
 
-def back(to: str, said: str = "") -> Response:
-    """Send a browser on to a page, which then says what was done, once."""
+def back(to: str, said: str = "", undo: str = "") -> Response:
+    """Send a browser on to a page, which then says what was done, once.
+
+    ``undo`` is the address of a form that takes it back: the page offers it beside the words.
+    """
     answer = RedirectResponse(to, 303)
     if said:
         # Not in the address: anybody could make up a link that lets the page say anything.
-        answer.set_cookie(SAID, quote(said), max_age=20, httponly=True, samesite="strict")
+        told = quote(json.dumps([said, undo]))
+        answer.set_cookie(SAID, told, max_age=20, httponly=True, samesite="strict")
     return answer
+
+
+def _said(scope: Scope) -> tuple[str, str]:
+    """What the page says was done, and the address that takes it back."""
+    cookie = unquote(cookie_parser(Headers(scope=scope).get("cookie", "")).get(SAID, ""))
+    try:
+        said, undo = json.loads(cookie or "[]")
+        # Whatever else sets cookies for this name must not send people's clicks anywhere else.
+        return str(said), undo if UNDO.fullmatch(undo) else ""
+    except (ValueError, TypeError, RecursionError):
+        return "", ""
 
 
 def _packed(scope: Scope, body: bytes, status: int) -> Response:

@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from pipeline.imaging.formats import ORIGINAL_FORMATS
 from pipeline.operations import gallery
 from pipeline.operations.listing import Filter, Sort
-from pipeline.states import Source
+from pipeline.states import Source, State
 from pipeline.web import models
 
 STATE_PATTERN = f"^({'|'.join(gallery.states())})?$"
@@ -68,6 +68,9 @@ class AskedList:
     @property
     def order(self) -> Sort:
         """Its order; that of time for those of some time, which has an index for it."""
+        if self.state == State.TAKEN_DOWN.value:
+            # What was removed is no original any more: only its name is known.
+            return Sort.NAME
         if self.sort:
             return Sort(self.sort)
         return Sort.NEWEST if self.since or self.until else Sort.NAME

@@ -240,6 +240,22 @@ class Takedown(BaseModel):
     when: str
 
 
+class StoryEvent(BaseModel):
+    """One thing that happened to the content of a takedown."""
+
+    at: str
+    what: str
+    who: str | None
+    note: str | None
+    takedown: int | None
+
+
+class TakedownStory(Takedown):
+    """One takedown with its whole story, the first event first."""
+
+    story: list[StoryEvent]
+
+
 class Takedowns(BaseModel):
     """A page of the audit. Continue with ``before`` = ``next``."""
 
@@ -269,50 +285,6 @@ class ReinstatedJson(BaseModel):
     originals: list[str]
     set_apart: dict[str, str]
     missing: list[str]
-
-
-class BulkJson(BaseModel):
-    """One act on many originals. ``done`` and ``failed`` count those of ``total`` worked on."""
-
-    id: int
-    act: str = Field(description="take_down, reinstate, publish or retry")
-    state: str = Field(description="running, stopped or done")
-    chosen: str = Field(description="which originals, in words")
-    reason: str | None
-    who: str
-    purge: bool
-    total: int
-    done: int
-    failed: int
-    when: str
-    ended: str | None
-    ended_by: str | None = Field(description="who stopped it")
-
-
-class Bulks(BaseModel):
-    """A page of bulks. Continue with ``before`` = ``next``."""
-
-    bulks: list[BulkJson]
-    next: int | None
-
-
-class BulkItemJson(BaseModel):
-    """One original of a bulk."""
-
-    number: int
-    source: str
-    path: str
-    sha256: str | None
-    state: str = Field(description="waiting, done or failed")
-    note: str | None = Field(description="why it failed")
-    takedown: int | None
-
-
-class BulkStory(BulkJson):
-    """One bulk with a page of its originals. Continue with ``after`` = ``next``."""
-
-    items: list[BulkItemJson]
-    next: int | None
 
 
 class JobImages(BaseModel):

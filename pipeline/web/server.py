@@ -22,6 +22,7 @@ from pipeline.users import UserRepository
 from pipeline.web import connections, problems
 from pipeline.web.connections import ConnectionLimits
 from pipeline.web.routes import (
+    audit,
     bulks,
     entry,
     events,
@@ -42,7 +43,7 @@ ABOUT = (
     "Keeps every resized image in step with its original. Each route is a page for people and "
     "JSON for programs: send `Accept: application/json`, or append `.json` to the path."
 )
-PAGES = (files, home, jobs, images, similar, bulks, takedowns, events, health, entry)
+PAGES = (files, home, jobs, images, similar, bulks, audit, takedowns, events, health, entry)
 
 
 def refuse_open_door(app: Lockstep, host: str, insecure: bool) -> None:

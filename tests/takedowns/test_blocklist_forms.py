@@ -89,6 +89,12 @@ def test_a_list_with_anything_invalid_is_refused_as_a_whole(
     assert project.cli("blocklist", "list").stdout == "there are no blocklists\n"
 
 
+def test_a_line_without_an_end_is_refused_before_it_fills_the_memory(project: Project) -> None:
+    answer = listed(project, of=f"{MD5}\n" + "0" * 1_000_001)
+    assert answer.code == 2
+    assert "line 2 has more than 1,000,000 characters" in answer.stderr
+
+
 def test_of_many_invalid_lines_ten_are_named_and_the_rest_is_counted(project: Project) -> None:
     answer = listed(project, of="\n".join([MD5, *["x"] * 1_234]))
     lines = answer.stderr.splitlines()

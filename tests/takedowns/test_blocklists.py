@@ -246,6 +246,26 @@ def test_an_import_that_is_killed_is_named_by_each_run_and_completed_by_the_same
     assert known["complete"]
 
 
+IMPORT_IN_A_RUN = """
+def own():
+    import subprocess, sys
+    from pathlib import Path
+
+    datapipe = Path(sys.executable).with_name("datapipe")
+    subprocess.run([datapipe, "blocklist", "import", "list.txt"], check=True)
+"""
+
+
+def test_what_is_listed_during_a_run_is_not_published_by_it(project: Project) -> None:
+    project.recipes("[half]\nscale = 0.5\n")
+    red = project.add("red.png", seed=1)
+    project.add("blue.png", seed=2)
+    (project.root / "list.txt").write_text(md5(red), "utf-8")
+    project.own_step(IMPORT_IN_A_RUN)
+    assert project.run()["renditions"]["taken_down"] == 1
+    assert names(project) == ["half/blue.png"]
+
+
 def killed_while_following() -> None:
     from pipeline.takedowns import listed
 

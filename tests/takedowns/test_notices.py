@@ -56,7 +56,7 @@ def bodies(shop: Shop) -> list[dict[str, Any]]:
 
 def review(shop: Shop, kind: str, created_ts: float, **values: Any) -> None:
     row = {"kind": kind, "state": "open", "sha256": "0" * 64, "source": "input"}
-    row |= {"path": "blue.png", "created_ts": created_ts, **values}
+    row |= {"path": "blue.png", "created_ts": created_ts, "reports": kind == "reported", **values}
     names, shown = ", ".join(row), ", ".join(map(repr, row.values()))
     shop.query(f"INSERT INTO reviews ({names}) VALUES ({shown})")
 
@@ -97,6 +97,13 @@ def test_reports_holds_and_decisions_are_told_by_the_next_run(shop: Shop) -> Non
     decision = bodies(shop)[-1]
     assert len(bodies(shop)) == 3
     assert (decision["type"], decision["data"]["state"]) == ("decision", "published")
+    shop.query(
+        f"UPDATE reviews SET state = 'open', decided_ts = NULL, undone_ts = {now + 3} "
+        "WHERE kind = 'held'"
+    )
+    shop.run()
+    undone = bodies(shop)[-1]
+    assert (undone["type"], undone["data"]["state"]) == ("undone", "open")
 
 
 def test_what_happened_long_before_the_webhook_was_configured_is_not_told(shop: Shop) -> None:

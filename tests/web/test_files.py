@@ -140,7 +140,7 @@ def test_a_takedown_is_gone_from_the_server_within_a_second(project: Project) ->
         lifted = server.post(f"/takedowns/{act['id']}/lift", json={})
         assert sorted(lifted.json()["originals"]) == ["a.png", "twin.png"]
         server.until(lambda: server.get(url).status_code == 200)
-        assert server.post(f"/takedowns/{act['id']}/lift", json={}).status_code == 404
+        assert server.post(f"/takedowns/{act['id']}/lift", json={}).status_code == 409
 
 
 def test_a_takedown_that_names_nothing_is_refused(server: Server) -> None:

@@ -25,6 +25,7 @@ ACTS = {
     "POST /downloads": "viewer",
     "POST /takedowns": "moderator",
     "POST /takedowns/{number}/lift": "moderator",
+    "POST /takedowns/{number}/again": "moderator",
     "POST /logout": "viewer",
     "POST /login": None,
 }

@@ -1,5 +1,6 @@
 """The routes: a file for each page.
 
+``audit``      the audit: what was taken down, by whom and why, and the whole story of each
 ``bulks``      bulks: one act on many originals, its progress and its list; and many as a ZIP
 ``entry``      entry: logging in and out, the files of the pages themselves, and the reference of
                the API
@@ -12,5 +13,5 @@
 ``images``     images: the gallery, and the page of one original
 ``jobs``       jobs: uploading a CSV of products, finding it again, and downloading the results
 ``similar``    similar originals: those that look like one, with thumbnails
-``takedowns``  takedowns: taking originals down for good, the audit, and reinstating them
+``takedowns``  takedowns: taking originals down for good, and reinstating them
 """

@@ -126,7 +126,7 @@ class Shelf:
                 # is written, and the new bytes under the old tag would stay in every cache.
                 status, digest = _hashed(file)
                 form = format_of_suffix(os.path.splitext(key)[1])
-                return self._checked(key, file, _media_type(form), f'"{digest}"', status), status
+                return self._checked(key, file, media_type(form), f'"{digest}"', status), status
         if was_taken_down(self.app.takedowns, key):
             raise HTTPException(410, "this was taken down")
         raise HTTPException(404, "there is no such file")
@@ -278,7 +278,7 @@ def original(request: Request, path: str, source: AskedSource = None) -> Respons
     return FileResponse(
         file,
         headers={"content-security-policy": "default-src 'none'; sandbox"},
-        media_type=_media_type(form),
+        media_type=media_type(form),
         filename=path.rpartition("/")[2],
         content_disposition_type="inline" if form in WEB_FORMATS else "attachment",
     )
@@ -347,7 +347,7 @@ def _read_small(known: Known, status: os.stat_result) -> bytes | None:
     return body if len(body) == status.st_size else None
 
 
-def _media_type(form: str | None) -> str:
+def media_type(form: str | None) -> str:
     return f"image/{form}" if form in WEB_FORMATS else "application/octet-stream"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -21,14 +22,18 @@ from pipeline.imaging.formats import ORIGINAL_FORMATS
 from pipeline.names import WIDTH_SIGN, folder_of, name_of
 from pipeline.operations import gallery
 from pipeline.operations.explain import explain
+from pipeline.operations.history import times
 from pipeline.operations.listing import PENDING, Place, Sort, Start, count, place_of
-from pipeline.states import Kind, Role, Source
-from pipeline.takedowns.repository import TakedownRepository
+from pipeline.states import Role, Source
+from pipeline.takedowns import takedowns
+from pipeline.takedowns.audit import Wanted, removed_by, story_of
 from pipeline.transforms.features import is_feature
 from pipeline.web import models
 from pipeline.web.answers import answer, wants_json
 from pipeline.web.documented import page_or
 from pipeline.web.lists import Asked, AskedList, now
+from pipeline.web.routes.audit import entry_page
+from pipeline.web.routes.audit import found as taken_down
 from pipeline.web.routes.files import AskedSource, sources_asked
 from pipeline.web.security.keys import PATH, clean_key
 from pipeline.web.security.roles import needs
@@ -160,7 +165,13 @@ def image(request: Request, path: str, asked: Asked, source: AskedSource = None)
     As a page it also leads to its neighbours in the list that the other fields name.
     """
     service = service_of(request)
-    pending, found = known(service.app, path, source)
+    try:
+        pending, found = known(service.app, path, source)
+    except HTTPException as error:
+        number = removed_by(service.app.database, path) if error.status_code == 410 else None
+        if number is None or wants_json(request.scope):
+            raise
+        return entry_page(request, taken_down(request, number), 410, "This was taken down.")
     path = found["path"]
     if pending.source is Source.JOBS:
         asked = asked if asked.job else AskedList(job=path.partition("/")[0])
@@ -174,7 +185,7 @@ def image(request: Request, path: str, asked: Asked, source: AskedSource = None)
         **with_urls(found),
         "srcset": srcset(found, service.settings.jobs.public_url),
         "explain": story,
-        "history": gallery.times(pending, path),
+        "history": _history(service.app, pending, found),
     }
     if wants_json(request.scope):
         return answer(request, "", data)
@@ -189,6 +200,18 @@ def image(request: Request, path: str, asked: Asked, source: AskedSource = None)
         original_px=_pixel_size(found),
         **_in_list(pending, asked, path),
     )
+
+
+def _history(app: Lockstep, pending: Pending, found: dict[str, Any]) -> list[dict[str, str]]:
+    """What the tables remember of an original, and what people decided about its content."""
+    history = times(pending, found["path"])
+    if found["sha256"]:
+        acts = takedowns(app.takedowns, 100, None, Wanted(sha256=found["sha256"]))
+        for event in story_of(app.database, found["sha256"], acts):
+            who = f" by {event['who']}" if event["who"] else ""
+            note = f": {event['note']}" if event["note"] else ""
+            history.append({"at": event["at"], "what": f"{event['what']}{who}{note}"})
+    return sorted(history, key=lambda event: datetime.fromisoformat(event["at"]))
 
 
 def _in_list(pending: Pending, asked: AskedList, path: str) -> dict[str, Any]:
@@ -239,7 +262,7 @@ def known(app: Lockstep, path: str, source: Source | None = None) -> tuple[Pendi
         found = gallery.describe(pending, key)
         if found is not None:
             return pending, found
-    if TakedownRepository(app.database).has_removed(Kind.ORIGINAL, key):
+    if removed_by(app.database, key) is not None:
         raise HTTPException(410, "this was taken down; the page of takedowns says why")
     raise HTTPException(404, "no original of that name is known")
 

@@ -1,32 +1,35 @@
-"""Takedowns: taking originals down for good, the audit, and reinstating them."""
+"""Takedowns: taking originals down for good, and reinstating them."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
+from typing import Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 from pydantic import ConfigDict, Field, model_validator
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from pipeline.app import Lockstep
+from pipeline.errors import AlreadyReinstatedError
 from pipeline.names import name_of
 from pipeline.near import MAX_DISTANCE
-from pipeline.states import Role
-from pipeline.takedowns import TakenDown, reinstate, take_down, takedowns
+from pipeline.states import Role, TakedownState
+from pipeline.takedowns import TakenDown, reinstate, take_down
+from pipeline.takedowns.audit import removed_by
 from pipeline.takedowns.context import Takedowns
 from pipeline.takedowns.near import lookalikes
-from pipeline.text import counted
 from pipeline.web import models, requests
-from pipeline.web.answers import answer, back, wants_json
+from pipeline.web.answers import answer, back, problem, wants_json
 from pipeline.web.documented import page_or
+from pipeline.web.routes.audit import entry_page, found
 from pipeline.web.security.keys import clean_key
 from pipeline.web.security.roles import needs, person_of, refuse_without
 from pipeline.web.service import service_of
 
 router = APIRouter()
-
-PAGE = 50
 
 
 class TakedownRequest(models.Sent):
@@ -41,9 +44,14 @@ class TakedownRequest(models.Sent):
     reason: models.NonEmpty
     purge: bool = False
     near: int | None = Field(
-        None, ge=0, le=MAX_DISTANCE, description="block what differs in at most so many bits, too"
+        default=None,
+        ge=0,
+        le=MAX_DISTANCE,
+        description="block what differs in at most so many bits, too",
     )
-    near_originals: bool = Field(False, description="take those down that look like it, too")
+    near_originals: bool = Field(
+        default=False, description="take those down that look like it, too"
+    )
 
     @model_validator(mode="after")
     def _one_of_both(self) -> TakedownRequest:
@@ -52,62 +60,93 @@ class TakedownRequest(models.Sent):
         return self
 
 
-class ReinstateRequest(models.Sent):
-    """Nothing: the audit names whoever sends it."""
-
-
-@router.get(
-    "/takedowns", responses=page_or(models.Takedowns, 422), dependencies=[needs(Role.VIEWER)]
-)
-def takedown_list(
-    request: Request,
-    before: int | None = Query(None, ge=1, le=models.ID_MAX),
-    limit: int = Query(PAGE, ge=1, le=500),
-) -> Response:
-    """What was taken down: when, who, why, and which files; newest first.
-
-    The page has one entry for many that were taken down at once.
-    """
-    is_page = not wants_json(request.scope)
-    acts = takedowns(service_of(request).app.takedowns, limit, before, folded=is_page)
-    more = acts[-1]["id"] if len(acts) == limit and acts[-1]["id"] > 1 else None
-    return answer(request, "takedowns.html", {"takedowns": acts, "next": more})
+class Nothing(models.Sent):
+    """No field: the audit names whoever sends it."""
 
 
 @router.post(
     "/takedowns",
     status_code=201,
-    responses=page_or(models.TakenDownJson, 404, 413, 415, 422, status=201),
+    responses=page_or(models.TakenDownJson, 404, 409, 413, 415, 422, status=201),
     openapi_extra=requests.body_of(TakedownRequest),
     dependencies=[needs(Role.MODERATOR)],
 )
 async def take(request: Request) -> Response:
     """Take an original and its duplicates down: their renditions are gone when this returns.
 
-    ``purge`` deletes the originals for good, and needs the role ``admin``.
+    409: somebody has taken it down already. ``purge`` deletes the originals for good, and needs the
+    role ``admin``.
     """
     wanted = await requests.read(request, TakedownRequest)
     if wanted.purge:
         refuse_without(request, Role.ADMIN, "deleting originals for good")
     service = service_of(request)
+    target = wanted.sha256.lower()
     if wanted.path:
         # As a whole path: a key could be mistaken for a path below the working folder.
         target = str(service.settings.input_dir / name_of(clean_key(wanted.path)))
-    else:
-        target = wanted.sha256.lower()
+        number = await run_in_threadpool(_is_down, service.app, clean_key(wanted.path))
+        if number is not None:
+            return await run_in_threadpool(_already_down, request, number)
+    done = await _take_down(request, target, wanted)
+    # Those that look like it are takedowns of their own.
+    can_undo = not wanted.purge and not done.near
+    return _taken(request, done, undo=f"/takedowns/{done.id}/lift" if can_undo else "")
+
+
+@router.post(
+    "/takedowns/{number}/lift",
+    responses=page_or(models.ReinstatedJson, 404, 409, 413, 415, 422),
+    openapi_extra=requests.body_of(Nothing, required=False),
+    dependencies=[needs(Role.MODERATOR)],
+)
+async def reinstate_one(request: Request, number: int) -> Response:
+    """Put the originals back; a run begins at once and renders them.
+
+    409: they were reinstated before; the message says by whom, and when.
+    """
+    await requests.read(request, Nothing)
+    service = service_of(request)
+    _check(number)
     who = person_of(request).name
-    done = await run_in_threadpool(_take_down, service.app.takedowns, target, who, wanted)
+    try:
+        done = await run_in_threadpool(reinstate, service.app.takedowns, str(number), who)
+    except AlreadyReinstatedError as error:
+        return await run_in_threadpool(_already_lifted, request, error.number)
     service.changed()
     if wants_json(request.scope):
-        return answer(request, "", done.as_json(), 201)
-    acts = (done, *done.near)
-    originals, renditions = (sum(len(a.originals) for a in acts), sum(a.renditions for a in acts))
-    said = counted(originals, "original"), counted(renditions, "rendition")
-    words = f"Taken down: {said[0]}, {said[1]} deleted"
-    return back("/takedowns", words)
+        return answer(request, "", done.as_json())
+    words = f"Reinstated: {_number(len(done.originals), 'original is', 'originals are')} back"
+    return back("/takedowns", words, undo=f"/takedowns/{done.takedowns[-1]}/again")
 
 
-def _take_down(context: Takedowns, target: str, who: str, wanted: TakedownRequest) -> TakenDown:
+@router.post(
+    "/takedowns/{number}/again",
+    status_code=201,
+    responses=page_or(models.TakenDownJson, 404, 409, 413, 415, 422, status=201),
+    openapi_extra=requests.body_of(Nothing, required=False),
+    dependencies=[needs(Role.MODERATOR)],
+)
+async def take_again(request: Request, number: int) -> Response:
+    """Take what was reinstated down again, for the same reason; 409 if it still is down."""
+    await requests.read(request, Nothing)
+    _check(number)
+    entry = await run_in_threadpool(found, request, number)
+    if entry["state"] != TakedownState.LIFTED.value:
+        return await run_in_threadpool(_already_down, request, number)
+    again = TakedownRequest(sha256=entry["sha256"], reason=entry["reason"])
+    done = await _take_down(request, again.sha256, again)
+    return _taken(request, done, undo=f"/takedowns/{done.id}/lift")
+
+
+async def _take_down(request: Request, target: str, wanted: TakedownRequest) -> TakenDown:
+    service, who = service_of(request), person_of(request).name
+    done = await run_in_threadpool(_take_down_now, service.app.takedowns, target, who, wanted)
+    service.changed()
+    return done
+
+
+def _take_down_now(context: Takedowns, target: str, who: str, wanted: TakedownRequest) -> TakenDown:
     alike = None
     if wanted.near is not None:
         alike = lookalikes(context, target, wanted.near)
@@ -115,23 +154,45 @@ def _take_down(context: Takedowns, target: str, who: str, wanted: TakedownReques
     return take_down(context, target, wanted.reason.strip(), who, wanted.purge, alike)
 
 
-@router.post(
-    "/takedowns/{number}/lift",
-    responses=page_or(models.ReinstatedJson, 404, 413, 415, 422),
-    openapi_extra=requests.body_of(ReinstateRequest, required=False),
-    dependencies=[needs(Role.MODERATOR)],
-)
-async def reinstate_one(request: Request, number: int) -> Response:
-    """Put the originals back; a run begins at once and renders them."""
-    await requests.read(request, ReinstateRequest)
+def _taken(request: Request, done: TakenDown, undo: str) -> Response:
+    if wants_json(request.scope):
+        return answer(request, "", done.as_json(), 201)
+    acts = (done, *done.near)
+    originals = _number(sum(len(act.originals) for act in acts), "original", "originals")
+    renditions = _number(sum(act.renditions for act in acts), "rendition", "renditions")
+    return back("/takedowns", f"Taken down: {originals}, {renditions} deleted", undo)
+
+
+def _is_down(app: Lockstep, path: str) -> int | None:
+    """The takedown that removed this original, unless another one has come under its name."""
+    number = removed_by(app.database, path)
+    return None if os.path.lexists(app.settings.input_dir / name_of(path)) else number
+
+
+def _already_down(request: Request, number: int) -> Response:
+    entry = found(request, number)
+    said = f"it was already taken down, by {entry['who']} ({entry['when']}): {entry['reason']}"
+    return _told(request, entry, said)
+
+
+def _already_lifted(request: Request, number: int) -> Response:
+    entry = found(request, number)
+    return _told(
+        request, entry, f"it was already reinstated, by {entry['lifted_by']} ({entry['lifted']})"
+    )
+
+
+def _told(request: Request, entry: dict[str, Any], said: str) -> Response:
+    """409: what somebody else has done meanwhile, with the whole story."""
+    if wants_json(request.scope):
+        return problem(request.scope, 409, f"takedown {entry['id']}: {said}")
+    return entry_page(request, entry, 409, said[0].upper() + said[1:])
+
+
+def _check(number: int) -> None:
     if not 1 <= number <= models.ID_MAX:
         raise HTTPException(404, "there is no such takedown")
-    service = service_of(request)
-    who = person_of(request).name
-    done = await run_in_threadpool(reinstate, service.app.takedowns, str(number), who)
-    service.changed()
-    if wants_json(request.scope):
-        return answer(request, "", done.as_json())
-    originals = len(done.originals)
-    is_or_are = "is" if originals == 1 else "are"
-    return back("/takedowns", f"Reinstated: {counted(originals, 'original')} {is_or_are} back")
+
+
+def _number(count: int, one: str, many: str) -> str:
+    return f"{count:,} {one if count == 1 else many}"

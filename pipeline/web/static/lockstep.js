@@ -61,6 +61,19 @@ document.addEventListener("click", (event) => {
   else byHand();
 });
 
+// What was just done can be undone for ten seconds here, and later from the audit. A toast that
+// somebody points at, or has reached by keyboard, stays.
+const TOAST_MS = 10000;
+document.addEventListener("DOMContentLoaded", () => {
+  const toast = document.querySelector(".toast");
+  if (!toast) return;
+  const leave = () => {
+    if (toast.matches(":hover, :focus-within")) setTimeout(leave, 1000);
+    else toast.remove();
+  };
+  setTimeout(leave, TOAST_MS);
+});
+
 // A file dropped on the drop zone, or chosen: its name is shown, and the button sends it.
 function chosen(input) {
   const zone = input.closest("[data-drop]");
