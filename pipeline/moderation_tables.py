@@ -142,11 +142,11 @@ def reviews_table(metadata: sa.MetaData) -> sa.Table:
     ``kind`` is a value of :class:`pipeline.states.ReviewKind`, ``state`` one of ``ReviewState``.
     ``source`` and ``path`` name the original that it was first found as. Of what is held: ``near``
     is the blocked PDQ hash, ``near_source`` who blocks it, ``distance`` in bits of 256. ``reports``
-    counts how often it was reported: ``reason`` is what the first reporter, ``who``, wrote, and
-    ``later_reports`` a JSON list of the others. Times are Unix times in seconds. Of a decision:
-    ``category`` and ``decision`` are what was chosen and written, ``takedown`` is the number of the
-    takedown that it led to, NULL until that is made. ``undone_ts`` and ``undone_by`` are of its
-    last undo.
+    counts how often either kind was reported. Of what was only reported: ``reason`` is what the
+    first reporter, ``who``, wrote. ``later_reports`` is a JSON list of the other reports. Times are
+    Unix times in seconds. Of a decision: ``category`` and ``decision`` are what was chosen and
+    written, ``takedown`` is the number of the takedown that it led to, NULL until that is made.
+    ``undone_ts`` and ``undone_by`` are of its last undo.
     """
     return plain_table(
         "reviews",
@@ -163,7 +163,7 @@ def reviews_table(metadata: sa.MetaData) -> sa.Table:
         sa.Column("category", sa.String, nullable=True),
         sa.Column("reason", sa.String, nullable=True),
         sa.Column("who", sa.String, nullable=True),
-        sa.Column("reports", sa.BigInteger, nullable=False, default=0),
+        sa.Column("reports", sa.BigInteger, nullable=False, default=0, server_default="0"),
         sa.Column("later_reports", sa.String, nullable=True),
         sa.Column("created_ts", sa.Float, nullable=False),
         sa.Column("decided_ts", sa.Float, nullable=True),

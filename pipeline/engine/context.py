@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol
 
 from datapipe.run_config import RunConfig
@@ -303,8 +304,13 @@ def open_beside(database: Database, settings: Settings, options: RunOptions) -> 
     )
 
 
-def make_workers(settings: Settings) -> Workers:
+def make_workers(
+    settings: Settings, into: Path | None = None, also_read: tuple[Path, ...] = ()
+) -> Workers:
     """Workers as the settings want them; none is started yet.
+
+    Those that write ``into`` a folder other than that of the renditions are one process, and may
+    read the folders of ``also_read``.
 
     Raises:
         SettingsError: a sandbox is required, and there can be none.
@@ -315,14 +321,15 @@ def make_workers(settings: Settings) -> Workers:
             (
                 str(settings.input_dir),
                 str(settings.state_dir / FETCHED_FOLDER),
-                *map(str, settings.function_reads),
+                *map(str, (*settings.function_reads, *also_read)),
             ),
-            (str(settings.output_dir),),
+            (str(into or settings.output_dir),),
         )
     setup = WorkerSetup(
         settings.max_pixels, settings.max_frames, settings.worker_memory_mb, folders
     )
-    return Workers(setup, settings.workers, settings.render_timeout_s)
+    count = settings.workers if into is None else 1
+    return Workers(setup, count, settings.render_timeout_s)
 
 
 def no_sandbox(settings: Settings) -> str | None:

@@ -198,7 +198,8 @@ class Publisher:
         correct_counts(self.counts, outcome, original, self.run.began_ts, self.mark_unchanged)
         if outcome.sha256 in self._withheld:
             self.places.discard(outcome.made)
-            rows += self._withheld_rows(outcome, original)
+            why = self._withheld[outcome.sha256]
+            rows += _withheld_rows(self, outcome, original, why)
             marks += original.renditions
             return
         for made in outcome.made:
@@ -238,20 +239,6 @@ class Publisher:
             return
         self.counts.deleted += old.state is not None
         self._dropped.append(old)
-
-    def _withheld_rows(self, outcome: Outcome, original: PendingOriginal) -> list[dict[str, Any]]:
-        """Remove what was made of an original that was taken down, or is held; what to record."""
-        why, values, rows = self._withheld[outcome.sha256 or ""], dict(outcome.values), []
-        if why.state is State.HELD:
-            self.holding.hold(outcome)
-        for old in original.renditions:
-            self.places.clear(old.file)
-            if why.state is State.HELD and old.recipe == PDQ and PDQ in values:
-                rows.append(_row(self, old, outcome, State.OK) | {"value": values[PDQ]})
-            elif not is_withheld_already(old, outcome.sha256, why):
-                self.counts.of(old.recipe).add_withheld(why.state)
-                rows.append(_row(self, old, outcome, why.state) | {"reason": why.reason})
-        return rows
 
     def _fail(
         self,
@@ -302,6 +289,23 @@ class Publisher:
             listed = {row["path"] for row in rows if is_listed(row["recipe"])}
             self._settled(listed | {old.path for old in dropped})
             self.run.repository.set(PUBLISHING, None)
+
+
+def _withheld_rows(
+    to: Publisher, outcome: Outcome, original: PendingOriginal, why: Withheld
+) -> list[dict[str, Any]]:
+    """Remove what was made of an original that was taken down, or is held; what to record."""
+    values, rows = dict(outcome.values), []
+    if why.state is State.HELD:
+        to.holding.hold(outcome)
+    for old in original.renditions:
+        to.places.clear(old.file)
+        if why.state is State.HELD and old.recipe == PDQ and PDQ in values:
+            rows.append(_row(to, old, outcome, State.OK) | {"value": values[PDQ]})
+        elif not is_withheld_already(old, outcome.sha256, why):
+            to.counts.of(old.recipe).add_withheld(why.state)
+            rows.append(_row(to, old, outcome, why.state) | {"reason": why.reason})
+    return rows
 
 
 def _row(to: Publisher, old: PendingRendition, outcome: Outcome, state: State) -> dict[str, Any]:

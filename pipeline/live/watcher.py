@@ -213,7 +213,7 @@ class Watcher:
 
     def _run(self, work: Work, stop: threading.Event) -> Report:
         app = self._app
-        whole = work.whole or self._concerns_jobs(work.only)
+        whole = work.whole or _concerns_jobs(self._app, work.only)
         options = RunOptions(
             only=None if whole else work.only,
             leave=work.leave,
@@ -255,7 +255,7 @@ class Watcher:
         work = self._changes.take(now) if is_due else Work(whole=False)
         app, is_about_jobs = self._app, self._jobs_requested.is_set()
         self._jobs_requested.clear()
-        is_about_jobs = is_about_jobs or self._concerns_jobs(work.only)
+        is_about_jobs = is_about_jobs or _concerns_jobs(self._app, work.only)
         options = RunOptions(
             only=None if is_about_jobs or work.whole else work.only,
             leave=work.leave,
@@ -277,13 +277,6 @@ class Watcher:
             self._on_run(report)
         if run.overtaken or work.whole:
             self._changes.put_back(Work(whole=True), now)
-
-    def _concerns_jobs(self, keys: frozenset[str]) -> bool:
-        """Whether a CSV changed, or a folder with one: jobs need all the steps of a run."""
-        sources = [job.source for job in self._app.jobs.repository.dropped()]
-        return any(key.lower().endswith(".csv") for key in keys) or any(
-            parent.as_posix() in keys for source in sources for parent in PurePath(source).parents
-        )
 
     def _put_off(self, work: Work, wait_s: float) -> None:
         now = time.monotonic()
@@ -328,6 +321,14 @@ class Watcher:
         if line != self._last_said:
             self._last_said = line
             self._options.say(line)
+
+
+def _concerns_jobs(app: Lockstep, keys: frozenset[str]) -> bool:
+    """Whether a CSV changed, or a folder with one: jobs need all the steps of a run."""
+    sources = [job.source for job in app.jobs.repository.dropped()]
+    return any(key.lower().endswith(".csv") for key in keys) or any(
+        parent.as_posix() in keys for source in sources for parent in PurePath(source).parents
+    )
 
 
 def _own_lane(app: Lockstep, options: WatchOptions, on_run: OnRun) -> OwnLane:

@@ -14,11 +14,13 @@
 ``review_rows`` the rows of reviews: what waits for a person, and what was decided
 ``reviews``     what was held or reported: publishing it, taking it down, undoing that
 ``pages``       the audit a page at a time
+``twins``       other originals with the same bytes, or that look the same
 ``context``     what the parts of this room work with, by name
 ``events``      what happened to takedowns besides their states
 ``lists``       the rows of lists of hashes: importing, exporting, removing
 ``listed``      taking away what lists block, and releasing what they block no more
 ``holds``       what is held because it looks like blocked content: letting it go
+``blocking``    pictures that takedowns block by their PDQ
 ``near``        what looks like a picture, to be taken down with it
 ``steps``       what a run does about takedowns before its own steps
 """

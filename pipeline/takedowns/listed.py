@@ -25,6 +25,7 @@ from pipeline.states import HashKind, Source, State
 from pipeline.storage.folder import digests_of
 from pipeline.takedowns.context import Takedowns
 from pipeline.takedowns.removing import take_rendition, take_values
+from pipeline.transforms.features import PREFIX, is_listed
 
 # A run waits for one page at most.
 PAGE_ROWS = 250
@@ -122,7 +123,7 @@ def _withdraw(
                 followed.renditions += row.file is not None
             else:
                 take_values(context, step, row, reason, row.sha256)
-                followed.values += row.value is not None
+                followed.values += row.value is not None and is_listed(PREFIX + row.name)
 
     _work_on_pages(context, table, query, withdraw)
 
@@ -146,7 +147,9 @@ def _release(
         blocked = blocklist.blocked_among([row.sha256 for row in rows])
         changed = [row for row in rows if blocked.get(row.sha256) != row.reason]
         forget_content(step.pending, [(row.source, row.path, row.recipe) for row in changed])
-        followed.released += sum(row.sha256 not in blocked for row in changed)
+        followed.released += sum(
+            row.sha256 not in blocked and is_listed(row.recipe) for row in changed
+        )
 
     _work_on_pages(context, table, query, release)
 

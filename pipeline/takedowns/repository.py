@@ -14,13 +14,11 @@ import sqlalchemy as sa
 
 from pipeline.blocklist import Blocklist
 from pipeline.database.connection import Database
-from pipeline.database.paging import chunks
 from pipeline.database.state import state_table
 from pipeline.database.transaction import Write
 from pipeline.errors import OutputError
-from pipeline.moderation_tables import blocked_hashes_table
-from pipeline.near import blocked_pictures
-from pipeline.states import HashKind, Kind, TakedownEvent, TakedownState
+from pipeline.states import Kind, TakedownEvent, TakedownState
+from pipeline.takedowns.blocking import block_near, near_of
 from pipeline.takedowns.events import events_of, insert_events, new_event
 from pipeline.takedowns.journal import (
     COLUMNS,
@@ -71,11 +69,6 @@ def new_act(
     return NewAct(row, files, near or {}, events)
 
 
-def source_of(number: int) -> str:
-    """Who blocks a hash, where a takedown does."""
-    return f"takedown {number}"
-
-
 class TakedownRepository(Blocklist):
     """Reads and writes ``takedowns`` and ``takedown_files``, each call in its own transaction.
 
@@ -85,7 +78,6 @@ class TakedownRepository(Blocklist):
 
     def __init__(self, database: Database, journal: Journal | None = None) -> None:
         super().__init__(database)
-        self.hashes = blocked_hashes_table(database.sqla_metadata)
         self._journal = journal
 
     @property
@@ -146,7 +138,7 @@ class TakedownRepository(Blocklist):
                     for kind, path in act.files:
                         con.execute(self._new_file(numbers[-1], kind, path))
                     insert_events(self._database, con, numbers[-1], act.events)
-                    self.block_near(con, numbers[-1], act.near, act.row["reason"])
+                    block_near(self._database, con, numbers[-1], act.near, act.row["reason"])
                 remember(con)
         if refused is not None:
             raise OutputError(
@@ -184,7 +176,7 @@ class TakedownRepository(Blocklist):
             return
         files = [(Kind(row.kind), row.path) for row in self.files_of([number])]
         events = [dict(event._mapping) for event in events_of(self._database, [number])]
-        near = self.near_of([number]).get(number, {})
+        near = near_of(self._database, [number]).get(number, {})
         with self._noted(_entry(dict(act._mapping), files, events, near)):
             pass  # the database has it; the next start finds that the journal has it too
 
@@ -233,41 +225,6 @@ class TakedownRepository(Blocklist):
         ):
             con.execute(sa.update(self.acts).where(self.acts.c.id == number).values(**values))
             remember(con)
-
-    # --- pictures that are blocked by their PDQ ---
-
-    def block_near(self, con: Write, number: int, near: Mapping[str, int], reason: str) -> None:
-        """Block what is near to these PDQ hashes, each up to a distance in bits."""
-        now = time.time()
-        if near:
-            blocked_pictures(self._database).changed()
-        for digest, distance in near.items():
-            row = {
-                "kind": HashKind.PDQ.value,
-                "hash": digest,
-                "source": source_of(number),
-                "reason": reason,
-                "distance": distance,
-                "added_ts": now,
-            }
-            con.execute(self._database.insert(self.hashes).values(row).on_conflict_do_nothing())
-
-    def unblock_near(self, number: int) -> None:
-        """Block by this takedown no longer what is near to anything."""
-        with self._database.writing() as con:
-            blocked_pictures(self._database).changed()
-            con.execute(sa.delete(self.hashes).where(self.hashes.c.source == source_of(number)))
-
-    def near_of(self, numbers: Iterable[int]) -> dict[int, dict[str, int]]:
-        """Which PDQ hashes these takedowns block, and up to which distance in bits."""
-        by_source = {source_of(number): number for number in numbers}
-        found: dict[int, dict[str, int]] = {}
-        for chunk in chunks(by_source):
-            for row in self._database.rows(
-                sa.select(self.hashes).where(self.hashes.c.source.in_(chunk))
-            ):
-                found.setdefault(by_source[row.source], {})[row.hash] = row.distance
-        return found
 
     # --- files ---
 

@@ -16,10 +16,11 @@ from pipeline.names import key_of, name_of
 from pipeline.states import Kind, State, TakedownState
 from pipeline.storage.folder_store import FolderStore
 from pipeline.storage.owners import owner
+from pipeline.takedowns.blocking import source_of, unblock_near
 from pipeline.takedowns.context import Takedowns
 from pipeline.takedowns.holds import look_again
 from pipeline.takedowns.quarantine import free_place
-from pipeline.takedowns.repository import TakedownRepository, source_of
+from pipeline.takedowns.repository import TakedownRepository
 
 
 def put_back(context: Takedowns, repository: TakedownRepository, number: int) -> None:
@@ -39,7 +40,7 @@ def put_back(context: Takedowns, repository: TakedownRepository, number: int) ->
                     table.c.sha256 == act.sha256, table.c.state == State.TAKEN_DOWN.value
                 )
                 forget_content(step.pending, [tuple(row) for row in context.database.rows(query)])
-        repository.unblock_near(number)
+        unblock_near(context.database, number)
         look_again(context, source_of(number))
         # One that another database reinstated keeps the time at which it did.
         lifted_ts = act.lifted_ts or time.time()

@@ -41,12 +41,12 @@ class ReviewRepository:
     def waiting(self) -> dict[str, int]:
         """How much content waits, in all and of each kind; some of it may be of both."""
         reviews = self.table.c
-        is_open = sa.select(reviews.sha256, reviews.kind).where(reviews.state == OPEN)
-        few = is_open.limit(COUNTED).subquery().c
+        wanted = [reviews.sha256, *[self._is_of(kind).label(kind.value) for kind in ReviewKind]]
+        few = sa.select(*wanted).where(reviews.state == OPEN).limit(COUNTED).subquery().c
         counted = sa.select(
             sa.func.count(few.sha256.distinct()),
             *[
-                sa.func.count(sa.case((few.kind == kind.value, few.sha256)).distinct())
+                sa.func.count(sa.case((few[kind.value], few.sha256)).distinct())
                 for kind in ReviewKind
             ],
         )
@@ -68,8 +68,8 @@ class ReviewRepository:
         same = [older.c.sha256 == reviews.c.sha256, older.c.state == OPEN]
         wanted = [reviews.c.state == OPEN]
         if kind:
-            same.append(older.c.kind == kind)
-            wanted.append(reviews.c.kind == kind)
+            same.append(self._is_of(ReviewKind(kind), older))
+            wanted.append(self._is_of(ReviewKind(kind)))
         start = self.get(at or after) if at or after else None
         if start is not None:
             here = sa.tuple_(reviews.c.created_ts, reviews.c.id)
@@ -85,6 +85,12 @@ class ReviewRepository:
         )
         rows = self._database.rows(query)
         return rows, self.open_of({row.sha256 for row in rows})
+
+    def _is_of(self, kind: ReviewKind, rows: Any = None) -> sa.ColumnElement[bool]:
+        reviews = (self.table if rows is None else rows).c
+        is_its: sa.ColumnElement[bool] = reviews.kind == kind.value
+        # What is held may be reported as well.
+        return sa.or_(is_its, reviews.reports > 0) if kind is ReviewKind.REPORTED else is_its
 
     def open_of(self, digests: Collection[str]) -> dict[str, list[sa.Row[Any]]]:
         """The open rows of each SHA-256, the oldest first."""
@@ -145,9 +151,7 @@ class ReviewRepository:
                 return int(done.inserted_primary_key[0]), 1
             changed: dict[str, Any] = {"reports": known.reports + 1}
             later = json.loads(known.later_reports or "[]")
-            if known.reports == 0 and known.reason is None:
-                changed |= {"reason": reason, "who": who}
-            elif len(later) < LATER_REPORTS:
+            if len(later) < LATER_REPORTS:
                 later.append({"reason": reason, "who": who, "at": now})
                 changed["later_reports"] = json.dumps(later)
             write.execute(sa.update(reviews).where(reviews.c.id == known.id).values(changed))

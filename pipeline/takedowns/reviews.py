@@ -26,6 +26,7 @@ from pipeline.takedowns.acts import TEXT_MAX, reinstate, take_down
 from pipeline.takedowns.context import Takedowns
 from pipeline.takedowns.repository import TakedownRepository
 from pipeline.takedowns.review_rows import ReviewRepository
+from pipeline.takedowns.twins import count_lookalikes, count_twins
 from pipeline.text import iso
 
 WORDS = {ReviewState.PUBLISHED.value: "published", ReviewState.TAKEN_DOWN.value: "taken down"}
@@ -66,17 +67,26 @@ def report(context: Takedowns, target: str, reason: str, who: str) -> Reported:
 
 
 def open_reviews(
-    context: Takedowns, after: int = 0, limit: int = 50, kind: str = "", at: int = 0
+    context: Takedowns,
+    after: int = 0,
+    limit: int = 50,
+    kind: str = "",
+    at: int = 0,
+    look_alike: bool = False,
 ) -> list[dict[str, Any]]:
     """What waits for a person, the oldest first; ``after`` is the last ``id`` of the page before.
 
     ``kind`` narrows it to what is held, or was reported; ``at`` is the first ``id`` of the page.
+    With ``look_alike`` the originals that look like each are counted, which takes a while.
     """
     repository = ReviewRepository(context.database)
     rows, of_content = repository.page(after, limit, kind, at)
-    twins = count_twins(context, [row.sha256 for row in rows])
+    digests = [row.sha256 for row in rows]
+    twins = count_twins(context, digests)
+    alike = count_lookalikes(context, digests) if look_alike else {}
     return [
-        as_json(row, of_content.get(row.sha256, [row])) | {"twins": twins[row.sha256]}
+        as_json(row, of_content.get(row.sha256, [row]))
+        | {"twins": twins[row.sha256], "lookalikes": alike.get(row.sha256)}
         for row in rows
     ]
 
@@ -97,11 +107,17 @@ def publish(context: Takedowns, number: int, who: str, note: str = "") -> dict[s
 
     Raises:
         NotFoundError: there is no such review.
-        DecidedError: somebody has decided it already.
+        DecidedError: somebody has decided it already, or a list blocks its content.
     """
     repository = ReviewRepository(context.database)
     row = _row(repository, number)
     repository.settle(repository.blocked_while_open(row.sha256))
+    blocked = TakedownRepository(context.database).blocked_among([row.sha256])
+    if blocked and _row(repository, number).state == ReviewState.OPEN.value:
+        raise DecidedError(
+            f"review {number}: its content is {blocked[row.sha256]}; take it down, or remove the "
+            "list first"
+        )
     decided = _decide(repository, number, ReviewState.PUBLISHED, who, "", note)
     _look_again(context, row.sha256, State.HELD)
     return as_json(decided, [decided])
@@ -272,40 +288,6 @@ def _content(context: Takedowns, target: str) -> Iterator[tuple[str, str, str]]:
                     yield tuple(row)
 
 
-def places_of(context: Takedowns, sha256: str, limit: int) -> list[tuple[str, str]]:
-    """Source and path of originals that have this content, as far as is known."""
-    found: dict[tuple[str, str], None] = {}
-    for step in context.renders:
-        for table in step.pending.tables:
-            query = (
-                sa.select(table.c.source, table.c.path)
-                .where(table.c.sha256 == sha256)
-                .distinct()
-                .order_by(table.c.source, table.c.path)
-                .limit(limit)
-            )
-            found |= {(row.source, row.path): None for row in context.database.rows(query)}
-    return sorted(found)[:limit]
-
-
-def count_twins(context: Takedowns, digests: Sequence[str]) -> dict[str, int]:
-    """How many originals have each content, the reviewed one included."""
-    counts = dict.fromkeys(digests, 0)
-    for step in context.renders if digests else ():
-        for table in step.pending.tables:
-            each = (
-                sa.select(table.c.sha256, table.c.source, table.c.path)
-                .where(table.c.sha256.in_(sorted(counts)))
-                .distinct()
-                .subquery()
-                .c
-            )
-            query = sa.select(each.sha256, sa.func.count()).group_by(each.sha256)
-            for sha256, count in context.database.rows(query):
-                counts[sha256] = max(counts[sha256], count)
-    return counts
-
-
 def as_json(row: sa.Row[Any], of_content: Sequence[sa.Row[Any]]) -> dict[str, Any]:
     """A review as ``datapipe review list --json`` prints it; ``of_content`` are all of its rows."""
     held = next((each for each in of_content if each.kind == ReviewKind.HELD.value), None)
@@ -336,13 +318,11 @@ def as_json(row: sa.Row[Any], of_content: Sequence[sa.Row[Any]]) -> dict[str, An
 
 
 def _reports_of(row: sa.Row[Any]) -> list[dict[str, str]]:
-    if not row.reports:
-        return []
-    first = {"reason": row.reason or "", "who": row.who or "", "at": row.created_ts}
-    later = json.loads(row.later_reports or "[]")
+    said = json.loads(row.later_reports or "[]")
+    if row.kind == ReviewKind.REPORTED.value:
+        said.insert(0, {"reason": row.reason or "", "who": row.who or "", "at": row.created_ts})
     return [
-        {"reason": each["reason"], "who": each["who"], "when": iso(each["at"])}
-        for each in (first, *later)
+        {"reason": each["reason"], "who": each["who"], "when": iso(each["at"])} for each in said
     ]
 
 

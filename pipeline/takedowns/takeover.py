@@ -22,6 +22,7 @@ from pipeline.settings.places import check_quarantine
 from pipeline.settings.values import Settings
 from pipeline.states import TakedownState
 from pipeline.storage.folder import files_below
+from pipeline.takedowns.blocking import block_near, near_of
 from pipeline.takedowns.events import events_of, insert_events
 from pipeline.takedowns.journal import (
     COLUMNS,
@@ -150,7 +151,7 @@ def _acts_of(repository: TakedownRepository) -> dict[str, tuple[int, Act]]:
     for event in events_of(repository.database):
         if event.takedown in acts:
             acts[event.takedown].merge({}, [], [dict(event._mapping)])
-    for number, near in repository.near_of(acts).items():
+    for number, near in near_of(repository.database, acts).items():
         acts[number].near = near
     return {identity(act.columns): (number, act) for number, act in acts.items()}
 
@@ -176,7 +177,7 @@ def _insert(con: Write, repository: TakedownRepository, act: Act) -> None:
     _write_files(con, repository, number, act.files.items())
     insert_events(repository.database, con, number, act.events.values())
     if act.rank < LIFTING:
-        repository.block_near(con, number, act.near, values["reason"])
+        block_near(repository.database, con, number, act.near, values["reason"])
 
 
 def _bring_forward(
@@ -198,7 +199,7 @@ def _bring_forward(
     new = [event for key, event in act.events.items() if key not in row.events]
     insert_events(repository.database, con, number, new)
     if act.rank < LIFTING:
-        repository.block_near(con, number, act.near, values["reason"])
+        block_near(repository.database, con, number, act.near, values["reason"])
 
 
 def _write_files(

@@ -14,6 +14,7 @@ Nothing here decides anything about images.
 ``lists``        which list of originals a request is about
 ``metrics``      Prometheus
 ``models``       the shapes of JSON, in and out
+``previews``     pictures of originals that have no rendition, for those who decide about them
 ``problems``     errors as problem documents
 ``requests``     JSON and forms, in
 ``routes``       the routes: a file for each page

@@ -49,7 +49,10 @@ def answer(
 def show(scope: Scope, template: str, status: int = 200, **values: Any) -> Response:
     """A page."""
     said, undo = _said(scope)
-    answer = _packed(scope, _rendered(scope, template, said=said, undo=undo, **values), status)
+    # Called by the navigation alone: what has none, such as the login, asks for nothing.
+    waiting = scope["app"].state.service.waiting
+    page = _rendered(scope, template, said=said, undo=undo, waiting=waiting, **values)
+    answer = _packed(scope, page, status)
     if said:
         answer.delete_cookie(SAID, httponly=True, samesite="strict")
     return answer
@@ -66,6 +69,7 @@ def problem(scope: Scope, status: int, message: str) -> Response:
         "problem.html",
         said="",
         undo="",
+        waiting=lambda: {"open": 0},
         status=status,
         heading=HEADINGS.get(status, "That did not work"),
         message=message,

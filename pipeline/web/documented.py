@@ -24,7 +24,7 @@ WORDS = {
     416: "No such part of the file",
     421: "The Host header names another service",
     422: "Something is wrong with what was sent",
-    429: "Too many wrong tokens",
+    429: "Too many wrong tokens, or too many requests",
     500: "Something went wrong; the log says what",
     503: "Not possible for now; the log says why",
 }

@@ -31,6 +31,7 @@ PUBLIC: dict[str, tuple[int, str | None]] = {
     "LockedError": (409, "another run is in progress; try again when it is done"),
     "JobNotFoundError": (404, "there is no job with that number"),
     "JobNotReadyError": (409, "the job does not have that, at least not yet"),
+    "DecidedError": (409, None),
     "NotFoundError": (404, "nothing of that name is known here"),
     "AlreadyReinstatedError": (409, None),
     "TooManyRemovedError": (503, "most originals are suddenly gone; the log says more"),

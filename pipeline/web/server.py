@@ -31,6 +31,8 @@ from pipeline.web.routes import (
     home,
     images,
     jobs,
+    reports,
+    review,
     similar,
     takedowns,
 )
@@ -43,7 +45,10 @@ ABOUT = (
     "Keeps every resized image in step with its original. Each route is a page for people and "
     "JSON for programs: send `Accept: application/json`, or append `.json` to the path."
 )
-PAGES = (files, home, jobs, images, similar, bulks, audit, takedowns, events, health, entry)
+PAGES = (
+    *(files, home, jobs, images, similar, bulks, reports, review, audit, takedowns),
+    *(events, health, entry),
+)
 
 
 def refuse_open_door(app: Lockstep, host: str, insecure: bool) -> None:

@@ -19,16 +19,21 @@ from pipeline.live.notifier import Notifier
 from pipeline.operations.status import is_out_of_step
 from pipeline.tables import make_tables
 from pipeline.takedowns import take_over
+from pipeline.takedowns.reviews import waiting
 from pipeline.users import UserRepository
 from pipeline.web.background import BulkWorker
 from pipeline.web.checks import Checks
 from pipeline.web.counts import LatestCounts
 from pipeline.web.listeners import Listeners
 from pipeline.web.metrics import Metrics
+from pipeline.web.previews import Previews
 from pipeline.web.security.access import Access
 from pipeline.web.security.hosts import Hosts, is_loopback
+from pipeline.web.security.rates import Rate
 
 THREADS = 12
+# Reports in so many seconds: from one address, which may be the server of a whole shop, and in all.
+REPORTS_OF_ONE, REPORTS_OF_ALL, REPORTS_S = 60, 300, 60.0
 
 log = logging.getLogger("lockstep.web")
 
@@ -69,6 +74,8 @@ class Service:
         self.hosts = Hosts(options.host, self.settings.hosts)
         self.listeners = Listeners(lambda: self.counts.clock())
         self.checks = Checks()
+        self.previews = Previews(self.settings)
+        self.reports = Rate(REPORTS_OF_ONE, REPORTS_OF_ALL, REPORTS_S)
         self.counts = LatestCounts(app, self.listeners.notify)
         self.metrics = Metrics(app.database, self.counts.get, lambda: self.worker.doing)
         self.notifier = Notifier(app)
@@ -96,6 +103,7 @@ class Service:
         self.end()
         self.bulks.stop()
         self.worker.stop()
+        self.previews.close()
 
     def changed(self) -> None:
         """Something was requested that the next run does: start it, and count again."""
@@ -119,6 +127,10 @@ class Service:
             ),
             "runs": runs(self.app.database, limit=8),
         }
+
+    def waiting(self) -> dict[str, int]:
+        """How much content waits for a decision."""
+        return waiting(self.app.takedowns)
 
     def _ran(self, report: Report) -> None:
         self.metrics.observe(report)

@@ -16,6 +16,17 @@ from pipeline.tables import connect, renditions_columns, reviews_table
 
 ADA, BEN = ("--who", "Ada"), ("--who", "Ben")
 NEAR = "f" * 64
+# A proxy that has logged people in: here the test itself.
+BEHIND_A_PROXY = {
+    "PIPELINE_USER_HEADER": "X-User",
+    "PIPELINE_ROLES_HEADER": "X-Roles",
+    "PIPELINE_PROXY_ADDRESSES": "127.0.0.1",
+}
+
+
+def by(name: str, role: str = "moderator") -> dict[str, str]:
+    """The headers of somebody whom that proxy has logged in."""
+    return {"x-user": name, "x-roles": role}
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from a_project import Project
 from a_review import ADA, BEN, NEAR, hold, tables, waiting
 from a_takedown import audit, kept, originals, sha256
 from killing import kill_at
+from PIL import Image
 
 from pipeline.errors import DecidedError, LockstepError
 from pipeline.takedowns import reviews
@@ -157,6 +158,15 @@ def test_what_is_taken_down_or_reinstated_elsewhere_is_so_in_the_queue(shop: Pro
     assert decision(shop) == [("taken_down", "Ben", 2)]
 
 
+def test_what_a_list_blocks_cannot_be_published(shop: Project, tmp_path: Path) -> None:
+    report(shop, "red.png")
+    (tmp_path / "known.csv").write_text(f"sha256\n{sha256(shop.input / 'red.png')}\n")
+    assert shop.cli("blocklist", "import", str(tmp_path / "known.csv"), "--source", "us").code == 0
+    answer = shop.cli("review", "publish", "1", *ADA)
+    assert (answer.code, "list us" in answer.stderr) == (2, True)
+    assert len(waiting(shop)) == 1
+
+
 def test_a_takedown_that_is_impossible_leaves_the_review_open(shop: Project) -> None:
     report(shop, "red.png")
     shop.env["PIPELINE_QUARANTINE"] = str(shop.root / "blocked/quarantine")
@@ -233,3 +243,14 @@ def test_the_queue_is_read_page_by_page(shop: Project) -> None:
         after = page[-1]["id"]
     assert [len(page) for page in pages] == [3, 3, 1]
     assert list(itertools.chain(*pages)) == [f"many/{number}.png" for number in range(7)]
+
+
+def test_originals_that_look_the_same_are_counted(shop: Project) -> None:
+    shop.recipes('[half]\nscale = 0.5\n[features.pdq]\nfunction = "pdq"\n')
+    with Image.open(shop.input / "red.png") as image:
+        image.convert("RGB").resize((120, 80)).save(shop.input / "larger.jpg", quality=70)
+    shop.run()
+    for path in ("red.png", "blue.png"):
+        report(shop, path)
+    found = reviews.open_reviews(app_of(shop).takedowns, look_alike=True)
+    assert [(each["twins"], each["lookalikes"]) for each in found] == [(2, 1), (1, 0)]

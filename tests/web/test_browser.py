@@ -298,6 +298,7 @@ PAGES = (
     "/images/bad.png",
     "/images?text=zebra",
     "/failed",
+    "/review",
     "/takedowns",
     "/takedowns?text=zebra",
     "/takedowns/1",

@@ -60,7 +60,7 @@ def test_a_whole_folder_goes_as_one_entry_and_comes_back_as_one(shop: Server) ->
     assert len(audit(shop.project)) == len(set(by_path.values())) == 6
 
     page = shop.get("/takedowns", headers=HTML).text
-    assert page.count('<section class="card"') == 1
+    assert page.count('<section class="card act"') == 1
     assert 'href="/bulks/1">bulk 1</a>' in page
 
     back = shop.post("/bulks/1/reinstate", json={})

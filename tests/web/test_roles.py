@@ -23,6 +23,8 @@ ACTS = {
     "POST /bulks/{number}/resume": "uploader",
     "POST /bulks/{number}/reinstate": "moderator",
     "POST /downloads": "viewer",
+    "POST /reports": "viewer",
+    "POST /review": "moderator",
     "POST /takedowns": "moderator",
     "POST /takedowns/{number}/lift": "moderator",
     "POST /takedowns/{number}/again": "moderator",

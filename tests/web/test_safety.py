@@ -14,7 +14,17 @@ from pipeline.web.security.hosts import Hosts, comes_from_us
 from pipeline.web.security.sessions import SESSION_S, Sessions
 
 TOKEN = "correct-horse-battery"
-PAGES = ("/", "/jobs", "/images", "/failed", "/takedowns", "/recipes", "/docs", "/nowhere")
+PAGES = (
+    "/",
+    "/jobs",
+    "/images",
+    "/failed",
+    "/review",
+    "/takedowns",
+    "/recipes",
+    "/docs",
+    "/nowhere",
+)
 
 
 def test_an_address_that_others_can_reach_needs_a_token(project: Project) -> None:

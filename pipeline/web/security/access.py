@@ -39,6 +39,8 @@ KNOWN_S = 1.0
 # How long a token that was checked is not hashed again, and how many are remembered.
 VERIFIED_S = 300.0
 VERIFIED = 1_000
+# What PIPELINE_REPORT_TOKEN allows, and nothing else; and who sends it. No user has this id.
+REPORT, REPORTER = ("POST", "/reports"), "report token"
 # Tokens that wait for their turn to be hashed.
 WAITING = 16
 
@@ -67,6 +69,8 @@ class Access:
         """
         self._token = settings.token.encode()
         self._digest = hashlib.sha256(self._token).digest() if self._token else None
+        reports = settings.report_token.encode()
+        self._report_digest = hashlib.sha256(reports).digest() if reports else None
         self._may_be_open = may_be_open and not self._token and not settings.user_header
         self._clock = clock
         self.proxy = (
@@ -142,6 +146,8 @@ class Access:
         """Whose account this is; ``None`` if it is nobody's any more."""
         if account == ADMIN:
             return Person(ADMIN, Role.ADMIN) if self._digest is not None else None
+        if account == REPORTER:
+            return Person(REPORTER, Role.VIEWER)
         user = self._users.get(account)
         return None if user is None else Person(user.name, user.role)
 
@@ -155,7 +161,7 @@ class Access:
         address = address_of(scope)
         if not self.attempts.may_try(address):
             return Checked(TokenCheck.NOT_CHECKED)
-        account = self._at_once(token)
+        account = self._at_once(token, scope)
         user = self._users.get(token_id_of(token) or "")
         if account is None and user is not None:
             if self._waiting >= WAITING:
@@ -166,18 +172,21 @@ class Access:
                     # While it waited, others may have used up the attempts, or hashed this token.
                     if not self.attempts.may_try(address):
                         return Checked(TokenCheck.NOT_CHECKED)
-                    account = self._at_once(token) or await self._hashed(token, user)
+                    account = self._at_once(token, scope) or await self._hashed(token, user)
                     return self._noted(address, account)
             finally:
                 self._waiting -= 1
         return self._noted(address, account)
 
-    def _at_once(self, token: str) -> str | None:
+    def _at_once(self, token: str, scope: Scope) -> str | None:
         """Whose token this is, if that is known without the slow hash."""
         # Digests are of one length: the comparison does not even reveal the length of the token.
         given = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
         if self._digest is not None and hmac.compare_digest(given, self._digest):
             return ADMIN
+        is_report = self._report_digest is not None and (scope["method"], scope["path"]) == REPORT
+        if is_report and hmac.compare_digest(given, self._report_digest or b""):
+            return REPORTER
         account, until_s = self._verified.get(given, ("", 0.0))
         return account if account in self._users and self._clock() < until_s else None
 

@@ -58,7 +58,7 @@ document.addEventListener("keydown", (event) => {
     choose(box, !box.checked, false);
   }
   if (event.key === "Escape" && form.classList.contains("busy")) {
-    const isGoing = form.querySelector(".acts").contains(document.activeElement);
+    const isGoing = form.querySelector(".chosen").contains(document.activeElement);
     form.reset();
     if (isGoing && anchor) anchor.focus();
   }

@@ -65,7 +65,7 @@ document.addEventListener("click", (event) => {
 // somebody points at, or has reached by keyboard, stays.
 const TOAST_MS = 10000;
 document.addEventListener("DOMContentLoaded", () => {
-  const toast = document.querySelector(".toast");
+  const toast = document.querySelector(".said.toast");
   if (!toast) return;
   const leave = () => {
     if (toast.matches(":hover, :focus-within")) setTimeout(leave, 1000);
