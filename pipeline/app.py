@@ -8,6 +8,7 @@ from typing import TypeVar
 from datapipe.compute import Catalog, ComputeStep, DatapipeApp, Pipeline
 
 from pipeline.database.connection import Database
+from pipeline.database.tracked import meta_of
 from pipeline.database.tracking import data_store
 from pipeline.engine.own_step import OwnStep
 from pipeline.engine.own_steps import adopt
@@ -22,7 +23,7 @@ from pipeline.jobs.results import compare_results
 from pipeline.jobs.steps import AnswerStep, JobStep, ScanCsvsStep
 from pipeline.settings.values import Settings
 from pipeline.states import Source
-from pipeline.tables import index_states
+from pipeline.tables import index_originals, index_states
 from pipeline.takedowns.context import Takedowns
 from pipeline.takedowns.steps import finish_in, take_down_held_in, take_over_in
 
@@ -61,6 +62,9 @@ class Lockstep(DatapipeApp):
             self._check_folder(step)
             for table in step.pending.tables:
                 index_states(table, database.dialect)
+            index_originals(
+                step.pending.original_table, meta_of(step.pending.originals), database.dialect
+            )
         self.load_recipes.may_make_features = self.render.pending.features is not None
         for each in self.steps:
             if isinstance(each, Step):

@@ -7,6 +7,7 @@
 ``notices``                        what the webhook of moderation was sent
 ``reviews``                        what a person has to decide, or has decided
 ``users``                          who may use the page, and as what
+``bulks``, ``bulk_items``          what was done with many originals at once, and each of them
 """
 
 from __future__ import annotations
@@ -175,6 +176,55 @@ def reviews_table(metadata: sa.MetaData) -> sa.Table:
         sa.Index("ix_reviews_decided", "state", "decided_ts"),
         sa.Index("ix_reviews_takedown", "state", "takedown"),
         sqlite_autoincrement=True,
+    )
+
+
+def bulks_table(metadata: sa.MetaData) -> sa.Table:
+    """``bulks``: one act on many originals, recorded before the first of them is touched.
+
+    ``act`` is a value of :class:`pipeline.states.BulkAct`, ``state`` one of ``BulkState``.
+    ``chosen`` says in words which originals were chosen. ``total``, ``done`` and ``failed`` count
+    them. Times are Unix times in seconds; ``ended_by`` is who stopped it.
+    """
+    return plain_table(
+        "bulks",
+        metadata,
+        sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+        sa.Column("act", sa.String, nullable=False),
+        sa.Column("state", sa.String, nullable=False, index=True),
+        sa.Column("chosen", sa.String, nullable=False),
+        sa.Column("reason", sa.String, nullable=True),
+        sa.Column("who", sa.String, nullable=False),
+        sa.Column("purge", sa.Boolean, nullable=False),
+        sa.Column("total", sa.BigInteger, nullable=False),
+        sa.Column("done", sa.BigInteger, nullable=False),
+        sa.Column("failed", sa.BigInteger, nullable=False),
+        sa.Column("created_ts", sa.Float, nullable=False),
+        sa.Column("ended_ts", sa.Float, nullable=True),
+        sa.Column("ended_by", sa.String, nullable=True),
+        sqlite_autoincrement=True,
+    )
+
+
+def bulk_items_table(metadata: sa.MetaData) -> sa.Table:
+    """``bulk_items``: the originals of a bulk, in the order in which they are worked on.
+
+    ``state`` is a value of :class:`pipeline.states.BulkItemState`, ``note`` says why one failed.
+    ``sha256`` is the content that was chosen, NULL where it was not known. ``takedown`` is the
+    number of the takedown that it led to, or that is reinstated.
+    """
+    return plain_table(
+        "bulk_items",
+        metadata,
+        sa.Column("bulk", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("source", Key, nullable=False),
+        sa.Column("path", Key, nullable=False),
+        sa.Column("sha256", sa.String, nullable=True),
+        sa.Column("state", sa.String, nullable=False),
+        sa.Column("note", sa.String, nullable=True),
+        sa.Column("takedown", sa.Integer, nullable=True, index=True),
+        sa.Index("ix_bulk_items_state", "bulk", "state", "number"),
     )
 
 

@@ -29,6 +29,7 @@ class Lane(str, enum.Enum):
     FETCHING = "fetching"
     JOB_IMAGES = "job images"
     STEPS = "steps"
+    BULK = "bulk"
 
 
 class TakedownState(str, enum.Enum):
@@ -125,6 +126,31 @@ class WebhookState(str, enum.Enum):
 
     PENDING = "pending"
     DELIVERED = "delivered"
+    FAILED = "failed"
+
+
+class BulkAct(str, enum.Enum):
+    """What is done with many originals at once."""
+
+    TAKE_DOWN = "take_down"
+    REINSTATE = "reinstate"
+    PUBLISH = "publish"
+    RETRY = "retry"
+
+
+class BulkState(str, enum.Enum):
+    """The state of a bulk: it goes on until it is done, or until somebody stops it."""
+
+    RUNNING = "running"
+    STOPPED = "stopped"
+    DONE = "done"
+
+
+class BulkItemState(str, enum.Enum):
+    """The state of one original of a bulk."""
+
+    WAITING = "waiting"
+    DONE = "done"
     FAILED = "failed"
 
 

@@ -26,6 +26,8 @@ from pipeline.database.layout import plain_table
 from pipeline.migrations import MIGRATIONS
 from pipeline.moderation_tables import (
     blocked_hashes_table,
+    bulk_items_table,
+    bulks_table,
     digests_table,
     notices_table,
     reviews_table,
@@ -263,8 +265,21 @@ def index_states(renditions: sa.Table, dialect: Dialect) -> None:
         sa.Index(name, columns.source, columns.state, columns.path, **options)
 
 
+def index_originals(originals: sa.Table, found: sa.Table, dialect: Dialect) -> None:
+    """Declare what the gallery is sorted by, beside names: size, and when they were ``found``.
+
+    A takedown also looks by its size for an original that was never hashed.
+    """
+    name = f"ix_{originals.name}_sizes"
+    if name not in {index.name for index in originals.indexes}:
+        sa.Index(name, originals.c.source, originals.c.size_bytes, originals.c.path)
+        times = (found.c.source, found.c.create_ts, found.c.path)
+        sa.Index(f"ix_{originals.name}_found", *times, **where_option(dialect, NOT_DELETED))
+
+
 # SQLite uses a partial index only if a query contains its exact condition.
 EXCEPTION = "state <> 'ok'"
+NOT_DELETED = "delete_ts IS NULL"
 
 
 def connect(url: str) -> Database:
@@ -277,7 +292,8 @@ def connect(url: str) -> Database:
     jobs = (jobs_table, csv_urls_table, fetches_table)
     moderation = (takedowns_table, takedown_files_table, blocked_hashes_table, reviews_table)
     beside = (digests_table, takedown_events_table, notices_table, users_table)
-    for untracked in (runs_table, *jobs, *moderation, *beside):
+    bulks = (bulks_table, bulk_items_table)
+    for untracked in (runs_table, *jobs, *moderation, *beside, *bulks):
         untracked(database.sqla_metadata)
     return database
 

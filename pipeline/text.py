@@ -27,6 +27,14 @@ def login_name() -> str:
         return "local"
 
 
+def counted(number: int, word: str, words: str = "") -> str:
+    """A number with what it counts: ``1 original``, ``2,310 originals``.
+
+    ``words`` is the plural where an "s" does not make it.
+    """
+    return f"{number:,} {word if number == 1 else words or word + 's'}"
+
+
 def counts_in_words(counts: list[tuple[int, str]], rest: tuple[int, str] | None = None) -> str:
     parts = [f"{count:,} {word}" for count, word in counts if count]
     if rest is not None:

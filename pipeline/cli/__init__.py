@@ -14,6 +14,8 @@
 ``similar``   ``datapipe similar``: originals that look like one, or like what is blocked
 ``takedown``  ``datapipe takedown``: take originals down for good, list who did it and why, and
               reinstate them
+``takedown_many``  ``datapipe takedown many`` and ``resume``: many originals as one entry of the
+              audit
 ``terminal``  the one place where text is written to a terminal or a log
 ``users``     ``datapipe user``: who may use the page, and as what
 ``watch``     ``datapipe watch``: keeps everything in step as files change

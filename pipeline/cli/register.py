@@ -26,6 +26,7 @@ from pipeline.cli.review import review
 from pipeline.cli.serve import serve
 from pipeline.cli.similar import similar
 from pipeline.cli.takedown import takedown
+from pipeline.cli.takedown_many import many, resume
 from pipeline.cli.terminal import log_to_stderr, say, show_crashes
 from pipeline.cli.users import user
 from pipeline.cli.watch import watch
@@ -39,6 +40,8 @@ def register(cli: click.Group) -> None:
     moderation = (takedown, review, blocklist, user)
     for command in (*pictures, *moderation, watch, serve):
         cli.add_command(command)
+    for command in (many, resume):
+        takedown.add_command(command)
     database = cli.commands.get("db")
     if isinstance(database, click.Group):
         database.add_command(create_all)

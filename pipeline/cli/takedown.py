@@ -31,12 +31,13 @@ NOTICE_S = 5.0
 
 
 class _TargetOrCommand(click.Group):
-    """``takedown PATH`` is short for ``takedown add PATH``."""
+    """``takedown PATH`` is short for ``takedown add PATH``; with ``--from-file``, for ``many``."""
 
     def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
         first = arguments[0] if arguments else "--help"
         if first not in self.commands and first != "--help":
-            arguments.insert(0, "add")
+            is_list = any(word.startswith("--from-file") for word in arguments)
+            arguments.insert(0, "many" if is_list else "add")
         return super().parse_args(context, arguments)
 
 
@@ -44,7 +45,8 @@ who_option = click.option("--who", help="Who decided it; by default, your login 
 
 
 @click.group(
-    cls=_TargetOrCommand, subcommand_metavar="PATH|SHA256|PDQ --reason TEXT | list | reinstate"
+    cls=_TargetOrCommand,
+    subcommand_metavar="PATH|SHA256|PDQ --reason TEXT | many | list | reinstate",
 )
 def takedown() -> None:
     """Take an original down: it and its duplicates leave the input folder for good.

@@ -3,6 +3,7 @@
 ``RUN_LOCK``      one run at a time
 ``PUBLISH_LOCK``  held for moments: keeps a takedown and the publishing of a run apart
 ``STEPS_LOCK``    one worker of the users' own steps at a time, in a run or beside it
+``BULK_LOCK``     one worker of what is done with many originals at once
 ``REVIEW_LOCK``   held while a review becomes a takedown, or a takedown a review again
 ``TURN_LOCK``     held by a run that waits for the first one, which a watcher then gives up
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
 RUN_LOCK, PUBLISH_LOCK, TURN_LOCK, STEPS_LOCK = "run", "publish", "turn", "steps"
+BULK_LOCK = "bulk"
 REVIEW_LOCK = "review"
 
 # Who holds the lock of runs. A watcher gives it up between two tasks, so a run that finds it held

@@ -16,6 +16,7 @@ _SUFFIXES: dict[str, tuple[str, ...]] = {
 _FORMAT_OF_SUFFIX = {suffix: name for name, suffixes in _SUFFIXES.items() for suffix in suffixes}
 
 ORIGINAL_SUFFIXES = frozenset(_FORMAT_OF_SUFFIX)
+ORIGINAL_FORMATS = tuple(_SUFFIXES)
 
 # The allow-list: Pillow opens nothing by any other plug-in, whatever the bytes pretend to be.
 PILLOW_FORMAT = {
@@ -43,6 +44,11 @@ def suffix_for(format: str) -> str:
 def format_of_suffix(suffix: str) -> str | None:
     """Return the format that a suffix (with its dot, in any case) stands for; None for others."""
     return _FORMAT_OF_SUFFIX.get(suffix.lower())
+
+
+def suffixes_of(format: str) -> tuple[str, ...]:
+    """Return the suffixes, with their dots and in lower case, that stand for a format."""
+    return _SUFFIXES.get(format, ())
 
 
 def output_format(wanted: str, source: str, *, has_alpha: bool) -> str:

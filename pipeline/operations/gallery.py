@@ -1,16 +1,9 @@
-"""The gallery: originals in the order of their keys, a page at a time, with their renditions.
-
-Every query uses an index and starts at the key where the page before ended: the last page of ten
-million costs as much as the first. What no index can answer (a text in the middle of a name) is
-searched among a bounded number of originals; the page may then be short, or empty, and still says
-where to continue.
-"""
+"""The gallery: originals a page at a time, with their renditions."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -18,20 +11,22 @@ import sqlalchemy as sa
 
 from pipeline.database.tracking import GONE, KIND
 from pipeline.engine.pending import Pending, recipe_in, rows_in
-from pipeline.operations.history import removed_originals, with_removed
-from pipeline.states import Source, State
-from pipeline.tables import EXCEPTION
+from pipeline.operations import listing
+from pipeline.operations.history import with_removed
+from pipeline.operations.listing import (
+    AFTER_SLASH,
+    PENDING,
+    Filter,
+    Sort,
+    Start,
+    keys,
+    place_of,
+)
+from pipeline.states import State
 from pipeline.text import iso
 from pipeline.transforms.features import PDQ, PREFIX, is_feature, is_listed, own_name
 
-# Originals that one page may search: 10 ms of SQLite's time.
-LOOKED_THROUGH = 20_000
-# The same where each costs a look at its renditions.
-CHECKED = 1_000
-# The character after "/": all keys of a folder lie between `folder/` and `folder0`.
-AFTER_SLASH = chr(ord("/") + 1)
 FOLDERS_SHOWN = 40
-PENDING = "pending"
 # A rendition that has no row yet.
 NOT_YET = {
     "recipe": None,
@@ -44,24 +39,15 @@ NOT_YET = {
     "since": None,
 }
 
+BEGINNING = Start()
 NO_VALUE_YET = {"name": None, "state": PENDING, "value": None, "reason": None, "since": None}
 
 
-@dataclass(frozen=True)
-class Filter:
-    """Which originals: every field that is not empty narrows them down.
-
-    ``state`` is one of :func:`states`; ``folder`` is a key, such as ``shoes/summer``; ``text`` may
-    be anywhere in the key, in any case.
-    """
-
-    state: str = ""
-    folder: str = ""
-    text: str = ""
-
-
 class Page(NamedTuple):
-    """Originals, and the key to continue ``after``; ``None`` if there are no more."""
+    """Originals, and the place to continue after; ``None`` if there are no more.
+
+    Of a page that goes back: the place to continue before.
+    """
 
     images: list[dict[str, Any]]
     next: str | None
@@ -72,22 +58,45 @@ def states() -> tuple[str, ...]:
     return (*(state.value for state in State), PENDING)
 
 
-def page(pending: Pending, wanted: Filter, after: str = "", limit: int = 48) -> Page:
-    """Up to ``limit`` originals whose keys come after ``after``."""
+def page(
+    pending: Pending,
+    wanted: Filter,
+    start: Start = BEGINNING,
+    limit: int = 48,
+    sort: Sort = Sort.NAME,
+) -> Page:
+    """Up to ``limit`` originals from ``start`` on, with their renditions."""
     with pending.meta.dbconn.reading() as con:
-        if wanted.state == PENDING:
-            paths, rest = _pending_paths(con, pending, wanted, after, limit)
-        elif wanted.state and wanted.state != State.OK.value:
-            paths, rest = _exceptions(con, pending, wanted, after, limit)
-        else:
-            paths, rest = _walk(con, pending, wanted, after, limit)
+        found = keys(con, pending, wanted, sort, start, limit)
+        paths = [place.path for place in found.places]
         images = _described(con, pending, paths)
         if wanted.state == State.TAKEN_DOWN.value:
             images = with_removed(con, pending, paths, images)
     if wanted.state == State.OK.value:
         # Whether a rendition is pending or in step is decided from the rows of this page only.
-        images = [image for image in images if image["state"] == State.OK.value]
-    return Page(images, rest)
+        images = [image for image in images if _is_in_step(image, wanted.recipe)]
+    return Page(images, found.next and found.next.as_text())
+
+
+def neighbours(
+    pending: Pending, wanted: Filter, sort: Sort, path: str
+) -> tuple[str | None, str | None]:
+    """The originals before and after one in a list; ``None`` where it is the first or the last."""
+    with pending.meta.dbconn.reading() as con:
+        place = place_of(con, pending, path, sort)
+        if place is None:
+            return None, None
+        near = [
+            keys(con, pending, wanted, sort, Start(place, is_back), 1).places
+            for is_back in (True, False)
+        ]
+    before, after = (found[0].path if found else None for found in near)
+    return before, after
+
+
+def _is_in_step(image: dict[str, Any], recipe: str) -> bool:
+    states = [item["state"] for item in image["renditions"] if item["recipe"] == recipe]
+    return bool((states or [image["state"]])[0] == State.OK.value)
 
 
 def describe(pending: Pending, path: str) -> dict[str, Any] | None:
@@ -110,13 +119,15 @@ def folders(pending: Pending, folder: str = "") -> list[str]:
     after, may_look_through = prefix, 2
     with pending.meta.dbconn.reading() as con:
         while len(names) < FOLDERS_SHOWN:
-            keys = _below(every, path, folder, after).order_by(path)
-            found = con.execute(keys.limit(1)).scalar()
+            # One lower bound: of two, SQLite enters the index at whichever comes first.
+            below = every.where(path > after).order_by(path)
+            below = below.where(path < folder + AFTER_SLASH) if folder else below
+            found = con.execute(below.limit(1)).scalar()
             if found is not None and "/" not in found[len(prefix) :]:
                 if not may_look_through:
                     break
                 may_look_through -= 1
-                near = keys.limit(LOOKED_THROUGH).subquery().c.path
+                near = below.limit(listing.LOOKED_THROUGH).subquery().c.path
                 inside = sa.func.substr(near, len(prefix) + 1).contains("/")
                 found = con.execute(sa.select(sa.func.min(near)).where(inside)).scalar()
             if found is None:
@@ -124,110 +135,6 @@ def folders(pending: Pending, folder: str = "") -> list[str]:
             names.append(found[len(prefix) :].partition("/")[0])
             after = prefix + names[-1] + AFTER_SLASH
     return names
-
-
-def _walk(
-    con: sa.Connection, pending: Pending, wanted: Filter, after: str, limit: int
-) -> tuple[list[str], str | None]:
-    """Originals by key, those with an exception left out where all must be ``ok``."""
-    path, made = pending.original_table.c.path, pending.table
-    every, theirs = sa.select(path).where(pending.our_originals), sa.select(made.c.path)
-    conditions: list[Condition] = []
-    if wanted.state:
-        conditions += [
-            lambda path: theirs.where(pending.ours, made.c.path == path).exists(),
-            lambda path: (
-                ~theirs.where(
-                    pending.ours, made.c.path == path, made.c.state != State.OK.value
-                ).exists()
-            ),
-        ]
-    return _look_through(
-        con,
-        lambda after: _below(every, path, wanted.folder, after).order_by(path),
-        conditions,
-        wanted.text,
-        after,
-        limit,
-    )
-
-
-def _exceptions(
-    con: sa.Connection, pending: Pending, wanted: Filter, after: str, limit: int
-) -> tuple[list[str], str | None]:
-    """Originals one of whose renditions is in a state other than ``ok``."""
-    made = pending.table
-    path: Any = made.c.path
-    keys = sa.select(path).where(pending.ours, made.c.state == wanted.state, sa.text(EXCEPTION))
-    if wanted.state == State.TAKEN_DOWN.value and pending.source is Source.INPUT:
-        removed = removed_originals(pending).subquery()
-        path = keys.union(sa.select(removed.c.path)).subquery().c.path
-        keys = sa.select(path)
-    keys = keys.distinct().order_by(path)
-    return _look_through(
-        con,
-        lambda after: _below(keys, path, wanted.folder, after),
-        [],
-        wanted.text,
-        after,
-        limit,
-    )
-
-
-Condition = Callable[[Any], sa.ColumnElement[bool]]
-
-
-def _look_through(
-    con: sa.Connection,
-    keys: Callable[[str], sa.Select[Any]],
-    conditions: Sequence[Condition],
-    text: str,
-    after: str,
-    limit: int,
-) -> tuple[list[str], str | None]:
-    """Up to ``limit`` of the sorted ``keys`` after ``after``, and where to go on.
-
-    If no index covers the filter, a bounded number is read: few at first, because a common text is
-    found at once, and then more and more.
-    """
-    if not text and not conditions:
-        return _cut(list(con.execute(keys(after).limit(limit + 1)).scalars()), limit)
-    found: list[str] = []
-    left = CHECKED if conditions else LOOKED_THROUGH
-    window = max(limit, left // 16)
-    while left > 0:
-        near = keys(after).limit(window).subquery().c.path
-        last = con.execute(sa.select(sa.func.max(near), sa.func.count(near))).one()
-        matches = sa.select(near).order_by(near).limit(limit + 1 - len(found))
-        if text:
-            matches = matches.where(_holds(near, text))
-        for condition in conditions:
-            matches = matches.where(condition(near))
-        found += con.execute(matches).scalars()
-        if len(found) > limit:
-            return _cut(found, limit)
-        if last[1] < window:
-            return found, None
-        after = last[0]
-        left -= window
-        window = min(window * 4, max(left, 1))
-    return found, after
-
-
-def _pending_paths(
-    con: sa.Connection, pending: Pending, wanted: Filter, after: str, limit: int
-) -> tuple[list[str], str | None]:
-    """Originals with pending renditions. Costs the linear query if there are few or none."""
-    changed = pending.changed().subquery("changed")
-    query = (
-        _below(sa.select(changed.c.path), changed.c.path, wanted.folder, after)
-        .where(changed.c[KIND] != GONE, ~changed.c.recipe.startswith(PREFIX))
-        .distinct()
-        .order_by(changed.c.path)
-    )
-    if wanted.text:
-        query = query.where(_holds(changed.c.path, wanted.text))
-    return _cut(list(con.execute(query.limit(limit + 1)).scalars()), limit)
 
 
 def _described(con: sa.Connection, pending: Pending, paths: Sequence[str]) -> list[dict[str, Any]]:
@@ -319,18 +226,3 @@ def _worst(found: Sequence[str], no_recipes: bool) -> str:
         if state in found:
             return state
     return State.OK.value if found or no_recipes else PENDING
-
-
-def _below(query: sa.Select[Any], path: Any, folder: str, after: str) -> sa.Select[Any]:
-    # One lower bound: of two, SQLite enters the index at whichever comes first in the statement.
-    if not folder:
-        return query.where(path > after)
-    return query.where(path > max(after, folder + "/"), path < folder + AFTER_SLASH)
-
-
-def _holds(path: Any, text: str) -> sa.ColumnElement[bool]:
-    return sa.func.lower(path).contains(text.lower(), autoescape=True)
-
-
-def _cut(found: list[str], limit: int) -> tuple[list[str], str | None]:
-    return found[:limit], found[limit - 1] if len(found) > limit else None

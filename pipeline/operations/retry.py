@@ -44,6 +44,24 @@ def retry(app: Lockstep, paths: Sequence[str] = (), older: bool = False) -> int:
     return records + _retry(pending, older, keys)
 
 
+def retry_originals(pending: Pending, keys: Sequence[str]) -> int:
+    """Make the next run try again what failed of these originals, by their keys.
+
+    Looks up each by itself, not what is below it; keys that are not known are left out.
+    """
+    failed: set[RenditionKey] = set()
+    for table in pending.tables:
+        query = sa.select(table.c.source, table.c.path, recipe_in(table).label("recipe")).where(
+            pending.ours_in(table),
+            table.c.state + "" == State.FAILED.value,
+            table.c.path.in_(keys),
+        )
+        rows = pending.meta.dbconn.rows(query)
+        failed.update((row.source, row.path, row.recipe) for row in rows)
+    forget_content(pending, sorted(failed))
+    return len(failed)
+
+
 def _is_known(con: sa.Connection, table: sa.Table, source: Source, key: str) -> bool:
     known = sa.select(table.c.path).where(table.c.source == source.value, _below(table.c.path, key))
     return con.execute(known.limit(1)).first() is not None

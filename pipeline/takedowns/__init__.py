@@ -13,6 +13,7 @@
 ``audit``       finding takedowns, and the whole story of one
 ``review_rows`` the rows of reviews: what waits for a person, and what was decided
 ``reviews``     what was held or reported: publishing it, taking it down, undoing that
+``pages``       the audit a page at a time
 ``twins``       other originals with the same bytes, or that look the same
 ``context``     what the parts of this room work with, by name
 ``events``      what happened to takedowns besides their states

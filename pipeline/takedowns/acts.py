@@ -28,6 +28,7 @@ from pipeline.takedowns.context import Takedowns
 from pipeline.takedowns.events import events_of
 from pipeline.takedowns.journal import Journal
 from pipeline.takedowns.near import Lookalikes
+from pipeline.takedowns.pages import page
 from pipeline.takedowns.purging import refuse_purge
 from pipeline.takedowns.removing import carry_out, renditions_of
 from pipeline.takedowns.repository import NewAct, TakedownRepository, new_act
@@ -215,17 +216,21 @@ def takedowns(
     limit: int = 100,
     before: int | None = None,
     wanted: Wanted | None = None,
+    folded: bool = False,
 ) -> list[dict[str, Any]]:
-    """The audit, newest takedown first; ``before`` is the last ``id`` of the page before."""
+    """The audit, newest takedown first; ``before`` is the last ``id`` of the page before.
+
+    ``folded``: of many that were taken down at once only the last one; its ``bulk`` has the rest.
+    """
     repository = TakedownRepository(context.database)
-    acts = repository.page(limit, before, wanted)
+    acts = page(context.database, limit, before, wanted, folded)
     by_number: dict[int, list[Any]] = {act.id: [] for act in acts}
     for row in repository.files_of(by_number):
         by_number[row.takedown].append(row)
     events: dict[int, list[Any]] = {act.id: [] for act in acts}
     for event in events_of(context.database, events):
         events[event.takedown].append(event)
-    return [_as_json(act, by_number[act.id], events[act.id]) for act in acts]
+    return [_as_json(act, by_number[act.id], events[act.id]) | {"bulk": act.bulk} for act in acts]
 
 
 def takedown(context: Takedowns, number: int) -> dict[str, Any] | None:

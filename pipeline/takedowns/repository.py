@@ -18,7 +18,6 @@ from pipeline.database.state import state_table
 from pipeline.database.transaction import Write
 from pipeline.errors import OutputError
 from pipeline.states import Kind, TakedownEvent, TakedownState
-from pipeline.takedowns.audit import Wanted
 from pipeline.takedowns.blocking import block_near, near_of
 from pipeline.takedowns.events import events_of, insert_events, new_event
 from pipeline.takedowns.journal import (
@@ -226,17 +225,6 @@ class TakedownRepository(Blocklist):
         ):
             con.execute(sa.update(self.acts).where(self.acts.c.id == number).values(**values))
             remember(con)
-
-    def page(
-        self, limit: int, before: int | None, wanted: Wanted | None = None
-    ) -> Sequence[sa.Row[Any]]:
-        """Takedowns, newest first."""
-        query = sa.select(self.acts).order_by(self.acts.c.id.desc()).limit(limit)
-        if wanted is not None:
-            query = query.where(*wanted.conditions(self.acts, self.files))
-        if before is not None:
-            query = query.where(self.acts.c.id < before)
-        return self._database.rows(query)
 
     # --- files ---
 

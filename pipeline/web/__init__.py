@@ -4,12 +4,14 @@ Nothing here decides anything about images.
 
 ``answers``      JSON and pages, out
 ``archive``      a ZIP that is created while it is sent
+``background``   the thread that does what is asked for many originals at once
 ``checks``       two threads that read CSVs, and the queue before them
 ``connections``  limits on connections and requests, before anybody has logged in
 ``counts``       counting in the background
 ``desk_gauges``  Prometheus, of takedowns, reviews and blocked hashes
 ``documented``   the API described in OpenAPI
 ``listeners``    open pages, and the one poll for all of them
+``lists``        which list of originals a request is about
 ``metrics``      Prometheus
 ``models``       the shapes of JSON, in and out
 ``previews``     pictures of originals that have no rendition, for those who decide about them

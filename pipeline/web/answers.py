@@ -23,7 +23,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import Scope
 
 from pipeline.states import Role
-from pipeline.text import printable
+from pipeline.text import counted, printable
 from pipeline.web.security.roles import known_person
 
 HERE = Path(__file__).parent
@@ -161,6 +161,8 @@ def _environment() -> Environment:
     )
     environment.filters.update(
         number=lambda value: f"{value:,}",
+        counted=counted,
+        folded=folded,
         size=size,
         when=when,
         seconds=seconds,
@@ -198,13 +200,19 @@ def seconds(value: float | None) -> str:
 
 
 def when(iso: str | None) -> Markup:
-    """A time as an element: short, with the full time as its title."""
+    """A time as an element, with its zone: ours, until a script writes it in the reader's own."""
     if not iso:
         return Markup("never")
     moment = datetime.fromisoformat(iso)
+    zone = "" if moment.tzinfo is None else f" {moment:%Z}"
     return Markup('<time datetime="{}" title="{}">{}</time>').format(
-        iso, escape(iso), f"{moment:%Y-%m-%d %H:%M:%S}"
+        iso, escape(iso), f"{moment:%Y-%m-%d %H:%M:%S}{zone}"
     )
+
+
+def folded(key: str) -> Markup:
+    """A path as text that may break after each "/"."""
+    return Markup("/<wbr>").join(escape(printable(part)) for part in key.split("/"))
 
 
 def fields(schema: dict[str, Any]) -> str:

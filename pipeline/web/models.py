@@ -147,6 +147,8 @@ class Images(BaseModel):
 
     images: list[ImageJson]
     next: str | None
+    previous: str | None = Field(description="go back with ``before``")
+    total: int | None = Field(description="on the first page; null where too many to be counted")
 
 
 class FeatureJson(BaseModel):

@@ -13,8 +13,8 @@ from starlette.exceptions import HTTPException
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
-async def read(request: Request, model: type[ModelT]) -> ModelT:
-    """The body as ``model``. An empty body is one with no fields.
+async def read(request: Request, model: type[ModelT], max_fields: int = 1200) -> ModelT:
+    """The body as ``model``, at most ``max_fields`` of a form. An empty body has no fields.
 
     Raises:
         RequestValidationError: it does not fit.
@@ -23,7 +23,7 @@ async def read(request: Request, model: type[ModelT]) -> ModelT:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind in ("application/x-www-form-urlencoded", "multipart/form-data"):
         values: dict[str, Any] = {}
-        async with request.form(max_files=0, max_fields=1200) as form:
+        async with request.form(max_files=0, max_fields=max_fields) as form:
             for name, value in form.multi_items():
                 field = model.model_fields.get(name)
                 if field is not None and "list" in str(field.annotation):

@@ -23,6 +23,7 @@ from pipeline.web import connections, problems
 from pipeline.web.connections import ConnectionLimits
 from pipeline.web.routes import (
     audit,
+    bulks,
     entry,
     events,
     files,
@@ -45,7 +46,7 @@ ABOUT = (
     "JSON for programs: send `Accept: application/json`, or append `.json` to the path."
 )
 PAGES = (
-    *(files, home, jobs, images, similar, reports, review, audit, takedowns),
+    *(files, home, jobs, images, similar, bulks, reports, review, audit, takedowns),
     *(events, health, entry),
 )
 

@@ -21,6 +21,7 @@ from pipeline.tables import make_tables
 from pipeline.takedowns import take_over
 from pipeline.takedowns.reviews import waiting
 from pipeline.users import UserRepository
+from pipeline.web.background import BulkWorker
 from pipeline.web.checks import Checks
 from pipeline.web.counts import LatestCounts
 from pipeline.web.listeners import Listeners
@@ -79,6 +80,7 @@ class Service:
         self.metrics = Metrics(app.database, self.counts.get, lambda: self.worker.doing)
         self.notifier = Notifier(app)
         self.worker = Worker(app, options.watch, self.listeners.notify, self._ran)
+        self.bulks = BulkWorker(app, self.worker, self.changed)
 
     def start(self) -> None:
         """Start working; call it in the thread of the event loop."""
@@ -86,17 +88,20 @@ class Service:
         # Each thread keeps a connection to the database, and two processors can only serve a few.
         to_thread.current_default_thread_limiter().total_tokens = THREADS
         self.worker.start()
+        self.bulks.start()
         self.notifier.start()
 
     def end(self) -> None:
         """Stop everything in progress, without waiting."""
         self.listeners.close()
+        self.bulks.end()
         self.notifier.end()
         self.worker.end()
 
     def stop(self) -> None:
         """Stop, and wait for it; finished work is kept."""
         self.end()
+        self.bulks.stop()
         self.worker.stop()
         self.previews.close()
 

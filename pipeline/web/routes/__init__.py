@@ -1,6 +1,7 @@
 """The routes: a file for each page.
 
 ``audit``      the audit: what was taken down, by whom and why, and the whole story of each
+``bulks``      bulks: one act on many originals, its progress and its list; and many as a ZIP
 ``entry``      entry: logging in and out, the files of the pages themselves, and the reference of
                the API
 ``events``     server-sent events: a page learns that something has changed, and fetches what it

@@ -22,7 +22,7 @@ from pipeline.storage.folder import inside
 from pipeline.takedowns import takedown, takedowns
 from pipeline.takedowns.audit import SOURCES, STATES, Wanted, names_in_audit, story_of
 from pipeline.web import models
-from pipeline.web.answers import answer
+from pipeline.web.answers import answer, wants_json
 from pipeline.web.documented import page_or
 from pipeline.web.routes.files import media_type
 from pipeline.web.security.roles import needs
@@ -82,7 +82,9 @@ def takedown_list(
     ``text`` is searched for in reasons, paths and hashes; ``who`` took it down or reinstated it.
     """
     context = service_of(request).app.takedowns
-    acts = takedowns(context, limit, before, _wanted(asked))
+    # A page has one entry for many that were taken down at once, unless it looks for some of them.
+    folded = not wants_json(request.scope) and not any(asked.values())
+    acts = takedowns(context, limit, before, _wanted(asked), folded)
     more = acts[-1]["id"] if len(acts) == limit and acts[-1]["id"] > 1 else None
     narrowed = {name: value for name, value in asked.items() if value}
     people, reasons = names_in_audit(context.database)

@@ -16,15 +16,18 @@ from pipeline.engine.context import RunOptions
 from pipeline.engine.recipe_step import compare_recipes
 from pipeline.errors import LockstepError
 from pipeline.names import name_of
+from pipeline.operations.listing import Sort, count
 from pipeline.operations.preview import preview
 from pipeline.operations.retry import retry
 from pipeline.operations.status import by_reason, jobs_left
-from pipeline.states import Role, Source
+from pipeline.states import Role, Source, State
+from pipeline.text import counted
 from pipeline.transforms.features import is_listed
 from pipeline.transforms.recipes import load_recipes
 from pipeline.web import models, requests
 from pipeline.web.answers import answer, back, wants_json
 from pipeline.web.documented import page_or
+from pipeline.web.lists import AskedList, now
 from pipeline.web.problems import public
 from pipeline.web.security.keys import clean_key
 from pipeline.web.security.roles import needs
@@ -62,7 +65,11 @@ def recipes(request: Request) -> Response:
 def failed(request: Request) -> Response:
     """What failed, grouped by reason."""
     app = service_of(request).app
-    return answer(request, "failed.html", by_reason(app.render.pending, app.own_steps))
+    found = by_reason(app.render.pending, app.own_steps)
+    asked = AskedList(state=State.FAILED.value)
+    with app.database.reading() as con:
+        total, _ = count(con, app.render.pending, asked.wanted, Sort.NAME, None)
+    return answer(request, "failed.html", found, asked=asked, originals=total, seen=now())
 
 
 @router.post(
@@ -80,13 +87,13 @@ async def retries(request: Request) -> Response:
     # As whole paths: a key could be mistaken for a path below the working folder.
     paths = [str(folder / name_of(clean_key(path))) for path in wanted.paths]
     try:
-        count = await run_in_threadpool(retry, service.app, paths)
+        retried = await run_in_threadpool(retry, service.app, paths)
     except LockstepError:
         raise HTTPException(404, "no original of that name is known") from None
     service.changed()
     if wants_json(request.scope):
-        return answer(request, "", {"retried": count}, 202)
-    words = "1 rendition is retried" if count == 1 else f"{count:,} renditions are retried"
+        return answer(request, "", {"retried": retried}, 202)
+    words = f"{counted(retried, 'rendition')} {'is' if retried == 1 else 'are'} retried"
     return back("/failed", words)
 
 

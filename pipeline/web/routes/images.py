@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
+import sqlalchemy as sa
 from fastapi import APIRouter, Query, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -14,24 +16,28 @@ from starlette.responses import Response
 from pipeline.app import Lockstep
 from pipeline.csvs.writing import output_address
 from pipeline.engine.pending import Pending
+from pipeline.engine.render_step import RenderStep
 from pipeline.imaging import WEB_FORMATS, format_of_suffix
+from pipeline.imaging.formats import ORIGINAL_FORMATS
 from pipeline.names import WIDTH_SIGN, folder_of, name_of
 from pipeline.operations import gallery
 from pipeline.operations.explain import explain
-from pipeline.operations.gallery import Filter
 from pipeline.operations.history import times
+from pipeline.operations.listing import PENDING, Place, Sort, Start, count, place_of
 from pipeline.states import Role, Source
 from pipeline.takedowns import takedowns
 from pipeline.takedowns.audit import Wanted, removed_by, story_of
+from pipeline.transforms.features import is_feature
 from pipeline.web import models
 from pipeline.web.answers import answer, wants_json
 from pipeline.web.documented import page_or
+from pipeline.web.lists import Asked, AskedList, now
 from pipeline.web.routes.audit import entry_page
 from pipeline.web.routes.audit import found as taken_down
 from pipeline.web.routes.files import AskedSource, sources_asked
 from pipeline.web.security.keys import PATH, clean_key
 from pipeline.web.security.roles import needs
-from pipeline.web.service import service_of
+from pipeline.web.service import Service, service_of
 
 router = APIRouter()
 
@@ -41,53 +47,111 @@ PAGE = 48
 @router.get("/images", responses=page_or(models.Images, 422), dependencies=[needs(Role.VIEWER)])
 def images(
     request: Request,
-    state: str = Query("", pattern=f"^({'|'.join(gallery.states())})?$"),
-    folder: models.Text = "",
-    text: models.Text = "",
-    job: str = Query("", pattern=r"^[0-9]{0,40}$"),
+    asked: Asked,
     after: models.Text = "",
+    before: models.Text = "",
+    at: models.Text = "",
     limit: int = Query(PAGE, ge=1, le=500),
 ) -> Response:
-    """Originals by name, a page at a time; by state, folder, and a text in the name.
+    """Originals, a page at a time, by name, time or size; narrowed down by each field.
 
-    Those of the input folder, or those that were fetched for a ``job``.
+    Those of the input folder, or those that were fetched for a ``job``. Continue with ``after`` =
+    ``next``, or go back with ``before`` = ``previous``; ``at`` is the name of the first one.
     """
     service = service_of(request)
-    source = Source.JOBS if job else Source.INPUT
-    pending = service.app.render.pending_of[source]
-    # All images of a job are in one folder named by its reference.
-    wanted = Filter(state, job or folder.strip("/"), text.strip())
+    pending = service.app.render.pending_of[asked.source]
+    order, wanted = asked.order, asked.wanted
+    is_shown = not wants_json(request.scope)
+    start = _start(pending, order, after, before, at)
+    total: int | None = None
+    first: int | None = 0
+    # For programs, only what is said on a first page: counting may cost more than listing.
+    if is_shown or start.place is None:
+        total, first = _counted(service, pending, asked, start)
+    if at and start.is_at and first is not None and first < limit:
+        # A list that begins just before it is shown from its beginning.
+        start, first = gallery.BEGINNING, 0
     counts = service.counts.get()
-    if state == gallery.PENDING and not job and counts is not None and not counts["pending"]:
+    if asked.state == PENDING and not asked.job and counts and not counts["pending"]:
         # To find that nothing is pending, all would have to be read.
-        found = gallery.Page([], None)
+        found, total = gallery.Page([], None), 0
     else:
-        found = gallery.page(pending, wanted, after, limit)
+        found = gallery.page(pending, wanted, start, limit, order)
     listed = [with_urls(image) for image in found.images]
-    data: dict[str, Any] = {"images": listed, "next": found.next}
-    if wants_json(request.scope):
+    ends = _ends(found, listed, start, order, pending)
+    data: dict[str, Any] = {"images": listed, "total": total, **ends}
+    if not is_shown:
         return answer(request, "", data)
-    asked = {"state": state, "folder": "" if job else wanted.folder, "text": text, "job": job}
-    narrowed = {name: value for name, value in asked.items() if value}
-    more = f"/images?{urlencode({**narrowed, 'after': found.next})}" if found.next else None
-    below = [] if after or job else gallery.folders(pending, wanted.folder)
-    return answer(
-        request,
-        "images.html",
-        data,
-        asked=asked,
-        narrowed=bool(narrowed),
-        source=source.value,
-        after=after,
-        more=more,
-        states=gallery.states(),
-        thumbs={image["path"]: smallest(image) for image in listed},
-        folders=[
-            {"name": name, "url": _folder_url(asked, f"{wanted.folder}/{name}".strip("/"))}
+    if first is not None and start.is_back:
+        first = max(first - len(listed), 0)  # it ends before the original at its place
+    place: dict[str, Any] = {"at": at, "first": None if first is None else first + 1}
+    is_first = start.place is None
+    return answer(request, "images.html", data, **place, **_shown(pending, asked, data, is_first))
+
+
+def _shown(
+    pending: Pending, asked: AskedList, data: dict[str, Any], is_first: bool
+) -> dict[str, Any]:
+    """What only a page shows of a list: filters, folders, and what is said of each original."""
+    listed, folder = data["images"], asked.wanted.folder
+    below = gallery.folders(pending, folder) if is_first and not asked.job else []
+    return {
+        "asked": asked,
+        "order": asked.order.value,
+        "source": asked.source.value,
+        "earlier": asked.address(before=data["previous"]) if data["previous"] else None,
+        "more": asked.address(after=data["next"]) if data["next"] else None,
+        "states": gallery.states(),
+        "formats": ORIGINAL_FORMATS,
+        "recipes": _recipes(pending),
+        "thumbs": {image["path"]: smallest(image, asked.recipe) for image in listed},
+        "whys": {image["path"]: _why(image) for image in listed},
+        "folders": [
+            {"name": name, "url": _folder_url(asked, f"{folder}/{name}".strip("/"))}
             for name in below
         ],
-        crumbs=_crumbs(asked, asked["folder"]),
-    )
+        "crumbs": _crumbs(asked, asked.folder),
+        "seen": now(),
+    }
+
+
+def _start(pending: Pending, order: Sort, after: str, before: str, at: str) -> Start:
+    """Where the page begins that an address asks for; at the beginning where it is gone."""
+    if at:
+        with pending.meta.dbconn.reading() as con:
+            return Start(place_of(con, pending, clean_key(at), order), is_at=True)
+    return Start(Place.read(before or after, order), is_back=bool(before))
+
+
+def _counted(
+    service: Service, pending: Pending, asked: AskedList, start: Start
+) -> tuple[int | None, int | None]:
+    """How many originals the list has, and how many come before the place of a page."""
+    with pending.meta.dbconn.reading() as con:
+        total, before = count(con, pending, asked.wanted, asked.order, start.place)
+    if before is not None and start.place is not None and not start.is_at and not start.is_back:
+        before += 1  # the page begins after the original at its place
+    counts = service.counts.get()
+    if total is None and not asked.is_narrowed and counts is not None:
+        total = counts["originals"]
+    return total, before
+
+
+def _ends(
+    found: gallery.Page, listed: list[dict[str, Any]], start: Start, order: Sort, pending: Pending
+) -> dict[str, str | None]:
+    """The places at which the pages before and after this one begin, as far as there are any."""
+    if start.place is None:
+        return {"next": found.next, "previous": None}
+    if start.is_back:
+        # It ends before an original, so another page follows.
+        last = listed[-1]["path"] if listed else None
+        with pending.meta.dbconn.reading() as con:
+            place = place_of(con, pending, last, order) if last else None
+        return {"next": place and place.as_text(), "previous": found.next}
+    with pending.meta.dbconn.reading() as con:
+        first = place_of(con, pending, listed[0]["path"], order) if listed else start.place
+    return {"next": found.next, "previous": first and first.as_text()}
 
 
 @router.get(
@@ -95,8 +159,11 @@ def images(
     responses=page_or(models.ImageStory, 404, 410),
     dependencies=[needs(Role.VIEWER)],
 )
-def image(request: Request, path: str, source: AskedSource = None) -> Response:
-    """One original, what was made of it, what the next run would do with it, and its history."""
+def image(request: Request, path: str, asked: Asked, source: AskedSource = None) -> Response:
+    """One original, what was made of it, what the next run would do with it, and its history.
+
+    As a page it also leads to its neighbours in the list that the other fields name.
+    """
     service = service_of(request)
     try:
         pending, found = known(service.app, path, source)
@@ -105,24 +172,33 @@ def image(request: Request, path: str, source: AskedSource = None) -> Response:
         if number is None or wants_json(request.scope):
             raise
         return entry_page(request, taken_down(request, number), 410, "This was taken down.")
+    path = found["path"]
     if pending.source is Source.JOBS:
-        return _image_of_job(request, service.app, found)
-    # As a whole path: a key could be mistaken for a path below the working folder.
-    story = explain(service.app, str(service.settings.input_dir / name_of(path)))
+        asked = asked if asked.job else AskedList(job=path.partition("/")[0])
+        story = _story_of_job(service.app.render, found)
+        is_there = story["exists"]
+    else:
+        # As a whole path: a key could be mistaken for a path below the working folder.
+        story = explain(service.app, str(service.settings.input_dir / name_of(path))).as_json()
+        is_there = story["exists"]
     data = {
         **with_urls(found),
         "srcset": srcset(found, service.settings.jobs.public_url),
-        "explain": story.as_json(),
+        "explain": story,
         "history": _history(service.app, pending, found),
     }
+    if wants_json(request.scope):
+        return answer(request, "", data)
     return answer(
         request,
         "image.html",
         data,
         original_url=f"/originals/{quote(path)}?source={pending.source.value}",
-        shown_inline=story.exists and _form(path) in WEB_FORMATS,
-        folder_url=_folder_url({}, path.rpartition("/")[0]),
-        of_job="",
+        shown_inline=is_there and _form(path) in WEB_FORMATS,
+        crumbs=_crumbs(AskedList(job=asked.job), path.rpartition("/")[0]),
+        of_job=asked.job if pending.source is Source.JOBS else "",
+        original_px=_pixel_size(found),
+        **_in_list(pending, asked, path),
     )
 
 
@@ -138,36 +214,39 @@ def _history(app: Lockstep, pending: Pending, found: dict[str, Any]) -> list[dic
     return sorted(history, key=lambda event: datetime.fromisoformat(event["at"]))
 
 
-def _image_of_job(request: Request, app: Lockstep, found: dict[str, Any]) -> Response:
-    """A fetched image: only what is known, because no scan looks for it in a folder."""
-    path, render = found["path"], app.render
-    file = render.originals[Source.JOBS].file(path, found["sha256"])
-    verdict = "fetched for a job" if file else "fetched for a job; its file is gone"
-    renditions = [
-        {"recipe": item["recipe"], "verdict": item["reason"] or item["state"]}
-        for item in found["renditions"]
+def _in_list(pending: Pending, asked: AskedList, path: str) -> dict[str, Any]:
+    """Where an image is in the list that it was opened from, and its neighbours there."""
+    before, after = gallery.neighbours(pending, asked.wanted, asked.order, path)
+    with pending.meta.dbconn.reading() as con:
+        place = place_of(con, pending, path, asked.order)
+        total, first = count(con, pending, asked.wanted, asked.order, place)
+    source = {"source": asked.source.value} if asked.job else {}
+    urls = [
+        asked.address(f"/images/{quote(key)}", **source) if key is not None else None
+        for key in (before, after)
     ]
-    data = {
-        **with_urls(found),
-        "srcset": srcset(found, render.settings.jobs.public_url),
-        "explain": {
-            "verdict": verdict,
-            "exists": file is not None,
-            "sha256": found["sha256"],
-            "renditions": renditions,
-            "features": [],
-        },
-        "history": _history(app, render.pending_of[Source.JOBS], found),
+    return {
+        "list_url": asked.address(at=path) + "#at",
+        "previous_url": urls[0],
+        "next_url": urls[1],
+        "number": None if first is None or place is None else first + 1,
+        "total": total,
     }
-    return answer(
-        request,
-        "image.html",
-        data,
-        original_url=f"/originals/{quote(path)}?source={Source.JOBS.value}",
-        shown_inline=file is not None and _form(path) in WEB_FORMATS,
-        folder_url=_folder_url({"job": path.partition("/")[0]}, ""),
-        of_job=path.partition("/")[0],
-    )
+
+
+def _story_of_job(render: RenderStep, found: dict[str, Any]) -> dict[str, Any]:
+    """A fetched image: only what is known, because no scan looks for it in a folder."""
+    file = render.originals[Source.JOBS].file(found["path"], found["sha256"])
+    return {
+        "verdict": "fetched for a job" if file else "fetched for a job; its file is gone",
+        "exists": file is not None,
+        "sha256": found["sha256"],
+        "renditions": [
+            {"recipe": item["recipe"], "verdict": item["reason"] or item["state"]}
+            for item in found["renditions"]
+        ],
+        "features": [],
+    }
 
 
 def known(app: Lockstep, path: str, source: Source | None = None) -> tuple[Pending, dict[str, Any]]:
@@ -217,19 +296,41 @@ def _form(path: str) -> str | None:
     return format_of_suffix(os.path.splitext(path)[1])
 
 
-def smallest(image: dict[str, Any]) -> dict[str, Any] | None:
-    """The smallest rendition that there is."""
+def smallest(image: dict[str, Any], recipe: str = "") -> dict[str, Any] | None:
+    """The smallest rendition that there is, of ``recipe`` if that has one."""
     there = [item for item in image["renditions"] if item["url"]]
+    there = [item for item in there if item["recipe"] == recipe] or there
     return min(there, key=lambda item: item["width_px"] * item["height_px"], default=None)
 
 
-def _folder_url(asked: dict[str, str], folder: str) -> str:
-    values = {**asked, "folder": folder}
-    query = urlencode({name: value for name, value in values.items() if value})
-    return f"/images?{query}" if query else "/images"
+def _why(image: dict[str, Any]) -> str | None:
+    """Why an image is not in step, as the first of its renditions in that state says."""
+    reasons = (i["reason"] for i in image["renditions"] if i["state"] == image["state"] != "ok")
+    return next(filter(None, reasons), None)
 
 
-def _crumbs(asked: dict[str, str], folder: str) -> list[dict[str, str]]:
+def _pixel_size(image: dict[str, Any]) -> tuple[int, int] | None:
+    """The pixels of an original, where a feature of it says them; a browser knows them as well."""
+    for value in (item["value"] or {} for item in image["features"]):
+        if isinstance(value.get("width"), int) and isinstance(value.get("height"), int):
+            return value["width"], value["height"]
+    return None
+
+
+def _recipes(pending: Pending) -> list[str]:
+    table = pending.recipe_table
+    query = sa.select(table.c.recipe).where(pending.ours_in(table)).order_by(table.c.recipe)
+    return [name for name in pending.meta.dbconn.column(query) if not is_feature(name)]
+
+
+def _folder_url(asked: AskedList, folder: str) -> str:
+    return replace(asked, folder=folder).address()
+
+
+def _crumbs(asked: AskedList, folder: str) -> list[dict[str, str]]:
+    """The way to a folder; images of a job are in one, which is the job."""
+    if asked.job:
+        return []
     parts = folder.split("/") if folder else []
     return [
         {"name": part, "url": _folder_url(asked, "/".join(parts[: number + 1]))}

@@ -95,3 +95,54 @@ for (const kind of ["dragover", "dragleave", "drop"])
     input.files = event.dataTransfer.files;
     chosen(input);
   });
+
+// Times in the reader's own zone, with the zone, written as the server writes them.
+function ownTimes() {
+  const two = (number) => String(number).padStart(2, "0");
+  for (const time of document.querySelectorAll("time[datetime]:not([data-own])")) {
+    const at = new Date(time.dateTime);
+    time.dataset.own = "";
+    if (Number.isNaN(at.getTime())) continue;
+    const ahead = -at.getTimezoneOffset(), size = Math.abs(ahead);
+    const zone = ahead ? `UTC${ahead < 0 ? "-" : "+"}${two(Math.floor(size / 60))}:${two(size % 60)}` : "UTC";
+    const day = [at.getFullYear(), two(at.getMonth() + 1), two(at.getDate())].join("-");
+    const words = `${day} ${[at.getHours(), at.getMinutes(), at.getSeconds()].map(two).join(":")} ${zone}`;
+    if (time.textContent !== words) time.textContent = words;
+  }
+}
+ownTimes();
+document.addEventListener("htmx:afterSwap", ownTimes);
+document.addEventListener("htmx:oobAfterSwap", ownTimes);
+
+// Escape closes what was opened, and the focus goes back to what opened it; what opens gets it.
+document.addEventListener("keydown", (event) => {
+  const open = event.key === "Escape" && event.target.closest("details.ask[open]");
+  if (!open) return;
+  event.preventDefault();
+  open.open = false;
+  open.querySelector("summary").focus();
+});
+document.addEventListener("toggle", (event) => {
+  if (!event.target.matches("details.ask[open]")) return;
+  const first = event.target.querySelector("input:not([type=hidden]), textarea, select, button");
+  if (first) first.focus();
+}, true);
+document.addEventListener("click", (event) => {
+  for (const open of document.querySelectorAll("details.ask[open]:has(> .panel)"))
+    if (!open.contains(event.target)) open.open = false;
+});
+
+// What a person asked for with "Show more" gets the focus; what comes by scrolling does not.
+let askedFor = null;
+document.addEventListener("htmx:beforeSwap", ({ detail: { target, xhr } }) => {
+  if (!target.matches(".more") || !target.contains(document.activeElement)) return;
+  askedFor = { xhr, after: target.previousElementSibling, isFirst: target.id === "earlier", list: target.parentElement };
+});
+document.addEventListener("htmx:afterSettle", ({ detail: { xhr } }) => {
+  if (!askedFor || askedFor.xhr !== xhr) return;
+  const { after, isFirst, list } = askedFor;
+  askedFor = null;
+  const cell = isFirst ? list.querySelector("li:has(a.tile)") : after && after.nextElementSibling;
+  const link = cell && cell.querySelector("a");
+  if (link) link.focus();
+});
