@@ -1,6 +1,5 @@
 // The page of reviews: keys, and no waiting for the next picture. Without it, the form does the work.
-"use strict";
-
+// A module: what it names is its own.
 const queue = document.getElementById("queue");
 const form = document.getElementById("decide");
 const toast = document.getElementById("toast");
