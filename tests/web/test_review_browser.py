@@ -114,7 +114,8 @@ def test_what_was_reported_and_held_is_reviewed_by_keys_alone(visit, desk: Serve
 
     acts = audit(desk.project)
     assert {(act["who"], act["reason"]) for act in acts[:-1]} == {("Ada", "not for sale")}
-    assert acts[0]["lifted_by"] == "Ada"
+    # Two decisions may be carried out side by side: which takedown is the last one is not certain.
+    assert sorted(act["lifted_by"] or "" for act in acts) == ["", "", "", "", "Ada"]
     # The settings are remembered.
     page.goto("/review")
     expect(page.get_by_label("Category")).to_have_value("not for sale")
