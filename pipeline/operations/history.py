@@ -83,4 +83,5 @@ def with_removed(
     last = {row.path: row.sha256 for row in found} if gone else {}
     state: dict[str, Any] = {"state": State.TAKEN_DOWN.value, "size_bytes": None, "renditions": []}
     images = images + [{"path": path, "sha256": last[path], **state} for path in last]
-    return sorted(images, key=lambda image: str(image["path"]))
+    order = {path: place for place, path in enumerate(paths)}
+    return sorted(images, key=lambda image: order[str(image["path"])])

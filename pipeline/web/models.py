@@ -22,6 +22,10 @@ class Sent(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class Nothing(Sent):
+    """No field: the audit names whoever sends it."""
+
+
 class Problem(BaseModel):
     """What went wrong, in public words; the log has the rest under ``request_id``."""
 

@@ -121,10 +121,6 @@ class BulkRequest(ManyRequest):
     what: BulkAct
 
 
-class NothingRequest(models.Sent):
-    """Nothing: the audit names whoever sends it."""
-
-
 @router.get("/bulks", responses=page_or(Bulks, 422), dependencies=[needs(Role.VIEWER)])
 def bulk_list(
     request: Request,
@@ -194,7 +190,7 @@ def one(
 @router.post(
     "/bulks/{number}/stop",
     responses=page_or(BulkJson, 404, 409, 413, 415, 422),
-    openapi_extra=requests.body_of(NothingRequest, required=False),
+    openapi_extra=requests.body_of(models.Nothing, required=False),
     dependencies=[needs(Role.UPLOADER)],
 )
 async def stop(request: Request, number: int) -> Response:
@@ -205,7 +201,7 @@ async def stop(request: Request, number: int) -> Response:
 @router.post(
     "/bulks/{number}/resume",
     responses=page_or(BulkJson, 404, 409, 413, 415, 422),
-    openapi_extra=requests.body_of(NothingRequest, required=False),
+    openapi_extra=requests.body_of(models.Nothing, required=False),
     dependencies=[needs(Role.UPLOADER)],
 )
 async def resume(request: Request, number: int) -> Response:
@@ -217,12 +213,12 @@ async def resume(request: Request, number: int) -> Response:
     "/bulks/{number}/reinstate",
     status_code=202,
     responses=page_or(BulkJson, 404, 409, 413, 415, 422, status=202),
-    openapi_extra=requests.body_of(NothingRequest, required=False),
+    openapi_extra=requests.body_of(models.Nothing, required=False),
     dependencies=[needs(Role.MODERATOR)],
 )
 async def reinstate_all(request: Request, number: int) -> Response:
     """Put back all that it took down, as another bulk."""
-    await requests.read(request, NothingRequest)
+    await requests.read(request, models.Nothing)
     bulk = _known(request, number)
     if bulk.act != BulkAct.TAKE_DOWN.value:
         raise HTTPException(409, "this bulk took nothing down")
@@ -279,7 +275,7 @@ def _begin(request: Request, order: Order, chosen: Iterator[Chosen]) -> Response
 
 
 async def _change(request: Request, number: int, before: BulkState, after: BulkState) -> Response:
-    await requests.read(request, NothingRequest)
+    await requests.read(request, models.Nothing)
     bulk = _known(request, number)
     refuse_without(request, NEEDED[BulkAct(bulk.act)])
     who = person_of(request).name

@@ -21,6 +21,7 @@ from pipeline.takedowns import TakenDown, reinstate, take_down
 from pipeline.takedowns.audit import removed_by
 from pipeline.takedowns.context import Takedowns
 from pipeline.takedowns.near import lookalikes
+from pipeline.text import counted
 from pipeline.web import models, requests
 from pipeline.web.answers import answer, back, problem, wants_json
 from pipeline.web.documented import page_or
@@ -60,10 +61,6 @@ class TakedownRequest(models.Sent):
         return self
 
 
-class Nothing(models.Sent):
-    """No field: the audit names whoever sends it."""
-
-
 @router.post(
     "/takedowns",
     status_code=201,
@@ -97,7 +94,7 @@ async def take(request: Request) -> Response:
 @router.post(
     "/takedowns/{number}/lift",
     responses=page_or(models.ReinstatedJson, 404, 409, 413, 415, 422),
-    openapi_extra=requests.body_of(Nothing, required=False),
+    openapi_extra=requests.body_of(models.Nothing, required=False),
     dependencies=[needs(Role.MODERATOR)],
 )
 async def reinstate_one(request: Request, number: int) -> Response:
@@ -105,7 +102,7 @@ async def reinstate_one(request: Request, number: int) -> Response:
 
     409: they were reinstated before; the message says by whom, and when.
     """
-    await requests.read(request, Nothing)
+    await requests.read(request, models.Nothing)
     service = service_of(request)
     _check(number)
     who = person_of(request).name
@@ -116,7 +113,7 @@ async def reinstate_one(request: Request, number: int) -> Response:
     service.changed()
     if wants_json(request.scope):
         return answer(request, "", done.as_json())
-    words = f"Reinstated: {_number(len(done.originals), 'original is', 'originals are')} back"
+    words = f"Reinstated: {counted(len(done.originals), 'original is', 'originals are')} back"
     return back("/takedowns", words, undo=f"/takedowns/{done.takedowns[-1]}/again")
 
 
@@ -124,12 +121,12 @@ async def reinstate_one(request: Request, number: int) -> Response:
     "/takedowns/{number}/again",
     status_code=201,
     responses=page_or(models.TakenDownJson, 404, 409, 413, 415, 422, status=201),
-    openapi_extra=requests.body_of(Nothing, required=False),
+    openapi_extra=requests.body_of(models.Nothing, required=False),
     dependencies=[needs(Role.MODERATOR)],
 )
 async def take_again(request: Request, number: int) -> Response:
     """Take what was reinstated down again, for the same reason; 409 if it still is down."""
-    await requests.read(request, Nothing)
+    await requests.read(request, models.Nothing)
     _check(number)
     entry = await run_in_threadpool(found, request, number)
     if entry["state"] != TakedownState.LIFTED.value:
@@ -158,8 +155,8 @@ def _taken(request: Request, done: TakenDown, undo: str) -> Response:
     if wants_json(request.scope):
         return answer(request, "", done.as_json(), 201)
     acts = (done, *done.near)
-    originals = _number(sum(len(act.originals) for act in acts), "original", "originals")
-    renditions = _number(sum(act.renditions for act in acts), "rendition", "renditions")
+    originals = counted(sum(len(act.originals) for act in acts), "original")
+    renditions = counted(sum(act.renditions for act in acts), "rendition")
     return back("/takedowns", f"Taken down: {originals}, {renditions} deleted", undo)
 
 
@@ -192,7 +189,3 @@ def _told(request: Request, entry: dict[str, Any], said: str) -> Response:
 def _check(number: int) -> None:
     if not 1 <= number <= models.ID_MAX:
         raise HTTPException(404, "there is no such takedown")
-
-
-def _number(count: int, one: str, many: str) -> str:
-    return f"{count:,} {one if count == 1 else many}"
