@@ -175,6 +175,7 @@ class AdvisoryLocks:
         TURN_LOCK: int.from_bytes(b"LOCKTURN", "big"),
         STEPS_LOCK: int.from_bytes(b"LOCKSTPS", "big"),
         REVIEW_LOCK: int.from_bytes(b"LOCKREVW", "big"),
+        BULK_LOCK: int.from_bytes(b"LOCKBULK", "big"),
     }
     NAMES = {RUN: "lockstep run", WATCH: "lockstep watch"}  # noqa: RUF012
 

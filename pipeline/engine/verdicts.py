@@ -33,7 +33,7 @@ from pipeline.settings.values import Settings
 from pipeline.states import State
 from pipeline.storage.folder import digests_of
 from pipeline.storage.folder_store import FolderStore
-from pipeline.transforms.features import is_feature, is_listed
+from pipeline.transforms.features import PDQ, is_feature, is_listed
 from pipeline.transforms.recipes import Transform, load_recipes, recipe_of
 from pipeline.workers.tasks import Outcome, RenditionWanted, md5s_of
 from pipeline.workers.worker import is_current
@@ -169,7 +169,8 @@ class _Preview:
         """Renditions and features whose original or recipe goes now."""
         counts, source = self.counts, self.pending.source.value
         for made, table in zip((counts, counts.features), self.pending.tables, strict=False):
-            count = sa.select(sa.func.count()).select_from(table).where(table.c.source == source)
+            count = sa.select(sa.func.count()).select_from(table)
+            count = count.where(table.c.source == source, recipe_in(table) != PDQ)
             by_recipe = recipe_in(table).in_(self.removed)
             with self.run.database.reading() as con:
                 made.deleted += con.execute(count.where(by_recipe)).scalar_one()

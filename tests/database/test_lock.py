@@ -9,6 +9,8 @@ import time
 import pytest
 from a_project import Project
 
+from pipeline.database import locks
+
 HOLD = """
 import sys, time
 from pathlib import Path
@@ -102,3 +104,10 @@ def test_a_lock_file_that_cannot_be_made_is_a_clear_error(project: Project) -> N
 def test_reading_leaves_no_lock_behind(project: Project, command: str) -> None:
     project.cli(command)
     assert not (project.root / "db.sqlite.lock.json").exists()
+
+
+def test_every_lock_has_a_key_of_its_own_on_postgresql() -> None:
+    names = {value for name, value in vars(locks).items() if name.endswith("_LOCK")}
+    keys = locks.AdvisoryLocks.KEYS
+    assert set(keys) == names
+    assert len(set(keys.values())) == len(names)

@@ -213,7 +213,7 @@ def test_a_full_disk_is_one_clear_error_and_heals(project: Project) -> None:
 
     def limit() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, 600_000))
 
     project.recipes("[copy]\nscale = 1.0\nformat = 'png'\n")
     noise = random.Random(1).randbytes(900 * 900 * 3)

@@ -163,16 +163,17 @@ def test_the_story_of_a_takedown_begins_with_its_report(project: Project) -> Non
     )
     take_down(project, "Ada", "red.png", "stolen")
     with serving(project, "--no-watch") as server:
-        server.post("/takedowns/1/lift")
         story = server.get("/takedowns/1").json()["story"]
-        assert [(event["what"], event["who"], event["note"]) for event in story[:5]] == [
+        assert [(event["what"], event["who"], event["note"]) for event in story] == [
             ("reported", "Zoe", "theft: mine"),
             ("held", None, "near to what takedown 7 blocks, 12 of 256 bits apart"),
             ("published", "Bob", None),
             ("decided", "Ada", "to take it down"),
             ("taken down", "Ada", "stolen"),
         ]
-        assert story[5]["what"] == "reinstated"
+        server.post("/takedowns/1/lift")
+        story = server.get("/takedowns/1").json()["story"]
+        assert "reinstated" in [event["what"] for event in story]
         page = server.get("/takedowns/1", headers=HTML).text
         assert "near to what takedown 7 blocks" in page
 

@@ -74,7 +74,7 @@ def test_a_csv_goes_in_and_comes_back_answered(shop: Server, pictures: str) -> N
         assert shop.get(f"/originals/{image['path']}").status_code == 200
         shown = shop.get(f"/images/{image['path']}", headers=HTML)
         assert shown.status_code == 200
-        assert "All of this job" in shown.text
+        assert f'<a href="/images?job={reference}">Job {reference}</a>' in shown.text
 
     shown = shop.get(f"/jobs/{reference}", headers=HTML).text
     assert "Completed, but some images failed" in shown

@@ -298,7 +298,13 @@ async def _change(request: Request, number: int, before: BulkState, after: BulkS
 
 
 def _chosen(service: Service, wanted: ManyRequest, asked: AskedList) -> Iterator[Chosen]:
-    """What a request chose, as far as it is known; ``all`` says more than ``paths``."""
+    """What a request chose, as far as it is known; ``all`` says more than ``paths``.
+
+    Raises:
+        HTTPException: 422, it chose nothing.
+    """
+    if not wanted.all and not wanted.paths:
+        raise HTTPException(422, "select at least one original: give paths, or all")
     pending = service.app.render.pending_of[asked.source]
     if wanted.all:
         return choose_all(pending, asked.seen_at(wanted.seen))
