@@ -18,13 +18,14 @@ from pipeline.database.dialects import Key
 from pipeline.database.layout import plain_table
 
 
+@plain_table
 def takedowns_table(metadata: sa.MetaData) -> sa.Table:
     """``takedowns``: the audit of what was taken down. Rows are never deleted.
 
     ``size_bytes`` is the size of the original of these bytes, NULL where none was ever seen.
     ``target`` is what the person named. Times are Unix times in seconds.
     """
-    return plain_table(
+    return sa.Table(
         "takedowns",
         metadata,
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
@@ -43,6 +44,7 @@ def takedowns_table(metadata: sa.MetaData) -> sa.Table:
     )
 
 
+@plain_table
 def takedown_files_table(metadata: sa.MetaData) -> sa.Table:
     """``takedown_files``: each original and each rendition that a takedown removed.
 
@@ -50,7 +52,7 @@ def takedown_files_table(metadata: sa.MetaData) -> sa.Table:
     quarantine folder, NULL where there is nothing to put back; ``removed`` says that it is out of
     ``input/``; ``restored`` is the path that it was put back to.
     """
-    return plain_table(
+    return sa.Table(
         "takedown_files",
         metadata,
         sa.Column("takedown", sa.Integer, primary_key=True, autoincrement=False),
@@ -63,12 +65,13 @@ def takedown_files_table(metadata: sa.MetaData) -> sa.Table:
     )
 
 
+@plain_table
 def takedown_events_table(metadata: sa.MetaData) -> sa.Table:
     """``takedown_events``: what happened to a takedown besides its states, and who did it.
 
     ``what`` is a value of :class:`pipeline.states.TakedownEvent`. Times are Unix times in seconds.
     """
-    return plain_table(
+    return sa.Table(
         "takedown_events",
         metadata,
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
@@ -81,6 +84,7 @@ def takedown_events_table(metadata: sa.MetaData) -> sa.Table:
     )
 
 
+@plain_table
 def blocked_hashes_table(metadata: sa.MetaData) -> sa.Table:
     """``blocked_hashes``: content that must never be published, by a hash of it.
 
@@ -89,7 +93,7 @@ def blocked_hashes_table(metadata: sa.MetaData) -> sa.Table:
     blocked as long as any source blocks it. Of a PDQ: ``distance`` is in how many of 256 bits a
     picture may differ and be near, NULL for the usual distance.
     """
-    return plain_table(
+    return sa.Table(
         "blocked_hashes",
         metadata,
         sa.Column("kind", Key, primary_key=True),
@@ -103,12 +107,13 @@ def blocked_hashes_table(metadata: sa.MetaData) -> sa.Table:
     )
 
 
+@plain_table
 def digests_table(metadata: sa.MetaData) -> sa.Table:
     """``digests``: the MD5 of the content of each SHA-256 that was seen, for lists of MD5.
 
     A row is true for ever, whichever originals have the content.
     """
-    return plain_table(
+    return sa.Table(
         "digests",
         metadata,
         sa.Column("sha256", Key, primary_key=True),
@@ -116,6 +121,7 @@ def digests_table(metadata: sa.MetaData) -> sa.Table:
     )
 
 
+@plain_table
 def notices_table(metadata: sa.MetaData) -> sa.Table:
     """``notices``: each event that the webhook of moderation was sent, or is to be sent again.
 
@@ -123,7 +129,7 @@ def notices_table(metadata: sa.MetaData) -> sa.Table:
     or review, ``ts`` when it happened; ``state`` is one of ``WebhookState``. It is not tried again
     before ``next_ts``. Times are Unix times in seconds.
     """
-    return plain_table(
+    return sa.Table(
         "notices",
         metadata,
         sa.Column("event", Key, primary_key=True),
@@ -136,6 +142,7 @@ def notices_table(metadata: sa.MetaData) -> sa.Table:
     )
 
 
+@plain_table
 def reviews_table(metadata: sa.MetaData) -> sa.Table:
     """``reviews``: content that a person has to decide about, and what was decided.
 
@@ -148,7 +155,7 @@ def reviews_table(metadata: sa.MetaData) -> sa.Table:
     written, ``takedown`` is the number of the takedown that it led to, NULL until that is made.
     ``undone_ts`` and ``undone_by`` are of its last undo.
     """
-    return plain_table(
+    return sa.Table(
         "reviews",
         metadata,
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
@@ -179,6 +186,7 @@ def reviews_table(metadata: sa.MetaData) -> sa.Table:
     )
 
 
+@plain_table
 def bulks_table(metadata: sa.MetaData) -> sa.Table:
     """``bulks``: one act on many originals, recorded before the first of them is touched.
 
@@ -186,7 +194,7 @@ def bulks_table(metadata: sa.MetaData) -> sa.Table:
     ``chosen`` says in words which originals were chosen. ``total``, ``done`` and ``failed`` count
     them. Times are Unix times in seconds; ``ended_by`` is who stopped it.
     """
-    return plain_table(
+    return sa.Table(
         "bulks",
         metadata,
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
@@ -206,6 +214,7 @@ def bulks_table(metadata: sa.MetaData) -> sa.Table:
     )
 
 
+@plain_table
 def bulk_items_table(metadata: sa.MetaData) -> sa.Table:
     """``bulk_items``: the originals of a bulk, in the order in which they are worked on.
 
@@ -213,7 +222,7 @@ def bulk_items_table(metadata: sa.MetaData) -> sa.Table:
     ``sha256`` is the content that was chosen, NULL where it was not known. ``takedown`` is the
     number of the takedown that it led to, or that is reinstated.
     """
-    return plain_table(
+    return sa.Table(
         "bulk_items",
         metadata,
         sa.Column("bulk", sa.Integer, primary_key=True, autoincrement=False),
@@ -228,13 +237,14 @@ def bulk_items_table(metadata: sa.MetaData) -> sa.Table:
     )
 
 
+@plain_table
 def users_table(metadata: sa.MetaData) -> sa.Table:
     """``users``: who may use the page. ``role`` is a value of :class:`pipeline.states.Role`.
 
     ``token_id`` is the part of the token that says whose it is, ``token_hash`` a slow hash of all
     of it. ``created_ts`` is Unix time in seconds.
     """
-    return plain_table(
+    return sa.Table(
         "users",
         metadata,
         sa.Column("name", Key, primary_key=True),

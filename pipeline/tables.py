@@ -140,6 +140,7 @@ def csv_rows_columns() -> list[sa.Column[Any]]:
     ]
 
 
+@plain_table
 def jobs_table(metadata: sa.MetaData) -> sa.Table:
     """``jobs``: one CSV of products, its state, and its outcome.
 
@@ -151,7 +152,7 @@ def jobs_table(metadata: sa.MetaData) -> sa.Table:
     completely purged. ``webhook_secret`` signs what ``webhook``, an address of the job's own, is
     sent.
     """
-    return plain_table(
+    return sa.Table(
         "jobs",
         metadata,
         sa.Column("reference", Key, primary_key=True),
@@ -185,13 +186,14 @@ def jobs_table(metadata: sa.MetaData) -> sa.Table:
     )
 
 
+@plain_table
 def csv_urls_table(metadata: sa.MetaData) -> sa.Table:
     """``csv_urls``: each URL of each row, in full in ``fetches``.
 
     ``stem`` is the path of its image in ``originals``, but for the suffix. ``told``: a run has
     reported by its exit code that the image failed.
     """
-    return plain_table(
+    return sa.Table(
         "csv_urls",
         metadata,
         sa.Column("reference", Key, primary_key=True),
@@ -203,6 +205,7 @@ def csv_urls_table(metadata: sa.MetaData) -> sa.Table:
     )
 
 
+@plain_table
 def fetches_table(metadata: sa.MetaData) -> sa.Table:
     """``fetches``: how the last fetch of each URL ended, and the bytes that are stored for it.
 
@@ -212,7 +215,7 @@ def fetches_table(metadata: sa.MetaData) -> sa.Table:
     last fetch received. ``place`` is a random number: in its order, the URLs of one host are mixed
     with those of others.
     """
-    return plain_table(
+    return sa.Table(
         "fetches",
         metadata,
         sa.Column("url_key", Key, primary_key=True),
@@ -235,13 +238,14 @@ def fetches_table(metadata: sa.MetaData) -> sa.Table:
     )
 
 
+@plain_table
 def runs_table(metadata: sa.MetaData) -> sa.Table:
     """``runs``: a row per run that did something, or was stopped by an error.
 
     ``began_ts`` is Unix time in seconds; ``report`` is the JSON of ``datapipe run --json``, and
     NULL where ``stopped_by``, the message of an error, says why the run did not end.
     """
-    return plain_table(
+    return sa.Table(
         "runs",
         metadata,
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),

@@ -4,9 +4,10 @@ layout."""
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
@@ -28,13 +29,20 @@ DISK_PROBLEMS = ("disk is full", "disk I/O error", "readonly database")
 Migration = Callable[["Database"], None]
 
 
-def plain_table(
-    name: str, metadata: sa.MetaData, *items: sa.Column[Any] | sa.Index, **options: Any
-) -> sa.Table:
-    """A table that is not tracked, declared once in ``metadata``."""
-    # Declared a second time, a table would have its indexes twice.
-    known = metadata.tables.get(f"{metadata.schema}.{name}" if metadata.schema else name)
-    return sa.Table(name, metadata, *items, **options) if known is None else known
+def plain_table(declare: Callable[[sa.MetaData], sa.Table]) -> Callable[[sa.MetaData], sa.Table]:
+    """Declare a table that is not tracked once in a ``metadata``, as often as it is asked for.
+
+    Its name is that of the function ``declare`` without ``_table``. Declared a second time, a table
+    would have its indexes twice; and its columns are not made only to be thrown away.
+    """
+    name = declare.__name__.removesuffix("_table")
+
+    @functools.wraps(declare)
+    def declared(metadata: sa.MetaData) -> sa.Table:
+        known = metadata.tables.get(f"{metadata.schema}.{name}" if metadata.schema else name)
+        return declare(metadata) if known is None else known
+
+    return declared
 
 
 def create_missing(

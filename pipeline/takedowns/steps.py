@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from pipeline.engine.context import Run
 from pipeline.engine.holding import reason_of
 from pipeline.errors import LockstepError, in_one_line
-from pipeline.moderation_tables import reviews_table
+from pipeline.moderation_tables import reviews_table, takedowns_table
 from pipeline.near import Near
 from pipeline.states import ReviewKind, ReviewState
 from pipeline.takedowns.acts import finish, take_down
@@ -54,12 +54,13 @@ def finish_in(context: Takedowns, run: Run) -> None:
     And follow the lists of hashes, where the command that changed one was interrupted, and purge
     what was in the quarantine for long enough. Who wants to know of all this is told after the run.
     """
-    run.report.warnings += finish(context)
-    run.report.warnings += finish_reviews(context)
-    try:
-        purge_due(context)
-    except (LockstepError, OSError) as error:
-        run.report.warnings.append(f"the quarantine is not purged yet: {in_one_line(error)}")
+    if _has_acts(context):
+        run.report.warnings += finish(context)
+        run.report.warnings += finish_reviews(context)
+        try:
+            purge_due(context)
+        except (LockstepError, OSError) as error:
+            run.report.warnings.append(f"the quarantine is not purged yet: {in_one_line(error)}")
     try:
         followed = follow_lists(context)
     except LockstepError as error:
@@ -68,3 +69,11 @@ def finish_in(context: Takedowns, run: Run) -> None:
         run.report.warnings += warnings_of(followed) + cut_off_imports(context.database)
     if sending := notices_due(context):
         run.afterwards.append(sending)
+
+
+def _has_acts(context: Takedowns) -> bool:
+    """Whether anything was ever taken down, held or reported: one query in place of six."""
+    metadata = context.database.sqla_metadata
+    tables = (takedowns_table(metadata), reviews_table(metadata))
+    exist = [sa.select(table.c.id).exists() for table in tables]
+    return bool(context.database.column(sa.select(sa.or_(*exist)))[0])

@@ -47,6 +47,7 @@ BROKEN_AT_MOST = 3
 # each worker of each run 25 ms.
 PRELOADED = (
     "pipeline.imaging.render",
+    "pipeline.imaging.pdq",
     "pipeline.workers.worker",
     "pipeline.workers.results",
     "pebble.pool.process",

@@ -190,7 +190,12 @@ def test_ctrl_c_while_the_workers_load_leaves_nothing_behind(project: Project) -
     (project.root / "functions.py").write_text(slow)
     for index in range(30):
         project.add(f"{index}.jpg")
-    process = project.start_script("run", start_new_session=True)
+
+    def obey() -> None:
+        # Whoever runs these tests in the background of a shell has them ignore Ctrl-C.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    process = project.start_script("run", start_new_session=True, preexec_fn=obey)
     deadline = time.monotonic() + 60
     # The command, the resource tracker, and the fork server, which loads the decoders now.
     while time.monotonic() < deadline and len(alive_in_group(process.pid)) < 3:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from a_project import Project
 from a_server import HTML, serving
@@ -19,12 +21,15 @@ def test_the_service_survives_whatever_a_run_raises(
     with serving(project, *([] if watches else ["--no-watch"])) as server:
         if not watches:
             server.post("/retries", json={})
-        status = server.until(
-            lambda: (found := server.get("/status").json())["last_error"] and found
-        )
+
+        def ended() -> dict[str, Any] | None:
+            status = server.get("/status").json()
+            # The error is told a moment before the run is over. Users' steps end no watcher's run.
+            is_over = watches or status["now"]["state"] == "resting"
+            return status if status["last_error"] and is_over else None
+
+        status = server.until(ended)
         assert status["last_error"] == told
-        # Beside a watcher, users' steps end no run.
-        assert watches or status["now"]["state"] == "resting"
         assert "The last run was stopped" in (page := server.get("/", headers=HTML).text)
         assert told in page
         assert "Traceback" in "".join(server.log)
