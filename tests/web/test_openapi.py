@@ -26,5 +26,5 @@ def test_the_api_does_what_its_document_says(project: Project) -> None:
             command, cwd=project.root, capture_output=True, text=True, timeout=100, check=False
         )
         assert done.returncode == 0, done.stdout[-8000:] + done.stderr
-        assert "0 generated" not in done.stdout
+        assert " 0 generated" not in done.stdout
         assert "Traceback" not in "".join(server.log)

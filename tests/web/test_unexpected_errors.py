@@ -37,4 +37,4 @@ def test_the_service_survives_whatever_a_run_raises(
         # Nobody asks for it: it is tried again by itself, and all is well.
         server.until(lambda: server.get("/status").json()["last_error"] is None)
         server.until_counted(originals=1, renditions=2, pending=0)
-        assert "All in step" in server.get("/", headers=HTML).text
+        server.until(lambda: "All in step" in server.get("/", headers=HTML).text)
