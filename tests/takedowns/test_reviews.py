@@ -6,6 +6,7 @@ import itertools
 import shutil
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,23 @@ from PIL import Image
 from pipeline.errors import DecidedError, LockstepError
 from pipeline.takedowns import reviews
 
+_opened: list[Any] = []
+
+
+@pytest.fixture(autouse=True)
+def _closed() -> Iterator[None]:
+    yield
+    while _opened:
+        _opened.pop().database.engine.dispose()
+
 
 def app_of(project: Project) -> Any:
-    """The application of a project, in this process."""
+    """The application of a project, in this process, until the test ends."""
     import runpy
 
     with project._as_if_started_here():
-        return runpy.run_path(str(project.root / "app.py"))["app"]
+        _opened.append(runpy.run_path(str(project.root / "app.py"))["app"])
+    return _opened[-1]
 
 
 def report(project: Project, target: str, reason: str = "stolen", who: str = "a buyer") -> Any:
