@@ -92,7 +92,7 @@ class Role(str, enum.Enum):
     ADMIN = "admin"
 
     def includes(self, other: Role) -> bool:
-        """Whether whoever has this role may do what needs ``other``."""
+        """Whether a person with this role may do what needs ``other``."""
         order = list(Role)
         return order.index(self) >= order.index(other)
 

@@ -1,8 +1,8 @@
 """People who use the page: their names, their roles, and their tokens.
 
-A token is shown once, when it is made. What is stored is its id and a scrypt hash of it: whoever
-reads the database cannot log in with it. The id, which is random as well, says whose token it is:
-a guess that names nobody costs no scrypt.
+A token is shown once, when it is made. What is stored is its id and a scrypt hash of it: someone
+who reads the database cannot log in with it. The id, which is random as well, says whose token it
+is: a guess that names nobody costs no scrypt.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pipeline.moderation_tables import users_table
 from pipeline.states import Role
 from pipeline.text import iso
 
-# Whoever has PIPELINE_TOKEN; no user may have this name.
+# The holder of PIPELINE_TOKEN; no user may have this name.
 ADMIN = "admin"
 NAME_MAX = 100
 ID_BYTES = 8
@@ -115,7 +115,7 @@ def checked_name(name: str) -> str:
         )
     if name.casefold() == ADMIN:
         raise LockstepError(
-            f"{name}: in the audit this is whoever has PIPELINE_TOKEN; choose another name"
+            f"{name}: in the audit this is the holder of PIPELINE_TOKEN; choose another name"
         )
     return name
 

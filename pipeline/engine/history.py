@@ -14,7 +14,7 @@ from pipeline.engine.report import Report
 from pipeline.errors import DatabaseError, LockedError, StoppedError, in_one_line
 from pipeline.tables import runs_table
 from pipeline.text import iso
-from pipeline.transforms.features import PDQ, is_feature, is_listed, own_name
+from pipeline.transforms.features import PDQ, listed_features, own_name
 
 # A run every ten minutes for a week that each did something.
 KEPT = 1_000
@@ -113,4 +113,4 @@ def _lists_features(pending: Pending) -> bool:
     recipes = pending.recipe_table
     query = sa.select(recipes.c.recipe).where(pending.ours_in(recipes))
     names = pending.meta.dbconn.column(query)
-    return any(is_feature(name) and is_listed(name) for name in names)
+    return bool(listed_features(names))

@@ -37,8 +37,8 @@ from pipeline.states import Source, State
 from pipeline.transforms.features import PDQ, is_listed
 from pipeline.workers.tasks import Made, Outcome, md5s_of
 
-# Each batch costs 30 ms of fixed work in pandas. A takedown waits for one batch at most, and must
-# finish within a second; what a kill loses is at most one batch as well.
+# Each batch is a transaction. A takedown waits for one batch at most, and must finish within a
+# second; what a kill loses is at most one batch as well.
 BATCH = 250
 FLUSH_S = 3.0
 # What the row of a rendition has only where there is one.
@@ -140,8 +140,8 @@ class Publisher:
         with self.run.database.lock(PUBLISH_LOCK, wait=True):
             # Checked with the lock held: a later takedown finds the rows of this batch.
             self._withheld, self._unknown = self.holding.check(batch)
-            digests = [outcome.sha256 for outcome in batch]
-            blocked = self.takedowns.blocked_among(digests, md5s_of(batch))
+            md5s = md5s_of(batch)
+            blocked = self.takedowns.blocked_among([outcome.sha256 for outcome in batch], md5s)
             self._withheld |= {d: Withheld(State.TAKEN_DOWN, why) for d, why in blocked.items()}
             # Of the others, the next run looks at the picture itself.
             self._unknown -= blocked.keys()
@@ -153,7 +153,7 @@ class Publisher:
                 for outcome in batch:
                     self._settle(outcome, owners, rows, marks)
             finally:
-                self._record(rows, marks, md5s_of(batch))
+                self._record(rows, marks, md5s)
 
     def delete(self, gone: Sequence[PendingRendition]) -> None:
         """Delete the files and rows of renditions, or features, of what is gone.

@@ -31,7 +31,7 @@ from pipeline.engine.verdicts import (
     wanted_of,
 )
 from pipeline.states import Lane, Source
-from pipeline.transforms.features import Feature, is_feature, is_listed
+from pipeline.transforms.features import Feature, listed_features
 from pipeline.workers.tasks import Outcome, Task, Urgency, md5s_of
 
 
@@ -48,11 +48,8 @@ class Rendering:
         self.progress = run.progress.lane(Lane.JOB_IMAGES) if is_for_jobs else run.progress
         self.look = run.look(self.pending)
         self.recipes = recipes_of(self.pending, run)
-        # What tasks say of each original, to compare it with what is blocked.
-        self.beside: Feature | None = None
         self.fingerprints = {name: recipe.fingerprint for name, recipe in self.recipes.items()}
-        has_features = any(is_feature(name) and is_listed(name) for name in self.recipes)
-        self.what = "renditions and features" if has_features else "renditions"
+        self.what = "renditions and features" if listed_features(self.recipes) else "renditions"
         self.publisher = Publisher(
             self.pending,
             self.fingerprints,
@@ -154,13 +151,14 @@ class Rendering:
             maybe_known = maybe_known | self.publisher.takedowns.blocked_sizes(self.pending.tables)
             made_of = {each.sha256 for original in page for each in original.renditions}
             digested = self.publisher.takedowns.digested_among(made_of)
-            self.beside = self.publisher.holding.beside
+            # To compare each original with what is blocked.
+            beside = self.publisher.holding.beside
             plain: list[Task] = []
             to_compare: list[Task] = []
             for original in page:
                 if self.publisher.is_superseded(original.path):
                     continue
-                task = self._task(original, digested)
+                task = self._task(original, digested, beside)
                 (to_compare if original.size_bytes in maybe_known else plain).append(task)
             for outcome in self._through_workers(plain):
                 self.publisher.add(outcome)
@@ -169,7 +167,7 @@ class Rendering:
                 self._reuse_or_render(to_compare)
             self.publisher.flush()
 
-    def _task(self, original: PendingOriginal, digested: Set[str]) -> Task:
+    def _task(self, original: PendingOriginal, digested: Set[str], beside: Feature | None) -> Task:
         wanted = []
         for rendition in original.renditions:
             recipe = self.recipes.get(rendition.recipe)
@@ -188,7 +186,7 @@ class Rendering:
             self.below,
             max_pixels=self.originals.max_pixels,
             digested=tuple(digested & {each.sha256 or "" for each in original.renditions}),
-            beside=self.beside,
+            beside=beside,
         )
 
     def _through_workers(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
@@ -272,7 +270,7 @@ class Rendering:
 
     def _reuse(self, outcome: Outcome, task: Task) -> bool:
         """Give ``outcome`` the renditions of other originals with the same bytes, if there are."""
-        if self.beside is not None and self.publisher.holding.must_look(outcome.sha256):
+        if task.beside is not None and self.publisher.holding.must_look(outcome.sha256):
             return False
         taken = self.publisher.reuse.stage(outcome, task)
         if taken is None:

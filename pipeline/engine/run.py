@@ -43,8 +43,7 @@ class Plan:
     ``renders`` are all steps that make renditions; ``own`` is the one of the originals below the
     input folder, whose renditions a report counts. ``before`` is called at the start of every run,
     ``recovered`` when what an earlier run left has been fixed, ``worked`` when its steps have
-    worked. ``checks`` compare what else lies
-    in the output folder.
+    worked. ``checks`` compare what else lies in the output folder.
     """
 
     database: Database

@@ -17,7 +17,13 @@ from pipeline.names import folder_of
 from pipeline.settings.values import Settings
 from pipeline.states import JobState, Source
 from pipeline.storage.blobs import blob_key
-from pipeline.transforms.features import PREFIX, is_feature, is_listed, own_name
+from pipeline.transforms.features import (
+    PREFIX,
+    is_feature,
+    is_listed,
+    listed_features,
+    own_name,
+)
 from pipeline.transforms.recipes import JOBS_FOLDER, Transform
 
 
@@ -49,7 +55,7 @@ class JobImages(Originals):
         features = [PREFIX + name for name in jobs.features]
         unknown = [own_name(name) for name in features if name not in recipes]
         if unknown:
-            there = [own_name(name) for name in recipes if is_feature(name) and is_listed(name)]
+            there = listed_features(recipes)
             raise RecipeError(
                 f"PIPELINE_JOB_FEATURES={','.join(jobs.features)}: {self.settings.recipes_file} "
                 f"has no [{PREFIX}{unknown[0]}]; it has {', '.join(there) or 'no features'}"

@@ -1,9 +1,9 @@
 """The webhook of moderation: takedowns, reinstatements, reports, holds, and what was decided.
 
-The tables of takedowns and reviews say what happened, whoever wrote it; ``notices`` says what was
-sent of that. So nothing has to be written in the moment of an act, and a kill loses no event. One
-that is being sent is claimed for a while: a receiver gets it twice only if the claimant was killed
-after sending it, and then with the same id.
+The tables of takedowns and reviews say what happened, also what a command did; ``notices`` says
+what was sent of that. So nothing has to be written in the moment of an act, and a kill loses no
+event. One that is being sent is claimed for a while: a receiver gets it twice only if the claimant
+was killed after sending it, and then with the same id.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class _Due(NamedTuple):
 
     @property
     def message_id(self) -> str:
-        """The same for an event whoever sends it."""
+        """Equal for the same event, in each process that may send it."""
         named = f"{self.event.value} {self.subject} {self.ts!r}".encode()
         return f"msg_{hashlib.blake2b(named, digest_size=16).hexdigest()}"
 

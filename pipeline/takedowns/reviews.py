@@ -183,7 +183,7 @@ def finish_reviews(context: Takedowns) -> list[str]:
     ):
         return []
     warnings = []
-    # Whoever holds it is still at it.
+    # While another process holds it, that process is still working on them.
     with context.database.lock(REVIEW_LOCK, wait=True):
         for decided in repository.reinstated():
             repository.reopen(decided, decided.lifted_by)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -73,6 +73,11 @@ def is_feature(recipe: str) -> bool:
 def is_listed(recipe: str) -> bool:
     """Whether a person asked for it: a recipe, or a feature in ``recipes.toml``."""
     return recipe != PDQ
+
+
+def listed_features(recipes: Iterable[str]) -> list[str]:
+    """The features among recipes that a person asked for, by their own names."""
+    return [own_name(name) for name in recipes if is_feature(name) and is_listed(name)]
 
 
 @cache

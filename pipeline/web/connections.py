@@ -182,7 +182,7 @@ class Connection(HttpToolsProtocol):
         if self.is_idle:
             self._within(self.limits.head_s)
         super().on_message_begin()
-        # Whoever is connected, whatever a header says of the client behind it.
+        # The address that is connected, whatever a header says of the client behind it.
         self.scope["state"]["peer"] = self.client[0] if self.client else ""
 
     def on_url(self, url: bytes) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from pipeline.states import Lane
 
@@ -23,7 +23,24 @@ class Sent(BaseModel):
 
 
 class Nothing(Sent):
-    """No field: the audit names whoever sends it."""
+    """No field: the audit names the person who is logged in."""
+
+
+class OneOriginal(Sent):
+    """What is meant: the ``path`` of an original, or the ``sha256`` of its content."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"oneOf": [{"required": ["path"]}, {"required": ["sha256"]}]},
+    )
+    path: NonEmpty = ""
+    sha256: Sha256 = ""
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> OneOriginal:
+        if bool(self.path) == bool(self.sha256):
+            raise ValueError("give either path or sha256")
+        return self
 
 
 class Problem(BaseModel):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -32,23 +32,11 @@ class ReportedJson(BaseModel):
     reports: int
 
 
-class ReportRequest(models.Sent):
+class ReportRequest(models.OneOriginal):
     """What is reported: the ``path`` of an original, or the ``sha256`` of its content."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={"oneOf": [{"required": ["path"]}, {"required": ["sha256"]}]},
-    )
-    path: models.NonEmpty = ""
-    sha256: models.Sha256 = ""
     reason: models.NonEmpty
     who: models.Text = ""
-
-    @model_validator(mode="after")
-    def _one_of_both(self) -> ReportRequest:
-        if bool(self.path) == bool(self.sha256):
-            raise ValueError("give either path or sha256")
-        return self
 
 
 @router.post(

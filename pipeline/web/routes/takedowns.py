@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Request
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -33,15 +33,9 @@ from pipeline.web.service import service_of
 router = APIRouter()
 
 
-class TakedownRequest(models.Sent):
+class TakedownRequest(models.OneOriginal):
     """What to take down: the ``path`` of an original below the input folder, or a ``sha256``."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={"oneOf": [{"required": ["path"]}, {"required": ["sha256"]}]},
-    )
-    path: models.NonEmpty = ""
-    sha256: models.Sha256 = ""
     reason: models.NonEmpty
     purge: bool = False
     near: int | None = Field(
@@ -53,12 +47,6 @@ class TakedownRequest(models.Sent):
     near_originals: bool = Field(
         default=False, description="take those down that look like it, too"
     )
-
-    @model_validator(mode="after")
-    def _one_of_both(self) -> TakedownRequest:
-        if bool(self.path) == bool(self.sha256):
-            raise ValueError("give either path or sha256")
-        return self
 
 
 @router.post(

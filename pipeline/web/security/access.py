@@ -1,6 +1,6 @@
 """Who sends a request: somebody with a token or a session, or whom a proxy names.
 
-The users are read at most once a second, beside the requests: whoever was removed has no access two
+The users are read at most once a second, beside the requests: a removed user has no access two
 seconds later. The slow hash of a token is computed once in five minutes, one at a time, and only
 for a token whose random id is known.
 """

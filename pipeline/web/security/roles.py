@@ -28,7 +28,7 @@ class Person(NamedTuple):
 
 
 class Needs:
-    """A dependency of a route: refuses whoever does not have the role."""
+    """A dependency of a route: refuses people without the role."""
 
     def __init__(self, role: Role | None) -> None:
         self.role = role
@@ -37,7 +37,7 @@ class Needs:
         """Let the request through.
 
         Raises:
-            HTTPException: 403, whoever sends it does not have the role.
+            HTTPException: 403, the person does not have the role.
         """
         if self.role is not None:
             refuse_without(request, self.role)
@@ -49,7 +49,7 @@ def needs(role: Role | None) -> Any:
 
 
 def refuse_without(request: Request, role: Role, what: str = "this") -> None:
-    """Refuse whoever does not have ``role``; for a part of what a route does.
+    """Refuse people without ``role``; for a part of what a route does.
 
     Raises:
         HTTPException: 403, in words that name the role.
