@@ -135,16 +135,29 @@ def _many(hashes: Sequence[str], loaded: _Loaded) -> Iterator[_Found]:
         yield None if found < 0 else (int(found), int(bits))
 
 
+class _Memory:
+    """What was loaded of one database. It does not name the database, which would keep both."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.loaded: _Loaded | None = None
+
+
+_memories: WeakKeyDictionary[Database, _Memory] = WeakKeyDictionary()
+
+
 class BlockedPictures:
-    """The blocked PDQ hashes of one database; may be used by several threads."""
+    """The blocked PDQ hashes of one database; may be used by several threads.
+
+    They stay in memory for as long as the database is open, once for all that ask.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self.table = blocked_hashes_table(database.sqla_metadata)
         self._state = state_table(database.sqla_metadata)
         self._pdq = self.table.c.kind == HashKind.PDQ.value
-        self._lock = threading.Lock()
-        self._loaded: _Loaded | None = None
+        self._memory = _memories.setdefault(database, _Memory())
 
     def version(self) -> tuple[Any, ...]:
         """What differs as soon as :meth:`changed` was called, or a newer hash is there.
@@ -191,10 +204,11 @@ class BlockedPictures:
 
     def _current(self) -> _Loaded:
         version = self.version()
-        with self._lock:
-            if self._loaded is None or self._loaded.version != version:
-                self._loaded = self._load(version)
-            return self._loaded
+        memory = self._memory
+        with memory.lock:
+            if memory.loaded is None or memory.loaded.version != version:
+                memory.loaded = self._load(version)
+            return memory.loaded
 
     def _load(self, version: tuple[Any, ...]) -> _Loaded:
         limit = sa.func.max(sa.func.coalesce(self.table.c.distance, DISTANCE))
@@ -216,12 +230,3 @@ class BlockedPictures:
         )
         row = self._database.first(query.limit(1))
         return None if row is None else Near(digest, row.source, distance)
-
-
-_of: WeakKeyDictionary[Database, BlockedPictures] = WeakKeyDictionary()
-
-
-def blocked_pictures(database: Database) -> BlockedPictures:
-    """The blocked hashes of a database; they stay in memory for as long as it is open."""
-    found = _of.get(database)
-    return found if found is not None else _of.setdefault(database, BlockedPictures(database))

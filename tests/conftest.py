@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +21,13 @@ __all__ = ["postgres"]
 def pytest_xdist_auto_num_workers() -> int:
     """For ``-n auto``: three for each core, as tests wait for servers, browsers, quiet folders."""
     return 3 * (os.cpu_count() or 1)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """What all tests share is not walked through again by each of them."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

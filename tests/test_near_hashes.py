@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import random
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from pipeline import near
-from pipeline.near import Near, blocked_pictures, distances, turned, words_of
+from pipeline.near import BlockedPictures, Near, distances, turned, words_of
 from pipeline.tables import connect, make_tables
 
 
@@ -44,7 +46,7 @@ def test_the_orientations_of_a_hash_are_eight_and_turn_back() -> None:
 def test_the_nearest_is_found_within_what_is_near_to_each(tmp_path: Path) -> None:
     database = connect(f"sqlite:///{tmp_path}/db.sqlite")
     make_tables(database)
-    pictures = blocked_pictures(database)
+    pictures = BlockedPictures(database)
     assert (pictures.any(), pictures.nearest([a_hash(1)])) == (False, [None])
 
     def block(source: str, digest: str, distance: int | None) -> None:
@@ -69,8 +71,18 @@ def test_the_nearest_is_found_within_what_is_near_to_each(tmp_path: Path) -> Non
         write.execute(sa.delete(pictures.table).where(pictures.table.c.source == "a list"))
         pictures.changed()
     assert pictures.nearest(asked)[2] is None
-    assert blocked_pictures(database) is pictures
     database.engine.dispose()
+
+
+def test_the_hashes_are_read_once_and_forgotten_with_their_database(tmp_path: Path) -> None:
+    database = connect(f"sqlite:///{tmp_path}/db.sqlite")
+    make_tables(database)
+    assert BlockedPictures(database)._current() is BlockedPictures(database)._current()
+    database.engine.dispose()
+    kept = weakref.ref(database)
+    del database
+    gc.collect()
+    assert kept() is None
 
 
 def test_the_command_says_how_near_as_the_comparison_does() -> None:

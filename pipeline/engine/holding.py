@@ -19,7 +19,7 @@ from pipeline.database.tracked import data_of
 from pipeline.database.transaction import Write
 from pipeline.engine.pending import Pending
 from pipeline.moderation_tables import reviews_table
-from pipeline.near import GOOD_QUALITY, Near, blocked_pictures
+from pipeline.near import GOOD_QUALITY, BlockedPictures, Near
 from pipeline.settings.values import Settings
 from pipeline.states import ReviewKind, ReviewState, State
 from pipeline.transforms.features import PDQ, Feature, own_name, pdq_feature
@@ -48,7 +48,7 @@ class Holding:
         self._database = pending.meta.dbconn
         self._pending = pending
         self._is_on = settings.near != "off"
-        self._blocked = blocked_pictures(self._database)
+        self._blocked = BlockedPictures(self._database)
         self._reviews = reviews_table(self._database.sqla_metadata)
         # Of the batch at hand: what each content is near to, as of a version of what is blocked.
         self._version: tuple[Any, ...] | None = None

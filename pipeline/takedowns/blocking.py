@@ -11,7 +11,7 @@ from pipeline.database.connection import Database
 from pipeline.database.paging import chunks
 from pipeline.database.transaction import Write
 from pipeline.moderation_tables import blocked_hashes_table
-from pipeline.near import blocked_pictures
+from pipeline.near import BlockedPictures
 from pipeline.states import HashKind
 
 
@@ -22,7 +22,7 @@ def block_near(
     if not near:
         return
     hashes, now = blocked_hashes_table(database.sqla_metadata), time.time()
-    blocked_pictures(database).changed()
+    BlockedPictures(database).changed()
     for digest, distance in near.items():
         row = {
             "kind": HashKind.PDQ.value,
@@ -39,7 +39,7 @@ def unblock_near(database: Database, number: int) -> None:
     """Block by this takedown no longer what is near to anything."""
     hashes = blocked_hashes_table(database.sqla_metadata)
     with database.writing() as con:
-        blocked_pictures(database).changed()
+        BlockedPictures(database).changed()
         con.execute(sa.delete(hashes).where(hashes.c.source == source_of(number)))
 
 

@@ -24,7 +24,7 @@ from pipeline.database.connection import Database
 from pipeline.database.paging import chunks, pages
 from pipeline.database.state import IMPORTING, StateRepository, state_table
 from pipeline.errors import HashListError, LockstepError, NotFoundError
-from pipeline.near import blocked_pictures
+from pipeline.near import BlockedPictures
 from pipeline.states import HashKind
 from pipeline.storage.owners import is_alive, owner
 from pipeline.text import iso
@@ -160,7 +160,7 @@ def _write(
             # Last, since it locks the clock: on PostgreSQL a run writes meanwhile.
             blocklist.note_change(write)
             if any(row[0] == HashKind.PDQ.value for _, row in listed):
-                blocked_pictures(database).changed()
+                BlockedPictures(database).changed()
     for source in sources:
         state.set(IMPORTING + source, None)
 
@@ -255,7 +255,7 @@ def remove_source(database: Database, source: str) -> int:
                 count = write.execute(gone).rowcount
                 blocklist.note_change(write)
                 if kind is HashKind.PDQ:
-                    blocked_pictures(database).changed()
+                    BlockedPictures(database).changed()
             removed += count
     StateRepository(database).set(IMPORTING + source, None)
     return removed

@@ -23,8 +23,8 @@ from pipeline.names import name_of
 from pipeline.near import (
     DISTANCE,
     GOOD_QUALITY,
+    BlockedPictures,
     Near,
-    blocked_pictures,
     distances,
     turned,
     words_of,
@@ -145,7 +145,7 @@ def similar_listed(
     hashes = turned(digest)
     found = [each.as_json() | {"blocked": None} for each in similar_to(context, hashes, distance)]
     found = [each for each in found if (each["source"], each["path"]) != (source.value, path)]
-    for near in blocked_pictures(context.database).within([digest], distance):
+    for near in BlockedPictures(context.database).within([digest], distance):
         nobody = {"source": None, "path": None, "sha256": None, "size_bytes": None}
         found.append(nobody | {"distance": near.distance, "blocked": near.source})
     return sorted(found, key=lambda each: int(each["distance"]))
@@ -154,7 +154,7 @@ def similar_listed(
 def near_blocked(context: Takedowns) -> Iterator[tuple[Lookalike, Near]]:
     """Originals that look like blocked content: those that are held, those that a person published,
     and those that were published before it was blocked."""
-    blocked = blocked_pictures(context.database)
+    blocked = BlockedPictures(context.database)
     if not blocked.any():
         return
     for rows, hashes in _hashed_originals(context):

@@ -11,7 +11,7 @@ from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Met
 from pipeline.blocklist import Blocklist
 from pipeline.database.connection import Database
 from pipeline.moderation_tables import reviews_table
-from pipeline.near import blocked_pictures
+from pipeline.near import BlockedPictures
 from pipeline.states import ReviewKind, ReviewState, TakedownState
 
 # From a minute to a month: people decide, not machines.
@@ -89,7 +89,7 @@ class ModerationMetrics:
     def _blocked_hashes(self) -> Metric:
         hashes = self._blocklist.hashes
         # Takedowns by likeness have a version of their own.
-        version = (self._blocklist.version(), blocked_pictures(self._database).version())
+        version = (self._blocklist.version(), BlockedPictures(self._database).version())
         if version != self._version:
             query = sa.select(hashes.c.kind, hashes.c.source, sa.func.count())
             counted: Counter[tuple[str, str]] = Counter()

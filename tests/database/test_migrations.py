@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from a_postgresql import emptied
 from a_shop import Shop
 from fetch_fixtures import server
-from killing import kill_at
+from killing import apart, kill_at
 from layout_1 import downgrade, dump
 from loopback import Server
 
@@ -75,7 +75,7 @@ def test_killed_at_any_statement_the_tables_are_of_one_layout_or_the_other(
     downgrade(url, shop.state)
     old, moment = dump(url), 0
     # The transaction is the same on both; a statement of a server takes longer.
-    step = 7 if url.startswith("sqlite") else 13
+    step = apart(17 if url.startswith("sqlite") else 31)
     while True:
         moment += step
         if shop.in_child(kill_at(moment), "status") >= 0:

@@ -115,7 +115,7 @@ class Step:
 
 
 def compare(step: Step, chance: random.Random) -> None:
-    for _ in range(40):
+    for _ in range(25):
         step.write(chance)
         pending, known = step.pending(), step.known()
         # What is gone before anything was made of it is nothing to us.

@@ -108,11 +108,14 @@ class Project:
         from click.testing import CliRunner
         from datapipe.cli import cli
 
-        with self._as_if_started_here():
-            result = CliRunner().invoke(cli, list(args), prog_name="datapipe")
         # A command freezes what it has loaded, as its process ends with it. This one goes on: what
         # every command of every test loads would add up to gigabytes.
-        gc.unfreeze()
+        freeze, gc.freeze = gc.freeze, lambda: None
+        try:
+            with self._as_if_started_here():
+                result = CliRunner().invoke(cli, list(args), prog_name="datapipe")
+        finally:
+            gc.freeze = freeze
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         return Answer(result.exit_code, result.stdout, result.stderr)

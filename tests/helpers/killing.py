@@ -14,6 +14,15 @@ from a_project import Project
 FILE_EVENTS = ("os.rename", "os.remove", "os.link", "os.mkdir", "os.rmdir", "os.unlink")
 
 
+# `make test` kills at a few moments of each kind; `make test-moments` at every one.
+EVERY_MOMENT = bool(os.environ.get("EVERY_MOMENT"))
+
+
+def apart(moments: int) -> int:
+    """How many moments are between two kills of a test that takes samples."""
+    return 1 if EVERY_MOMENT else moments
+
+
 def kill_at(moment: int) -> Callable[[], None]:
     """Kill this process right before its ``moment``-th change of a file or of the database."""
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from a_shop import Shop
-from killing import kill_at, temporary_files
+from killing import apart, kill_at, temporary_files
 from loopback import Server
 
 ROWS = 6
@@ -114,7 +114,7 @@ def test_a_kill_while_originals_and_jobs_go_on_side_by_side_is_healed(
             assert code == 0
             break
         killed += 1
-        moment += 61
+        moment += apart(97)
     assert killed >= 2
 
 
