@@ -135,7 +135,7 @@ def test_one_image_has_the_text_for_srcset(project: Project) -> None:
         server.until_counted(originals=1, renditions=5, pending=0)
         told = server.get("/images/a%20b%2Cc.jpg").json()
         words = ", ".join(
-            f"/files/hero/a%20b%2Cc.jpg%40{name}.jpg {width}w"
+            f"{server.url}/files/hero/a%20b%2Cc.jpg%40{name}.jpg {width}w"
             for name, width in ((9, 9), (20, 20), (40, 40), (80, 60))
         )
         assert told["srcset"] == {"hero": words}
