@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from pipeline.engine.timings import Timings
 from pipeline.imaging import advice_of_suffix
 from pipeline.states import State
 from pipeline.text import counts_in_words
@@ -225,6 +226,8 @@ class Report(Counts):
     new: int = 0
     removed: int = 0
     seconds: float = 0.0
+    # Of renditions that workers made in this run, also for jobs.
+    timings: Timings = field(default_factory=Timings)
     dry_run: bool = False
     # Some changed paths were looked at, and not the whole folder: nothing is known of the rest.
     partial: bool = False
