@@ -67,7 +67,7 @@ bench-web: .venv/installed-dev ## The page at 1,000,000 originals: gallery, file
 lock: ## Resolve the dependencies again (needs Poetry with its export plug-in)
 	poetry lock
 	poetry export --with build -o requirements.txt
-	poetry export --with build,dev --all-extras -o requirements-dev.txt
+	poetry export --with build,dev -o requirements-dev.txt
 
 clean: ## Remove what make has made; input/, output/ and the database stay
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache

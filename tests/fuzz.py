@@ -19,6 +19,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import pillow_heif
 from PIL import Image
 
 from pipeline.transforms.recipes import Recipe, load_recipes
@@ -60,6 +61,11 @@ def seeds() -> list[tuple[str, bytes]]:
     for compression in ("raw", "tiff_deflate", "tiff_lzw", "jpeg", "packbits"):
         add(".tif", photo, format="TIFF", compression=compression)
     add(".jp2", photo, format="JPEG2000")
+    add(".avif", photo, format="AVIF", save_all=True, append_images=frames, speed=10)
+    for picture in (photo, alpha):
+        stream = io.BytesIO()
+        pillow_heif.from_pillow(picture).save(stream)
+        found.append((".heic", stream.getvalue()))
     return found
 
 

@@ -77,7 +77,7 @@ def test_the_lock_holds_what_pyproject_asks_for():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     versions = {canonicalize_name(p["name"]): p["version"] for p in locked_packages()}
     asked = list(project["dependencies"])
-    for extra in project["optional-dependencies"].values():
+    for extra in project.get("optional-dependencies", {}).values():
         asked += extra
     for requirement in map(Requirement, asked):
         version = versions.get(canonicalize_name(requirement.name))

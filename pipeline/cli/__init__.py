@@ -1,5 +1,6 @@
 """The commands: what people type, and what they read.
 
+``backup``    ``datapipe backup``: a copy of the database while runs go on
 ``blocklist`` ``datapipe blocklist``: import, export, list and remove lists of hashes
 ``commands``  the commands of Lockstep, added to datapipe's own through its entry point
               ``datapipe.cli``

@@ -233,6 +233,7 @@ def retry(context: click.Context, paths: tuple[str, ...], older: bool, as_json: 
 def verify(context: click.Context, fix: bool, deep: bool, as_json: bool) -> None:
     """Compare the output folder with the tables: missing, altered, and unknown files.
 
+    After a backup was restored, --fix begins with a run and brings everything in step.
     Exit code 1 if something was found and not fixed.
 
     \b
@@ -248,6 +249,11 @@ def verify(context: click.Context, fix: bool, deep: bool, as_json: bool) -> None
     if as_json:
         _print_json(found.as_json())
     else:
+        if found.run is not None:
+            for warning in found.run.warnings:
+                say(f"warning: {warning}", err=True)
+            say("the database is older than the output folder, so a run came first:")
+            say(*found.run.as_lines())
         for kind, files in (
             ("missing", found.missing),
             ("altered", found.altered),

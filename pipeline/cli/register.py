@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from pipeline.cli.backup import backup
 from pipeline.cli.blocklist import blocklist
 from pipeline.cli.commands import (
     create_all,
@@ -38,7 +39,7 @@ def register(cli: click.Group) -> None:
     """Add our commands to datapipe's group; ``run`` replaces the one that is there."""
     pictures = (run, status, errors, retry, verify, explain, features, similar, job)
     moderation = (takedown, review, blocklist, user)
-    for command in (*pictures, *moderation, watch, serve):
+    for command in (*pictures, *moderation, backup, watch, serve):
         cli.add_command(command)
     for command in (many, resume):
         takedown.add_command(command)

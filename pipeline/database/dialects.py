@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
+import sqlite3
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,6 +13,7 @@ import sqlalchemy as sa
 
 from pipeline.database.locks import AdvisoryLocks, FileLocks, Locks
 from pipeline.database.pool import keep_by_thread
+from pipeline.errors import SettingsError
 
 # Keys are compared byte by byte on every database: the scan walks the folder in this very order.
 Key = sa.String().with_variant(sa.String(collation="C"), "postgresql")
@@ -37,6 +40,16 @@ class Dialect(Protocol):
     def settle(self, engine: sa.Engine) -> None:
         """Make sure that a copy of the database's files, taken from now on, holds all that was
         written."""
+
+    def copy(self, engine: sa.Engine, target: Path, name: Path) -> None:
+        """Copy the whole database to a file, as it is at one moment.
+
+        ``name`` is the one that a person gave the file.
+
+        Raises:
+            SettingsError: it is on a server, which has a program for that.
+            sqlite3.Error: a file cannot be read or written.
+        """
 
     def start_over(self) -> str:
         """How a person starts with empty tables."""
@@ -74,6 +87,14 @@ class SQLite:
         with engine.connect() as con:
             con.execute(sa.text("PRAGMA wal_checkpoint(PASSIVE)"))
 
+    def copy(self, engine: sa.Engine, target: Path, name: Path) -> None:
+        # All at once: page by page, each write in between would begin it anew. Writers go on, as
+        # the database has a write-ahead log.
+        with engine.connect() as con, contextlib.closing(sqlite3.connect(target)) as there:
+            source = con.connection.driver_connection
+            assert source is not None
+            source.backup(there)
+
     def start_over(self) -> str:
         return f"move {self._file} away and run again: the renditions are then made again"
 
@@ -86,6 +107,8 @@ class PostgreSQL:
 
     def __init__(self, url: sa.URL) -> None:
         self.locks: Locks = AdvisoryLocks()
+        # As its own programs take it: without a driver; a password is better not in a command.
+        self._address = url.set(drivername=self.name, password=None).render_as_string()
 
     def prepare(self) -> None:
         return
@@ -95,6 +118,13 @@ class PostgreSQL:
 
     def settle(self, engine: sa.Engine) -> None:
         return
+
+    def copy(self, engine: sa.Engine, target: Path, name: Path) -> None:
+        raise SettingsError(
+            "PIPELINE_DB is a PostgreSQL server, which has a program for backups: "
+            f"pg_dump --format=custom --file={shlex.quote(str(name))} "
+            f"{shlex.quote(self._address)}"
+        )
 
     def start_over(self) -> str:
         return "name an empty database in PIPELINE_DB: the renditions are then made again"

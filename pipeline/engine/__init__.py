@@ -36,6 +36,7 @@
 ``sources``      where originals come from, and what is special about those of each source
 ``step``         a step of Lockstep: it works inside a run, repairs what an interrupted one left,
                  and says what it would do
+``timings``      how long renditions took: a histogram, which a run fills and its report carries
 ``unmounted``    telling an unmounted disk from an intended removal: what is gone with its disk is
                  not deleted
 ``urgent``       urgent work within a run: what changed in the input folder waits for no backlog

@@ -13,6 +13,7 @@ from pipeline.database.paging import pages
 from pipeline.engine.pending import Pending, RenditionKey
 from pipeline.engine.recovery import forget_content, strays
 from pipeline.engine.render_step import RenderStep
+from pipeline.engine.report import Report
 from pipeline.names import name_of
 from pipeline.states import State
 from pipeline.storage.folder import sha256_of
@@ -29,6 +30,8 @@ class Mismatch:
     altered: list[str] = field(default_factory=list)
     strays: list[str] = field(default_factory=list)
     fixed: bool = False
+    # The run that came first, where the database was older than the folder.
+    run: Report | None = None
 
     @property
     def count(self) -> int:
@@ -57,6 +60,7 @@ class Mismatch:
             "altered": self.altered,
             "strays": self.strays,
             "fixed": self.fixed,
+            "run": self.run and self.run.as_json(),
         }
 
     def as_text(self) -> str:

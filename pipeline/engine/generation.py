@@ -16,7 +16,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from pipeline.database.state import GENERATION, INTERRUPTED, UNVERIFIED
+from pipeline.database.state import GENERATION, INTERRUPTED, UNVERIFIED, StateRepository
 from pipeline.storage.folder import files_below
 
 if TYPE_CHECKING:
@@ -59,27 +59,28 @@ def notice_older(run: Run) -> None:
 
     Files may then differ from their rows, so nothing is trusted.
     """
-    ours, folder = _parsed(run.repository.get(GENERATION)), run.settings.output_dir
-    theirs = _of_folder(folder)
-    is_new = run.last_write_ts == 0.0
-    if ours is None and theirs is None:
-        # A killed run of an earlier release left no note of what it left behind.
-        is_older = run.repository.get(INTERRUPTED) is not None or (
-            is_new and _has_renditions(folder)
-        )
-    else:
-        is_older = theirs is not None and (
-            ours is None or theirs.id != ours.id or theirs.number > ours.number
-        )
-    if not is_older:
+    folder, is_new = run.settings.output_dir, run.last_write_ts == 0.0
+    if not is_older(run.repository, folder, is_new):
         return
     if not is_new:
         run.recovering = True
     with run.database.writing():
         # Before the folder is updated: after that nothing else records it.
         run.repository.set(UNVERIFIED, json.dumps(None))
+        theirs = _of_folder(folder)
         advance(run, theirs.number if theirs is not None else 0)
     update_folder(run)
+
+
+def is_older(repository: StateRepository, folder: Path, is_new: bool) -> bool:
+    """Whether the database is older than the output folder, or new; ``is_new``: never written."""
+    ours, theirs = _parsed(repository.get(GENERATION)), _of_folder(folder)
+    if ours is None and theirs is None:
+        # A killed run of an earlier release left no note of what it left behind.
+        return repository.get(INTERRUPTED) is not None or (is_new and _has_renditions(folder))
+    return theirs is not None and (
+        ours is None or theirs.id != ours.id or theirs.number > ours.number
+    )
 
 
 def _of_folder(folder: Path) -> Generation | None:

@@ -234,6 +234,7 @@ class Rendering:
     def _advance(self, outcome: Outcome) -> None:
         done = len(outcome.made) + len(outcome.values) + len(outcome.failed)
         self.progress.advance(done + len(outcome.unchanged) + len(outcome.unneeded))
+        self.run.report.timings.add(outcome.seconds, len(outcome.made))
 
     def _reuse_or_render(self, tasks: list[Task]) -> None:
         """Originals of a size that is known already: hash first, decode only unknown bytes."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from pipeline.engine.timings import Timings
+from pipeline.imaging import advice_of_suffix
 from pipeline.states import State
 from pipeline.text import counts_in_words
 from pipeline.transforms.features import is_feature, is_listed, own_name
@@ -223,6 +226,8 @@ class Report(Counts):
     new: int = 0
     removed: int = 0
     seconds: float = 0.0
+    # Of renditions that workers made in this run, also for jobs.
+    timings: Timings = field(default_factory=Timings)
     dry_run: bool = False
     # Some changed paths were looked at, and not the whole folder: nothing is known of the rest.
     partial: bool = False
@@ -312,6 +317,7 @@ class Report(Counts):
                 [(count, reason) for reason, count in self.passed.most_common()]
             )
             lines.append(f"ignored     {ignored}")
+            lines += [f"            {advice}" for advice in _advice(self.passed)]
         for path, reason in self.failures:
             lines.append(f"failed      {path}: {reason}")
         if self.more_failures:
@@ -358,3 +364,13 @@ def _features(made: MadeCounts) -> dict[str, int]:
         "taken_down": made.taken_down,
         "failed": made.failed,
     }
+
+
+def _advice(passed: Iterable[str]) -> list[str]:
+    """What to do with the pictures among the ignored files, a line for each kind."""
+    suffixes: dict[str, list[str]] = {}
+    for reason in sorted(passed):
+        suffix = reason.removeprefix("other suffix (").removesuffix(")")
+        if advice := advice_of_suffix(suffix):
+            suffixes.setdefault(advice, []).append(suffix)
+    return [f"{', '.join(each)}: {advice}" for advice, each in suffixes.items()]

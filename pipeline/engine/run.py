@@ -35,6 +35,8 @@ from pipeline.settings.values import Settings
 from pipeline.states import Source, State
 from pipeline.workers.local import Workers, clear_temporary_of
 
+OLDER = "the database is new, or older than this folder"
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -193,4 +195,4 @@ def _compare_if_older(plan: Plan, run: Run) -> list[str]:
         run.repository.set(UNVERIFIED, None)
         return []
     run.repository.set(UNVERIFIED, json.dumps(found.counts))
-    return [f"{root}: the database is new, or older than this folder: {found.as_text()}"]
+    return [f"{root}: {OLDER}: {found.as_text()}"]

@@ -24,7 +24,13 @@
 ``watermark``    a picture or a text laid over a rendition
 """
 
-from pipeline.imaging.formats import ORIGINAL_SUFFIXES, WEB_FORMATS, format_of_suffix, suffix_for
+from pipeline.imaging.formats import (
+    ORIGINAL_SUFFIXES,
+    WEB_FORMATS,
+    advice_of_suffix,
+    format_of_suffix,
+    suffix_for,
+)
 from pipeline.imaging.model import (
     RENDERER_VERSION,
     Failure,
@@ -43,6 +49,7 @@ __all__ = [
     "Rendition",
     "Unneeded",
     "Values",
+    "advice_of_suffix",
     "format_of_suffix",
     "suffix_for",
 ]

@@ -13,6 +13,18 @@ _SUFFIXES: dict[str, tuple[str, ...]] = {
     "heif": (".heic", ".heif", ".hif"),
     "jpeg2000": (".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
 }
+# What to do with pictures that are not originals; of a camera, every maker has a suffix.
+RAW_ADVICE = "export it as JPEG or TIFF, and use that file"
+SVG_ADVICE = "export it as PNG, and use that file"
+PDF_ADVICE = "export its pages as PNG or JPEG, and use those"
+PHOTOSHOP_ADVICE = "export it as PNG or TIFF, and use that file"
+_RAW = "3fr arw cr2 cr3 crw dcr dng erf iiq kdc mef mos mrw nef nrw orf pef raf raw rw2 srw x3f"
+_ADVICE = {f".{suffix}": RAW_ADVICE for suffix in _RAW.split()} | {
+    ".svg": SVG_ADVICE,
+    ".svgz": SVG_ADVICE,
+    ".pdf": PDF_ADVICE,
+    ".psd": PHOTOSHOP_ADVICE,
+}
 _FORMAT_OF_SUFFIX = {suffix: name for name, suffixes in _SUFFIXES.items() for suffix in suffixes}
 
 ORIGINAL_SUFFIXES = frozenset(_FORMAT_OF_SUFFIX)
@@ -44,6 +56,11 @@ def suffix_for(format: str) -> str:
 def format_of_suffix(suffix: str) -> str | None:
     """Return the format that a suffix (with its dot, in any case) stands for; None for others."""
     return _FORMAT_OF_SUFFIX.get(suffix.lower())
+
+
+def advice_of_suffix(suffix: str) -> str | None:
+    """What to do with a file of this suffix, which holds a picture that cannot be an original."""
+    return _ADVICE.get(suffix.lower())
 
 
 def suffixes_of(format: str) -> tuple[str, ...]:

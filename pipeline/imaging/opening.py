@@ -72,6 +72,8 @@ def open_original(data: bytes, limits: Limits) -> OpenedOriginal:
     """Open bytes without decoding; raises ImageError with a reason that a person understands."""
     format_ = sniff(data)
     if format_ == "heif":
+        for size in structure.heif_sizes(data):
+            check_pixels(size, 1, limits)
         _register_heif()
     if format_ == "webp" and len(data) >= 30:
         check_pixels(structure.webp_size(data), 1, limits)
@@ -239,17 +241,15 @@ def _rows_there(image: Image.Image) -> str:
 
 
 def _register_heif() -> None:
-    """Load the HEIF decoder on first need: it is an optional part, and slow to import."""
+    """Load the HEIF decoder on first need."""
     if "HEIF" in Image.OPEN:
         return
-    try:
-        # Imported here: an extra that few have, only HEIF originals need it, and it costs 3 ms.
-        import pillow_heif
-    except ImportError:
-        raise ImageError(
-            "a HEIC/HEIF picture: to read it, install the extra lockstep[heif]"
-        ) from None
-    pillow_heif.register_heif_opener(thumbnails=False, decode_threads=1)
+    # Imported here: only HEIF originals need it, and it costs 3 ms.
+    import pillow_heif
+
+    pillow_heif.register_heif_opener(
+        thumbnails=False, depth_images=False, aux_images=False, decode_threads=1
+    )
 
 
 def _name(format_: str) -> str:

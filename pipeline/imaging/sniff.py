@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from pipeline.errors import ImageError
+from pipeline.imaging import formats
 
 # How many of a file's first bytes decide what it is.
 HEAD_BYTES = 4_096
@@ -21,9 +22,27 @@ class Content(NamedTuple):
     media_type: str
     words: str = ""
     format: str | None = None
+    advice: str = ""
+
+    @property
+    def remedy(self) -> str:
+        """What to do about it, to be put after the reason; empty where nothing is known."""
+        return f"; {self.advice}" if self.advice else ""
+
+
+def _raw(maker: str) -> Content:
+    words = f"a RAW file of a camera ({maker})"
+    return Content("image/x-raw", words, advice=formats.RAW_ADVICE)
 
 
 _JXL = Content("image/jxl", "a JPEG XL picture, which is not supported")
+_SVG = Content("image/svg+xml", "an SVG drawing", advice=formats.SVG_ADVICE)
+_PDF = Content("application/pdf", "a PDF document", advice=formats.PDF_ADVICE)
+_PHOTOSHOP = Content(
+    "application/x-photoshop",
+    "a Photoshop document",
+    advice=formats.PHOTOSHOP_ADVICE,
+)
 _PROGRAM = Content("application/x-executable", "a program")
 _UNKNOWN = Content("application/octet-stream", "in a format that is not known")
 
@@ -41,8 +60,16 @@ _MAGIC: tuple[tuple[bytes, Content], ...] = (
     (b"\xff\x0a", _JXL),
     (b"\0\0\0\x0cJXL \r\n\x87\n", _JXL),
     (b"\0\0\1\0", Content("image/x-icon", "a Windows icon")),
-    (b"8BPS", Content("application/x-photoshop", "a Photoshop document")),
-    (b"%PDF-", Content("application/pdf", "a PDF document")),
+    (b"8BPS", _PHOTOSHOP),
+    (b"%PDF-", _PDF),
+    (b"IIRO", _raw("Olympus ORF")),
+    (b"IIRS", _raw("Olympus ORF")),
+    (b"MMOR", _raw("Olympus ORF")),
+    (b"IIU\0", _raw("Panasonic RW2")),
+    (b"FUJIFILMCCD-RAW", _raw("Fujifilm RAF")),
+    (b"FOVb", _raw("Sigma X3F")),
+    (b"\0MRM", _raw("Minolta MRW")),
+    (b"II\x1a\0\0\0HEAPCCDR", _raw("Canon CRW")),
     (b"PK\3\4", Content("application/zip", "a ZIP archive or an Office document")),
     (b"\x1f\x8b", Content("application/gzip", "a gzip archive")),
     (b"7z\xbc\xaf'\x1c", Content("application/x-7z-compressed", "a 7-Zip archive")),
@@ -79,7 +106,7 @@ def content_of(data: bytes) -> Content:
         return Content("image/bmp", format="bmp")
     for magic, content in _MAGIC:
         if head.startswith(magic):
-            return content
+            return _raw_in_tiff(head) or content if content.format == "tiff" else content
     return _markup_or_text(head)
 
 
@@ -92,7 +119,7 @@ def sniff(data: bytes) -> str:
         raise ImageError("empty file")
     content = content_of(data)
     if content.format is None:
-        raise ImageError(f"not an image: the content is {content.words}")
+        raise ImageError(f"not an image: the content is {content.words}{content.remedy}")
     return content.format
 
 
@@ -103,21 +130,64 @@ def image_problem(head: bytes) -> str | None:
     """
     if not head:
         return "not an image (empty)"
-    kind = content_of(head).media_type
-    if kind == "image/svg+xml":
-        return f"not an image of pixels ({kind})"
-    return None if kind.startswith("image/") else f"not an image ({kind})"
+    content = content_of(head)
+    kind = content.media_type
+    if content is _SVG:
+        return f"not an image of pixels ({kind}){content.remedy}"
+    return None if kind.startswith("image/") else f"not an image ({kind}){content.remedy}"
 
 
 def _by_brands(head: bytes) -> Content:
     # A file may list several, and begin with one that only its maker knows.
     length = min(int.from_bytes(head[:4], "big"), len(head), 512)
     brands = {head[8:12], *(head[at : at + 4] for at in range(16, length - 3, 4))}
+    if head[8:12] == b"crx ":
+        return _raw("Canon CR3")
     if brands & _AVIF_BRANDS:
         return Content("image/avif", format="avif")
     if brands & _HEIF_BRANDS:
         return Content("image/heif", format="heif")
     return Content("video/mp4", "a video or another media file")
+
+
+# Tags of a TIFF's directory (Adobe, "TIFF Revision 6.0"; "Digital Negative Specification").
+_SUBFILE, _PHOTOMETRIC, _MAKE, _PARTS, _DNG_VERSION = 254, 262, 271, 330, 50706
+_SENSOR_PIXELS = frozenset({32803, 34892})  # colour filter array, linear raw
+
+
+def _raw_in_tiff(head: bytes) -> Content | None:
+    """Tell a camera's RAW file from a TIFF, which it is but for the pixels of its sensor.
+
+    Read as a TIFF, it would give the preview of 160 pixels that comes first in it.
+    """
+    if head[8:10] == b"CR":
+        return _raw("Canon CR2")
+    if head[2:4] not in (b"*\0", b"\0*"):
+        return None  # BigTIFF: no camera writes it
+    tags = _first_directory(head)
+    if _DNG_VERSION in tags:
+        return _raw("DNG")
+    is_preview = tags.get(_SUBFILE, 0) & 1 and _PARTS in tags and _MAKE in tags
+    if not is_preview and tags.get(_PHOTOMETRIC) not in _SENSOR_PIXELS:
+        return None
+    make = head[tags.get(_MAKE, len(head)) :][:64].split(b"\0")[0].upper()
+    return _raw(next((name for word, name in _MAKERS.items() if word in make), "TIFF"))
+
+
+_MAKERS = {b"NIKON": "Nikon NEF", b"SONY": "Sony ARW", b"PENTAX": "Pentax PEF"}
+
+
+def _first_directory(head: bytes) -> dict[int, int]:
+    """The first tags of a TIFF with their values, or where those lie; cameras put them in front."""
+    order: Literal["little", "big"] = "little" if head[:2] == b"II" else "big"
+    at = int.from_bytes(head[4:8], order) + 2
+    count = int.from_bytes(head[at - 2 : at], order)
+    tags = {}
+    for entry in range(at, min(at + 12 * count, len(head) - 11), 12):
+        kind = int.from_bytes(head[entry + 2 : entry + 4], order)
+        value = head[entry + 8 : entry + (10 if kind == 3 else 12)]
+        tags[int.from_bytes(head[entry : entry + 2], order)] = int.from_bytes(value, order)
+    return tags
 
 
 def _is_bmp(head: bytes) -> bool:
@@ -132,7 +202,7 @@ def _markup_or_text(head: bytes) -> Content:
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     # At the very beginning: a page with a drawing somewhere in it is a page.
     if _DRAWING.match(text):
-        return Content("image/svg+xml", "an SVG drawing")
+        return _SVG
     if _MARKUP.search(text[:1_024]):
         return Content("text/html", "a web page")
     if text.startswith(b"<?xml"):

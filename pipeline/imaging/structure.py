@@ -199,6 +199,34 @@ def _box_ends(data: bytes) -> Iterator[int]:
         yield at + 8
 
 
+def heif_sizes(data: bytes) -> Iterator[tuple[int, int]]:
+    """Yield the sizes that a HEIF declares, of the shown picture, its tiles and its alpha channel.
+
+    The decoder takes memory for each by its own size, and refuses pixels that do not have it.
+    """
+    for kind, at, end in _inside(data, 0, len(data), (b"meta", b"iprp", b"ipco")):
+        if kind == b"ispe" and end - at >= 12:
+            wide = int.from_bytes(data[at + 4 : at + 8], "big")
+            yield wide, int.from_bytes(data[at + 8 : at + 12], "big")
+
+
+def _inside(
+    data: bytes, at: int, end: int, into: tuple[bytes, ...]
+) -> Iterator[tuple[bytes, int, int]]:
+    """Yield each box with where its content begins and ends; those of ``into`` lie in another."""
+    while at + 8 <= end:
+        length = int.from_bytes(data[at : at + 4], "big")
+        kind, start = data[at + 4 : at + 8], at + 8
+        if length == 1:
+            length, start = int.from_bytes(data[at + 8 : at + 16], "big"), at + 16
+        at = min(end, at + length) if length >= 8 else end
+        if into and kind == into[0]:
+            # "meta" begins with its version and flags.
+            yield from _inside(data, start + 4 * (kind == b"meta"), at, into[1:])
+        else:
+            yield kind, start, at
+
+
 def _boxes(data: bytes) -> None:
     for end in _box_ends(data):
         if end > len(data):

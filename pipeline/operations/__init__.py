@@ -1,5 +1,6 @@
 """Operations: one function for each, for both the command and the page.
 
+``backup``   a copy of the database as it is at one moment, while runs go on
 ``bulks``    one act on many originals: recorded, stopped, resumed, and listed
 ``bulk_work``  doing it, one original after the other; it can be interrupted anywhere
 ``explain``  explain: what is known about one original, what the next run would do with it, and why

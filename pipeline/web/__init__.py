@@ -2,6 +2,7 @@
 
 Nothing here decides anything about images.
 
+``addresses``    whole URLs of files, of the host that was asked
 ``answers``      JSON and pages, out
 ``archive``      a ZIP that is created while it is sent
 ``background``   the thread that does what is asked for many originals at once

@@ -77,7 +77,7 @@ class Service:
         self.previews = Previews(self.settings)
         self.reports = Rate(REPORTS_OF_ONE, REPORTS_OF_ALL, REPORTS_S)
         self.counts = LatestCounts(app, self.listeners.notify)
-        self.metrics = Metrics(app.database, self.counts.get, lambda: self.worker.doing)
+        self.metrics = Metrics(app.database, self.counts.get, lambda: self.worker)
         self.notifier = Notifier(app)
         self.worker = Worker(app, options.watch, self.listeners.notify, self._ran)
         self.bulks = BulkWorker(app, self.worker, self.changed)

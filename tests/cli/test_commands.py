@@ -164,6 +164,7 @@ def test_verify_finds_and_mends_exactly_what_is_wrong(project: Project) -> None:
         "altered": ["half/1.png"],
         "strays": ["gone/deep/stray.png", "half/stray.png"],
         "fixed": False,
+        "run": None,
     }
     deep = project.cli("verify", "--deep", "--json").json
     assert deep["altered"] == ["half/1.png", "half/2.png"]

@@ -41,6 +41,14 @@ def test_what_is_no_original_is_counted_by_reason(project: Project) -> None:
     assert "half/B.JPG" in project.outputs()
 
 
+def test_pictures_that_cannot_be_originals_are_ignored_with_what_to_do(project: Project) -> None:
+    for name in ("a.CR2", "b.cr2", "c.dng", "logo.svg"):
+        (project.input / name).write_bytes(b"x")
+    said = project.cli("run").stdout
+    assert ".cr2, .dng: export it as JPEG or TIFF, and use that file\n" in said
+    assert ".svg: export it as PNG, and use that file\n" in said
+
+
 def test_links_that_lead_out_or_around_are_not_followed(project: Project) -> None:
     outside = project.root / "secret"
     outside.mkdir()

@@ -121,7 +121,8 @@ class Reader:
             shutil.copyfile(ROOT / name, self.root / name)
         (self.root / ".venv").mkdir()
         (self.root / ".venv/bin").symlink_to(Path(sys.executable).parent)
-        (self.root / "var/log").mkdir(parents=True)
+        for folder in ("var/log", "var/backups/lockstep"):
+            (self.root / folder).mkdir(parents=True)
         for name in ("installed", "installed-dev"):
             (self.root / ".venv" / name).touch()
 
@@ -136,6 +137,7 @@ class Reader:
             "/srv/lockstep": str(self.root),
             "/srv/shop": str(self.root / "srv/shop"),
             "/var/log": str(self.root / "var/log"),
+            "/var/backups": str(self.root / "var/backups"),
             REFERENCE: self.reference,
             "…": TOKEN,
         }.items():
@@ -192,8 +194,10 @@ class Reader:
         certificate.private_key_and_cert_chain_pem.write_to_path(pem)
         site = re.sub(r"/etc/\S+\.pem", str(pem), self.site)
         # Checking a configuration takes its ports and makes its folders.
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            site = site.replace("listen 443 ", f"listen 127.0.0.1:{free.getsockname()[1]} ")
+        for port in ("443", "80"):
+            with socket.create_server(("127.0.0.1", 0)) as free:
+                address = f"127.0.0.1:{free.getsockname()[1]}"
+            site = re.sub(rf"listen {port}\b", f"listen {address}", site)
         built = self._shell("nginx -V 2>&1")
         folders = "".join(
             f"{name}_temp_path {self.root}/nginx-{name};\n"

@@ -6,6 +6,7 @@ import io
 from typing import Any
 
 import numpy as np
+import pillow_heif
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -43,6 +44,21 @@ def encoded(image: Image.Image, format: str, **options: Any) -> bytes:
     file = io.BytesIO()
     image.save(file, format, **options)
     return file.getvalue()
+
+
+def heic(image: Image.Image, **options: Any) -> bytes:
+    file = io.BytesIO()
+    pillow_heif.from_pillow(image).save(file, **{"quality": 90} | options)
+    return file.getvalue()
+
+
+def declaring(data: bytes, box: int, size: tuple[int, int]) -> bytes:
+    """A HEIF or AVIF of which the size that is declared at this place (``ispe``) is another."""
+    at = -1
+    for _ in range(box + 1):
+        at = data.index(b"ispe", at + 1)
+    width, height = (side.to_bytes(4, "big") for side in size)
+    return data[: at + 8] + width + height + data[at + 16 :]
 
 
 def decoded(data: bytes) -> Image.Image:
@@ -117,6 +133,9 @@ def every_format() -> dict[str, bytes]:
         "bmp-palette": encoded(image.quantize(64), "BMP"),
         "avif": encoded(image, "AVIF", speed=9),
         "avif-alpha": encoded(alpha, "AVIF", speed=9),
+        "avif-sequence": animated("AVIF"),
+        "heic": heic(image),
+        "heic-alpha": heic(alpha),
         "jp2": encoded(image, "JPEG2000"),
         "j2k": encoded(image, "JPEG2000", no_jp2=True),
     }

@@ -8,7 +8,7 @@ import zlib
 
 import pytest
 from PIL import Image, ImageFile
-from samples import animated, encoded, every_format, photo
+from samples import animated, declaring, encoded, every_format, heic, photo
 
 from pipeline.errors import ImageError
 from pipeline.imaging import Failure, Limits, Rendition, structure
@@ -84,8 +84,20 @@ def test_what_follows_the_end_of_a_picture_is_not_looked_at() -> None:
         (b"Dear Sir,\nplease find attached\n", "not an image: the content is text"),
         ("Größe: 5 cm, Bücher".encode() * 90, "not an image: the content is text"),
         (b"<!DOCTYPE html><html></html>", "not an image: the content is a web page"),
-        (b"<svg xmlns='x'></svg>", "not an image: the content is an SVG drawing"),
-        (b"%PDF-1.7\n", "not an image: the content is a PDF document"),
+        (
+            b"<svg xmlns='x'></svg>",
+            "not an image: the content is an SVG drawing; export it as PNG, and use that file",
+        ),
+        (
+            b"%PDF-1.7\n",
+            "not an image: the content is a PDF document; "
+            "export its pages as PNG or JPEG, and use those",
+        ),
+        (
+            b"II*\0\x10\0\0\0CR\2\0" + bytes(64),
+            "not an image: the content is a RAW file of a camera (Canon CR2); "
+            "export it as JPEG or TIFF, and use that file",
+        ),
         (bytes(4096), "not an image: the content is nothing but zero bytes"),
         (b"\x00\x00\x00\x18ftypmp42" + bytes(32), "not an image: the content is a video or"),
         (b"\x93\x01\xfe\x88" * 9, "not an image: the content is in a format that is not known"),
@@ -133,7 +145,23 @@ def bombs() -> dict[str, bytes]:
         "bmp": bmp[:18] + struct.pack("<ii", 60_000, 60_000) + bmp[26:],
         "tiff": bytes(tiff),
         "webp": webp,
+        "heic": declaring(FORMATS["heic"], 0, (60_000, 60_000)),
+        "heic-alpha": _with_more_alpha(),
     }
+
+
+def _with_more_alpha() -> bytes:
+    """A small HEIC whose alpha channel, which has a size of its own, is declared huge."""
+    data = FORMATS["heic-alpha"]
+    at = data.index(b"ispe") - 4
+    box = data[at : at + 20]
+    # A second size in the place of what says how many bits the alpha has.
+    free = data.index(b"auxC") - 4
+    assert len(box) <= int.from_bytes(data[free : free + 4], "big")
+    rest = int.from_bytes(data[free : free + 4], "big") - len(box)
+    large = declaring(b"\0\0\0\x14" + box[4:], 0, (60_000, 60_000))
+    padding = rest.to_bytes(4, "big") + b"free" + bytes(rest - 8)
+    return data[:free] + large + padding + data[free + len(box) + rest :]
 
 
 @pytest.mark.parametrize("name", bombs())
@@ -255,12 +283,11 @@ def test_a_rendition_larger_than_the_pixel_limit_is_refused() -> None:
     assert "PIPELINE_MAX_PIXELS" in result.reason
 
 
-def test_heif_without_its_extra_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    Image.init()
-    monkeypatch.delitem(Image.OPEN, "HEIF", raising=False)
-    monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    data = b"\x00\x00\x00\x18ftypheic\0\0\0\0mif1heic" + bytes(64)
-    assert reason(data) == "a HEIC/HEIF picture: to read it, install the extra lockstep[heif]"
+def test_a_heic_that_declares_a_smaller_picture_than_it_holds_is_not_decoded_whole() -> None:
+    large = heic(Image.new("RGB", (3_000, 2_000), "red"))
+    said = reason(declaring(large, 0, (64, 64)))
+    assert said.startswith("broken HEIF: ")
+    assert "3000x2000 exceeds the maximum image size" in said
 
 
 def test_pillows_leniency_stays_off() -> None:

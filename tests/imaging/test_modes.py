@@ -3,9 +3,10 @@ from __future__ import annotations
 import io
 
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image
-from samples import decoded, encoded, mean_error, photo, pixels
+from samples import animated, decoded, encoded, heic, mean_error, moving, photo, pixels
 
 from pipeline.imaging import Limits, Rendition
 from pipeline.imaging.modes import to_eight_bit
@@ -220,13 +221,34 @@ def test_keep_is_the_own_format_or_one_that_the_web_can_show() -> None:
     assert only(encoded(alpha, "JPEG2000"), keep).format == "png"
 
 
-def test_heif_is_read_where_its_extra_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    pillow_heif = pytest.importorskip("pillow_heif")
-    file = io.BytesIO()
-    pillow_heif.from_pillow(photo()).save(file, quality=90)
-    rendition = only(file.getvalue(), Recipe("k", scale=1.0))
+def test_a_heic_is_read_with_its_alpha_and_upright() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    rendition = only(heic(photo(), exif=exif.tobytes()), Recipe("k", scale=1.0))
     assert rendition.format == "jpeg"
+    upright = photo().transpose(Image.Transpose.ROTATE_270)
+    assert mean_error(pixels(rendition.data), pixels(upright)) < 6
+    alpha = photo().convert("RGBA")
+    alpha.putalpha(Image.linear_gradient("L").resize(alpha.size))
+    kept = only(heic(alpha), Recipe("k", scale=1.0))
+    assert kept.format == "png"
+    assert mean_error(pixels(kept.data, "RGBA")[..., 3], pixels(alpha, "RGBA")[..., 3]) < 4
+
+
+def test_a_heic_of_several_pictures_gives_the_one_that_is_its_first() -> None:
+    file = io.BytesIO()
+    many = pillow_heif.from_pillow(photo())
+    many.add_from_pillow(Image.new("RGB", (200, 100), "red"))
+    many.save(file, quality=90, primary_index=0)
+    rendition = only(file.getvalue(), Recipe("k", scale=1.0))
     assert mean_error(pixels(rendition.data), pixels(photo())) < 6
+
+
+def test_an_avif_sequence_gives_its_first_frame() -> None:
+    rendition = only(animated("AVIF"), Recipe("k", scale=1.0))
+    assert rendition.format == "avif"
+    assert getattr(decoded(rendition.data), "n_frames", 1) == 1
+    assert mean_error(pixels(rendition.data), pixels(moving()[0])) < 6
 
 
 def test_progressive_is_written_on_request_only() -> None:

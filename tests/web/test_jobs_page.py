@@ -1,11 +1,13 @@
 """A CSV over HTTP: its problems, its reference, its result, its ZIP, its end."""
 
+import csv
 import io
 import re
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
 from a_project import Project
 from a_server import HTML, Server, serving
@@ -50,12 +52,13 @@ def test_a_csv_goes_in_and_comes_back_answered(shop: Server, pictures: str) -> N
     assert job["failures"][0]["number"] == "2"
     assert "404" in job["failures"][0]["reason"]
     command = shop.project.cli("job", "status", reference, "--json").json
-    assert {name: job[name] for name in command} == command
+    address = f"{shop.url}/jobs/{reference}/output.csv"
+    assert {name: job[name] for name in command} == command | {"answer_url": address}
 
     answer = shop.get(job["output_url"])
     assert answer.headers["content-type"] == "text/csv; charset=utf-8"
     assert f'filename="{reference}.csv"' in answer.headers["content-disposition"]
-    assert answer.content == (shop.project.output / f"{reference}.csv").read_bytes()
+    assert_it_leads_to_the_renditions(shop, reference)
     failed = shop.get(f"/jobs/{reference}/failed.csv").text
     assert failed.splitlines() == [HEADER.strip(), f"2,<b>SKU2</b>,{pictures}/none.png"]
 
@@ -82,6 +85,37 @@ def test_a_csv_goes_in_and_comes_back_answered(shop: Server, pictures: str) -> N
     assert "<b>SKU2" not in shown
     assert reference in shop.get("/jobs", headers=HTML).text
     assert reference in [job["reference"] for job in shop.get("/jobs").json()["jobs"]]
+
+
+def assert_it_leads_to_the_renditions(shop: Server, reference: str) -> None:
+    """The stored result has paths; what is sent is the same, with addresses that work."""
+    stored = (shop.project.output / f"{reference}.csv").read_bytes()
+    sent = shop.get(f"/jobs/{reference}/output.csv").content
+    assert sent.replace(f"{shop.url}/files/jobs/".encode(), b"jobs/") == stored
+    rows = csv.DictReader(io.StringIO(sent.decode("utf-8-sig")))
+    addresses = [url for row in rows for url in row["Output Image Urls"].split(",") if url]
+    assert len(addresses) == 2
+    for url in addresses:
+        assert url.startswith(f"{shop.url}/files/jobs/half/{reference}/")
+        assert httpx.get(url).headers["content-type"] == "image/png"
+
+
+def test_addresses_begin_with_the_host_that_was_asked(shop: Server, pictures: str) -> None:
+    reference = hand_in(shop, f"1,SKU1,{pictures}/0.png\n")
+    ended(shop, reference)
+    port = shop.url.rpartition(":")[2]
+    # A proxy on this machine tells how it was reached; the name of the host is never forwarded.
+    behind = {
+        "host": f"localhost:{port}",
+        "x-forwarded-proto": "https",
+        "x-forwarded-host": "evil.example",
+    }
+    files = f"https://localhost:{port}/files/jobs/half/{reference}/"
+    assert files in shop.get(f"/jobs/{reference}/output.csv", headers=behind).text
+    (image,) = shop.get(f"/images?job={reference}", headers=behind).json()["images"]
+    assert image["renditions"][0]["url"].startswith(files)
+    job = shop.get(f"/jobs/{reference}", headers=behind).json()
+    assert job["answer_url"] == f"https://localhost:{port}/jobs/{reference}/output.csv"
 
 
 def test_every_fault_of_a_csv_is_told_with_its_line(shop: Server) -> None:

@@ -135,7 +135,7 @@ def test_one_image_has_the_text_for_srcset(project: Project) -> None:
         server.until_counted(originals=1, renditions=5, pending=0)
         told = server.get("/images/a%20b%2Cc.jpg").json()
         words = ", ".join(
-            f"/files/hero/a%20b%2Cc.jpg%40{name}.jpg {width}w"
+            f"{server.url}/files/hero/a%20b%2Cc.jpg%40{name}.jpg {width}w"
             for name, width in ((9, 9), (20, 20), (40, 40), (80, 60))
         )
         assert told["srcset"] == {"hero": words}
@@ -233,7 +233,15 @@ def test_health_and_metrics_are_for_machines(server: Server) -> None:
         "lockstep_failed 2.0",
         "lockstep_pending 0.0",
         "lockstep_run_seconds_count 1.0",
-        "lockstep_render_seconds_count 1.0",
+        "lockstep_render_seconds_count 8.0",
+        'lockstep_render_seconds_bucket{le="10.0"} 8.0',
+        'lockstep_renditions_done_total{what="rendered"} 8.0',
+        'lockstep_renditions_done_total{what="reused"} 2.0',
+        'lockstep_renditions_done_total{what="failed"} 2.0',
+        'lockstep_jobs{state="completed"} 0.0',
+        'lockstep_lane_left{lane="originals"} 0.0',
+        "lockstep_in_step 0.0",
+        "lockstep_stopped 0.0",
         "lockstep_queue 0.0",
         'lockstep_fetches{state="failed"} 0.0',
     ):

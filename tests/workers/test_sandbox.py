@@ -230,6 +230,34 @@ def test_broken_messages_of_a_worker_are_ignored(caplog: pytest.LogCaptureFixtur
     assert len(caplog.records) == 3
 
 
+class AsGetattr:
+    """What Debian 12's Python 3.11.2 makes of an enum's member, or an attacker of anything."""
+
+    def __init__(self, *of: object) -> None:
+        self.of = of
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return getattr, self.of
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has pipes of another kind, not guarded")
+def test_the_status_of_a_result_is_read_however_a_python_sends_it() -> None:
+    from pebble.common.types import ResultStatus
+
+    from pipeline.workers.results import pipe
+
+    reading, writing = pipe()
+    with reading, writing:
+        writing.send(AsGetattr(ResultStatus, "FAILURE"))
+        assert reading.recv() is ResultStatus.FAILURE
+        for of in ((ResultStatus, "__init_subclass__"), (Outcome, "__init__"), (os, "system")):
+            try:
+                writing.send(AsGetattr(*of))
+            except TypeError:
+                continue  # a module is not sent at all
+            assert reading.recv() is None
+
+
 # --- workers that live on while folders change ---------------------------------------------------
 
 

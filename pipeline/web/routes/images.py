@@ -29,6 +29,7 @@ from pipeline.takedowns import takedowns
 from pipeline.takedowns.audit import Wanted, removed_by, story_of
 from pipeline.transforms.features import is_feature
 from pipeline.web import models
+from pipeline.web.addresses import files_url
 from pipeline.web.answers import answer, wants_json
 from pipeline.web.documented import page_or
 from pipeline.web.lists import Asked, AskedList, now
@@ -77,7 +78,8 @@ def images(
         found, total = gallery.Page([], None), 0
     else:
         found = gallery.page(pending, wanted, start, limit, order)
-    listed = [with_urls(image) for image in found.images]
+    files = "/files" if is_shown else files_url(request)
+    listed = [with_urls(image, files) for image in found.images]
     ends = _ends(found, listed, start, order, pending)
     data: dict[str, Any] = {"images": listed, "total": total, **ends}
     if not is_shown:
@@ -182,8 +184,8 @@ def image(request: Request, path: str, asked: Asked, source: AskedSource = None)
         story = explain(service.app, str(service.settings.input_dir / name_of(path))).as_json()
         is_there = story["exists"]
     data = {
-        **with_urls(found),
-        "srcset": srcset(found, service.settings.jobs.public_url),
+        **with_urls(found, files_url(request) if wants_json(request.scope) else "/files"),
+        "srcset": srcset(found, service.settings.jobs.public_url or files_url(request)),
         "explain": story,
         "history": _history(service.app, pending, found),
     }
@@ -267,10 +269,10 @@ def known(app: Lockstep, path: str, source: Source | None = None) -> tuple[Pendi
     raise HTTPException(404, "no original of that name is known")
 
 
-def with_urls(image: dict[str, Any]) -> dict[str, Any]:
-    """An original whose renditions have their URLs."""
+def with_urls(image: dict[str, Any], files: str = "/files") -> dict[str, Any]:
+    """An original whose renditions have their URLs, which begin with ``files``."""
     renditions = [
-        {**item, "url": f"/files/{quote(item['file'])}" if item["file"] else None}
+        {**item, "url": output_address(item["file"], files) if item["file"] else None}
         for item in image["renditions"]
     ]
     return {**image, "renditions": renditions}
@@ -279,12 +281,12 @@ def with_urls(image: dict[str, Any]) -> dict[str, Any]:
 def srcset(image: dict[str, Any], public_url: str) -> dict[str, str]:
     """By recipe with several widths: what the attribute `srcset` of an `img` says.
 
-    The addresses are those below ``public_url``, or without one those of this server.
+    The addresses are those below ``public_url``.
     """
     found: dict[str, dict[int, str]] = {}
     for item in image["renditions"]:
         if WIDTH_SIGN in item["recipe"] and item["file"]:
-            address = output_address(item["file"], public_url or "/files")
+            address = output_address(item["file"], public_url)
             found.setdefault(folder_of(item["recipe"]), {})[item["width_px"]] = address
     return {
         recipe: ", ".join(f"{address} {width_px}w" for width_px, address in sorted(widths.items()))

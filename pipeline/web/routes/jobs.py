@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Iterator
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -28,6 +29,7 @@ from pipeline.jobs.store import ENDED
 from pipeline.states import JobState, Role
 from pipeline.storage.folder import inside, made
 from pipeline.web import models
+from pipeline.web.addresses import files_url, with_whole_urls
 from pipeline.web.answers import answer, back, wants_json
 from pipeline.web.archive import zip_stream
 from pipeline.web.documented import page_or
@@ -136,6 +138,11 @@ def one(request: Request, reference: str) -> Response:
         questions.answer_path(jobs, reference)
     except LockstepError:
         has_answer = False
+    if has_answer and shown["answer"]:
+        # Without PIPELINE_PUBLIC_URL there is an address all the same: that of this server.
+        shown["answer_url"] = (
+            shown["answer_url"] or f"{request.base_url}jobs/{reference}/output.csv"
+        )
     data = {
         **shown,
         "failures": failures,
@@ -154,10 +161,25 @@ def one(request: Request, reference: str) -> Response:
     dependencies=[needs(Role.VIEWER)],
 )
 def output(request: Request, reference: str) -> Response:
-    """The result CSV; for a job that was rejected, its problems."""
+    """The result CSV; for a job that was rejected, its problems.
+
+    Without ``PIPELINE_PUBLIC_URL``, the addresses in it are those of the host that was asked.
+    """
     jobs = service_of(request).app.jobs
     file = questions.answer_path(jobs, checked(reference))
-    return FileResponse(file, media_type=CSV, filename=f"{reference}.csv")
+    if jobs.settings.jobs.public_url:
+        return FileResponse(file, media_type=CSV, filename=f"{reference}.csv")
+    # What is no UTF-8 passes as it is.
+    stored = file.open(encoding="utf-8", errors="surrogateescape", newline="")
+    files = files_url(request)
+
+    def pieces() -> Iterator[bytes]:
+        with stored:
+            for piece in with_whole_urls(stored, reference, files):
+                yield piece.encode("utf-8", "surrogateescape")
+
+    headers = {"content-disposition": f'attachment; filename="{reference}.csv"'}
+    return StreamingResponse(pieces(), 200, headers, CSV)
 
 
 @router.get(
