@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from pipeline.errors import ImageError
+from pipeline.reasons import Code
 
 # How many of a file's first bytes decide what it is.
 HEAD_BYTES = 4_096
@@ -89,10 +90,12 @@ def sniff(data: bytes) -> str:
     Raises ImageError with what the content is instead.
     """
     if not data:
-        raise ImageError("empty file")
+        raise ImageError("empty file", Code.EMPTY)
     content = content_of(data)
     if content.format is None:
-        raise ImageError(f"not an image: the content is {content.words}")
+        is_picture = content.media_type.startswith("image/")
+        code = Code.UNSUPPORTED if is_picture else Code.NOT_AN_IMAGE
+        raise ImageError(f"not an image: the content is {content.words}", code)
     return content.format
 
 

@@ -13,6 +13,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from pipeline.database.connection import Database
 from pipeline.engine.report import Report
 from pipeline.live.lanes import Doing
+from pipeline.reasons import NO_FAILURE, Code
 from pipeline.states import UrlState
 from pipeline.tables import fetches_table
 from pipeline.web.desk_gauges import ModerationMetrics
@@ -77,6 +78,13 @@ class Metrics:
         yield _by_state("renditions", "Renditions", "recipe", counts["recipes"])
         yield _by_state("features", "Features", "feature", counts["features"])
         yield _by_state("records", "Records of users' steps", "step", counts["steps"])
+        failures = GaugeMetricFamily(
+            "lockstep_failures", "All that failed, by the code of its reason", labels=["code"]
+        )
+        for code in Code:
+            if code not in NO_FAILURE:
+                failures.add_metric([code.value], counts["reasons"].get(code.value, 0))
+        yield failures
         for name in ("failed", "pending"):
             gauge = GaugeMetricFamily(f"lockstep_{name}", f"Renditions that are {name}")
             gauge.add_metric([], counts[name])
