@@ -123,7 +123,7 @@ _WORDS = {
     Code.ACCESS_DENIED: "The server denies access",
     Code.TOO_MANY_REQUESTS: "The server asks for fewer requests",
     Code.SERVER_ERROR: "The server has an error",
-    Code.HTTP_ERROR: "The server refuses the request",
+    Code.HTTP_ERROR: "An unexpected response",
     Code.BAD_REDIRECT: "A redirect that leads nowhere",
     Code.BAD_RESPONSE: "The response is damaged",
     Code.BAD_CERTIFICATE: "The certificate of the server is not valid",

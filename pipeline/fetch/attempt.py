@@ -333,7 +333,8 @@ class Attempts:
             reason = f"cannot be requested: {shortened(str(error))}"
             return Ended(FetchStatus.FAILED, Code.BAD_URL, reason)
         reason = shortened(str(error)) or "the connection was lost"
-        return Again(Code.NO_CONNECTION, reason)
+        is_odd = isinstance(error, httpx.RemoteProtocolError)
+        return Again(Code.BAD_RESPONSE if is_odd else Code.NO_CONNECTION, reason)
 
 
 def in_words(code: int) -> str:

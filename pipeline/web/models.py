@@ -143,6 +143,7 @@ class RenditionJson(BaseModel):
     height_px: int | None = None
     size_bytes: int | None = None
     reason: str | None = None
+    code: str | None = Field(default=None, description="the kind of the reason")
     since: str | None = None
 
 
@@ -172,6 +173,7 @@ class FeatureJson(BaseModel):
     state: str
     value: dict[str, Any] | None = None
     reason: str | None = None
+    code: str | None = Field(default=None, description="the kind of the reason")
     since: str | None = None
 
 

@@ -11,6 +11,7 @@ from a_shop import Shop
 from fetch_fixtures import server
 from loopback import Server
 
+from pipeline.operations.verdict import verdict
 from pipeline.reasons import NO_FAILURE, Code
 from pipeline.settings.values import FETCH_VARIABLES, JobSettings, Settings, variables_of
 
@@ -95,6 +96,9 @@ def test_images_of_jobs_count_everywhere_and_are_retried_with_all_else(shop: Sho
         assert words in service.get("/", headers=HTML).text
         failed = service.get("/failed").json()
         assert (failed["failed"], {g["code"]: g["count"] for g in failed["reasons"]}) == (5, codes)
+        page = service.get(f"/jobs/{reference}", headers=HTML).text
+        assert 'aria-label="Fetched: 1 of 3, 2 failed"' in page
+        assert 'aria-label="Rendered: 0 of 1, 1 failed"' in page
         page = service.get("/failed", headers=HTML).text
         assert f'<a class="small" href="/jobs/{reference}">' in page
         assert shop.urls("/broken") in page
@@ -144,6 +148,36 @@ def test_what_a_customer_reads_names_no_setting(shop: Shop) -> None:
     said = shop.cli("job", "submit", str(shop.root / "feed.csv"))
     assert "PIPELINE_JOB_MAX_IMAGES" in said.stderr
     assert "PIPELINE_FETCH_ALLOW" in shop.cli("errors").stdout
+
+
+@pytest.mark.parametrize(
+    ("changed", "stopped_by", "state", "words"),
+    [
+        ({}, None, "in_step", "All in step"),
+        ({"originals": 0}, None, "empty", "Ready for the first originals"),
+        ({"unverified": {}}, None, "unverified", "The output folder is not verified"),
+        ({"jobs": {"rejected": 2}}, None, "failed", "In step, except for 2 jobs"),
+        (
+            {"reasons": {"cut_off": 3}, "jobs": {"completed_with_errors": 1, "failed": 1}},
+            None,
+            "failed",
+            "In step, except for 3 that failed and 1 job",
+        ),
+        ({"pending": 1, "jobs": {"fetching": 1}}, None, "pending",
+         "1 rendition pending, 1 job unfinished"),
+        ({"pending": 1}, "the disk is full", "stopped", "The last run was stopped"),
+    ],
+)  # fmt: skip
+def test_the_verdict_is_in_step_only_where_nothing_is_left(
+    changed: dict[str, object], stopped_by: str | None, state: str, words: str
+) -> None:
+    whole = {"originals": 1, "pending": 0, "features": {}, "steps": {}, "jobs": {"completed": 1},
+             "reasons": {}, "unverified": None}  # fmt: skip
+    if state == "empty":
+        whole["jobs"] = {"deleted": 1}
+    said = verdict(whole | changed, stopped_by)
+    assert (said.state.value, said.words) == (state, words)
+    assert said.is_in_step is (state in ("in_step", "empty"))
 
 
 def test_the_page_of_the_docs_lists_every_code_with_its_words() -> None:

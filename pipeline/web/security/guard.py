@@ -122,7 +122,7 @@ class Guard:
             )
         path = scope["path"]
         # The counts of `/healthz?verbose` are for whoever may see Home.
-        is_verbose = path == "/healthz" and scope["query_string"]
+        is_verbose = path == "/healthz" and b"verbose" in scope["query_string"]
         needs_nobody = (path in OPEN and not is_verbose) or path.startswith(OPEN_BELOW)
         try:
             refusal = None if needs_nobody else await self._find_person(scope, headers)
