@@ -42,6 +42,8 @@ import errno
 from collections.abc import Sequence
 from typing import Any
 
+from pipeline.reasons import Code
+
 
 class LockstepError(Exception):
     """Base of all errors that are meant for the person who runs Lockstep."""
@@ -170,9 +172,18 @@ class WorkersError(LockstepError):
 class ImageError(LockstepError):
     """One original cannot be made into a rendition; the text is the reason people read."""
 
+    code = Code.BROKEN
+
+    def __init__(self, reason: str, code: Code | None = None) -> None:
+        super().__init__(reason)
+        if code is not None:
+            self.code = code
+
 
 class FunctionError(ImageError):
     """A function raised something, or made no picture. ``log_text`` is its whole traceback."""
+
+    code = Code.FUNCTION_FAILED
 
     def __init__(self, reason: str, log_text: str = "") -> None:
         super().__init__(reason)
@@ -224,3 +235,5 @@ class JobNotReadyError(LockstepError):
 
 class FetchError(LockstepError):
     """One URL could not be fetched; the text is the reason people read."""
+
+    code = Code.OTHER

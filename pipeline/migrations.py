@@ -15,6 +15,8 @@ import sqlalchemy as sa
 
 from pipeline.database.connection import Database
 from pipeline.database.state import INTERRUPTED, PUBLISHING, StateRepository
+from pipeline.reasons import Code
+from pipeline.states import State, UrlState
 
 # Tables of layout 2, and for each the tables of layout 1 with the source of the originals that they
 # were about.
@@ -112,5 +114,87 @@ def _all(con: sa.Connection, table: sa.Table) -> str:
     return str(sa.select(table).compile(con))
 
 
+# What failures of layout 2 said, as patterns of SQL, and their codes; the first that fits counts.
+_CODES = (
+    ("%the rendition would be too large%", Code.RESULT_TOO_LARGE),
+    ("% can hold (%", Code.RESULT_TOO_LARGE),
+    ("%(PIPELINE_MAX_PIXELS)%", Code.TOO_LARGE),
+    ("%bytes are too many%", Code.TOO_LARGE),
+    ("larger than %", Code.TOO_LARGE),
+    ("%(PIPELINE_MAX_FRAMES)%", Code.TOO_MANY_FRAMES),
+    ("%cut off: %", Code.CUT_OFF),
+    ("%empty file%", Code.EMPTY),
+    ("not an image (empty)%", Code.EMPTY),
+    ("%not an image%", Code.NOT_AN_IMAGE),
+    ("%lockstep[heif]%", Code.UNSUPPORTED),
+    ("not a valid URL%", Code.BAD_URL),
+    ("port %", Code.BAD_URL),
+    ("%not a valid %", Code.BROKEN),
+    ("%broken %", Code.BROKEN),
+    ("cannot be read (%", Code.UNREADABLE),
+    ("%out of memory%, or over%", Code.OUT_OF_MEMORY),
+    ("its worker was killed%", Code.WORKER_KILLED),
+    ("its worker %", Code.WORKER_CRASHED),
+    ("%needs more memory than %", Code.OUT_OF_MEMORY),
+    ("%out of memory while%", Code.OUT_OF_MEMORY),
+    ("%took longer than %", Code.TIMED_OUT),
+    ("%the renderer failed: %", Code.RENDERER_FAILED),
+    ("%could not be rendered: %", Code.RENDERER_FAILED),
+    ("the rendition cannot be written%", Code.NOT_WRITTEN),
+    ("not fetched within %", Code.NOT_FETCHED),
+    ("%not at a public address%", Code.REFUSED_ADDRESS),
+    ("redirect to %", Code.BAD_REDIRECT),
+    ("more than % redirects", Code.BAD_REDIRECT),
+    ("404 %", Code.NOT_FOUND),
+    ("410 %", Code.NOT_FOUND),
+    ("401 %", Code.ACCESS_DENIED),
+    ("403 %", Code.ACCESS_DENIED),
+    ("429 %", Code.TOO_MANY_REQUESTS),
+    ("5__ %", Code.SERVER_ERROR),
+    ("4__ %", Code.HTTP_ERROR),
+    ("no bytes for %", Code.TIMED_OUT),
+    ("under % bytes/s for %", Code.TIMED_OUT),
+    ("not done within %", Code.TIMED_OUT),
+    ("no connection within %", Code.TIMED_OUT),
+    ("not requested: %", Code.NO_CONNECTION),
+    ("%connection%", Code.NO_CONNECTION),
+)
+# What they said of settings: customers read the texts as well.
+_OF_SETTINGS = (
+    (" of PIPELINE_WORKER_MEMORY_MB", " of a worker"),
+    (" for PIPELINE_WORKER_MEMORY_MB", ""),
+    *((f" (PIPELINE_{name})", "") for name in ("MAX_PIXELS", "MAX_FRAMES", "RENDER_TIMEOUT_S")),
+    (" (PIPELINE_JOB_FETCH_S)", ""),
+    ("; PIPELINE_FETCH_PORTS lists further ports", ""),
+    ("; PIPELINE_FETCH_ALLOW lists hosts and networks that are allowed anyway", ""),
+)
+
+
+def codes_of_failures(database: Database) -> None:
+    """From layout 2, whose failures had a text alone, to layout 3, where they have a code as well.
+
+    The code of each is told by its text; of a function's own text it is ``other``.
+    """
+    with database.writing() as write:
+        inspector = sa.inspect(write.con)
+        there = set(inspector.get_table_names(schema=database.schema))
+        for table in database.sqla_metadata.tables.values():
+            if table.name not in there or not {"state", "reason", "code"} <= set(table.c.keys()):
+                continue
+            known = {each["name"] for each in inspector.get_columns(table.name, table.schema)}
+            if "code" not in known:
+                _add(write.con, database.sqla_metadata, "code", to=table.name)
+            text: sa.ColumnElement[str] = table.c.reason
+            for said, instead in _OF_SETTINGS:
+                text = sa.func.replace(text, said, instead)
+            found = [(table.c.reason.like(pattern), code.value) for pattern, code in _CODES]
+            failed = table.c.state.in_((State.FAILED.value, UrlState.REFUSED.value))
+            code = sa.case(*found, else_=Code.OTHER.value)
+            write.con.execute(sa.update(table).where(failed).values(reason=text, code=code))
+
+
 # From each layout to the one that follows it.
-MIGRATIONS: dict[int, Callable[[Database], None]] = {1: originals_of_one_world}
+MIGRATIONS: dict[int, Callable[[Database], None]] = {
+    1: originals_of_one_world,
+    2: codes_of_failures,
+}

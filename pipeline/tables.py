@@ -38,7 +38,7 @@ from pipeline.moderation_tables import (
 )
 
 # Raise it with every change of a column, and add the migration to `pipeline.migrations`.
-LAYOUT_VERSION = 2
+LAYOUT_VERSION = 3
 
 
 def _source() -> sa.Column[Any]:
@@ -113,12 +113,16 @@ def features_columns() -> list[sa.Column[Any]]:
 
 
 def _outcome() -> list[sa.Column[Any]]:
-    """What an original became, of which content, by what, and since when."""
+    """What an original became, of which content, by what, and since when.
+
+    ``code`` is a value of :class:`pipeline.reasons.Code` where it failed, and else NULL.
+    """
     return [
         sa.Column("sha256", sa.String, nullable=True, index=True),
         sa.Column("original_bytes", sa.BigInteger, nullable=True, index=True),
         sa.Column("state", sa.String, nullable=False),
         sa.Column("reason", sa.String, nullable=True),
+        sa.Column("code", sa.String, nullable=True),
         sa.Column("since", sa.Float, nullable=False),
         sa.Column("fingerprint", sa.String, nullable=False),
         sa.Column("renderer", sa.BigInteger, nullable=False),
@@ -224,6 +228,7 @@ def fetches_table(metadata: sa.MetaData) -> sa.Table:
         sa.Column("place", sa.BigInteger, nullable=False),
         sa.Column("http_code", sa.BigInteger, nullable=True),
         sa.Column("reason", sa.String, nullable=True),
+        sa.Column("code", sa.String, nullable=True),
         sa.Column("received_bytes", sa.BigInteger, nullable=True),
         sa.Column("duration_ms", sa.BigInteger, nullable=True),
         sa.Column("attempts", sa.BigInteger, nullable=True),

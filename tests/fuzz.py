@@ -141,7 +141,7 @@ def main() -> int:
                     ends["ok"] += len(outcome.made)
                     ends["failed"] += len(outcome.failed)
                     lost = False
-                    for _, reason in outcome.failed:
+                    for _, (_, reason) in outcome.failed:
                         reasons[_shape(reason)] += 1
                         lost = lost or "worker" in reason or "longer than" in reason
                         if not reason or "the renderer failed" in reason:

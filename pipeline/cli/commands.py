@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import signal
+from typing import Any
 
 import click
 
@@ -33,6 +34,8 @@ from pipeline.cli.common import (
 from pipeline.cli.progress import for_stderr
 from pipeline.cli.takedown import open_for_takedowns
 from pipeline.cli.terminal import say
+from pipeline.reasons import Code
+from pipeline.text import counted
 
 
 @click.command()
@@ -106,11 +109,11 @@ def status(context: click.Context, check: bool, as_json: bool) -> None:
       datapipe status --check || mail -s "renditions" me@example.com </dev/null
     """
     # Imported here: `datapipe --help` does without it, and it costs 17 ms.
-    from pipeline.operations.status import is_out_of_step
     from pipeline.operations.status import status as count
+    from pipeline.operations.verdict import verdict
 
     app = _open_for_reading(context)
-    answer = count(app.render.pending, app.own_steps)
+    answer = count(app)
     if as_json:
         _print_json(answer)
     else:
@@ -140,36 +143,67 @@ def status(context: click.Context, check: bool, as_json: bool) -> None:
                 "  the database was new, or older than the output folder "
                 f"({counts or 'not compared yet'}): `datapipe verify --fix`"
             )
-    context.exit(1 if check and is_out_of_step(answer) else 0)
+        if answer["reasons"]:
+            counts = ", ".join(f"{count:,} {code}" for code, count in answer["reasons"].items())
+            say(f"  failed: {counts} (`datapipe errors`)")
+        say(answer["verdict"]["words"])
+    context.exit(1 if check and not verdict(answer).is_in_step else 0)
+
+
+reason_option = click.option(
+    "--reason",
+    "code",
+    metavar="CODE",
+    type=click.Choice([code.value for code in Code]),
+    help="Only what failed for this reason, by its code, such as cut_off.",
+)
 
 
 @click.command()
+@reason_option
 @json_option
 @click.pass_context
-def errors(context: click.Context, as_json: bool) -> None:
-    """List what failed or was taken down: original, recipe, feature or step, reason, since when.
+def errors(context: click.Context, code: str | None, as_json: bool) -> None:
+    """List what failed or was taken down, by the code of its reason; images of jobs as well.
+
+    For each: original, recipe, feature or step; of a job, what could not be fetched; the reason,
+    and since when.
 
     \b
     Examples:
       datapipe errors
+      datapipe errors --reason cut_off
       datapipe errors --json
     """
     # Imported here: `datapipe --help` does without it, and it costs 17 ms.
-    from pipeline.engine.own_step import record_name
-    from pipeline.operations.status import errors as failed
+    from pipeline.operations.failures import errors as failed
 
-    app = _open_for_reading(context)
-    answer = failed(app.render.pending, app.own_steps)
+    answer = failed(_open_for_reading(context), None if code is None else Code(code))
     if as_json:
         _print_json(answer)
         return
+    groups: dict[str, list[dict[str, Any]]] = {}
     for row in answer:
-        what = f"{row['path']} [{row['recipe']}]"
-        if "step" in row:
-            what = f"{record_name(row['record'])} [{row['step']}]".lstrip()
-        say(f"{what} {row['reason']} ({row['since']})")
+        groups.setdefault(row["code"], []).append(row)
+    for of, rows in sorted(groups.items(), key=lambda group: -len(group[1])):
+        say(f"{of}: {len(rows):,} ({Code(of).words})")
+        if Code(of).hint:
+            say(f"  {Code(of).hint}")
+        say(*(f"  {_named(row)} {row['reason']} ({row['since']})" for row in rows))
     if not answer:
         say("nothing failed")
+
+
+def _named(row: dict[str, Any]) -> str:
+    """What failed, as people know it."""
+    # Imported here: `datapipe --help` does without it, and it costs 17 ms.
+    from pipeline.engine.own_step import record_name
+
+    if "step" in row:
+        return f"{record_name(row['record'])} [{row['step']}]".lstrip()
+    return (
+        f"{row['url']} [job {row['job']}]" if "url" in row else f"{row['path']} [{row['recipe']}]"
+    )
 
 
 @click.command()
@@ -199,30 +233,39 @@ def features(context: click.Context, name: str | None, as_json: bool) -> None:
 @click.command()
 @click.argument("paths", metavar="[PATH]...", nargs=-1)
 @click.option("--older", is_flag=True, help="Also renditions made by an older renderer.")
+@reason_option
 @json_option
 @click.pass_context
-def retry(context: click.Context, paths: tuple[str, ...], older: bool, as_json: bool) -> None:
-    """Retry what failed in the next run, also features and records of your steps: all, or of PATH.
+def retry(
+    context: click.Context,
+    paths: tuple[str, ...],
+    older: bool,
+    code: str | None,
+    as_json: bool,
+) -> None:
+    """Retry in the next run what `datapipe errors` lists as failed: all, of one reason, or of PATH.
 
-    PATH is an original or a folder of originals, relative to the input folder or to the current
-    folder.
+    Renditions, features and records of your steps are made again, images of jobs fetched again or
+    rendered again, whichever failed. PATH is an original or a folder of originals, relative to the
+    input folder or to the current folder.
 
     \b
     Examples:
       datapipe retry
+      datapipe retry --reason timed_out
       datapipe retry shoes/red.jpg
       datapipe retry --older
     """
     # Imported here: `datapipe --help` does without the engine, which costs 80 ms.
     from pipeline.operations.retry import retry as mark
 
-    app = _open_for_reading(context)
-    count = mark(app, paths, older)
+    if code is not None and (paths or older):
+        raise click.UsageError("--reason goes with neither PATH nor --older")
+    count = mark(_open_for_reading(context), paths, older, None if code is None else Code(code))
     if as_json:
         _print_json({"retried": count})
     else:
-        what = "renditions and records of your steps" if app.own_steps else "renditions"
-        say(f"{count:,} {what} will be retried in the next run")
+        say(f"{counted(count, 'failure')} will be retried in the next run")
 
 
 @click.command()

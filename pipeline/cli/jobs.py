@@ -108,9 +108,17 @@ def _report_problems(error: CsvRejectedError, as_json: bool) -> None:
 
 
 def _print_problems(problems: Iterable[dict[str, Any]]) -> None:
+    # Imported here: `datapipe --help` does without it, and with httpx it costs 60 ms.
+    from pipeline.csvs.reading import SPLIT
+
+    is_limited = False
     for problem in problems:
         column = f", {problem['column']}" if problem["column"] else ""
         say(f"  line {problem['line']}{column}: {problem['message']}", err=True)
+        is_limited |= problem["message"].endswith(SPLIT)
+    if is_limited:
+        limits = "PIPELINE_JOB_MAX_ROWS, PIPELINE_JOB_MAX_IMAGES and PIPELINE_JOB_MAX_BYTES"
+        say(f"  the limits are {limits}", err=True)
 
 
 def _work(jobs: Jobs, reference: str, as_json: bool) -> int:
@@ -184,6 +192,7 @@ def _print_job(answer: dict[str, Any], as_json: bool) -> None:
     say(
         f"  {answer['rows']:,} rows, {images['total']:,} images: {images['fetched']:,} fetched, "
         f"{images['done']:,} done, {images['failed']:,} failed"
+        + (f", {images['withdrawn']:,} withdrawn" if images["withdrawn"] else "")
     )
     ended = f", ended {answer['ended']}" if answer["ended"] else ""
     say(f"  received {answer['created']}{ended}")

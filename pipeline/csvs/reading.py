@@ -35,6 +35,9 @@ MAX_PROBLEMS = 1_000
 # It is part of a key in the tables, which databases limit to about 2,000 bytes.
 MAX_NUMBER_CHARACTERS = 500
 
+# How the message of each limit ends: the commands add the settings to it, customers read none.
+SPLIT = "split the file"
+
 
 @dataclass(frozen=True)
 class CsvLimits:
@@ -94,8 +97,7 @@ def check_csv(path: Path, limits: CsvLimits | None = None) -> CsvCheck:
     size_bytes = path.stat().st_size
     if size_bytes > limits.max_bytes:
         message = (
-            f"the file has {size_bytes:,} bytes, at most {limits.max_bytes:,} are allowed; "
-            "split it, or raise PIPELINE_JOB_MAX_BYTES"
+            f"the file has {size_bytes:,} bytes, at most {limits.max_bytes:,} are allowed; {SPLIT}"
         )
         return CsvCheck(0, 0, [CsvProblem(1, "", message)], 1, None)
     try:
@@ -134,9 +136,9 @@ def check_csv(path: Path, limits: CsvLimits | None = None) -> CsvCheck:
         # What follows cannot be parsed any more; everything before it was checked.
         problems.add(error.problem.line, error.problem.column, error.problem.message)
     if rows_over_line:
-        problems.add(rows_over_line, "", _limit_message(rows, "rows", limits.max_rows, "ROWS"))
+        problems.add(rows_over_line, "", _limit_message(rows, "rows", limits.max_rows))
     if images_over_line:
-        message = _limit_message(images, "images", limits.max_images, "IMAGES")
+        message = _limit_message(images, "images", limits.max_images)
         problems.add(images_over_line, URLS, message)
     # A row that cannot be read still is a row: reporting that there are none would mislead.
     if not rows and problems.count == len(header_problems):
@@ -262,11 +264,8 @@ def _width_message(cells: int, width: int) -> str:
     return f"{cells} cells where the header has {width}; {hint}"
 
 
-def _limit_message(count: int, what: str, limit: int, setting: str) -> str:
-    return (
-        f"{count:,} {what}, at most {limit:,} are allowed; split the file, or raise "
-        f"PIPELINE_JOB_MAX_{setting}"
-    )
+def _limit_message(count: int, what: str, limit: int) -> str:
+    return f"{count:,} {what}, at most {limit:,} are allowed; {SPLIT}"
 
 
 def _open_quote_message(ended: bool) -> str:

@@ -24,6 +24,9 @@ from pipeline.storage.base import Store, replaced
 OUTPUT_URLS = "Output Image Urls"
 FEATURE = "Feature"
 ERRORS = "Errors"
+ERROR_CODES = "Error Codes"
+# What follows the outputs.
+ADDED = (ERRORS, ERROR_CODES)
 
 # East Asian spreadsheets accept the full-width forms as well.
 _RUNS = re.compile(r"[=+\-@\t\r\n＝＋－＠]")
@@ -36,13 +39,14 @@ class RowAnswer:
     """The result of one row.
 
     ``outputs`` holds, for each recipe, one address an image in the order of the row's URLs; None
-    for an image that failed. ``errors`` are messages for people. ``values`` holds what each
-    feature said, likewise.
+    for an image that failed. ``errors`` are messages for people, one for each image without
+    addresses, and ``codes`` their codes. ``values`` holds what each feature said, likewise.
     """
 
     outputs: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
     errors: Sequence[str] = ()
     values: Mapping[str, Sequence[Mapping[str, Any] | None]] = field(default_factory=dict)
+    codes: Sequence[str] = ()
 
 
 def harmless(cell: str) -> str:
@@ -84,7 +88,7 @@ def write_answer(
     features: Sequence[str] = (),
 ) -> int:
     """Write the result: the input's rows and columns, the outputs of each recipe, the values of
-    each feature, the errors.
+    each feature, the errors and their codes.
 
     Separator and line ends are the input's, the encoding is UTF-8. Returns the number of rows.
 
@@ -95,12 +99,13 @@ def write_answer(
     with _replaced_text(store, key, dialect.answer_encoding) as file:
         writer = _writer(file, dialect)
         names = [f"{FEATURE} ({name})" for name in features]
-        _write(writer, [*dialect.header, *output_columns(recipes), *names, ERRORS])
+        _write(writer, [*dialect.header, *output_columns(recipes), *names, *ADDED])
         for row in rows:
             answer = lookup(row)
             outputs = [",".join(o or "" for o in answer.outputs.get(r, ())) for r in recipes]
             values = [value_cell(answer.values.get(name, ())) for name in features]
-            _write(writer, [*row.cells, *outputs, *values, "; ".join(answer.errors)])
+            errors = ["; ".join(answer.errors), "; ".join(answer.codes)]
+            _write(writer, [*row.cells, *outputs, *values, *errors])
             count += 1
     return count
 

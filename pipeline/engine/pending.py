@@ -15,7 +15,7 @@ from pipeline.database.paging import chunks
 from pipeline.database.tracked import KeyFilter, data_of, meta_of
 from pipeline.database.tracking import FOUND_TS, FRESH, KIND, LinearTransformMeta
 from pipeline.states import Source, State
-from pipeline.transforms.features import PREFIX, is_feature
+from pipeline.transforms.features import PDQ, PREFIX, is_feature
 
 # Rows of one page; also the number of changes that the first look fetches, so that a run with
 # few changes runs the linear query once.
@@ -202,13 +202,14 @@ class Pending:
         with self.meta.dbconn.reading() as con:
             return _fetch(con, query)
 
-    def count(self, paths: Collection[str] | None = None, everything: bool = False) -> Kinds:
-        """How many renditions are pending of each kind; empty where all is in step."""
+    def count(self, paths: Collection[str] | None, everything: bool) -> tuple[Kinds, int]:
+        """How many renditions are pending of each kind, empty where all is in step; and how many of
+        all are not the hashes that nobody asked for."""
         changed = self.changed(paths, everything).subquery()
-        kind = changed.c[KIND]
-        with self.meta.dbconn.reading() as con:
-            found = con.execute(sa.select(kind, sa.func.count()).group_by(kind)).all()
-        return {row[0]: row[1] for row in found}
+        kind, is_listed = changed.c[KIND], sa.case((changed.c.recipe == PDQ, 0), else_=1)
+        query = sa.select(kind, sa.func.count(), sa.func.sum(is_listed)).group_by(kind)
+        found = self.meta.dbconn.rows(query)
+        return {row[0]: row[1] for row in found}, sum(int(row[2]) for row in found)
 
     def sizes_fresh(self, paths: Collection[str] | None = None) -> set[int]:
         """Sizes, in bytes, of new and changed originals: one that is gone may only have moved."""
@@ -256,6 +257,8 @@ class Look:
         self._only: Collection[str] | None = None
         self._first: tuple[bool, list[PendingRendition]] | None = None
         self._ahead: Ahead[list[PendingRendition]] | None = None
+        # Of what was counted last: all but hashes.
+        self.listed = 0
 
     def narrow(self, paths: Collection[str] | None) -> None:
         """Query only these originals from now on, by their keys; ``None``: all.
@@ -292,7 +295,9 @@ class Look:
         self.close()
         if len(rows) > PAGE_ROWS:
             self._first = None
-            return self.pending.count(self._only, everything)
+            counts, self.listed = self.pending.count(self._only, everything)
+            return counts
+        self.listed = sum(row.recipe != PDQ for row in rows)
         self._first = everything, rows
         return dict(Counter(row.kind for row in rows))
 

@@ -33,8 +33,10 @@ from pipeline.engine.recovery import forget_writing, owners_of, remember_writing
 from pipeline.engine.report import Counts
 from pipeline.engine.reuse import Reuse
 from pipeline.imaging import RENDERER_VERSION
+from pipeline.reasons import Reason
 from pipeline.states import Source, State
 from pipeline.transforms.features import PDQ, is_listed
+from pipeline.workers.reasons import not_written
 from pipeline.workers.tasks import Made, Outcome, md5s_of
 
 # Each batch is a transaction. A takedown waits for one batch at most, and must finish within a
@@ -211,9 +213,8 @@ class Publisher:
                 self.unsettled += 1
                 continue
             except OSError as error:
-                reason = f"the rendition cannot be written ({error.strerror})"
                 self.places.discard([made])
-                self._fail(outcome, old, reason, rows, marks)
+                self._fail(outcome, old, not_written(error), rows, marks)
                 continue
             if old.file and old.file != file:
                 self.places.clear(old.file)
@@ -244,17 +245,17 @@ class Publisher:
         self,
         outcome: Outcome,
         old: PendingRendition,
-        reason: str,
+        reason: Reason,
         rows: list[dict[str, Any]],
         marks: list[PendingRendition],
     ) -> None:
         # A stale rendition is worse than none.
         self.places.clear(old.file)
-        self.counts.add_failed(outcome.path, old.recipe, reason)
+        self.counts.add_failed(outcome.path, old.recipe, reason.text)
         row = _row(self, old, outcome, State.FAILED)
-        if old.state == State.FAILED and old.reason == reason:
+        if old.state == State.FAILED and old.reason == reason.text:
             row["since"] = old.since
-        rows.append(row | {"reason": reason})
+        rows.append(row | {"reason": reason.text, "code": reason.code.value})
         if outcome.try_again:
             self._again.append(old)
         else:
@@ -314,7 +315,7 @@ def _row(to: Publisher, old: PendingRendition, outcome: Outcome, state: State) -
         "source": to.source,
         "path": outcome.path,
         "recipe": old.recipe,
-        **dict.fromkeys(("file", "width_px", "height_px", "size_bytes", "file_sha256", "reason")),
+        **dict.fromkeys((*_MADE, "code")),
         "value": None,
         "sha256": outcome.sha256,
         "original_bytes": outcome.size_bytes,

@@ -13,15 +13,15 @@ File first, row second: a run that is killed between the two leaves a row that i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from functools import partial
 from itertools import groupby
 
 from pipeline.database.tracking import BACKLOG, FRESH, GONE
 from pipeline.engine.context import STOP_POLL_S, Run
-from pipeline.engine.pending import Pending, PendingOriginal, PendingRendition, slices
-from pipeline.engine.progress import Silent
+from pipeline.engine.pending import Look, Pending, PendingOriginal, PendingRendition, slices
+from pipeline.engine.progress import Progress, Silent
 from pipeline.engine.publish import FLUSH_S, Publisher
 from pipeline.engine.sources import Originals
 from pipeline.engine.verdicts import (
@@ -31,8 +31,28 @@ from pipeline.engine.verdicts import (
     wanted_of,
 )
 from pipeline.states import Lane, Source
-from pipeline.transforms.features import Feature, listed_features
+from pipeline.transforms.features import Feature, is_listed, listed_features
 from pipeline.workers.tasks import Outcome, Task, Urgency, md5s_of
+
+
+class _Bar:
+    """Shows what is done; the hashes that nobody asked for only if there is nothing else."""
+
+    def __init__(self, progress: Progress, look: Look, what: str) -> None:
+        self._progress, self._look, self._what = progress, look, what
+        self._shows_hashes = False
+
+    def start(self, counts: Mapping[int, int]) -> None:
+        """So much was counted a moment ago."""
+        self._shows_hashes = not self._look.listed
+        if self._shows_hashes:
+            self._progress.start("hashes", sum(counts.values()))
+        else:
+            self._progress.start(self._what, self._look.listed)
+
+    def show(self, done: Iterable[str]) -> None:
+        """These are done, by the names of their recipes."""
+        self._progress.advance(sum(self._shows_hashes or is_listed(recipe) for recipe in done))
 
 
 class Rendering:
@@ -49,7 +69,8 @@ class Rendering:
         self.look = run.look(self.pending)
         self.recipes = recipes_of(self.pending, run)
         self.fingerprints = {name: recipe.fingerprint for name, recipe in self.recipes.items()}
-        self.what = "renditions and features" if listed_features(self.recipes) else "renditions"
+        what = "renditions and features" if listed_features(self.recipes) else "renditions"
+        self.bar = _Bar(self.progress, self.look, what)
         self.publisher = Publisher(
             self.pending,
             self.fingerprints,
@@ -87,7 +108,7 @@ class Rendering:
         if not counts:
             return
         self.publisher.begin()
-        self.progress.start(self.what, sum(counts.values()))
+        self.bar.start(counts)
         held = self._delete(hold=self.look.sizes_fresh()) if counts.get(GONE) else 0
         if counts.get(FRESH):
             self._render_all(FRESH)
@@ -103,7 +124,7 @@ class Rendering:
         self.publisher.flush()
         self.publisher.mark_unchanged = False
         counts = self.look.counts(everything=True)
-        self.progress.start(self.what, sum(counts.values()))
+        self.bar.start(counts)
         for kind in (FRESH, BACKLOG):
             if counts.get(kind):
                 self.publisher.begin()
@@ -121,7 +142,7 @@ class Rendering:
                 held += len(keep)
                 gone.extend(r for r in original.renditions if r not in keep)
             self.publisher.delete(gone)
-            self.progress.advance(len(gone))
+            self.bar.show(rendition.recipe for rendition in gone)
         return held
 
     def _render_all(self, kind: int) -> None:
@@ -137,7 +158,7 @@ class Rendering:
             part = run.part(source=source, narrowed_to=paths, options=options, progress=Silent())
             Rendering(part, self.pending, self.originals, self.below).work()
             counts.pending += pending
-            self.progress.advance(sum(len(original.renditions) for original in originals))
+            self.bar.show(each.recipe for original in originals for each in original.renditions)
             run.attend(Urgency.BACKLOG)
         self.publisher.unsettled = counts.pending
 
@@ -174,7 +195,7 @@ class Rendering:
             if recipe is None:
                 continue  # of a feature that is gone from the file, nothing says how to make it
             wanted.append(wanted_of(rendition, recipe, self.run.recovering))
-            if rendition.reason == KILLED_ONCE:
+            if rendition.reason == KILLED_ONCE.text:
                 self.killed_before.add(original.path)
         self.publisher.expect(original)
         return Task(
@@ -232,8 +253,8 @@ class Rendering:
         return outcome
 
     def _advance(self, outcome: Outcome) -> None:
-        done = len(outcome.made) + len(outcome.values) + len(outcome.failed)
-        self.progress.advance(done + len(outcome.unchanged) + len(outcome.unneeded))
+        named = [*outcome.unchanged, *outcome.unneeded, *(made.recipe for made in outcome.made)]
+        self.bar.show(named + [name for name, _ in (*outcome.values, *outcome.failed)])
         self.run.report.timings.add(outcome.seconds, len(outcome.made))
 
     def _reuse_or_render(self, tasks: list[Task]) -> None:
@@ -276,6 +297,6 @@ class Rendering:
         taken = self.publisher.reuse.stage(outcome, task)
         if taken is None:
             return False
-        self.progress.advance(len(taken.made) + len(taken.values))
+        self.bar.show([made.recipe for made in taken.made] + [name for name, _ in taken.values])
         self.publisher.add(taken)
         return True

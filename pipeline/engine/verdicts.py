@@ -29,6 +29,7 @@ from pipeline.engine.publish import correct_counts, is_withheld_already
 from pipeline.engine.sources import Originals
 from pipeline.imaging import RENDERER_VERSION
 from pipeline.names import name_of
+from pipeline.reasons import Code, Reason
 from pipeline.settings.values import Settings
 from pipeline.states import State
 from pipeline.storage.folder import digests_of
@@ -39,13 +40,14 @@ from pipeline.workers.tasks import Outcome, RenditionWanted, md5s_of
 from pipeline.workers.worker import is_current
 
 # Reasons of a failure; the first one makes the next run retry the original alone.
-KILLED_ONCE = (
+KILLED_ONCE = Reason(
+    Code.WORKER_KILLED,
     "its worker was killed, also when it was tried by itself (out of memory, or a restart?); the "
-    "next run tries it once more"
+    "next run tries it once more",
 )
-KILLED_TWICE = (
-    "its worker was killed in two runs, also when it was tried by itself (out of memory?); "
-    "`datapipe retry` tries it again"
+KILLED_TWICE = Reason(
+    Code.WORKER_KILLED,
+    "its worker was killed in two runs, also when it was tried by itself (out of memory?)",
 )
 
 
@@ -340,7 +342,7 @@ def _verdict(
         return "would be rendered: the recipe changed"
     if content.cannot_read is not None:
         return f"would fail: {content.cannot_read}"
-    if item.reason == KILLED_ONCE:
+    if item.reason == KILLED_ONCE.text:
         return "would be rendered again, alone: its worker was killed"
     if wanted.made_of is None or is_unmarked:
         return "would be rendered: a retry was requested, or the last run was interrupted"

@@ -27,6 +27,7 @@ from pipeline.fetch.resolver import AddressRefused
 from pipeline.fetch.types import Fetched, FetchLimits, FetchRequest, FetchStatus
 from pipeline.fetch.urls import UrlRefused, checked_url, host_of
 from pipeline.imaging.sniff import HEAD_BYTES, Sniff
+from pipeline.reasons import Code, code_of_http
 from pipeline.storage.blobs import BlobWriter
 from pipeline.storage.folder_store import FolderStore
 from pipeline.text import shortened
@@ -49,9 +50,10 @@ MAX_HEADER_CHARACTERS = 512
 class Ended(FetchError):
     """The URL ended without an image, for good."""
 
-    def __init__(self, status: FetchStatus, reason: str) -> None:
+    def __init__(self, status: FetchStatus, code: Code, reason: str) -> None:
         super().__init__(reason)
         self.status = status
+        self.code = code
 
 
 class Again(FetchError):
@@ -63,12 +65,14 @@ class Again(FetchError):
 
     def __init__(
         self,
+        code: Code,
         reason: str,
         retry_after_s: float | None = None,
         connection: bool = False,
         timed_out: bool = False,
     ) -> None:
         super().__init__(reason)
+        self.code = code
         self.retry_after_s = retry_after_s
         self.connection = connection
         self.timed_out = timed_out
@@ -134,16 +138,16 @@ class Attempts:
             except (Ended, Again, OutputError):
                 raise
             except AddressRefused as error:
-                raise Ended(FetchStatus.REFUSED, _hop(str(error), trace)) from error
+                raise Ended(FetchStatus.REFUSED, error.code, _hop(str(error), trace)) from error
             except DecodingFailed as error:
-                raise Ended(FetchStatus.FAILED, str(error)) from error
+                raise Ended(FetchStatus.FAILED, error.code, str(error)) from error
             except httpx.TransportError as error:
                 raise self._network_problem(error) from error
             except Exception as error:
                 # Whatever a server can make a library raise costs this URL, not the run.
                 reason = f"cannot be fetched ({type(error).__name__}: {shortened(str(error))})"
-                raise Ended(FetchStatus.FAILED, reason) from error
-        raise Again(watch.reason(), timed_out=True)
+                raise Ended(FetchStatus.FAILED, Code.BAD_RESPONSE, reason) from error
+        raise Again(Code.TIMED_OUT, watch.reason(), timed_out=True)
 
     async def _follow(
         self,
@@ -165,7 +169,8 @@ class Attempts:
                     await response.aclose()
             trace.redirects += 1
             if trace.redirects > self._limits.max_redirects:
-                raise Ended(FetchStatus.FAILED, f"more than {self._limits.max_redirects} redirects")
+                many = f"more than {self._limits.max_redirects} redirects"
+                raise Ended(FetchStatus.FAILED, Code.BAD_REDIRECT, many)
             following = self._next_hop(url, response)
             if host_of(following) != host_of(url):
                 raise Moved(following)
@@ -192,20 +197,21 @@ class Attempts:
         code = response.status_code
         location = response.headers.get("location")
         if not location:
-            raise Ended(FetchStatus.FAILED, f"{in_words(code)} without a Location")
+            reason = f"{in_words(code)} without a Location"
+            raise Ended(FetchStatus.FAILED, Code.BAD_REDIRECT, reason)
         try:
             joined = str(url.join(location))
         except Exception:
-            where = shortened(location)
-            raise Ended(FetchStatus.FAILED, f"a redirect to {where}, which is not a URL") from None
+            reason = f"a redirect to {shortened(location)}, which is not a URL"
+            raise Ended(FetchStatus.FAILED, Code.BAD_REDIRECT, reason) from None
         try:
             following = checked_url(joined, self._limits.ports)
         except UrlRefused as error:
             reason = f"redirect to {shortened(joined)}: {error}"
-            raise Ended(FetchStatus.REFUSED, reason) from None
+            raise Ended(FetchStatus.REFUSED, Code.BAD_REDIRECT, reason) from None
         if url.scheme == "https" and following.scheme == "http":
             reason = f"redirect to {shortened(joined)}: from https to http"
-            raise Ended(FetchStatus.REFUSED, reason)
+            raise Ended(FetchStatus.REFUSED, Code.BAD_REDIRECT, reason)
         return following
 
     async def _read(
@@ -224,10 +230,11 @@ class Attempts:
         if code not in (200, 203):
             await _drain(response)
             if code in (429, 503):
-                raise Again(in_words(code), _retry_after_s(headers.get("retry-after")))
+                wait_s = _retry_after_s(headers.get("retry-after"))
+                raise Again(code_of_http(code), in_words(code), wait_s)
             if code >= 500:
-                raise Again(in_words(code))
-            raise Ended(FetchStatus.FAILED, in_words(code))
+                raise Again(code_of_http(code), in_words(code))
+            raise Ended(FetchStatus.FAILED, code_of_http(code), in_words(code))
         size_bytes, sha256, path = await self._keep(response, trace, watch)
         return Fetched(
             request.url,
@@ -245,7 +252,8 @@ class Attempts:
         self, response: httpx.Response, trace: Trace, watch: Watch
     ) -> tuple[int, str, Path]:
         max_bytes = self._limits.max_bytes
-        too_large = Ended(FetchStatus.REFUSED, f"larger than {max_bytes:,} bytes")
+        why = f"larger than {max_bytes:,} bytes"
+        too_large = Ended(FetchStatus.REFUSED, Code.TOO_LARGE, why)
         declared = response.headers.get("content-length", "")
         if declared.isascii() and declared.isdigit() and int(declared[:19]) > max_bytes:
             raise too_large
@@ -266,7 +274,8 @@ class Attempts:
                         raise too_large
                     chunk_count += 1
                     if chunk_count > FREE_PIECES + trace.received_bytes // MEAN_PIECE_BYTES:
-                        raise Ended(FetchStatus.REFUSED, f"sent in {chunk_count:,} tiny pieces")
+                        why = f"sent in {chunk_count:,} tiny pieces"
+                        raise Ended(FetchStatus.REFUSED, Code.BAD_RESPONSE, why)
                     if chunk:
                         watch.came(len(chunk))
                     for piece in decoder.pieces(chunk):
@@ -295,7 +304,8 @@ class Attempts:
     def _validate(self, held: bytearray) -> None:
         problem = self._sniff(bytes(held[:HEAD_BYTES]))
         if problem is not None:
-            raise Ended(FetchStatus.REFUSED, problem)
+            code = Code.NOT_AN_IMAGE if held else Code.EMPTY
+            raise Ended(FetchStatus.REFUSED, code, problem)
 
     async def _in_thread(self, call: Callable[[bytes], T], data: bytes) -> T:
         try:
@@ -310,16 +320,21 @@ class Attempts:
         limits = self._limits
         if isinstance(error, httpx.ConnectTimeout):
             reason = f"no connection within {limits.connect_timeout_s:g} s"
-            return Again(reason, connection=True, timed_out=True)
+            return Again(Code.TIMED_OUT, reason, connection=True, timed_out=True)
         if isinstance(error, httpx.TimeoutException):
-            return Again(f"no bytes for {limits.stall_timeout_s:g} s", timed_out=True)
+            reason = f"no bytes for {limits.stall_timeout_s:g} s"
+            return Again(Code.TIMED_OUT, reason, timed_out=True)
         if isinstance(error, (httpx.ConnectError, httpx.ProxyError)):
             if _caused_by(error, ssl.SSLCertVerificationError):
-                return Ended(FetchStatus.FAILED, str(error))
-            return Again(shortened(str(error)) or "no connection", connection=True)
+                return Ended(FetchStatus.FAILED, Code.BAD_CERTIFICATE, str(error))
+            reason = shortened(str(error)) or "no connection"
+            return Again(Code.NO_CONNECTION, reason, connection=True)
         if isinstance(error, (httpx.LocalProtocolError, httpx.UnsupportedProtocol)):
-            return Ended(FetchStatus.FAILED, f"cannot be requested: {shortened(str(error))}")
-        return Again(shortened(str(error)) or "the connection was lost")
+            reason = f"cannot be requested: {shortened(str(error))}"
+            return Ended(FetchStatus.FAILED, Code.BAD_URL, reason)
+        reason = shortened(str(error)) or "the connection was lost"
+        is_odd = isinstance(error, httpx.RemoteProtocolError)
+        return Again(Code.BAD_RESPONSE if is_odd else Code.NO_CONNECTION, reason)
 
 
 def in_words(code: int) -> str:

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field, replace
 
 import httpx
 
+from pipeline.errors import FetchError
 from pipeline.fetch.attempt import Again, Attempts, Ended, Moved, Trace
 from pipeline.fetch.resolver import Resolver, system_resolver
 from pipeline.fetch.schedule import Schedule
@@ -29,6 +30,7 @@ from pipeline.fetch.transport import ValidatedTransport
 from pipeline.fetch.types import Fetched, FetchLimits, FetchRequest, FetchStatus
 from pipeline.fetch.urls import UrlRefused, checked_url, host_of
 from pipeline.imaging.sniff import Sniff, image_problem
+from pipeline.reasons import Code
 from pipeline.storage.folder_store import FolderStore
 
 # Threads that hash and write. Both release Python's lock, and two keep a disk busy.
@@ -153,7 +155,7 @@ class _Call:
                 url = checked_url(request.url, self._limits.ports)
             except UrlRefused as error:
                 job = _Job(request, httpx.URL())
-                self._finish(job, _ended(job, FetchStatus.REFUSED, str(error)))
+                self._finish(job, _ended(job, FetchStatus.REFUSED, error))
             else:
                 self._schedule.put(host_of(url), _Job(request, url), group=request.group)
         self._fed = True
@@ -167,7 +169,8 @@ class _Call:
             if history and history.failures_in_a_row >= self._limits.host_faults_max:
                 self._schedule.leave(host)
                 reason = f"not requested: {host} was unreachable {history.failures_in_a_row} times"
-                self._finish(job, _ended(job, FetchStatus.FAILED, reason))
+                unreachable = Ended(FetchStatus.FAILED, Code.NO_CONNECTION, reason)
+                self._finish(job, _ended(job, FetchStatus.FAILED, unreachable))
                 # A million of these in a row must not block the event loop.
                 await asyncio.sleep(0)
                 continue
@@ -193,7 +196,7 @@ class _Call:
         except Ended as end:
             job.duration_s += time.perf_counter() - started
             self._it_answered(host)
-            self._finish(job, _ended(job, end.status, str(end)))
+            self._finish(job, _ended(job, end.status, end))
         except Again as again:
             job.duration_s += time.perf_counter() - started
             self._retry_or_end(job, host, again)
@@ -227,7 +230,7 @@ class _Call:
         job.timeouts += again.timed_out
         if job.attempts > limits.retries or job.timeouts > RETRIES_AFTER_TIMEOUT or not patient:
             history.failures_in_a_row = history.failures_in_a_row + 1 if again.connection else 0
-            self._finish(job, _ended(job, FetchStatus.FAILED, str(again)))
+            self._finish(job, _ended(job, FetchStatus.FAILED, again))
         elif again.retry_after_s is None:
             self._later(limits.backoff_after_s(job.attempts), host, job)
         else:
@@ -271,12 +274,13 @@ class _Call:
             timer.cancel()
 
 
-def _ended(job: _Job, status: FetchStatus, reason: str) -> Fetched:
+def _ended(job: _Job, status: FetchStatus, error: FetchError) -> Fetched:
     return Fetched(
         url=job.request.url,
         status=status,
         http_code=job.trace.http_code,
-        reason=reason,
+        reason=str(error),
+        code=error.code,
         bytes=job.trace.received_bytes,
         duration_ms=round(job.duration_s * 1000),
         attempts=job.attempts,

@@ -11,12 +11,15 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from pipeline.errors import FetchError
+from pipeline.reasons import Code
 
 PIECE_BYTES = 256 * 1024
 
 
 class DecodingFailed(FetchError):
     """The body has an encoding that we do not decode, or is damaged."""
+
+    code = Code.BAD_RESPONSE
 
 
 class Decoder(Protocol):

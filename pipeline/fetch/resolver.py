@@ -14,6 +14,7 @@ from concurrent.futures import Executor
 from pipeline.errors import FetchError
 from pipeline.fetch.addresses import AllowList, parse_address, validate
 from pipeline.fetch.urls import literal_address
+from pipeline.reasons import Code
 
 # From a host name to its addresses, in the order of preference. Raises OSError if there are none.
 Resolver = Callable[[str], Awaitable[Sequence[str]]]
@@ -29,11 +30,10 @@ class AddressRefused(FetchError):
     names of an internal network resolve to. ``detail`` is for logs.
     """
 
+    code = Code.REFUSED_ADDRESS
+
     def __init__(self, host: str, detail: str) -> None:
-        super().__init__(
-            f"{host} is not at a public address; PIPELINE_FETCH_ALLOW lists hosts and networks "
-            "that are allowed anyway"
-        )
+        super().__init__(f"{host} is not at a public address, and images are fetched from no other")
         self.detail = detail
 
 

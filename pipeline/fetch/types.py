@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.fetch.addresses import AllowList
+from pipeline.reasons import Code
 
 DEFAULT_PORTS = frozenset({80, 443})
 
@@ -93,8 +94,9 @@ class Fetched:
     """How one URL ended.
 
     ``url`` is the request's, to the letter; ``final_url`` the one that answered last. ``reason`` is
-    empty for ``fetched`` and ``not_modified``. ``bytes`` is the size of the image, or what was
-    received of it. ``duration_ms`` is the time spent, without the waits between attempts.
+    empty for ``fetched`` and ``not_modified``, where ``code`` is ``None``. ``bytes`` is the size of
+    the image, or what was received of it. ``duration_ms`` is the time spent, without the waits
+    between attempts.
     ``sha256`` and ``path`` are set for ``fetched`` only. ``content_type`` is what the server says.
     """
 
@@ -102,6 +104,7 @@ class Fetched:
     status: FetchStatus
     http_code: int | None = None
     reason: str = ""
+    code: Code | None = None
     bytes: int = 0
     duration_ms: int = 0
     attempts: int = 0

@@ -14,6 +14,7 @@ import httpx
 from pipeline.errors import FetchError
 from pipeline.fetch.addresses import Address, parse_address
 from pipeline.fetch.types import DEFAULT_PORTS
+from pipeline.reasons import Code
 from pipeline.text import shortened
 
 MAX_URL_CHARACTERS = 2_048
@@ -38,6 +39,8 @@ _NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\.?", re.ASCII)
 
 class UrlRefused(FetchError):
     """The URL itself is against the rules; nothing was sent."""
+
+    code = Code.BAD_URL
 
 
 def split_cell(cell: str) -> list[str]:
@@ -86,9 +89,7 @@ def checked_url(url: str, ports: frozenset[int] = DEFAULT_PORTS) -> httpx.URL:
     parsed = _parsed(url)
     port = parsed.port or {"http": 80, "https": 443}[parsed.scheme]
     if port not in ports:
-        raise UrlRefused(
-            f"port {port} is not fetched from; PIPELINE_FETCH_PORTS lists further ports"
-        )
+        raise UrlRefused(f"port {port} is not fetched from")
     return parsed
 
 

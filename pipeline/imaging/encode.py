@@ -10,6 +10,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from pipeline.errors import ImageError
+from pipeline.reasons import Code
 from pipeline.transforms.recipes import Recipe
 
 DEFAULT_QUALITY = {"jpeg": 82, "webp": 80, "avif": 65}
@@ -53,7 +54,8 @@ def check_size(size: tuple[int, int], format: str) -> None:
     limit = _MAX_SIDE_PX[format]
     if max(size) > limit:
         raise ImageError(
-            f"{size[0]:,} x {size[1]:,} px is more than {format} can hold ({limit:,} px a side)"
+            f"{size[0]:,} x {size[1]:,} px is more than {format} can hold ({limit:,} px a side)",
+            Code.RESULT_TOO_LARGE,
         )
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from pipeline.errors import ImageError
+from pipeline.reasons import Code, Reason
 
 RENDERER_VERSION = 2
 
@@ -59,7 +63,7 @@ class Failure:
     """
 
     recipe: str
-    reason: str
+    reason: Reason
     log_text: str = ""
 
 
@@ -68,3 +72,26 @@ class Unneeded:
     """Nothing is made, because a smaller one of the same widths shows all that there is."""
 
     recipe: str
+
+
+Result: TypeAlias = Rendition | Values | Failure | Unneeded
+
+
+def reason_of(error: Exception) -> Reason:
+    """What people read of an error that a step of the pixels raised."""
+    if isinstance(error, ImageError):
+        return Reason(error.code, str(error))
+    if isinstance(error, MemoryError):
+        return Reason(Code.OUT_OF_MEMORY, "out of memory while it was rendered")
+    text = f"could not be rendered: {error or type(error).__name__}"
+    return Reason(Code.RENDERER_FAILED, text)
+
+
+def with_notes(result: Result, said: tuple[str, ...]) -> Result:
+    """A result with what the decoder warned of, ``said``."""
+    if isinstance(result, Values | Unneeded):
+        return result
+    if isinstance(result, Failure):
+        code, text = result.reason
+        return replace(result, reason=Reason(code, "; ".join([text, *said])))
+    return replace(result, notes=(*result.notes, *said))

@@ -30,6 +30,7 @@ from pipeline.imaging.geometry import Layout, Size
 from pipeline.imaging.model import Limits
 from pipeline.imaging.orientation import stored_orientation, swaps_sides
 from pipeline.imaging.sniff import sniff
+from pipeline.reasons import Code
 
 # Every core has its worker; an AVIF decoder with threads of its own only takes turns with them.
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
@@ -93,7 +94,7 @@ def open_original(data: bytes, limits: Limits) -> OpenedOriginal:
     try:
         frames = _count_frames(data, format_, limits)
     except structure.CutOffError as error:
-        raise ImageError(f"{error}{_rows_there(image)}") from None
+        raise ImageError(f"{error}{_rows_there(image)}", error.code) from None
     check_pixels(image.size, frames, limits)
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         _check_strips(image, data)
@@ -177,9 +178,9 @@ def broken(original: OpenedOriginal, error: Exception) -> ImageError:
     text = str(error).lower()
     if "truncated" in text or "not enough" in text or isinstance(error, EOFError):
         cut = structure.cut_off(len(original.data))
-        return ImageError(f"{cut}{_rows_there(original.image)}")
+        return ImageError(f"{cut}{_rows_there(original.image)}", cut.code)
     if isinstance(error, MemoryError):
-        return ImageError("out of memory while it was decoded")
+        return ImageError("out of memory while it was decoded", Code.OUT_OF_MEMORY)
     return ImageError(f"broken {_name(original.format)}: {_words(error)}")
 
 
@@ -187,7 +188,7 @@ def _count_frames(data: bytes, format_: str, limits: Limits) -> int:
     """Walk the container and return its frames; raises ImageError where they are too many."""
     frames = structure.count_frames(data, format_, most=limits.max_frames)
     if frames > limits.max_frames:
-        raise ImageError(f"more than {limits.max_frames:,} frames (PIPELINE_MAX_FRAMES)")
+        raise ImageError(f"more than {limits.max_frames:,} frames", Code.TOO_MANY_FRAMES)
     return frames
 
 
@@ -201,7 +202,8 @@ def check_pixels(size: Size, frames: int, limits: Limits) -> None:
         verb = "are" if frames > 1 else "is"
         raise ImageError(
             f"{times}{width:,} x {height:,} px {verb} over the limit of "
-            f"{_millions(limits.max_pixels)} pixels (PIPELINE_MAX_PIXELS)"
+            f"{_millions(limits.max_pixels)} pixels",
+            Code.TOO_LARGE,
         )
 
 

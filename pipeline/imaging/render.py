@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
 from PIL import Image
 
@@ -22,7 +22,16 @@ from pipeline.imaging.formats import output_format
 from pipeline.imaging.function import apply
 from pipeline.imaging.geometry import Box, Layout, Size, lay_out
 from pipeline.imaging.metadata import tags_for
-from pipeline.imaging.model import Failure, Header, Limits, Rendition, Unneeded, Values
+from pipeline.imaging.model import (
+    Failure,
+    Header,
+    Limits,
+    Rendition,
+    Result,
+    Unneeded,
+    reason_of,
+    with_notes,
+)
 from pipeline.imaging.modes import to_eight_bit
 from pipeline.imaging.opening import (
     OpenedOriginal,
@@ -39,11 +48,11 @@ from pipeline.imaging.orientation import (
 )
 from pipeline.imaging.resize import TRIANGLE, resize
 from pipeline.imaging.values import values_of, wants_header
+from pipeline.reasons import Code
 from pipeline.transforms.features import Feature, is_listed
 from pipeline.transforms.recipes import Recipe, Transform
 
 T = TypeVar("T")
-Result: TypeAlias = Rendition | Values | Failure | Unneeded
 
 # An APNG stays animated as `keep`; requested by name, a PNG is a still.
 _MOVING_FORMATS = frozenset(["keep", "webp", "gif"])
@@ -215,11 +224,12 @@ def render(data: bytes, recipes: Sequence[Transform], limits: Limits) -> list[Re
             results = _render_all(original, recipes, limits)
         except ImageError as error:
             said = _said(caught)
-            raise ImageError("; ".join([str(error), *said])) if said else error from None
+            raise ImageError("; ".join([str(error), *said]), error.code) from None
         except Exception as error:  # one bad file must cost one file, whatever Pillow raises on it
-            raise ImageError(_reason(error)) from error
+            code, text = reason_of(error)
+            raise ImageError(text, code) from error
     said = _said(caught)
-    return [_with_notes(result, said) for result in results] if said else results
+    return [with_notes(result, said) for result in results] if said else results
 
 
 def _render_all(
@@ -321,9 +331,9 @@ class _Renderings:
             return
         if recipe.parent is not None:
             if recipe.parent in self.errors:
-                reason = _reason(self.errors[recipe.parent])
-                why = f"[{recipe.parent.name}], which it is made from, failed: {reason}"
-                self.errors[recipe] = ImageError(why)
+                code, text = reason_of(self.errors[recipe.parent])
+                why = f"[{recipe.parent.name}], which it is made from, failed: {text}"
+                self.errors[recipe] = ImageError(why, code)
                 return
             image = self.pixels[recipe.parent]
             picture = replace(picture, image=image, edges=(0, 0, *image.size))
@@ -351,7 +361,7 @@ class _Renderings:
             check_pixels(layout.size, self.original.frames if self.moves else 1, self.limits)
         except ImageError as error:
             why = f"the rendition would be too large: {error}"
-            self.errors[recipe] = ImageError(why)
+            self.errors[recipe] = ImageError(why, Code.RESULT_TOO_LARGE)
             return None
         return layout
 
@@ -366,7 +376,7 @@ class _Renderings:
             _take(FILE_STEPS, draft)
         except Exception as error:
             text = error.log_text if isinstance(error, FunctionError) else ""
-            return Failure(recipe.name, _reason(error), text)
+            return Failure(recipe.name, reason_of(error), text)
         return Rendition(recipe.name, draft.data, draft.format, *draft.images[0].size, draft.notes)
 
 
@@ -380,21 +390,5 @@ def _take(steps: Iterable[Callable[[T], None]], subject: T) -> None:
         step(subject)
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, ImageError):
-        return str(error)
-    if isinstance(error, MemoryError):
-        return "out of memory while it was rendered"
-    return f"could not be rendered: {error or type(error).__name__}"
-
-
 def _said(caught: list[warnings.WarningMessage]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(f"the decoder warns: {w.message}".strip() for w in caught))
-
-
-def _with_notes(result: Result, said: tuple[str, ...]) -> Result:
-    if isinstance(result, Values | Unneeded):
-        return result
-    if isinstance(result, Failure):
-        return replace(result, reason="; ".join([result.reason, *said]))
-    return replace(result, notes=(*result.notes, *said))

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 
 from pipeline.errors import ImageError
 from pipeline.imaging import formats
+from pipeline.reasons import Code
 
 # How many of a file's first bytes decide what it is.
 HEAD_BYTES = 4_096
@@ -116,10 +117,12 @@ def sniff(data: bytes) -> str:
     Raises ImageError with what the content is instead.
     """
     if not data:
-        raise ImageError("empty file")
+        raise ImageError("empty file", Code.EMPTY)
     content = content_of(data)
     if content.format is None:
-        raise ImageError(f"not an image: the content is {content.words}{content.remedy}")
+        is_picture = content.media_type.startswith("image/")
+        code = Code.UNSUPPORTED if is_picture else Code.NOT_AN_IMAGE
+        raise ImageError(f"not an image: the content is {content.words}{content.remedy}", code)
     return content.format
 
 

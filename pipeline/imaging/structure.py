@@ -12,10 +12,13 @@ from collections.abc import Iterator
 from typing import Literal
 
 from pipeline.errors import ImageError
+from pipeline.reasons import Code
 
 
 class CutOffError(ImageError):
     """The file ends before its picture does."""
+
+    code = Code.CUT_OFF
 
 
 def cut_off(there: int, whole: int | None = None, detail: str = "") -> CutOffError:

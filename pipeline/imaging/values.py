@@ -9,6 +9,7 @@ from PIL import Image
 
 from pipeline.errors import FunctionError
 from pipeline.imaging.model import Failure, Header, Values
+from pipeline.reasons import Code, Reason
 from pipeline.transforms.features import Feature
 from pipeline.transforms.functions import call, first_parameter
 
@@ -26,9 +27,10 @@ def values_of(feature: Feature, of: Image.Image | Header) -> Values | Failure:
     try:
         return Values(feature.name, _json(call(feature.function, of)))
     except FunctionError as error:
-        return Failure(feature.name, str(error), error.log_text)
+        return Failure(feature.name, Reason(error.code, str(error)), error.log_text)
     except ValueError as error:
-        return Failure(feature.name, f"{feature.function.name}: {error}")
+        reason = Reason(Code.FUNCTION_FAILED, f"{feature.function.name}: {error}")
+        return Failure(feature.name, reason)
 
 
 def _json(said: Any) -> str:

@@ -17,7 +17,7 @@ from pipeline.engine.recovery import remember_writing
 from pipeline.errors import CsvError
 from pipeline.jobs.context import Jobs
 from pipeline.jobs.images import forget_lost
-from pipeline.jobs.outcomes import ImageOutcome, Outcomes
+from pipeline.jobs.outcomes import NOT_FETCHED, NOT_RENDERED, ImageOutcome, Outcomes
 from pipeline.jobs.store import ACTIVE, ENDED, UNREAD, Job
 from pipeline.jobs.webhooks import webhooks_due
 from pipeline.names import folder_of
@@ -144,12 +144,12 @@ class _Answer:
         images = self._found.get(row.number, [])
         if [image.url for image in images] != list(row.urls):
             # Its rows belong to other content: somebody changed the tables by hand.
-            images = [ImageOutcome(url, reasons=["not fetched"]) for url in row.urls]
+            images = [ImageOutcome(url, reasons=[NOT_FETCHED]) for url in row.urls]
         for image in images:
             # Made by none of them: a recipe was added between rendering and writing.
             if not image.reasons and not self.always <= set(image.files):
-                image.reasons.append("not rendered")
-        self.failed += sum(bool(image.reasons) for image in images)
+                image.reasons.append(NOT_RENDERED)
+        self.failed += sum(image.is_failed for image in images)
         self.done += sum(not image.reasons for image in images)
         public_url = self.jobs.settings.jobs.public_url
         outputs = {
@@ -160,8 +160,10 @@ class _Answer:
             for recipe in self.recipes
         }
         values = {name: [image.values.get(name) for image in images] for name in self.features}
-        errors = [f"{image.url}: {'; '.join(image.reasons)}" for image in images if image.reasons]
-        return RowAnswer(outputs, errors, values)
+        missing = [image for image in images if image.reasons]
+        errors = [f"{i.url}: {'; '.join(text for _, text in i.reasons)}" for i in missing]
+        codes = [image.reasons[0].code.value for image in missing]
+        return RowAnswer(outputs, errors, values, codes)
 
     def _end(self, state: JobState, **values: object) -> None:
         job, settings = self.job, self.jobs.settings

@@ -14,9 +14,12 @@ from pipeline.database.tracked import data_of, is_one_of
 from pipeline.engine.pending import recipe_in
 from pipeline.jobs.context import Jobs
 from pipeline.jobs.store import in_job
+from pipeline.reasons import Code, Reason, known_code
 from pipeline.states import Source, State, UrlState
 from pipeline.transforms.features import PDQ
 
+NOT_FETCHED = Reason(Code.NOT_FETCHED, "not fetched")
+NOT_RENDERED = Reason(Code.NOT_RENDERED, "not rendered")
 # Three values each stay below SQLite's 32,766 in one statement.
 PAGE_ROWS = 5_000
 
@@ -24,15 +27,25 @@ PAGE_ROWS = 5_000
 @dataclass
 class ImageOutcome:
     """One URL of a row. ``files`` are keys below ``output/``, by recipe, and ``values`` what
-    features said; ``reasons`` why one is missing. An image with a reason has failed; ``reported``:
-    a run has reported it."""
+    features said; ``reasons`` why one is missing. ``reported``: a run has reported that it failed.
+    """
 
     url: str
     reported: bool = False
     path: str | None = None
     files: dict[str, str] = field(default_factory=dict)
     values: dict[str, Any] = field(default_factory=dict)
-    reasons: list[str] = field(default_factory=list)
+    reasons: list[Reason] = field(default_factory=list)
+
+    @property
+    def is_withdrawn(self) -> bool:
+        """Whether it was taken down, which is no failure."""
+        return any(reason.code is Code.WITHDRAWN for reason in self.reasons)
+
+    @property
+    def is_failed(self) -> bool:
+        """Whether it is neither done nor withdrawn."""
+        return bool(self.reasons) and not self.is_withdrawn
 
 
 @dataclass(frozen=True)
@@ -44,6 +57,7 @@ class FailedImage:
     sequence: int
     url: str
     reason: str
+    code: str
 
 
 class Outcomes:
@@ -71,11 +85,13 @@ class Outcomes:
                 urls.c.told,
                 fetches.c.url,
                 fetches.c.reason,
+                fetches.c.code,
                 images.c.path,
                 renditions.c.recipe,
                 renditions.c.state,
                 renditions.c.file,
                 renditions.c.reason.label("why_not"),
+                renditions.c.code.label("code_of_it"),
             )
             .select_from(urls)
             .join(fetches, fetches.c.url_key == urls.c.url_key)
@@ -110,13 +126,15 @@ class Outcomes:
                     image = by_path[row.path]
                     if row.state == State.OK.value:
                         image.values[row.name] = json.loads(row.value)
-                    elif row.reason not in image.reasons:
-                        image.reasons.append(row.reason)
+                        continue
+                    reason = _not_made(row.state, row.reason, row.code)
+                    if reason not in image.reasons:
+                        image.reasons.append(reason)
 
     def failures(self, limit: int | None = None) -> Iterator[FailedImage]:
         """What failed, in the order of the S. No.; shorter ones first, so that 2 is before 10.
 
-        Only what is known by now: an image that waits has not failed.
+        Only what is known by now: an image that waits has not failed, nor one that was withdrawn.
         """
         urls, fetches = self._repository.urls, self._repository.fetches
         length = sa.func.length(urls.c.number).label("length")
@@ -129,6 +147,7 @@ class Outcomes:
                 self._rows.c.name,
                 fetches.c.url,
                 sa.func.coalesce(sa.func.min(not_made.c.reason), fetches.c.reason).label("reason"),
+                sa.func.coalesce(sa.func.min(not_made.c.code), fetches.c.code).label("code"),
             )
             .select_from(urls)
             .join(fetches, fetches.c.url_key == urls.c.url_key)
@@ -146,22 +165,38 @@ class Outcomes:
                 sa.or_(fetches.c.sha256.is_(None), not_made.c.path.is_not(None)),
             )
             .group_by(
-                urls.c.number, urls.c.sequence, self._rows.c.name, fetches.c.url, fetches.c.reason
+                *(urls.c.number, urls.c.sequence, self._rows.c.name),
+                *(fetches.c.url, fetches.c.reason, fetches.c.code),
             )
         )
         keys = (length, urls.c.number, urls.c.sequence)
         for rows in pages(self._repository.database, query, keys, PAGE_ROWS, first=limit):
             for row in rows:
-                yield FailedImage(row.number, row.name, row.sequence, row.url, row.reason or "")
+                code = known_code(row.code).value
+                place = row.number, row.name, row.sequence
+                yield FailedImage(*place, row.url, row.reason or "", code)
+
+    def done(self) -> int:
+        """How many images are rendered by now, by every recipe that has got to them."""
+        table = self._renditions
+        theirs = self._is_rendition, in_job(table.c.path, self._reference)
+        state = table.c.state
+        whole = sa.func.sum(sa.case((state == State.OK.value, 0), else_=1)) == 0
+        paths = sa.select(table.c.path).where(*theirs).group_by(table.c.path).having(whole)
+        query = sa.select(sa.func.count()).select_from(paths.subquery())
+        return int(self._repository.database.rows(query)[0][0])
 
     def _not_made(self) -> sa.Subquery:
-        """Path and reason of each rendition, and feature, of the job that there is none of."""
+        """Path, reason and code of each rendition, and feature, of the job that there is none of,
+        but for those that were withdrawn."""
         queries = []
         for table in [self._renditions, *self._features]:
             ours = table.c.source == Source.JOBS.value, in_job(table.c.path, self._reference)
-            not_ok = table.c.state != State.OK.value
-            query = sa.select(table.c.path, table.c.reason).where(*ours, not_ok, _listed(table))
-            queries.append(query)
+            not_ok = table.c.state.not_in((State.OK.value, State.TAKEN_DOWN.value))
+            is_held = table.c.state == State.HELD.value
+            code = sa.case((is_held, Code.HELD.value), else_=table.c.code).label("code")
+            query = sa.select(table.c.path, table.c.reason, code)
+            queries.append(query.where(*ours, not_ok, _listed(table)))
         return sa.union_all(*queries).subquery("not_made")
 
     def mark_reported(self, found: dict[str, list[ImageOutcome]]) -> int:
@@ -170,7 +205,7 @@ class Outcomes:
         moved: dict[bool, list[tuple[str, int]]] = {True: [], False: []}
         for number, images in found.items():
             for sequence, image in enumerate(images):
-                failed = bool(image.reasons)
+                failed = image.is_failed
                 if image.reported != failed:
                     moved[failed].append((number, sequence))
         for failed, places in moved.items():
@@ -185,7 +220,7 @@ class Outcomes:
         """Those rows that have a failed image."""
         found = self.of_rows(numbers)
         return {
-            number for number, images in found.items() if any(image.reasons for image in images)
+            number for number, images in found.items() if any(image.is_failed for image in images)
         }
 
     def pending_paths(self, changed: sa.Subquery) -> list[str]:
@@ -199,9 +234,18 @@ def _listed(table: sa.Table) -> sa.ColumnElement[bool]:
     return recipe_in(table) != PDQ
 
 
-def _reason(row: Any) -> str | None:
+def _reason(row: Any) -> Reason | None:
     if row.path is None:
-        return row.reason or "not fetched"
+        return Reason(known_code(row.code), row.reason) if row.reason else NOT_FETCHED
     if row.state == State.OK.value:
         return None
-    return row.why_not or row.state or "not rendered"
+    return _not_made(row.state, row.why_not, row.code_of_it)
+
+
+def _not_made(state: str | None, reason: str | None, code: str | None) -> Reason:
+    """Why there is none of what should be there; of a takedown no more than that it is one."""
+    if state == State.TAKEN_DOWN.value:
+        return Reason(Code.WITHDRAWN, "withdrawn")
+    if state == State.HELD.value:
+        return Reason(Code.HELD, reason or "held for review")
+    return Reason(known_code(code), reason) if reason else NOT_RENDERED

@@ -17,13 +17,15 @@ from pipeline.database.paging import chunks, pages
 from pipeline.errors import CsvError, JobNotFoundError, JobNotReadyError
 from pipeline.jobs.context import Jobs
 from pipeline.jobs.outcomes import Outcomes
-from pipeline.jobs.store import Job, in_job
+from pipeline.jobs.store import ENDED, Job, in_job
 from pipeline.settings.values import Settings
 from pipeline.states import JobState, State
 from pipeline.storage.folder import file_below
 from pipeline.text import iso
 
 CHUNK_ROWS = 1_000
+# Their rows say how many images are done only once they have ended.
+_IN_PROGRESS = (JobState.FETCHING, JobState.RENDERING, JobState.WRITING)
 PAGE_ROWS = 5_000
 
 
@@ -36,7 +38,11 @@ def job(jobs: Jobs, reference: str) -> dict[str, Any]:
     Raises:
         JobNotFoundError
     """
-    return as_json(found(jobs, reference), jobs.settings)
+    job = found(jobs, reference)
+    shown = as_json(job, jobs.settings)
+    if job.state in _IN_PROGRESS:
+        shown["images"]["done"] = Outcomes(jobs, reference).done()
+    return shown
 
 
 def jobs(jobs: Jobs, limit: int = 50, before: str | None = None) -> list[dict[str, Any]]:
@@ -52,7 +58,8 @@ def jobs(jobs: Jobs, limit: int = 50, before: str | None = None) -> list[dict[st
 def failures(
     jobs: Jobs, reference: str, limit: int | None = None
 ) -> Iterator[dict[str, str | int]]:
-    """What failed: ``number`` (S. No.), ``product``, ``sequence`` (from 0), ``url``, ``reason``.
+    """What failed: ``number`` (S. No.), ``product``, ``sequence`` (from 0), ``url``, ``reason`` and
+    ``code``.
 
     Raises:
         JobNotFoundError: before the first is given.
@@ -174,6 +181,8 @@ def as_json(job: Job, settings: Settings) -> dict[str, Any]:
             "fetched": job.fetched,
             "done": job.done,
             "failed": job.failed,
+            # Of a job that has ended, all others are done or failed.
+            "withdrawn": max(0, job.total - job.done - job.failed) if job.state in ENDED else 0,
         },
         "answer": answer,
         "answer_url": output_address(answer, public_url) if answer and public_url else None,

@@ -23,6 +23,7 @@ from pipeline.imaging.formats import suffix_for
 from pipeline.imaging.sniff import HEAD_BYTES, sniff
 from pipeline.jobs.images import drop_stored
 from pipeline.jobs.store import ENDED, JobFolders, JobRepository, url_key
+from pipeline.reasons import Code
 from pipeline.states import JobState, UrlState
 from pipeline.storage.blobs import blob_path
 from pipeline.storage.folder import explained
@@ -123,13 +124,15 @@ class Recorder:
     def _update(self, ended: dict[str, Any], before: Any) -> dict[str, Any]:
         """The new values of one row of ``fetches``."""
         status, reason = FetchStatus(ended["status"]), ended["reason"]
+        # The journal of the release before had no codes.
+        code: str | None = ended.get("code") or Code.OTHER.value
         there: dict[str, Any] = {name: getattr(before, name) for name in _CONTENT}
         content: dict[str, Any] = dict.fromkeys(_CONTENT)
         if status is FetchStatus.FETCHED:
             try:
                 suffix = self._suffix(ended["sha256"])
             except ImageError as error:
-                state, reason = UrlState.REFUSED, str(error)
+                state, reason, code = UrlState.REFUSED, str(error), error.code.value
             except OSError:
                 # Somebody cleared the state folder during the run.
                 state, reason = UrlState.WAITING, None
@@ -150,6 +153,7 @@ class Recorder:
         return content | {
             "state": state.value,
             "reason": reason,
+            "code": code if content["sha256"] is None and reason else None,
             "http_code": ended["http_code"],
             "received_bytes": ended["bytes"],
             "duration_ms": ended["duration_ms"],

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from pipeline.fetch.types import FetchRequest
 from pipeline.jobs.store import Job, JobFolders, JobRepository
+from pipeline.reasons import Code
 from pipeline.states import JobState, UrlState
 from pipeline.storage.blobs import blob_path
 
@@ -245,7 +246,7 @@ def give_up(repository: JobRepository, references: set[str], time_limit: TimeLim
     that is down.
     """
     jobs, urls, fetches = repository.jobs, repository.urls, repository.fetches
-    reason = f"not fetched within {time_limit.limit_s:g} s (PIPELINE_JOB_FETCH_S)"
+    reason = f"not fetched within {time_limit.limit_s:g} s"
     there = fetches.c.sha256.is_not(None)
     theirs = sa.select(urls.c.url_key).where(urls.c.reference.in_(references))
     others = urls.alias()
@@ -266,6 +267,7 @@ def give_up(repository: JobRepository, references: set[str], time_limit: TimeLim
             .values(
                 state=sa.case((there, UrlState.FETCHED.value), else_=UrlState.FAILED.value),
                 reason=sa.case((there, f"kept as it was: {reason}"), else_=reason),
+                code=sa.case((there, None), else_=Code.NOT_FETCHED.value),
             )
         )
 

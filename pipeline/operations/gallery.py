@@ -36,11 +36,19 @@ NOT_YET = {
     "height_px": None,
     "size_bytes": None,
     "reason": None,
+    "code": None,
     "since": None,
 }
 
 BEGINNING = Start()
-NO_VALUE_YET = {"name": None, "state": PENDING, "value": None, "reason": None, "since": None}
+NO_VALUE_YET = {
+    "name": None,
+    "state": PENDING,
+    "value": None,
+    "reason": None,
+    "code": None,
+    "since": None,
+}
 
 
 class Page(NamedTuple):
@@ -202,6 +210,7 @@ def _features(con: sa.Connection, pending: Pending, path: str) -> list[dict[str,
                 "state": PENDING if row.recipe in waiting else row.state,
                 "value": row.value and json.loads(row.value),
                 "reason": row.reason,
+                "code": row.code,
                 "since": iso(row.since),
             }
     return [found[name] for name in sorted(found)]
@@ -216,6 +225,7 @@ def _rendition(row: sa.Row[Any], waiting: set[tuple[str, str]]) -> dict[str, Any
         "height_px": row.height_px,
         "size_bytes": row.size_bytes,
         "reason": row.reason,
+        "code": row.code,
         "since": iso(row.since),
     }
 

@@ -12,24 +12,38 @@ from pipeline.engine.pending import Pending, RenditionKey, recipe_in
 from pipeline.engine.recovery import forget_content
 from pipeline.errors import LockstepError
 from pipeline.imaging import RENDERER_VERSION
+from pipeline.jobs.failed import retry_urls
 from pipeline.names import key_below
+from pipeline.reasons import Code
 from pipeline.states import Source, State
 from pipeline.transforms.features import is_listed
 
 
-def retry(app: Lockstep, paths: Sequence[str] = (), older: bool = False) -> int:
-    """Make the next run try again; returns how many renditions, features and records of users'
-    steps.
+def retry(
+    app: Lockstep,
+    paths: Sequence[str] = (),
+    older: bool = False,
+    code: Code | None = None,
+    step: str | None = None,
+) -> int:
+    """Make the next run try again; returns how many renditions, features, images of jobs that could
+    not be fetched, and records of users' steps.
 
-    Without ``paths``, also those of jobs.
+    Without ``paths``, all that :mod:`pipeline.operations.failures` lists, that of jobs included; or
+    what failed for one ``code``; or the records of the user's ``step`` of this name.
 
     Raises:
         LockstepError: a path is no original that Lockstep knows.
     """
     if not paths:
-        every = [pending for step in app.renders for pending in step.pending_of.values()]
-        records = sum(step.retry() for step in app.own_steps)
-        return records + sum(_retry(pending, older, None) for pending in every)
+        of_steps = code in (None, Code.STEP_FAILED)
+        steps = [each for each in app.own_steps if of_steps and step in (None, each.name)]
+        records = sum(each.retry() for each in steps)
+        if step is not None or code is Code.STEP_FAILED:
+            return records
+        every = [pending for each in app.renders for pending in each.pending_of.values()]
+        made = sum(_retry(pending, older, None, code) for pending in every)
+        return records + made + retry_urls(app.jobs.repository, code)
     pending = app.render.pending
     keys = [key_below(app.settings.input_dir, path) for path in paths]
     for path, key in zip(paths, keys, strict=True):
@@ -40,7 +54,7 @@ def retry(app: Lockstep, paths: Sequence[str] = (), older: bool = False) -> int:
                     f"{path}: no original of that name is known; `datapipe errors` lists what "
                     "failed, with the names to use"
                 )
-    records = sum(step.retry(keys) for step in app.own_steps)
+    records = sum(each.retry(keys) for each in app.own_steps)
     return records + _retry(pending, older, keys)
 
 
@@ -67,10 +81,15 @@ def _is_known(con: sa.Connection, table: sa.Table, source: Source, key: str) -> 
     return con.execute(known.limit(1)).first() is not None
 
 
-def _retry(pending: Pending, older: bool, keys: Sequence[str] | None) -> int:
+def _retry(
+    pending: Pending, older: bool, keys: Sequence[str] | None, code: Code | None = None
+) -> int:
     failed: set[RenditionKey] = set()
     for table in pending.tables:
         wanted: sa.ColumnElement[bool] = table.c.state == State.FAILED.value
+        if code is not None:
+            its_code = sa.func.coalesce(table.c.code, Code.OTHER.value)
+            wanted = sa.and_(wanted, its_code == code.value)
         if older:
             wanted = sa.or_(wanted, table.c.renderer < RENDERER_VERSION)
         conditions = [sa.true()] if keys is None else [_below(table.c.path, key) for key in keys]

@@ -254,7 +254,7 @@ def _ask_worker(context: Takedowns, folder: Path, key: str) -> dict[str, Any]:
         while outcome is None:
             outcome = workers.next_outcome(1.0)
     if not outcome.values:
-        reasons = [reason for _, reason in outcome.failed] or ["it is being changed; try again"]
-        raise LockstepError(f"{key}: what it looks like is not known: {reasons[0]}")
+        why = outcome.failed[0][1].text if outcome.failed else "it is being changed; try again"
+        raise LockstepError(f"{key}: what it looks like is not known: {why}")
     said: dict[str, Any] = json.loads(outcome.values[0][1])
     return said

@@ -170,5 +170,5 @@ def call(function: Function, image: object) -> Any:
         last = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
         reason = f"{function.name}: {shortened(last, 300)}"
         if isinstance(error, PermissionError):
-            reason += " (of files, a function may read those in PIPELINE_FUNCTION_READS)"
+            reason += " (a function may read no other files than those it was allowed)"
         raise FunctionError(reason, traceback.format_exc()) from None

@@ -11,6 +11,7 @@ Nothing here decides anything about images.
 ``counts``       counting in the background
 ``desk_gauges``  Prometheus, of takedowns, reviews and blocked hashes
 ``documented``   the API described in OpenAPI
+``failed_models``  the shapes of JSON of what failed
 ``listeners``    open pages, and the one poll for all of them
 ``lists``        which list of originals a request is about
 ``metrics``      Prometheus

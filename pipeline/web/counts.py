@@ -75,7 +75,7 @@ class LatestCounts:
     def _count(self) -> None:
         try:
             began, clock = time.monotonic(), self.clock()
-            counted = status(self.app.render.pending, self.app.own_steps)
+            counted = status(self.app)
             before, self._counted = self._counted, counted | {"counted": iso(time.time())}
             self._clock, self._ended = clock, time.monotonic()
             self._cost_s = self._ended - began

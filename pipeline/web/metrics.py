@@ -16,7 +16,8 @@ from pipeline.database.connection import Database
 from pipeline.engine.report import Report
 from pipeline.engine.timings import Timings
 from pipeline.live.lanes import Worker
-from pipeline.operations.status import is_out_of_step
+from pipeline.operations.verdict import verdict
+from pipeline.reasons import NO_FAILURE, Code
 from pipeline.states import JobState, Lane, UrlState
 from pipeline.tables import fetches_table
 from pipeline.web.counts import AT_MOST
@@ -100,13 +101,20 @@ class Metrics:
         yield _by_state("renditions", "Renditions", "recipe", counts["recipes"])
         yield _by_state("features", "Features", "feature", counts["features"])
         yield _by_state("records", "Records of users' steps", "step", counts["steps"])
+        failures = GaugeMetricFamily(
+            "lockstep_failures", "All that failed, by the code of its reason", labels=["code"]
+        )
+        for code in Code:
+            if code not in NO_FAILURE:
+                failures.add_metric([code.value], counts["reasons"].get(code.value, 0))
+        yield failures
         for name in ("failed", "pending"):
             yield _gauge(name, f"Renditions that are {name}", counts[name])
         jobs = GaugeMetricFamily("lockstep_jobs", "Jobs by state", labels=["state"])
         for state in JobState:
             jobs.add_metric([state.value], counts["jobs"].get(state.value, 0))
         yield jobs
-        in_step = not is_out_of_step(counts)
+        in_step = verdict(counts).is_in_step
         yield _gauge("in_step", "Whether `datapipe status --check` finds nothing", in_step)
 
     def _doing(self) -> Iterator[Metric]:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from pipeline.operations.verdict import VerdictState
 from pipeline.states import Lane
 
 # No path, host or text of ours holds a NUL, and PostgreSQL takes none.
@@ -92,6 +93,7 @@ class CountsJson(BaseModel):
     recipes: dict[str, RecipeCounts]
     features: dict[str, RecipeCounts]
     steps: dict[str, RecipeCounts] = Field(description="records of the users' own steps")
+    reasons: dict[str, int] = Field(description="all that failed, by the code of its reason")
     counted: str
 
 
@@ -127,10 +129,18 @@ class RunDone(BaseModel):
     stopped_by: str | None
 
 
+class VerdictJson(BaseModel):
+    """What matters most now, and the words for it."""
+
+    state: str = Field(description=", ".join(state.value for state in VerdictState))
+    words: str
+
+
 class Status(BaseModel):
     """Is everything in step?"""
 
     in_step: bool
+    verdict: VerdictJson
     counts: CountsJson | None = Field(description="null until they have been counted once")
     now: Now
     lanes: list[LaneJson] = Field(description="what goes on side by side; none while idle")
@@ -150,6 +160,7 @@ class RenditionJson(BaseModel):
     height_px: int | None = None
     size_bytes: int | None = None
     reason: str | None = None
+    code: str | None = Field(default=None, description="the kind of the reason")
     since: str | None = None
 
 
@@ -179,6 +190,7 @@ class FeatureJson(BaseModel):
     state: str
     value: dict[str, Any] | None = None
     reason: str | None = None
+    code: str | None = Field(default=None, description="the kind of the reason")
     since: str | None = None
 
 
@@ -208,34 +220,6 @@ class Similar(BaseModel):
     path: str
     pdq: str
     similar: list[SimilarOriginal]
-
-
-class FailedReason(BaseModel):
-    """One reason, and how many renditions, features, or records of a user's step failed for it."""
-
-    reason: str
-    count: int
-    paths: list[str] = Field(description="the first of them")
-    step: str | None = Field(description="null: renditions")
-
-
-class Failed(BaseModel):
-    """What failed, by reason."""
-
-    reasons: list[FailedReason]
-    failed: int
-
-
-class RetryRequest(Sent):
-    """What to try again; everything that failed where no path is given."""
-
-    paths: list[NonEmpty] = Field(default=[], max_length=1000)
-
-
-class Retried(BaseModel):
-    """How many renditions and features the next run, which begins now, tries again."""
-
-    retried: int
 
 
 class RecipeChange(BaseModel):
@@ -315,6 +299,7 @@ class JobImages(BaseModel):
     fetched: int
     done: int
     failed: int
+    withdrawn: int
 
 
 class JobListed(BaseModel):
@@ -339,6 +324,7 @@ class JobFailure(BaseModel):
     sequence: int
     url: str
     reason: str
+    code: str
 
 
 class JobJson(JobListed):

@@ -26,6 +26,7 @@ from pipeline.web.routes import (
     bulks,
     entry,
     events,
+    failed,
     files,
     health,
     home,
@@ -46,7 +47,7 @@ ABOUT = (
     "JSON for programs: send `Accept: application/json`, or append `.json` to the path."
 )
 PAGES = (
-    *(files, home, jobs, images, similar, bulks, reports, review, audit, takedowns),
+    *(files, home, failed, jobs, images, similar, bulks, reports, review, audit, takedowns),
     *(events, health, entry),
 )
 

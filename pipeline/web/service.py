@@ -16,7 +16,7 @@ from pipeline.engine.history import last_stop, runs
 from pipeline.engine.report import Report
 from pipeline.live.lanes import Worker
 from pipeline.live.notifier import Notifier
-from pipeline.operations.status import is_out_of_step
+from pipeline.operations.verdict import verdict
 from pipeline.tables import make_tables
 from pipeline.takedowns import take_over
 from pipeline.takedowns.reviews import waiting
@@ -114,17 +114,20 @@ class Service:
     def state(self) -> dict[str, Any]:
         """The response of ``GET /status``."""
         counts, doing = self.counts.get(), self.worker.doing
+        last_error = last_stop(
+            self.app.database,
+            self.worker.looked_ts,
+            otherwise=self.worker.last_error or self.worker.own_error,
+        )
+        said = verdict(counts, last_error)
         return {
-            "in_step": counts is not None and not is_out_of_step(counts),
+            "in_step": said.is_in_step,
+            "verdict": said.as_json(),
             "counts": counts,
             "now": doing.as_json(),
             "lanes": [each.as_json() for each in self.worker.lanes],
             "elsewhere": None if doing.state == "running" else self._elsewhere(),
-            "last_error": last_stop(
-                self.app.database,
-                self.worker.looked_ts,
-                otherwise=self.worker.last_error or self.worker.own_error,
-            ),
+            "last_error": last_error,
             "runs": runs(self.app.database, limit=8),
         }
 

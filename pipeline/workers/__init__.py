@@ -1,6 +1,7 @@
 """Workers: processes that read an original once, hash it, and make its renditions.
 
 ``local``       workers: processes that read an original once, hash it, and make its renditions
+``reasons``     why a task failed, where its worker says nothing or the system is to blame
 ``results``     what the main process accepts from a worker
 ``sandbox``     confine this process: few folders, no connection, no other program
 ``tasks``       the tasks of a worker, and their outcomes

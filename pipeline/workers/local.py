@@ -29,19 +29,23 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import OutputError, WorkersError
 from pipeline.names import folder_of
+from pipeline.reasons import Reason
 from pipeline.storage.folder_store import FolderStore
 from pipeline.storage.owners import owner
+from pipeline.workers.reasons import (
+    KILLED_FROM_OUTSIDE,
+    lost_reason,
+    renderer_failed,
+    timed_out_after,
+    too_much_memory,
+)
 from pipeline.workers.tasks import Outcome, Task, Urgency, WorkerSetup
 from pipeline.workers.tracebacks import Tracebacks
-from pipeline.workers.worker import initialize, ready, too_much_memory, work
+from pipeline.workers.worker import initialize, ready, work
 
 if TYPE_CHECKING:
     from pebble import ProcessPool
 
-# Exit codes of a worker that somebody else ended: the system's out-of-memory killer, a restart. A
-# decoder raises none of these signals. 255 is what multiprocessing says where the fork server was
-# killed, which alone knows how its children end.
-KILLED_FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM, 255)
 BROKEN_AT_MOST = 3
 # What a worker needs to begin: loaded once, by the fork server. To load pebble alone would cost
 # each worker of each run 25 ms.
@@ -84,7 +88,7 @@ class Workers:
         # Tasks whose folders were not those of the workers.
         self._moved: set[int] = set()
         # Of tasks that were lost and are tried without functions: what failed with these.
-        self._failed_before: dict[int, list[tuple[str, str]]] = {}
+        self._failed_before: dict[int, list[tuple[str, Reason]]] = {}
         self._tracebacks = Tracebacks()
         # How often in a row all workers were lost before a task finished.
         self._broken = 0
@@ -248,13 +252,13 @@ class Workers:
         timed_out = isinstance(error, FutureTimeoutError | CancelledError)
         self.lost += timed_out or code is not None
         if timed_out:
-            reason = f"took longer than {self._timeout_s:g} s (PIPELINE_RENDER_TIMEOUT_S)"
+            reason = timed_out_after(self._timeout_s)
         elif isinstance(error, MemoryError):
             reason = too_much_memory(self._setup.memory_mb)
         elif code is not None:
-            reason = _lost_reason(code, self._setup.memory_mb)
+            reason = lost_reason(code, self._setup.memory_mb)
         else:
-            reason = f"the renderer failed: {type(error).__name__}: {error}"
+            reason = renderer_failed(error)
         failed = [(wanted.recipe.name, reason) for wanted in task.wanted]
         return Outcome(task.path, failed=failed, killed=code in KILLED_FROM_OUTSIDE)
 
@@ -385,14 +389,3 @@ def _main_module_not_loaded_again() -> Iterator[None]:
         yield
     finally:
         main.__file__, main.__spec__ = file, spec
-
-
-def _lost_reason(exit_code: int, memory_mb: int) -> str:
-    if exit_code in KILLED_FROM_OUTSIDE:
-        return "its worker was killed (out of memory, or a restart?)"
-    if exit_code == -signal.SIGABRT:
-        return f"its worker was killed: out of memory, or over {memory_mb:,} MB"
-    if exit_code < 0:
-        with contextlib.suppress(ValueError):
-            return f"its worker crashed ({signal.Signals(-exit_code).name} in a decoder)"
-    return f"its worker ended (exit code {exit_code})"

@@ -18,6 +18,7 @@ from pebble.common.types import RemoteException, Result, ResultStatus
 from pebble.pool.process import Acknowledgement, TaskResult
 
 from pipeline.errors import OutputError
+from pipeline.reasons import Code, Reason
 from pipeline.workers.tasks import Made, Outcome
 
 log = logging.getLogger("lockstep.workers")
@@ -26,7 +27,7 @@ _ACCEPTED = {
     (known.__module__, known.__qualname__): known
     for known in (
         *(Acknowledgement, TaskResult, Result, ResultStatus, RemoteException.rebuild_exception),
-        *(Outcome, Made, OutputError, MemoryError),
+        *(Outcome, Made, Reason, Code, OutputError, MemoryError),
     )
 }
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from pipeline.reasons import Reason
 from pipeline.transforms.features import Feature
 from pipeline.transforms.recipes import Transform
 
@@ -78,7 +79,7 @@ class Outcome:
     # What the feature `beside` of the task said, where it was not among those wanted; empty where
     # it failed.
     beside: str | None = None
-    failed: list[tuple[str, str]] = field(default_factory=list)
+    failed: list[tuple[str, Reason]] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
     # Recipes by which nothing is to be made of it.
     unneeded: list[str] = field(default_factory=list)

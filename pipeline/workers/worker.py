@@ -23,10 +23,12 @@ from pipeline.imaging import (
     suffix_for,
 )
 from pipeline.names import folder_of, rendition_key, without_folders
+from pipeline.reasons import Code, Reason
 from pipeline.storage.folder_store import FolderStore
 from pipeline.storage.owners import act_for, owner
 from pipeline.transforms.recipes import Transform
 from pipeline.workers import sandbox
+from pipeline.workers.reasons import not_written, renderer_failed, too_much_memory
 from pipeline.workers.tasks import Made, Outcome, RenditionWanted, Task, WorkerSetup
 
 resource: ModuleType | None
@@ -106,7 +108,7 @@ def _confined_work(task: Task) -> Outcome:
             return _later(task)
         raise
     except Exception as error:
-        reason = f"the renderer failed: {type(error).__name__}: {error}"
+        reason = renderer_failed(error)
         failed = [(wanted.recipe.name, reason) for wanted in task.wanted]
         return Outcome(task.path, failed=failed)
     # Replaced while we worked: what could not be read now might be in the new one.
@@ -136,9 +138,9 @@ def _work(task: Task, outcome: Outcome) -> None:
     except (OSError, TooManyBytes) as error:
         if isinstance(error, TooManyBytes):
             outcome.size_bytes = error.size_bytes
-            reason = f"cannot be read ({error} for PIPELINE_WORKER_MEMORY_MB)"
+            reason = Reason(Code.TOO_LARGE, f"cannot be read ({error})")
         else:
-            reason = f"cannot be read ({error.strerror})"
+            reason = Reason(Code.UNREADABLE, f"cannot be read ({error.strerror})")
         outcome.failed = [(wanted.recipe.name, reason) for wanted in task.wanted]
         return
     outcome.size_bytes = entry.size_bytes
@@ -192,7 +194,8 @@ def _make(
             limits = dataclasses.replace(limits, max_pixels=task.max_pixels)
         results = render(data, recipes, limits)
     except ImageError as error:
-        outcome.failed += [(recipe.name, str(error)) for recipe in recipes]
+        reason = Reason(error.code, str(error))
+        outcome.failed += [(recipe.name, reason) for recipe in recipes]
         return
     except MemoryError:
         outcome.failed += [(r.name, too_much_memory(_setup.memory_mb)) for r in recipes]
@@ -219,8 +222,7 @@ def _make(
                 key = without_folders(key, top, task.path)
                 staged = store.stage(key, result.data, owner())
         except OSError as error:
-            reason = f"the rendition cannot be written ({error.strerror})"
-            outcome.failed.append((result.recipe, reason))
+            outcome.failed.append((result.recipe, not_written(error)))
             continue
         digest = hashlib.sha256(result.data).hexdigest()
         outcome.made.append(
@@ -235,7 +237,3 @@ def _make(
                 result.notes,
             )
         )
-
-
-def too_much_memory(memory_mb: int) -> str:
-    return f"needs more memory than the {memory_mb:,} MB of PIPELINE_WORKER_MEMORY_MB"

@@ -70,9 +70,12 @@ def test_status_counts_by_recipe(shop: Project) -> None:
         "features": {},
         "steps": {},
         "jobs": {},
+        "reasons": {"not_an_image": 2},
         "unverified": None,
+        "verdict": {"state": "failed", "words": "In step, except for 2 that failed"},
     }
     assert shop.cli("status").code == 0
+    assert shop.cli("status").stdout.endswith("\nIn step, except for 2 that failed\n")
     assert shop.cli("status", "--check").code == 1
     assert "half: 1 ok, 1 failed, 0 pending" in shop.cli("status").stdout
     shop.cli("retry")
@@ -94,7 +97,9 @@ def test_status_of_a_new_project_is_no_error(project: Project) -> None:
         "features": {},
         "steps": {},
         "jobs": {},
+        "reasons": {},
         "unverified": None,
+        "verdict": {"state": "empty", "words": "Ready for the first originals"},
     }
     assert project.cli("errors", "--json").json == []
     assert project.cli("verify").code == 0
@@ -103,12 +108,15 @@ def test_status_of_a_new_project_is_no_error(project: Project) -> None:
 
 def test_errors_lists_path_recipe_reason_and_since(shop: Project) -> None:
     rows = shop.cli("errors", "--json").json
-    assert [set(row) for row in rows] == [{"path", "recipe", "state", "reason", "since"}] * 2
+    names = {"path", "recipe", "source", "state", "code", "reason", "since"}
+    assert [set(row) for row in rows] == [names] * 2
     assert [(row["path"], row["recipe"]) for row in rows] == [
         ("bad.png", "half"),
         ("bad.png", "thumb"),
     ]
-    assert shop.cli("errors").stdout.startswith("bad.png [half] not an image")
+    assert shop.cli("errors").stdout.startswith(
+        "not_an_image: 2 (Not an image)\n  bad.png [half] not an image"
+    )
 
 
 def test_retry_takes_originals_and_folders(shop: Project) -> None:

@@ -42,7 +42,8 @@ def source(tmp_path: Path) -> tuple[Path, CsvDialect]:
 def half(row: CsvRow) -> RowAnswer:
     done = [f"half/{row.number}_{i}.jpg" for i in range(len(row.urls))]
     if row.number == "1":
-        return RowAnswer({"half": [None, done[1]]}, ["image 1: 404 Not Found", "another"])
+        errors, codes = ["image 1: 404 Not Found", "another"], ["not_found", "other"]
+        return RowAnswer({"half": [None, done[1]]}, errors, codes=codes)
     return RowAnswer({"half": done})
 
 
@@ -62,10 +63,10 @@ def test_the_answer_has_the_inputs_rows_and_columns_and_two_more(
         == 2
     )
     assert target.read_bytes().decode() == (
-        "Id;S. No.;Product Name;Input Image Urls;Note;Output Image Urls;Errors\r\n"
+        "Id;S. No.;Product Name;Input Image Urls;Note;Output Image Urls;Errors;Error Codes\r\n"
         'a;1;"Chair; red";http://a.example/1.jpg,http://a.example/2.jpg;\'=1+1;,half/1_1.jpg;'
-        '"image 1: 404 Not Found; another"\r\n'
-        'b;2;"Two\nlines";http://a.example/3.jpg;-5;half/2_0.jpg;\r\n'
+        '"image 1: 404 Not Found; another";"not_found; other"\r\n'
+        'b;2;"Two\nlines";http://a.example/3.jpg;-5;half/2_0.jpg;;\r\n'
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["answer.csv", "feed.csv"]
 
@@ -85,7 +86,7 @@ def test_each_further_recipe_has_a_column_of_its_own(
     )
     with target.open(encoding=dialect.answer_encoding, newline="") as answer:
         header, first, _ = csv.reader(answer, delimiter=";")
-    assert header[5:] == ["Output Image Urls", "Output Image Urls (thumb)", "Errors"]
+    assert header[5:] == ["Output Image Urls", "Output Image Urls (thumb)", "Errors", "Error Codes"]
     assert first[5:7] == [",half/1_1.jpg", ""]
     assert output_columns([]) == []
 

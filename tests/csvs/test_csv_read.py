@@ -186,18 +186,15 @@ def test_what_cannot_be_read_is_one_clear_fault(check, content: bytes, message: 
     assert checked.fault_count == len(checked.problems) <= 2
 
 
-def test_each_limit_is_a_fault_that_names_its_setting(check) -> None:  # type: ignore[no-untyped-def]
+def test_each_limit_is_a_fault_that_names_no_setting(check) -> None:  # type: ignore[no-untyped-def]
     assert check(GOOD, CsvLimits(max_rows=1)).problems == [
-        CsvProblem(
-            3, "", "2 rows, at most 1 are allowed; split the file, or raise PIPELINE_JOB_MAX_ROWS"
-        )
+        CsvProblem(3, "", "2 rows, at most 1 are allowed; split the file")
     ]
     assert check(GOOD, CsvLimits(max_images=2)).problems == [
-        CsvProblem(3, "Input Image Urls", "3 images, at most 2 are allowed; split the file, or "
-                                     "raise PIPELINE_JOB_MAX_IMAGES")
-    ]  # fmt: skip
+        CsvProblem(3, "Input Image Urls", "3 images, at most 2 are allowed; split the file")
+    ]
     (problem,) = check(GOOD, CsvLimits(max_bytes=10)).problems
-    assert problem.message.endswith("raise PIPELINE_JOB_MAX_BYTES")
+    assert problem.message.endswith("at most 10 are allowed; split the file")
     assert check(GOOD, CsvLimits(2, 3, len(GOOD))).problems == []
 
 

@@ -86,32 +86,40 @@ def test_another_host_goes_on_beside_a_stalling_one(fetcher: Fetcher, server: Se
 
 
 @pytest.mark.parametrize(
-    ("path", "status", "code", "reason"),
+    ("path", "status", "http_code", "code", "reason"),
     [
-        ("/not-found", "failed", 404, "404 Not Found"),
-        ("/broken", "failed", 500, "500 Internal Server Error"),
-        ("/html", "refused", 200, "not an image (text/html)"),
-        ("/empty", "refused", 200, "not an image (empty)"),
-        ("/no-content", "failed", 204, "204 No Content"),
-        ("/always-304", "failed", 304, "304 Not Modified"),
-        ("/endless", "refused", 200, "larger than 10,000,000 bytes"),
-        ("/claims-huge", "refused", 200, "larger than 10,000,000 bytes"),
-        ("/gzip-bomb", "refused", 200, "larger than 10,000,000 bytes"),
-        ("/gzip-torn", "failed", 200, "the compressed body ends too early"),
-        ("/brotli", "failed", 200, "sent as br, which was not requested"),
-        ("/stalling", "failed", 200, "no bytes for 0.3 s"),
-        ("/silent", "failed", None, "no bytes for 0.3 s"),
-        ("/loop", "failed", 307, "more than 5 redirects"),
-        ("/nowhere", "failed", 302, "302 Found without a Location"),
+        ("/not-found", "failed", 404, "not_found", "404 Not Found"),
+        ("/broken", "failed", 500, "server_error", "500 Internal Server Error"),
+        ("/html", "refused", 200, "not_an_image", "not an image (text/html)"),
+        ("/empty", "refused", 200, "empty", "not an image (empty)"),
+        ("/no-content", "failed", 204, "http_error", "204 No Content"),
+        ("/always-304", "failed", 304, "http_error", "304 Not Modified"),
+        ("/endless", "refused", 200, "too_large", "larger than 10,000,000 bytes"),
+        ("/claims-huge", "refused", 200, "too_large", "larger than 10,000,000 bytes"),
+        ("/gzip-bomb", "refused", 200, "too_large", "larger than 10,000,000 bytes"),
+        ("/gzip-torn", "failed", 200, "bad_response", "the compressed body ends too early"),
+        ("/brotli", "failed", 200, "bad_response", "sent as br, which was not requested"),
+        ("/stalling", "failed", 200, "timed_out", "no bytes for 0.3 s"),
+        ("/silent", "failed", None, "timed_out", "no bytes for 0.3 s"),
+        ("/loop", "failed", 307, "bad_redirect", "more than 5 redirects"),
+        ("/nowhere", "failed", 302, "bad_redirect", "302 Found without a Location"),
     ],
 )
 def test_each_end_has_its_status_code_and_reason(
-    fetcher: Fetcher, server: Server, path: str, status: str, code: int | None, reason: str
+    fetcher: Fetcher,
+    server: Server,
+    path: str,
+    status: str,
+    http_code: int | None,
+    code: str,
+    reason: str,
 ) -> None:
     if path in ("/stalling", "/silent"):
         fetcher.limit(stall_timeout_s=0.3)
     fetched = fetcher.limit(retries=0).one(server.url(path))
-    assert (fetched.status.value, fetched.http_code, fetched.reason) == (status, code, reason)
+    assert (fetched.status.value, fetched.http_code, fetched.reason) == (status, http_code, reason)
+    assert fetched.code is not None
+    assert fetched.code.value == code
     assert fetched.sha256 is None
     assert fetched.path is None
     assert fetcher.files() == []

@@ -18,7 +18,7 @@ from patched_renderer import FINDER
 from routes import route
 
 HEADER = ["S. No.", "Product Name", "Input Image Urls"]
-ANSWER_HEADER = [*HEADER, "Output Image Urls", "Errors"]
+ANSWER_HEADER = [*HEADER, "Output Image Urls", "Errors", "Error Codes"]
 DEADLINE_S = 60.0
 MANY = 40
 SLOW = """

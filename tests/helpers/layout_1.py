@@ -64,6 +64,8 @@ def downgrade(url: str, state: Path) -> None:
         for table in {new for _, new, _, _ in plan.values()}:
             metadata.tables[table].drop(con)
         con.execute(sa.text("ALTER TABLE jobs DROP COLUMN webhook_secret"))
+        for table in ("features", "fetches"):
+            con.execute(sa.text(f"ALTER TABLE {table} DROP COLUMN code"))
         old.create_all(con)
         for name, found in rows.items():
             if found:
@@ -73,14 +75,18 @@ def downgrade(url: str, state: Path) -> None:
 
 
 def dump(url: str) -> dict[str, list[tuple[object, ...]]]:
-    """Every row of every table, but for the state."""
+    """Every row of every table, but for the state; its columns in the order of their names."""
     engine, metadata = sa.create_engine(url), sa.MetaData()
     with engine.begin() as con:
         metadata.reflect(con)
         found = {
-            name: sorted((tuple(row) for row in con.execute(sa.select(table))), key=repr)
+            name: sorted(map(tuple, con.execute(sa.select(*_by_name(table)))), key=repr)
             for name, table in metadata.tables.items()
             if name != "lockstep_state"
         }
     engine.dispose()
     return found
+
+
+def _by_name(table: sa.Table) -> list[sa.Column[object]]:
+    return [table.c[name] for name in sorted(table.c.keys())]

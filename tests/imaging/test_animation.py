@@ -120,7 +120,7 @@ def test_still_and_moving_renditions_of_one_original_come_in_order() -> None:
 @pytest.mark.parametrize("source", SOURCES)
 def test_too_many_frames_are_refused_whatever_is_asked_for(source: str) -> None:
     data = animated(source, count=4)
-    with pytest.raises(ImageError, match=r"more than 3 frames .PIPELINE_MAX_FRAMES"):
+    with pytest.raises(ImageError, match=r"more than 3 frames"):
         render(data, [Recipe("x", scale=0.5, format="jpeg")], Limits(max_frames=3))
     with pytest.raises(ImageError, match="4 frames of 40 x 30 px are over the limit of 4,799 pix"):
         render(data, [Recipe("x", scale=0.5, format="jpeg")], Limits(max_pixels=4799))

@@ -13,6 +13,7 @@ from samples import animated, declaring, encoded, every_format, heic, photo
 from pipeline.errors import ImageError
 from pipeline.imaging import Failure, Limits, Rendition, structure
 from pipeline.imaging.render import render
+from pipeline.reasons import Code
 from pipeline.transforms.recipes import Recipe
 
 SMALL = Recipe("small", width=48, format="png")
@@ -171,7 +172,7 @@ def test_a_bomb_is_refused_from_its_header_in_no_time(name: str) -> None:
     start = time.perf_counter()
     said = reason(data)
     assert time.perf_counter() - start < 0.05
-    assert "is over the limit of 200 million pixels (PIPELINE_MAX_PIXELS)" in said
+    assert "is over the limit of 200 million pixels" in said
 
 
 def frame_bombs() -> dict[str, bytes]:
@@ -191,7 +192,7 @@ def test_a_million_frames_are_not_even_counted(name: str) -> None:
     data = frame_bombs()[name]
     render(FORMATS["png"], [SMALL], Limits())
     start = time.perf_counter()
-    assert reason(data) == "more than 1,000 frames (PIPELINE_MAX_FRAMES)"
+    assert reason(data) == "more than 1,000 frames"
     assert time.perf_counter() - start < 0.05
 
 
@@ -206,7 +207,7 @@ def test_a_picture_at_the_pixel_limit_passes_and_one_over_it_does_not() -> None:
     data = FORMATS["png"]
     assert isinstance(render(data, [SMALL], Limits(max_pixels=96 * 64))[0], Rendition)
     assert reason(data, Limits(max_pixels=96 * 64 - 1)) == (
-        "96 x 64 px is over the limit of 6,143 pixels (PIPELINE_MAX_PIXELS)"
+        "96 x 64 px is over the limit of 6,143 pixels"
     )
 
 
@@ -258,7 +259,7 @@ def test_damaged_bytes_raise_nothing_but_an_image_error(name: str) -> None:
             data[dice.randrange(len(data))] = dice.randrange(256)
         try:
             (result,) = render(bytes(data), [SMALL], Limits(max_pixels=1_000_000))
-            said = result.reason if isinstance(result, Failure) else ""
+            said = result.reason.text if isinstance(result, Failure) else ""
         except ImageError as caught:
             said = str(caught)
         assert "<" not in said, "the address of a Python object is no reason"
@@ -273,14 +274,14 @@ def test_one_recipe_that_cannot_be_made_leaves_the_others_alone() -> None:
     results = render(encoded(photo(200, 2), "PNG"), recipes, Limits())
     assert [type(r) for r in results] == [Rendition, Failure, Rendition]
     assert isinstance(results[1], Failure)
-    assert results[1].reason == "17,000 x 170 px is more than webp can hold (16,383 px a side)"
+    assert results[1].reason.text == "17,000 x 170 px is more than webp can hold (16,383 px a side)"
 
 
 def test_a_rendition_larger_than_the_pixel_limit_is_refused() -> None:
     recipes = [Recipe("huge", scale=16.0, enlarge=True)]
     (result,) = render(FORMATS["png"], recipes, Limits(max_pixels=1_000_000))
     assert isinstance(result, Failure)
-    assert "PIPELINE_MAX_PIXELS" in result.reason
+    assert result.reason.code is Code.RESULT_TOO_LARGE
 
 
 def test_a_heic_that_declares_a_smaller_picture_than_it_holds_is_not_decoded_whole() -> None:

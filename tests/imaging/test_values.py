@@ -56,7 +56,7 @@ def reason(data: bytes, wanted: Transform) -> str:
     (result,) = render(data, [wanted], Limits())
     assert isinstance(result, Failure)
     assert result.recipe == wanted.name
-    return result.reason
+    return result.reason.text
 
 
 def test_it_gets_the_upright_picture_reduced_to_its_longer_side(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_what_it_raises_is_the_last_line_of_the_traceback(tmp_path: Path) -> Non
     failed, rendition = render(picture(), [mine, HALF], Limits())
     assert isinstance(failed, Failure)
     assert isinstance(rendition, Rendition)
-    assert failed.reason == "functions:mine: KeyError: 'no such colour'"
+    assert failed.reason.text == "functions:mine: KeyError: 'no such colour'"
     assert 'functions.py", line 2, in mine' in failed.log_text
 
 

@@ -8,7 +8,7 @@ from a_shop import Shop
 
 from pipeline.app import Lockstep
 from pipeline.operations import gallery
-from pipeline.operations.status import by_reason
+from pipeline.operations.failures import by_reason
 
 RECIPES = """
 [half]
@@ -57,7 +57,7 @@ def test_on_postgresql_features_come_change_fail_and_go(pg_shop: Shop) -> None:
 
         application: Lockstep = app.app
         pending = application.render.pending
-        told = by_reason(pending)
+        told = by_reason(application)
         described = gallery.describe(pending, "narrow.png")
         application.database.engine.dispose()
     assert (told["failed"], told["reasons"][0]["paths"]) == (1, ["narrow.png"])

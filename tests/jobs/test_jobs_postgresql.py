@@ -20,7 +20,13 @@ def test_on_postgresql_jobs_go_from_csv_to_answer_and_away(pg_shop: Shop) -> Non
     file = shop.csv({**rows, "9" * 500: shop.urls("/html"), "L": shop.urls(long)}, "input/feed.csv")
     report = shop.run(code=1)
     assert report["jobs"]["images"]["failed"] == 1
-    assert shop.job()["images"] == {"total": 10, "fetched": 9, "done": 9, "failed": 1}
+    assert shop.job()["images"] == {
+        "total": 10,
+        "fetched": 9,
+        "done": 9,
+        "failed": 1,
+        "withdrawn": 0,
+    }
     hits = shop.hits()
     assert shop.run()["jobs"]["images"]["asked"] == 0
     assert shop.hits() == hits
@@ -33,7 +39,13 @@ def test_on_postgresql_jobs_go_from_csv_to_answer_and_away(pg_shop: Shop) -> Non
     report = shop.run()
     assert report["jobs"]["images"]["asked"] == 1
     reference = shop.job()["reference"]
-    assert shop.job()["images"] == {"total": 5, "fetched": 5, "done": 5, "failed": 0}
+    assert shop.job()["images"] == {
+        "total": 5,
+        "fetched": 5,
+        "done": 5,
+        "failed": 0,
+        "withdrawn": 0,
+    }
     shop.server.changed["/pic/two"] = 1  # type: ignore[attr-defined]
     answer = shop.cli("job", "refresh", reference, "--wait", "--json")
     assert (answer.code, answer.json["state"]) == (0, "completed")

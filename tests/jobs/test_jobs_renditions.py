@@ -26,9 +26,9 @@ def test_one_column_for_each_recipe_of_jobs(shop: Shop) -> None:
     shop.run()
     reference = shop.job()["reference"]
     header, row = shop.answer()
-    assert header == [*HEADER, "Output Image Urls", "Output Image Urls (half)", "Errors"]
+    assert header == [*HEADER, "Output Image Urls", "Output Image Urls (half)", *ANSWER_HEADER[4:]]
     base = f"https://img.example/shop/jobs/%s/{reference}/{reference}_1_SKU1_0.jpg"
-    assert row[3:] == [base % "thumb" + ".webp", base % "half", ""]
+    assert row[3:] == [base % "thumb" + ".webp", base % "half", "", ""]
     assert shop.job()["answer_url"] == f"https://img.example/shop/feed-{reference}.csv"
 
     # Other settings, other answers: nothing is fetched, and what is there is not made again.
@@ -110,6 +110,7 @@ def test_an_image_with_too_many_pixels_fails_alone(shop: Shop) -> None:
     report = shop.run(code=1)
     assert (report["renditions"]["failed"], report["jobs"]["images"]["failed"]) == (0, 1)
     assert "pixels" in shop.answer()[1][4]
+    assert shop.answer()[1][5] == "too_large"
     assert shop.job()["state"] == "completed_with_errors"
 
 
@@ -123,14 +124,14 @@ def test_a_recipe_with_widths_has_a_column_for_each(shop: Shop) -> None:
     assert header[3:] == [
         "Output Image Urls",
         *(f"Output Image Urls (hero@{width})" for width in (20, 5000, 9999)),
-        "Errors",
+        *ANSWER_HEADER[4:],
     ]
     top = "jobs/hero/{0}/{0}_1_SKU1_0.jpg@".format(shop.job()["reference"])
-    assert row[3:] == [f"{top}10.jpg", f"{top}20.jpg", f"{top}5000.jpg", "", ""]
+    assert row[3:] == [f"{top}10.jpg", f"{top}20.jpg", f"{top}5000.jpg", "", "", ""]
     assert [f"jobs/{name}" for name in shop.pictures()] == sorted(row[3:6])
     shop.recipes("[hero]\nwidths = [10]\n")
     shop.run()
-    assert shop.answer()[1][3:] == [f"{top}10.jpg", ""]
+    assert shop.answer()[1][3:] == [f"{top}10.jpg", "", ""]
     (shop.root / "input/feed.csv").unlink()
     shop.run("--allow-removed")
     assert not shop.pictures()

@@ -48,7 +48,7 @@ def test_the_end_of_a_job_is_posted_signed_and_once(hooked: Shop) -> None:
     assert is_signed(request, "between us")
     body = json.loads(request.body)
     assert (body["reference"], body["state"]) == (reference, "completed")
-    assert body["images"] == {"total": 1, "fetched": 1, "done": 1, "failed": 0}
+    assert body["images"] == {"total": 1, "fetched": 1, "done": 1, "failed": 0, "withdrawn": 0}
     assert body["answer"] == f"{reference}.csv"
     assert hooked.job(reference)["webhook"] == {"state": "delivered", "reason": None}
     hooked.run()

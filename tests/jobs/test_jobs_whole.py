@@ -29,13 +29,14 @@ def test_a_submitted_csv_comes_back_with_the_addresses_of_its_images(shop: Shop)
     refused = f"{shop.urls('/html')}: not an image (text/html)"
     assert shop.answer(reference) == [
         ANSWER_HEADER,
-        ["1", "SKU1", shop.urls("/pic/1", "/pic/2"), f"{path(1, 0)},{path(1, 1)}", ""],
+        ["1", "SKU1", shop.urls("/pic/1", "/pic/2"), f"{path(1, 0)},{path(1, 1)}", "", ""],
         [
             "2",
             "SKU2",
             shop.urls("/pic/3", "/html", "/pic/4"),
             f"{path(2, 0)},,{path(2, 2)}",
             refused,
+            "not_an_image",
         ],
     ]
     assert sorted(shop.outputs()) == sorted(
@@ -47,7 +48,7 @@ def test_a_submitted_csv_comes_back_with_the_addresses_of_its_images(shop: Shop)
         2,
         f"{reference}.csv",
     )
-    assert job["images"] == {"total": 5, "fetched": 4, "done": 4, "failed": 1}
+    assert job["images"] == {"total": 5, "fetched": 4, "done": 4, "failed": 1, "withdrawn": 0}
     assert job["created"] <= job["started"] <= job["ended"]
     failed = shop.cli("job", "errors", reference, "--json").json
     assert failed["images"] == [
@@ -57,6 +58,7 @@ def test_a_submitted_csv_comes_back_with_the_addresses_of_its_images(shop: Shop)
             "sequence": 1,
             "url": shop.urls("/html"),
             "reason": "not an image (text/html)",
+            "code": "not_an_image",
         }
     ]
 
@@ -93,7 +95,7 @@ def test_a_rejected_change_keeps_the_answer_before_it_in_step(shop: Shop) -> Non
     assert shop.job()["state"] == "rejected"
     assert shop.answer()[1][3] == f"jobs/{shop.pictures()[0]}"
     assert shop.answer()[1][3].endswith(".jpg.png")
-    assert shop.cli("job", "output", reference).stdout.splitlines()[1].endswith(".jpg.png,")
+    assert shop.cli("job", "output", reference).stdout.splitlines()[1].endswith(".jpg.png,,")
     assert "no name" in shop.cli("job", "errors", reference).stdout
 
 
@@ -171,7 +173,13 @@ def test_wait_works_one_job_to_its_end(shop: Shop) -> None:
     bad = shop.csv({"1": shop.urls("/pic/1", "/not-there")}, "bad.csv")
     answer = shop.cli("job", "submit", str(bad), "--wait", "--json")
     assert (answer.code, answer.json["state"]) == (1, "completed_with_errors")
-    assert answer.json["images"] == {"total": 2, "fetched": 1, "done": 1, "failed": 1}
+    assert answer.json["images"] == {
+        "total": 2,
+        "fetched": 1,
+        "done": 1,
+        "failed": 1,
+        "withdrawn": 0,
+    }
     assert shop.hits() == {"/pic/1": 1, "/not-there": 1}
     assert shop.run()["jobs"]["completed"] == 1
 

@@ -53,8 +53,8 @@ def test_the_status_shows_what_each_lane_is_doing(busy: Shop, how: tuple[str, ..
         status = service.until(both)
         assert [lane["lane"] for lane in status["lanes"]][:1] == ["originals"]
         originals, fetching = (lanes_of(status)[name] for name in ("originals", "fetching"))
-        # Each original also gets its hash.
-        assert (originals["what"], originals["total"]) == ("renditions", 3 * MANY)
+        # Each original also gets its hash, which nobody asked for.
+        assert (originals["what"], originals["total"]) == ("renditions", 2 * MANY)
         assert (fetching["what"], fetching["done"], fetching["total"]) == ("images", 1, 2)
         assert originals["seconds_left"] > 0
         assert status["in_step"] is False
@@ -94,9 +94,9 @@ def test_home_names_jobs_that_ended_with_errors(tmp_path: Path, server: Server) 
     shop.run(code=1)
     with serving(shop, "--no-watch") as service:
         shown = service.until(
-            lambda: "In step, except for 1 job" in (t := service.get("/", headers=HTML).text) and t
+            lambda: "except for 1 that failed" in (t := service.get("/", headers=HTML).text) and t
         )
-        assert '<a id="see-jobs" href="/jobs">' in shown
+        assert '<a id="see-failed" href="/failed">' in shown
         # As the command says.
         assert service.get("/status").json()["in_step"] is False
         assert shop.cli("status", "--check").code == 1

@@ -171,7 +171,8 @@ def test_the_page_and_the_metrics_tell_what_failed_in_a_step(project: Project) -
         assert status["in_step"] is False
         assert "except for 2 that failed" in server.get("/", headers=HTML).text
         page = server.get("/failed", headers=HTML).text
-        assert "placeholder: AssertionError: no colour" in page
+        assert "placeholder: A step of the pipeline failed" in page
+        assert "AssertionError: no colour" in page
         assert "b.png half" in page
         metrics = server.get("/metrics").text
         assert 'lockstep_records{state="failed",step="placeholder"} 2.0' in metrics

@@ -286,7 +286,7 @@ def test_pages_work_without_script(browser: Browser, shop: Server) -> None:
     expect(page.locator("#tiles .tile")).to_have_count(12)
     page.goto("/failed")
     page.get_by_role("button", name="Retry all").click()
-    expect(page.get_by_text("2 renditions are retried")).to_be_visible()
+    expect(page.get_by_text("2 failures are retried")).to_be_visible()
     context.close()
 
 

@@ -43,9 +43,9 @@ def test_an_image_shows_what_features_say_of_it(project: Project) -> None:
         shown = server.get("/images/narrow.png", headers=HTML).text
         assert "ValueError: &lt;b&gt;odd&lt;/b&gt;" in shown
         assert ">Retry</button>" in shown
-        assert server.get("/failed").json()["reasons"] == [
-            {"reason": why, "count": 1, "paths": ["narrow.png"], "step": None}
-        ]
+        (group,) = server.get("/failed").json()["reasons"]
+        assert (group["code"], group["count"]) == ("function_failed", 1)
+        assert [(item["path"], item["reason"]) for item in group["items"]] == [("narrow.png", why)]
         counts = server.get("/status").json()["counts"]
         none = dict.fromkeys(("held", "taken_down", "pending"), 0)
         assert counts["features"]["said"] == {"ok": 1, "failed": 1, **none}

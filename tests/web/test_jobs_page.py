@@ -48,7 +48,7 @@ def test_a_csv_goes_in_and_comes_back_answered(shop: Server, pictures: str) -> N
     reference = hand_in(shop, rows)
     job = ended(shop, reference)
     assert job["state"] == "completed_with_errors"
-    assert job["images"] == {"total": 3, "fetched": 2, "done": 2, "failed": 1}
+    assert job["images"] == {"total": 3, "fetched": 2, "done": 2, "failed": 1, "withdrawn": 0}
     assert job["failures"][0]["number"] == "2"
     assert "404" in job["failures"][0]["reason"]
     command = shop.project.cli("job", "status", reference, "--json").json

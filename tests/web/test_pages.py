@@ -160,7 +160,7 @@ def test_what_failed_is_grouped_and_tried_again(project: Project) -> None:
         server.until(lambda: server.get("/files/half/a.png").status_code == 200)
         answer = server.post("/retries", data={}, headers=HTML)
         assert (answer.status_code, answer.headers["location"]) == (303, "/failed")
-        assert "4 renditions are retried" in server.get("/failed", headers=HTML).text
+        assert "4 failures are retried" in server.get("/failed", headers=HTML).text
         assert "are retried" not in server.get("/failed", headers=HTML).text
         server.until(lambda: server.get("/status").json()["now"]["state"] == "resting")
         assert server.post("/retries", json={"paths": ["nothing.png"]}).status_code == 404

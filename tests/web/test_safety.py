@@ -337,7 +337,7 @@ def test_a_request_that_is_too_large_is_refused_also_without_a_length(project: P
         assert answer.status_code == 413
         answer = server.post("/jobs", files={"file": ("a.csv", large)})
         assert answer.status_code == 413
-        assert "PIPELINE_JOB_MAX_BYTES" in answer.json()["error"]
+        assert "larger than the 1,000 bytes" in answer.json()["error"]
 
         def pieces():
             yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.csv"\r\n\r\n'

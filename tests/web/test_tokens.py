@@ -168,6 +168,7 @@ def test_guesses_that_come_at_once_are_refused(project: Project) -> None:
         # What needs no token does not look at one, and who had the right one is not locked out.
         stale = {"authorization": "Bearer wrong"}
         assert server.get("/healthz", headers=stale).status_code == 200
+        assert server.get("/healthz?verbose", headers=stale).status_code in (401, 429)
         assert server.get("/status", headers=right).status_code == 200
 
 

@@ -20,6 +20,7 @@ from icc_profiles import gamma, grey_profile
 from patched_renderer import FINDER
 from samples import encoded, every_format, photo
 
+from pipeline.reasons import Code, Reason
 from pipeline.transforms.recipes import Recipe
 from pipeline.workers import sandbox
 from pipeline.workers.local import Workers
@@ -320,7 +321,9 @@ def test_an_original_outside_of_the_folders_fails_alone(pool: Pool, tmp_path: Pa
     (tmp_path / "secret.png").write_bytes(encoded(photo(), "PNG"))
     (pool.folders["input"] / "link.png").symlink_to(tmp_path / "secret.png")
     outcome = pool.render("link.png")
-    assert outcome.failed == [("half", "cannot be read (Permission denied)")]
+    assert outcome.failed == [
+        ("half", Reason(Code.UNREADABLE, "cannot be read (Permission denied)"))
+    ]
     assert pool.render("a.png").made
 
 

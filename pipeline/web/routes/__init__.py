@@ -6,10 +6,11 @@
                the API
 ``events``     server-sent events: a page learns that something has changed, and fetches what it
                shows again
+``failed``     failed: what failed, by reason, and retrying it
 ``files``      files over HTTP: renditions by their rows, and originals for the page that shows
                them
 ``health``     health and metrics, for those who watch the service
-``home``       home: is everything in step? And the recipes, what failed, and retrying it
+``home``       home: is everything in step? And the recipes
 ``images``     images: the gallery, and the page of one original
 ``jobs``       jobs: uploading a CSV of products, finding it again, and downloading the results
 ``reports``    reports: the "report this picture" button of a shop

@@ -7,8 +7,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from pipeline.database.state import CLOCK, StateRepository
 from pipeline.states import Role
+from pipeline.web import models
 from pipeline.web.metrics import exposition
-from pipeline.web.security.roles import needs
+from pipeline.web.security.roles import needs, refuse_without
 from pipeline.web.service import service_of
 
 router = APIRouter()
@@ -18,15 +19,24 @@ router = APIRouter()
     "/healthz",
     responses={
         200: {"description": "It works", "content": {"application/json": {}}},
+        401: {"description": "With `verbose`: log in"},
         503: {"description": "The database does not respond"},
     },
     dependencies=[needs(None)],
 )
-def healthz(request: Request) -> Response:
-    """Whether the service and its database respond. Needs no token."""
+def healthz(request: Request, verbose: models.Text | None = None) -> Response:
+    """Whether the service and its database respond. Needs no token.
+
+    With ``?verbose`` for viewers: the verdict and the counts of Home as well.
+    """
     service = service_of(request)
     StateRepository(service.app.database).get(CLOCK)
-    return JSONResponse({"status": "ok"})
+    if verbose is None:
+        return JSONResponse({"status": "ok"})
+    refuse_without(request, Role.VIEWER)
+    state = service.state()
+    said = {name: state[name] for name in ("in_step", "verdict", "counts", "last_error")}
+    return JSONResponse({"status": "ok", **said})
 
 
 @router.get(
