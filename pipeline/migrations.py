@@ -49,6 +49,14 @@ def originals_of_one_world(database: Database) -> None:
             _add(write.con, database.sqla_metadata, "webhook_secret", to="jobs")
 
 
+def forms_of_csvs(database: Database) -> None:
+    """From layout 2, whose CSVs all had the same three columns, to layout 3."""
+    with database.writing() as write:
+        if "jobs" in sa.inspect(write.con).get_table_names(schema=database.schema):
+            for name in ("options", "without_images"):
+                _add(write.con, database.sqla_metadata, name, to="jobs")
+
+
 def _before(metadata: sa.MetaData, there: set[str]) -> dict[sa.Table, dict[str, str]]:
     """The tables that have a source now, and those that their rows come from."""
     found: dict[sa.Table, dict[str, str]] = {}
@@ -113,4 +121,4 @@ def _all(con: sa.Connection, table: sa.Table) -> str:
 
 
 # From each layout to the one that follows it.
-MIGRATIONS: dict[int, Callable[[Database], None]] = {1: originals_of_one_world}
+MIGRATIONS: dict[int, Callable[[Database], None]] = {1: originals_of_one_world, 2: forms_of_csvs}

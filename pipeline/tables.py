@@ -38,7 +38,7 @@ from pipeline.moderation_tables import (
 )
 
 # Raise it with every change of a column, and add the migration to `pipeline.migrations`.
-LAYOUT_VERSION = 2
+LAYOUT_VERSION = 3
 
 
 def _source() -> sa.Column[Any]:
@@ -150,7 +150,8 @@ def jobs_table(metadata: sa.MetaData) -> sa.Table:
     that the answer was written with.
     ``ask_again``: the next run fetches all of its URLs again. ``cleared``: a deleted job is
     completely purged. ``webhook_secret`` signs what ``webhook``, an address of the job's own, is
-    sent.
+    sent. ``options`` is JSON: how its CSV is read. ``without_images`` counts its products that have
+    no image, which are in no other table.
     """
     return sa.Table(
         "jobs",
@@ -183,6 +184,8 @@ def jobs_table(metadata: sa.MetaData) -> sa.Table:
         sa.Column("ask_again", sa.Boolean, nullable=False, default=False),
         sa.Column("cleared", sa.Boolean, nullable=False, default=False),
         sa.Column("webhook_secret", sa.String, nullable=True),
+        sa.Column("options", sa.String, nullable=True),
+        sa.Column("without_images", sa.BigInteger, nullable=True),
     )
 
 

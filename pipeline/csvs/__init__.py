@@ -2,8 +2,12 @@
 
 Knows no tables.
 
-``dialect``  how one CSV is written: encoding, separator, line ends, columns
-``reading``  find the problems of a CSV of products; iterate over its rows
-``hashes``   read lists of hashes, as people and other systems write them
-``writing``  write the result CSV, the problems, the rows that failed
+``lines``     the lines and rows of a CSV, bounded; its problems
+``mapping``   which columns hold number, name and images: known headers of shop systems, and others
+``dialect``   how one CSV is written: encoding, separator, line ends, header, columns
+``cells``     the URLs of one cell, and where each stands in it
+``products``  iterate over the products of a CSV, each with its rows and images
+``reading``   find the problems of a CSV of products
+``hashes``    read lists of hashes, as people and other systems write them
+``writing``   write the result CSV, the problems, the rows that failed
 """

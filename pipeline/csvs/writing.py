@@ -13,13 +13,16 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 from urllib.parse import quote
 
-from pipeline.csvs.dialect import CsvDialect, CsvProblem
-from pipeline.csvs.reading import CsvRow
+from pipeline.csvs.dialect import CsvDialect
+from pipeline.csvs.lines import CsvProblem
+from pipeline.csvs.products import CsvProduct, CsvRow
 from pipeline.errors import OutputError
 from pipeline.storage.base import Store, replaced
+
+_T = TypeVar("_T")
 
 OUTPUT_URLS = "Output Image Urls"
 FEATURE = "Feature"
@@ -32,16 +35,16 @@ _SIGNED_NUMBER = re.compile(r"[+-][0-9][0-9.,]*(?:[eE][+-]?[0-9]+)?")
 
 
 @dataclass(frozen=True)
-class RowAnswer:
-    """The result of one row.
+class ProductAnswer:
+    """The result of one product; each list has an element for each of its images, in order.
 
-    ``outputs`` holds, for each recipe, one address an image in the order of the row's URLs; None
-    for an image that failed. ``errors`` are messages for people. ``values`` holds what each
-    feature said, likewise.
+    ``outputs`` holds, for each recipe, their addresses; None for an image that failed. ``errors``
+    are messages for people; None for an image that did not fail. ``values`` holds what each feature
+    said.
     """
 
     outputs: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
-    errors: Sequence[str] = ()
+    errors: Sequence[str | None] = ()
     values: Mapping[str, Sequence[Mapping[str, Any] | None]] = field(default_factory=dict)
 
 
@@ -78,13 +81,13 @@ def write_answer(
     store: Store,
     key: str,
     dialect: CsvDialect,
-    rows: Iterable[CsvRow],
+    products: Iterable[CsvProduct],
     recipes: Sequence[str],
-    lookup: Callable[[CsvRow], RowAnswer],
+    lookup: Callable[[CsvProduct], ProductAnswer],
     features: Sequence[str] = (),
 ) -> int:
     """Write the result: the input's rows and columns, the outputs of each recipe, the values of
-    each feature, the errors.
+    each feature, the errors. A row has those of the images that it names.
 
     Separator and line ends are the input's, the encoding is UTF-8. Returns the number of rows.
 
@@ -96,13 +99,22 @@ def write_answer(
         writer = _writer(file, dialect)
         names = [f"{FEATURE} ({name})" for name in features]
         _write(writer, [*dialect.header, *output_columns(recipes), *names, ERRORS])
-        for row in rows:
-            answer = lookup(row)
-            outputs = [",".join(o or "" for o in answer.outputs.get(r, ())) for r in recipes]
-            values = [value_cell(answer.values.get(name, ())) for name in features]
-            _write(writer, [*row.cells, *outputs, *values, "; ".join(answer.errors)])
-            count += 1
+        for product in products:
+            answer = lookup(product)
+            for row, here in zip(product.rows, product.images_of_rows(), strict=True):
+                outputs = [
+                    ",".join(found or "" for found in _of(answer.outputs.get(recipe, ()), here))
+                    for recipe in recipes
+                ]
+                values = [value_cell(_of(answer.values.get(name, ()), here)) for name in features]
+                errors = "; ".join(filter(None, _of(answer.errors, here)))
+                _write(writer, [*row.cells, *outputs, *values, errors])
+                count += 1
     return count
+
+
+def _of(values: Sequence[_T], places: Sequence[int]) -> list[_T]:
+    return [values[place] for place in places if place < len(values)]
 
 
 def write_problems(

@@ -5,6 +5,7 @@
 ``context``    what the parts of this room work with, by name
 ``copies``     copies of CSVs in the state folder: those in use, and leftovers
 ``fetching``   request the URLs that are waiting
+``forms``      how the CSV of a job is read, and what is stored of that
 ``images``     fetched bytes as originals of jobs; unused ones are removed
 ``names``      references of jobs and file names of job images
 ``originals``  the images of jobs as originals: their bytes, their recipes

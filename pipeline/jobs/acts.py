@@ -17,6 +17,7 @@ from pipeline.fetch.signing import new_secret
 from pipeline.fetch.urls import UrlRefused, checked_url
 from pipeline.jobs.context import Jobs
 from pipeline.jobs.copies import held_copy
+from pipeline.jobs.forms import form_of, options_of
 from pipeline.jobs.questions import as_json, found
 from pipeline.jobs.reading import copy_hashed, csv_limits
 from pipeline.jobs.store import ACTIVE, ENDED, NOT_DELETED, SUBMITTED
@@ -135,8 +136,8 @@ def submit(jobs: Jobs, source: Path, filename: str, webhook: str | None = None) 
             raise CsvError(
                 f"{source}: cannot be read ({error.strerror}); name a CSV of products"
             ) from None
-        check = check_csv(copy, csv_limits(jobs.settings))
-        if check.problems:
+        check = check_csv(copy, csv_limits(jobs.settings), form_of(jobs.settings))
+        if check.problems or check.dialect is None:
             faults = [asdict(problem) for problem in check.problems]
             raise CsvRejectedError(filename, faults, check.fault_count)
         reference = jobs.repository.create(
@@ -146,6 +147,8 @@ def submit(jobs: Jobs, source: Path, filename: str, webhook: str | None = None) 
             csv_sha256=digest,
             rows=check.rows,
             total=check.images,
+            without_images=check.without_images,
+            options=options_of(check.dialect),
             webhook=webhook or None,
             webhook_secret=secret,
         )

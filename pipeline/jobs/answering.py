@@ -8,14 +8,14 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from pipeline.csvs.dialect import detect_dialect
-from pipeline.csvs.reading import CsvRow, iter_rows
-from pipeline.csvs.writing import RowAnswer, output_address, write_answer
-from pipeline.database.paging import chunks
+from pipeline.csvs.dialect import CsvDialect
+from pipeline.csvs.products import CsvProduct, chunks_of_rows, iter_products
+from pipeline.csvs.writing import ProductAnswer, output_address, write_answer
 from pipeline.engine.context import Run
 from pipeline.engine.recovery import remember_writing
 from pipeline.errors import CsvError
 from pipeline.jobs.context import Jobs
+from pipeline.jobs.forms import dialect_of
 from pipeline.jobs.images import forget_lost
 from pipeline.jobs.outcomes import ImageOutcome, Outcomes
 from pipeline.jobs.store import ACTIVE, ENDED, UNREAD, Job
@@ -83,9 +83,9 @@ class _Answer:
         csv = self.jobs.folders.csv(reference)
         store, key = self.jobs.settings.output_store, job.answer or job.answer_name
         try:
-            dialect = detect_dialect(csv)[0]
-            rows = self._read(csv)
-            write_answer(store, key, dialect, rows, self.recipes, self._row, self.features)
+            dialect = dialect_of(self.jobs.folders, job)
+            products = self._read(csv, dialect)
+            write_answer(store, key, dialect, products, self.recipes, self._product, self.features)
         except (CsvError, OSError) as error:
             self._lost_csv(str(error))
             return
@@ -130,21 +130,20 @@ class _Answer:
             f"job {self.job.reference}: {reason}; the next run reads {self.job.source} again"
         )
 
-    def _read(self, csv: Path) -> Iterator[CsvRow]:
-        """The rows of the CSV; their outcomes are queried a thousand at a time."""
-        dialect = detect_dialect(csv)[0]
-        for rows in chunks(iter_rows(csv, dialect), CHUNK_ROWS):
+    def _read(self, csv: Path, dialect: CsvDialect) -> Iterator[CsvProduct]:
+        """The products of the CSV; the outcomes of a thousand rows are queried at once."""
+        for products in chunks_of_rows(iter_products(csv, dialect), CHUNK_ROWS):
             self.run.check_stop()
             self.run.attend(Urgency.JOBS)
-            self._found = self.outcomes.of_rows([row.number for row in rows])
-            yield from rows
+            self._found = self.outcomes.of_rows([p.number for p in products if p.images])
+            yield from products
             self.unreported += self.outcomes.mark_reported(self._found)
 
-    def _row(self, row: CsvRow) -> RowAnswer:
-        images = self._found.get(row.number, [])
-        if [image.url for image in images] != list(row.urls):
+    def _product(self, product: CsvProduct) -> ProductAnswer:
+        images = self._found.get(product.number, []) if product.images else []
+        if tuple(image.url for image in images) != product.urls:
             # Its rows belong to other content: somebody changed the tables by hand.
-            images = [ImageOutcome(url, reasons=["not fetched"]) for url in row.urls]
+            images = [ImageOutcome(url, reasons=["not fetched"]) for url in product.urls]
         for image in images:
             # Made by none of them: a recipe was added between rendering and writing.
             if not image.reasons and not self.always <= set(image.files):
@@ -160,8 +159,11 @@ class _Answer:
             for recipe in self.recipes
         }
         values = {name: [image.values.get(name) for image in images] for name in self.features}
-        errors = [f"{image.url}: {'; '.join(image.reasons)}" for image in images if image.reasons]
-        return RowAnswer(outputs, errors, values)
+        errors = [
+            f"{image.url}: {'; '.join(image.reasons)}" if image.reasons else None
+            for image in images
+        ]
+        return ProductAnswer(outputs, errors, values)
 
     def _end(self, state: JobState, **values: object) -> None:
         job, settings = self.job, self.jobs.settings

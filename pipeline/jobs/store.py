@@ -72,6 +72,8 @@ class Job:
     webhook_reason: str | None
     ask_again: bool
     cleared: bool
+    options: str | None
+    without_images: int | None
     webhook_secret: str | None = field(repr=False)
 
     @property

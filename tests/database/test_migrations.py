@@ -54,7 +54,7 @@ def test_no_row_is_lost_and_nothing_is_made_or_fetched_again(shop: Shop, url: st
 
     status = shop.cli("status", "--json").json
     assert (status["originals"], status["renditions"], status["pending"]) == (3, 4, 0)
-    assert (layout(url), dump(url)) == ("2", before)
+    assert (layout(url), dump(url)) == ("3", before)
 
     report = shop.run()
     assert (report["renditions"]["rendered"], report["renditions"]["in_step"]) == (0, 4)
@@ -80,9 +80,15 @@ def test_killed_at_any_statement_the_tables_are_of_one_layout_or_the_other(
         moment += step
         if shop.in_child(kill_at(moment), "status") >= 0:
             break
-        assert (layout(url), dump(url)) in (("1", old), ("2", whole)), moment
+        found, tables = layout(url), dump(url)
+        if found == "2":
+            # Between two migrations: the columns of the second are not there yet.
+            del tables["jobs"]
+            assert tables == {name: rows for name, rows in whole.items() if name != "jobs"}, moment
+        else:
+            assert (found, tables) in (("1", old), ("3", whole)), moment
     assert moment > 40
-    assert (layout(url), dump(url)) == ("2", whole)
+    assert (layout(url), dump(url)) == ("3", whole)
     assert shop.run()["renditions"]["rendered"] == 0
 
 
@@ -113,7 +119,7 @@ def test_during_a_run_of_the_release_before_the_tables_stay_as_they_are(
         thread.join()
     assert (answer.code, dump(url)) == (3, old), answer
     assert shop.cli("status").code == 0
-    assert layout(url) == "2"
+    assert layout(url) == "3"
 
 
 def test_what_was_about_to_be_published_is_known_after_the_move(shop: Shop, url: str) -> None:

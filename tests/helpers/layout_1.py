@@ -63,7 +63,8 @@ def downgrade(url: str, state: Path) -> None:
             sa.Table(name, old, *columns)
         for table in {new for _, new, _, _ in plan.values()}:
             metadata.tables[table].drop(con)
-        con.execute(sa.text("ALTER TABLE jobs DROP COLUMN webhook_secret"))
+        for added in ("webhook_secret", "options", "without_images"):
+            con.execute(sa.text(f"ALTER TABLE jobs DROP COLUMN {added}"))
         old.create_all(con)
         for name, found in rows.items():
             if found:

@@ -1,0 +1,42 @@
+"""How the CSV of a job is read: by which mapping, and whether each product has to have an image.
+
+A job keeps what its CSV was accepted with: its copy is read again for its result, long after the
+settings or the named mappings may have changed.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pipeline.csvs.dialect import CsvDialect, detect_dialect
+from pipeline.csvs.mapping import Mapping, mapping_of
+from pipeline.csvs.reading import CsvForm
+from pipeline.jobs.store import Job, JobFolders
+from pipeline.settings.values import Settings
+
+
+def form_of(settings: Settings) -> CsvForm:
+    """How a CSV is read that comes without a mapping of its own."""
+    return CsvForm()
+
+
+def options_of(dialect: CsvDialect) -> str:
+    """What is stored with the job of an accepted CSV."""
+    return json.dumps({"mapping": dialect.mapping and dialect.mapping.as_json()})
+
+
+def mapping_used(job: Job) -> Mapping | None:
+    """The mapping that the CSV of a job was accepted with; None for a job of an older release."""
+    options: dict[str, Any] = json.loads(job.options) if job.options else {}
+    return mapping_of(options["mapping"]) if options.get("mapping") else None
+
+
+def dialect_of(folders: JobFolders, job: Job) -> CsvDialect:
+    """The dialect of the copy of a job's CSV.
+
+    Raises:
+        CsvError: the copy cannot be read.
+        OSError: likewise.
+    """
+    return detect_dialect(folders.csv(job.reference), given=mapping_used(job))[0]
