@@ -8,9 +8,10 @@ from __future__ import annotations
 import codecs
 import csv
 import re
+import sys
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +31,8 @@ from pipeline.csvs.mapping import (
     header_problems,
     matched,
 )
+from pipeline.csvs.workbook import Sheet, Workbook
+from pipeline.csvs.workbook_parts import is_archive
 
 SAMPLE_BYTES = 64 * 1024
 CHUNK_BYTES = 1024 * 1024
@@ -38,6 +41,8 @@ DELIMITERS = (",", ";", "\t", "|")
 HEADER_ROWS = 20
 HEADER_LINES = 200
 SAMPLE_CHARACTERS = 256 * 1024
+# A workbook may have any number of sheets, and each of them costs its own look.
+SHEETS = 50
 
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -48,7 +53,7 @@ _BOMS = (
 )
 _BINARY = (
     (b"PK\x03\x04", "an Excel or ZIP file"),
-    (b"\xd0\xcf\x11\xe0", "an Excel file"),
+    (b"\xd0\xcf\x11\xe0", "an old Excel file (.xls), or a workbook with a password"),
     (b"%PDF", "a PDF"),
     (b"\xff\xd8\xff", "a JPEG image"),
     (b"\x89PNG", "a PNG image"),
@@ -69,17 +74,19 @@ class CsvDialect:
 
     ``first_line`` is the line of the header; ``skipped_lines`` come before the parser begins
     (Excel's ``sep=;``, lines of titles). ``columns`` says where number, name and images are in a
-    row, and ``mapping`` how they were found; None where the headers are not known.
+    row, and ``mapping`` how they were found; None where the headers are not known. In a workbook,
+    of which ``sheet`` is read, lines are rows.
     """
 
     encoding: str
     delimiter: str
     newline: str
-    header: tuple[str, ...]
-    columns: Columns
-    mapping: Mapping | None
+    header: tuple[str, ...] = ()
+    columns: Columns = field(default_factory=Columns)
+    mapping: Mapping | None = None
     first_line: int = 1
     skipped_lines: int = 0
+    sheet: Sheet | None = None
 
     @property
     def answer_encoding(self) -> str:
@@ -159,7 +166,10 @@ class _Header(NamedTuple):
 
 
 def detect_dialect(
-    path: Path, mappings: Sequence[Mapping] = (), given: Mapping | None = None
+    path: Path,
+    mappings: Sequence[Mapping] = (),
+    given: Mapping | None = None,
+    max_bytes: int = sys.maxsize,
 ) -> tuple[CsvDialect, list[CsvProblem]]:
     """The dialect of the file, with the problems of its header line.
 
@@ -167,9 +177,12 @@ def detect_dialect(
     by ``mappings`` and by the known sets. Where none is known, it is the first row as wide as most.
 
     Raises:
-        UnreadableCsv: it is not text, or has no header at all.
+        UnreadableCsv: it is not text, has no header at all, or is a workbook that unpacks to more
+            than ``max_bytes``.
         OSError: the file cannot be read.
     """
+    if is_archive(path):
+        return _of_workbook(path, mappings, given, max_bytes)
     encoding = detect_encoding(path)
     skipped = 0
     wanted: tuple[str, ...] = DELIMITERS
@@ -182,7 +195,7 @@ def detect_dialect(
     best: tuple[str, _Header] | None = None
     for delimiter in wanted:
         with text_lines(path, encoding, skipped) as lines:
-            found = _header(lines, delimiter, mappings, given)
+            found = _header(_first_records(lines, delimiter), mappings, given)
         if found.mapping is not None:
             best = delimiter, found
             break
@@ -203,36 +216,72 @@ def detect_dialect(
             )
         )
     delimiter, header = best
+    skipped = header.line - 1 if header.above else skipped
+    return _with_columns(
+        CsvDialect(encoding, delimiter, newline, skipped_lines=skipped), header, given
+    )
+
+
+def _with_columns(
+    dialect: CsvDialect, header: _Header, given: Mapping | None
+) -> tuple[CsvDialect, list[CsvProblem]]:
     mapping, problems = header_problems(header.cells, header.mapping or given)
-    dialect = CsvDialect(
-        encoding,
-        delimiter,
-        newline,
-        tuple(header.cells),
-        Columns() if mapping is None else columns_of(header.cells, mapping),
-        mapping,
-        header.line,
-        header.line - 1 if header.above else skipped,
+    dialect = replace(
+        dialect,
+        header=tuple(header.cells),
+        columns=Columns() if mapping is None else columns_of(header.cells, mapping),
+        mapping=mapping,
+        first_line=header.line,
     )
     return dialect, [CsvProblem(header.line, *problem) for problem in problems]
 
 
-def _header(
-    lines: Lines, delimiter: str, mappings: Sequence[Mapping], given: Mapping | None
-) -> _Header:
-    """The header of a file with that separator, as far as it can be found."""
+def _of_workbook(
+    path: Path, mappings: Sequence[Mapping], given: Mapping | None, max_bytes: int
+) -> tuple[CsvDialect, list[CsvProblem]]:
+    """The first visible sheet whose columns are known; where there is none, the first with rows."""
+    best: tuple[Sheet, _Header] | None = None
+    with Workbook(path, max_bytes) as workbook:
+        for sheet in workbook.sheets[:SHEETS]:
+            rows = ((cells, number) for number, cells in workbook.rows(sheet))
+            found = _header(rows, mappings, given)
+            if found.mapping is not None or (best is None and found.cells):
+                best = sheet, found
+            if found.mapping is not None:
+                break
+    if best is None:
+        message = "no visible sheet of this workbook has rows; show the sheet with the products"
+        raise UnreadableCsv(CsvProblem(1, "", message))
+    # What is written as a CSV, such as the rows that failed, has the form that Excel opens.
+    return _with_columns(CsvDialect("utf-8-sig", ",", "\r\n", sheet=best[0]), best[1], given)
+
+
+def _first_records(lines: Lines, delimiter: str) -> Iterator[tuple[list[str], int]]:
+    """The records of a file with that separator, up to the first that cannot be read."""
     rows = BoundedRows(lines, delimiter)
     reader = csv.reader(rows, delimiter=delimiter)
-    read: list[tuple[list[str], int]] = []
-    characters = 0
-    while len(read) < HEADER_ROWS and characters < SAMPLE_CHARACTERS:
+    is_first = True
+    while True:
         try:
             cells, line = first_record(rows, reader)
         except UnreadableCsv:
-            if not read:
+            if is_first:
                 raise
-            break
-        if not cells or (read and line > HEADER_LINES):
+            return
+        if not cells:
+            return
+        is_first = False
+        yield cells, line
+
+
+def _header(
+    records: Iterator[tuple[list[str], int]], mappings: Sequence[Mapping], given: Mapping | None
+) -> _Header:
+    """The header among the first records, as far as it can be found."""
+    read: list[tuple[list[str], int]] = []
+    characters = 0
+    for cells, line in records:
+        if read and line > HEADER_LINES:
             break
         if given is not None:
             mapping = None if given.missing(cells) else given
@@ -242,6 +291,8 @@ def _header(
             return _Header(cells, line, mapping, len(cells), 1.0, bool(read))
         read.append((cells, line))
         characters += sum(map(len, cells))
+        if len(read) == HEADER_ROWS or characters >= SAMPLE_CHARACTERS:
+            break
     if not read:
         return _Header([], 1)
     widths = Counter(len(cells) for cells, _ in read)

@@ -22,6 +22,7 @@ from pipeline.csvs.lines import (
     first_record,
     text_lines,
 )
+from pipeline.csvs.workbook import Workbook
 from pipeline.errors import CsvError
 
 # Nobody fixes more at a time; the rest is only counted.
@@ -145,7 +146,7 @@ def read_products(
     for line, cells in _records(path, dialect, problems):
         counted.add(line)
         if len(cells) != width:
-            problems.add(line, "", _width_message(len(cells), width))
+            problems.add(line, "", _width_message(len(cells), width, dialect))
             continue
         row = CsvRow(line, cells)
         own = _first(cells, columns.number)
@@ -192,6 +193,12 @@ def _records(
     path: Path, dialect: CsvDialect, problems: Problems
 ) -> Iterator[tuple[int, list[str]]]:
     """Each record below the header that is not blank, with the line on which it begins."""
+    if dialect.sheet is not None:
+        with Workbook(path) as workbook:
+            for number, cells in workbook.rows(dialect.sheet):
+                if number > dialect.first_line and any(map(str.strip, cells)):
+                    yield number, cells + [""] * (len(dialect.header) - len(cells))
+        return
     with text_lines(path, dialect.encoding, dialect.skipped_lines) as lines:
         rows = BoundedRows(lines, dialect.delimiter)
         reader = csv.reader(rows, delimiter=dialect.delimiter, strict=True)
@@ -219,9 +226,11 @@ _TOO_LONG = (
 )
 
 
-def _width_message(cells: int, width: int) -> str:
+def _width_message(cells: int, width: int, dialect: CsvDialect) -> str:
     hint = (
-        "a separator inside a cell needs quotes around the cell"
+        "give each column a header, or clear what is beside the table"
+        if dialect.sheet is not None
+        else "a separator inside a cell needs quotes around the cell"
         if cells > width
         else ("empty cells need their separators, too")
     )

@@ -77,7 +77,7 @@ def check_csv(path: Path, limits: CsvLimits | None = None, form: CsvForm | None 
         )
         return CsvCheck(0, 0, [CsvProblem(1, "", message)], 1, None)
     try:
-        dialect, problems = detect_dialect(path, form.mappings, form.given)
+        dialect, problems = detect_dialect(path, form.mappings, form.given, limits.max_bytes)
     except UnreadableCsv as error:
         return CsvCheck(0, 0, [error.problem], 1, None)
     return _Check(path, limits, form, dialect, problems).work()

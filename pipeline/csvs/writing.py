@@ -13,7 +13,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TextIO, TypeVar
+from typing import Any, BinaryIO, TextIO, TypeVar
 from urllib.parse import quote
 
 from pipeline.csvs.dialect import CsvDialect
@@ -40,12 +40,13 @@ class ProductAnswer:
 
     ``outputs`` holds, for each recipe, their addresses; None for an image that failed. ``errors``
     are messages for people; None for an image that did not fail. ``values`` holds what each feature
-    said.
+    said. ``withdrawn`` says which images must not be shown.
     """
 
     outputs: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
     errors: Sequence[str | None] = ()
     values: Mapping[str, Sequence[Mapping[str, Any] | None]] = field(default_factory=dict)
+    withdrawn: Sequence[bool] = ()
 
 
 def harmless(cell: str) -> str:
@@ -63,6 +64,24 @@ def output_address(path: str, public_url: str = "") -> str:
 def output_columns(recipes: Sequence[str]) -> list[str]:
     """One column per recipe; the first has no name in brackets."""
     return [OUTPUT_URLS, *(f"{OUTPUT_URLS} ({recipe})" for recipe in recipes[1:])][: len(recipes)]
+
+
+def added_columns(recipes: Sequence[str], features: Sequence[str]) -> list[str]:
+    """The headers that a result has after those of its input."""
+    names = [f"{FEATURE} ({name})" for name in features]
+    return [*output_columns(recipes), *names, ERRORS]
+
+
+def added_cells(
+    answer: ProductAnswer, here: Sequence[int], recipes: Sequence[str], features: Sequence[str]
+) -> list[str]:
+    """The cells below them of a row that names the images ``here``."""
+    outputs = [
+        ",".join(found or "" for found in _of(answer.outputs.get(recipe, ()), here))
+        for recipe in recipes
+    ]
+    values = [value_cell(_of(answer.values.get(name, ()), here)) for name in features]
+    return [*outputs, *values, "; ".join(filter(None, _of(answer.errors, here)))]
 
 
 def value_cell(values: Sequence[Mapping[str, Any] | None]) -> str:
@@ -97,18 +116,11 @@ def write_answer(
     count = 0
     with _replaced_text(store, key, dialect.answer_encoding) as file:
         writer = _writer(file, dialect)
-        names = [f"{FEATURE} ({name})" for name in features]
-        _write(writer, [*dialect.header, *output_columns(recipes), *names, ERRORS])
+        _write(writer, [*dialect.header, *added_columns(recipes, features)])
         for product in products:
             answer = lookup(product)
             for row, here in zip(product.rows, product.images_of_rows(), strict=True):
-                outputs = [
-                    ",".join(found or "" for found in _of(answer.outputs.get(recipe, ()), here))
-                    for recipe in recipes
-                ]
-                values = [value_cell(_of(answer.values.get(name, ()), here)) for name in features]
-                errors = "; ".join(filter(None, _of(answer.errors, here)))
-                _write(writer, [*row.cells, *outputs, *values, errors])
+                _write(writer, [*row.cells, *added_cells(answer, here, recipes, features)])
                 count += 1
     return count
 
@@ -154,11 +166,22 @@ def write_failed_rows(file: TextIO, dialect: CsvDialect, rows: Iterable[CsvRow])
 
 @contextlib.contextmanager
 def _replaced_text(store: Store, key: str, encoding: str) -> Iterator[TextIO]:
+    with replaced_file(store, key) as file:
+        text = io.TextIOWrapper(file, encoding, "replace", newline="")
+        yield text
+        text.detach()
+
+
+@contextlib.contextmanager
+def replaced_file(store: Store, key: str) -> Iterator[BinaryIO]:
+    """A file that takes the place of ``key`` at the end.
+
+    Raises:
+        OutputError: it cannot be written; the object of this ``key`` is as it was.
+    """
     try:
         with replaced(store, key) as file:
-            text = io.TextIOWrapper(file, encoding, "replace", newline="")
-            yield text
-            text.detach()
+            yield file
     except OSError as error:
         raise OutputError(
             f"{key}: cannot be written ({error.strerror or error}); "

@@ -180,7 +180,7 @@ def test_a_missing_and_a_doubled_column_are_told_with_the_faults_of_the_rows(che
         (b"", "the file is empty"),
         (b"\n\n \n", "the file is empty"),
         (HEADER.encode(), "no rows; add a product below the header"),
-        (b"PK\x03\x04" + bytes(100), "this is an Excel or ZIP file, not a CSV"),
+        (b"PK\x03\x04" + bytes(100), "this Excel or ZIP file is damaged"),
         (b"\x89PNG\r\n\x1a\n" + bytes(100), "this is a PNG image"),
         (HEADER.encode() + b"1,a\0b,http://a.example/\n", "this is a binary file"),
         (bytes(range(256)) * 10, "this is a binary file"),
