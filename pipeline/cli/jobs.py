@@ -59,10 +59,20 @@ def job() -> None:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--wait", is_flag=True, help="Run the job to its end now, and print its state.")
 @click.option("--webhook", metavar="URL", help="URL to notify when the job ends.")
+@click.option(
+    "--result",
+    type=click.Choice(["add", "replace"]),
+    help="Columns with the new addresses, or these in the place of the old ones.",
+)
 @json_option
 @click.pass_context
 def submit(
-    context: click.Context, file: Path, wait: bool, webhook: str | None, as_json: bool
+    context: click.Context,
+    file: Path,
+    wait: bool,
+    webhook: str | None,
+    result: str | None,
+    as_json: bool,
 ) -> None:
     """Check the CSV in FILE and create a job from it; the next run works on it.
 
@@ -73,6 +83,7 @@ def submit(
     \b
     Examples:
       datapipe job submit products.csv
+      datapipe job submit products.xlsx --result replace
       datapipe job submit products.csv --json
       datapipe job submit products.csv --wait --webhook https://shop.example/hook
     """
@@ -81,7 +92,7 @@ def submit(
 
     jobs = _open_for_reading(context).jobs
     try:
-        submitted = hand_in(jobs, file, file.name, webhook)
+        submitted = hand_in(jobs, file, file.name, webhook, result=result)
     except CsvRejectedError as error:
         _report_problems(error, as_json)
         context.exit(error.exit_code)

@@ -17,7 +17,7 @@ from pipeline.fetch.signing import new_secret
 from pipeline.fetch.urls import UrlRefused, checked_url
 from pipeline.jobs.context import Jobs
 from pipeline.jobs.copies import held_copy
-from pipeline.jobs.forms import form_of, options_of
+from pipeline.jobs.forms import REPLACE, form_of, options_of
 from pipeline.jobs.questions import as_json, found
 from pipeline.jobs.reading import copy_hashed, csv_limits
 from pipeline.jobs.store import ACTIVE, ENDED, NOT_DELETED, SUBMITTED
@@ -109,16 +109,25 @@ class Submitted:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
-def submit(jobs: Jobs, source: Path, filename: str, webhook: str | None = None) -> Submitted:
+def submit(
+    jobs: Jobs,
+    source: Path,
+    filename: str,
+    webhook: str | None = None,
+    *,
+    result: str | None = None,
+) -> Submitted:
     """Check the CSV in ``source`` and create a job from it; ``filename`` is its name for people.
 
     ``webhook`` is an address to notify when the job ends, instead of PIPELINE_WEBHOOK_URL;
-    deliveries to it are signed with a secret of its own.
+    deliveries to it are signed with a secret of its own. ``result`` is ``add`` or ``replace``, by
+    default PIPELINE_JOB_RESULT.
 
     Raises:
         CsvRejectedError: it has problems, and lists all of them; nothing is left behind.
         CsvError: it cannot be read.
-        SettingsError: ``webhook`` may not be requested, or the state folder cannot be created.
+        SettingsError: ``webhook`` may not be requested, ``result`` lacks a setting, or the state
+            folder cannot be created.
         OutputError: the disk is full, or permissions are missing.
     """
     if webhook:
@@ -126,6 +135,12 @@ def submit(jobs: Jobs, source: Path, filename: str, webhook: str | None = None) 
             checked_url(webhook, jobs.settings.fetch.ports)
         except UrlRefused as error:
             raise SettingsError(f"--webhook {webhook}: {error}") from None
+    result = result or jobs.settings.jobs.result
+    if result == REPLACE and not jobs.settings.jobs.public_url:
+        raise SettingsError(
+            "--result replace: a shop imports whole addresses; set PIPELINE_PUBLIC_URL to the "
+            "public address of the output folder"
+        )
     secret = new_secret() if webhook else None
     folders = jobs.folders
     # The copy is checked and kept, whatever happens to the source meanwhile.
@@ -148,7 +163,7 @@ def submit(jobs: Jobs, source: Path, filename: str, webhook: str | None = None) 
             rows=check.rows,
             total=check.images,
             without_images=check.without_images,
-            options=options_of(check.dialect),
+            options=options_of(check.dialect, result),
             webhook=webhook or None,
             webhook_secret=secret,
         )

@@ -9,13 +9,14 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from pipeline.csvs.dialect import CsvDialect
-from pipeline.csvs.products import CsvProduct, chunks_of_rows, iter_products
-from pipeline.csvs.writing import ProductAnswer, output_address, write_answer
+from pipeline.csvs.products import CsvProduct, Problems, chunks_of_rows, iter_products
+from pipeline.csvs.returning import write_added, write_replaced
+from pipeline.csvs.writing import ProductAnswer, output_address, write_answer, write_problems
 from pipeline.engine.context import Run
 from pipeline.engine.recovery import remember_writing
 from pipeline.errors import CsvError
 from pipeline.jobs.context import Jobs
-from pipeline.jobs.forms import dialect_of
+from pipeline.jobs.forms import dialect_of, is_replaced
 from pipeline.jobs.images import forget_lost
 from pipeline.jobs.outcomes import ImageOutcome, Outcomes
 from pipeline.jobs.store import ACTIVE, ENDED, UNREAD, Job
@@ -76,16 +77,14 @@ class _Answer:
         job, reference = self.job, self.job.reference
         if self._waits():
             return
+        if self._lacks_addresses():
+            return
         # The result of the previous content is kept in step; the job stays rejected.
         is_rejected = job.state is JobState.REJECTED
         if not is_rejected and not self.repository.move(reference, {job.state}, JobState.WRITING):
             return
-        csv = self.jobs.folders.csv(reference)
-        store, key = self.jobs.settings.output_store, job.answer or job.answer_name
         try:
-            dialect = dialect_of(self.jobs.folders, job)
-            products = self._read(csv, dialect)
-            write_answer(store, key, dialect, products, self.recipes, self._product, self.features)
+            key = self._write()
         except (CsvError, OSError) as error:
             self._lost_csv(str(error))
             return
@@ -101,6 +100,53 @@ class _Answer:
             done=self.done,
             failed=self.failed,
         )
+
+    def _write(self) -> str:
+        """Write the result, in the form that the job was accepted with; returns its key."""
+        job, store = self.job, self.jobs.settings.output_store
+        csv, dialect = self.jobs.folders.csv(job.reference), dialect_of(self.jobs.folders, job)
+        key = job.answer_name(is_workbook=dialect.sheet is not None)
+        products = self._read(csv, dialect)
+        if is_replaced(job):
+            # Of a recipe with several widths the largest one.
+            folder = folder_of(self.recipes[0])
+            recipes = [name for name in self.recipes if folder_of(name) == folder]
+            failed = write_replaced(store, key, csv, dialect, products, self._product, recipes)
+            if job.state is not JobState.REJECTED:
+                # There the list has what is wrong with newer content.
+                self._list_failed(failed)
+        elif dialect.sheet is None:
+            write_answer(store, key, dialect, products, self.recipes, self._product, self.features)
+        else:
+            answers = self._product, self.recipes, self.features
+            write_added(store, key, csv, dialect, products, *answers)
+        if job.answer not in (None, key):
+            store.remove(job.answer)
+        return key
+
+    def _list_failed(self, failed: Problems) -> None:
+        """What failed, in a file of its own where the result has no column for it."""
+        store, name = self.jobs.settings.output_store, self.job.problems_name
+        if failed.count:
+            write_problems(store, name, failed.first, failed.count)
+        else:
+            store.remove(name)
+
+    def _lacks_addresses(self) -> bool:
+        """Whether the result would have paths in the place of addresses; it stays as it was."""
+        settings_key = self.jobs.settings_key
+        if not is_replaced(self.job) or self.jobs.settings.jobs.public_url:
+            return False
+        reason = (
+            "its result has whole addresses, which need PIPELINE_PUBLIC_URL; set it, and submit "
+            "the file again"
+        )
+        if self.job.state in ENDED | {JobState.REJECTED}:
+            self.repository.update(self.job.reference, made_for=settings_key)
+            self.run.report.warnings.append(f"job {self.job.reference}: {reason}")
+        elif self.repository.move(self.job.reference, {self.job.state}, JobState.WRITING):
+            self._end(JobState.FAILED, reason=reason)
+        return True
 
     def _waits(self) -> bool:
         waiting = self.outcomes.pending_paths(self.jobs.unrendered())
@@ -163,7 +209,7 @@ class _Answer:
             f"{image.url}: {'; '.join(image.reasons)}" if image.reasons else None
             for image in images
         ]
-        return ProductAnswer(outputs, errors, values)
+        return ProductAnswer(outputs, errors, values, [image.withdrawn for image in images])
 
     def _end(self, state: JobState, **values: object) -> None:
         job, settings = self.job, self.jobs.settings

@@ -15,15 +15,23 @@ from pipeline.csvs.reading import CsvForm
 from pipeline.jobs.store import Job, JobFolders
 from pipeline.settings.values import Settings
 
+REPLACE = "replace"
+
 
 def form_of(settings: Settings) -> CsvForm:
     """How a CSV is read that comes without a mapping of its own."""
     return CsvForm()
 
 
-def options_of(dialect: CsvDialect) -> str:
-    """What is stored with the job of an accepted CSV."""
-    return json.dumps({"mapping": dialect.mapping and dialect.mapping.as_json()})
+def options_of(dialect: CsvDialect, result: str) -> str:
+    """What is stored with the job of an accepted CSV. ``result`` is ``add`` or ``replace``."""
+    mapping = dialect.mapping and dialect.mapping.as_json()
+    return json.dumps({"mapping": mapping, "result": result})
+
+
+def is_replaced(job: Job) -> bool:
+    """Whether the new addresses stand in the place of the old ones, not in columns beside."""
+    return bool(job.options) and json.loads(job.options or "{}").get("result") == REPLACE
 
 
 def mapping_used(job: Job) -> Mapping | None:

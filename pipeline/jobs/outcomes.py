@@ -25,7 +25,7 @@ PAGE_ROWS = 5_000
 class ImageOutcome:
     """One URL of a row. ``files`` are keys below ``output/``, by recipe, and ``values`` what
     features said; ``reasons`` why one is missing. An image with a reason has failed; ``reported``:
-    a run has reported it."""
+    a run has reported it; ``withdrawn``: it was taken down, or is held."""
 
     url: str
     reported: bool = False
@@ -33,6 +33,7 @@ class ImageOutcome:
     files: dict[str, str] = field(default_factory=dict)
     values: dict[str, Any] = field(default_factory=dict)
     reasons: list[str] = field(default_factory=list)
+    withdrawn: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ class Outcomes:
                 of_row = found.setdefault(row.number, {})
                 outcome = ImageOutcome(row.url, row.told, row.path)
                 image = of_row.setdefault(row.sequence, outcome)
+                image.withdrawn |= row.state in (State.TAKEN_DOWN.value, State.HELD.value)
                 reason = _reason(row)
                 if reason is None:
                     image.files[row.recipe] = row.file

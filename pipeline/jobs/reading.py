@@ -123,7 +123,7 @@ class _Reading:
                 return None
             copy.replace(csv)
             self.settings.output_store.remove(job.problems_name)
-            options = options_of(check.dialect)
+            options = options_of(check.dialect, self.settings.jobs.result)
             self.repository.update(job.reference, **seen, faults=None, options=options)
             return check.dialect
 
@@ -301,7 +301,7 @@ def _store_urls(repository: JobRepository, reference: str, rows: Sequence[CsvPro
 def _clear(jobs: Jobs, run: Run, job: Job) -> None:
     """Remove rows, files and the result of a deleted job; its own row stays."""
     output, reference = jobs.settings.output_store, job.reference
-    for key in (job.answer or job.answer_name, job.problems_name):
+    for key in (job.answer_name(), job.answer_name(is_workbook=True), job.problems_name):
         output.remove(key)
     for page in _numbers(jobs.repository, reference):
         _forget_rows(jobs, run, reference, page)

@@ -86,10 +86,12 @@ class Job:
         """Whether the CSV was submitted, not dropped below ``input/``."""
         return self.source == SUBMITTED
 
-    @property
-    def answer_name(self) -> str:
+    def answer_name(self, is_workbook: bool = False) -> str:
         """The key of the result below ``output/``."""
-        return self._name(".csv")
+        suffix = ".xlsx" if is_workbook else ".csv"
+        # The name of a result stays, unless its file became the other kind.
+        there = self.answer or ""
+        return there if there.endswith(suffix) else self._name(suffix)
 
     @property
     def problems_name(self) -> str:

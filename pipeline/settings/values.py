@@ -61,6 +61,7 @@ class JobSettings:
 
     recipes: tuple[str, ...] = _setting("JOB_RECIPES", "half", parsing.names)
     recipes_given: bool = _setting("JOB_RECIPES", "", bool)
+    result: str = _setting("JOB_RESULT", "add", parsing.one_of("add", "replace"))
     features: tuple[str, ...] = _setting("JOB_FEATURES", "", parsing.names_or_none)
     max_rows: int = _setting("JOB_MAX_ROWS", "1000000", whole(1, 10**9, "rows", 1_000_000))
     max_images: int = _setting("JOB_MAX_IMAGES", "5000000", whole(1, 10**9, "images", 5_000_000))

@@ -24,6 +24,7 @@ from pipeline.errors import (
 from pipeline.jobs import acts, questions
 from pipeline.jobs.acts import submit
 from pipeline.jobs.copies import held_copy
+from pipeline.jobs.forms import REPLACE
 from pipeline.jobs.store import ENDED
 from pipeline.states import JobState, Role
 from pipeline.storage.folder import inside, made
@@ -40,6 +41,9 @@ router = APIRouter()
 PAGE = 50
 FAILURES_SHOWN = 100
 CSV = "text/csv; charset=utf-8"
+XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+# What the form sends as `result`; nothing is the setting.
+RESULTS = ("", "add", REPLACE)
 
 
 @router.get(
@@ -80,6 +84,7 @@ def job_list(
                         "properties": {
                             "file": {"type": "string", "format": "binary"},
                             "webhook": {"type": "string", "maxLength": 2000},
+                            "result": {"type": "string", "enum": ["", "add", "replace"]},
                         },
                     }
                 }
@@ -89,11 +94,12 @@ def job_list(
     dependencies=[needs(Role.UPLOADER)],
 )
 async def hand_in(request: Request) -> Response:
-    """Submit a CSV as ``file``.
+    """Submit a CSV or an Excel workbook as ``file``.
 
     It is checked completely: it becomes a job, or all its problems are listed. 503 while many
     others are being checked. What is sent to ``webhook`` when the job ends is signed with
-    ``webhook_secret``, which is in this answer alone.
+    ``webhook_secret``, which is in this answer alone. ``result`` says whether the new addresses
+    are added as columns, or replace the old ones; by default PIPELINE_JOB_RESULT does.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "multipart/form-data":
@@ -105,7 +111,10 @@ async def hand_in(request: Request) -> Response:
         file, webhook = form.get("file"), form.get("webhook")
         if not isinstance(file, UploadFile) or not file.filename:
             return await run_in_threadpool(_refused, request, "", [_problem("choose a CSV")])
-        submission = partial(_submit, service, file, str(webhook or "").strip())
+        result = str(form.get("result") or "")
+        if wrong := _result_problem(service, result):
+            return await run_in_threadpool(_refused, request, file.filename, [wrong])
+        submission = partial(_submit, service, file, str(webhook or "").strip(), result)
         try:
             submitted = await service.checks.run(submission)
         except (CsvError, SettingsError) as error:
@@ -149,15 +158,16 @@ def one(request: Request, reference: str) -> Response:
     "/jobs/{reference}/output.csv",
     responses={
         **page_or(None, 404, 409),
-        200: {"description": "The result CSV", "content": {"text/csv": {}}},
+        200: {"description": "The result CSV", "content": {"text/csv": {}, XLSX: {}}},
     },
     dependencies=[needs(Role.VIEWER)],
 )
 def output(request: Request, reference: str) -> Response:
-    """The result CSV; for a job that was rejected, its problems."""
+    """The result CSV, or workbook; for a job that was rejected, its problems."""
     jobs = service_of(request).app.jobs
     file = questions.answer_path(jobs, checked(reference))
-    return FileResponse(file, media_type=CSV, filename=f"{reference}.csv")
+    media_type = XLSX if file.suffix == ".xlsx" else CSV
+    return FileResponse(file, media_type=media_type, filename=f"{reference}{file.suffix}")
 
 
 @router.get(
@@ -260,12 +270,22 @@ def checked(reference: str) -> str:
     return reference
 
 
-def _submit(service: Service, file: UploadFile, webhook: str) -> Any:
+def _result_problem(service: Service, result: str) -> dict[str, Any] | None:
+    if result not in RESULTS:
+        return _problem("must be add or replace", "result")
+    if result == REPLACE and not service.app.jobs.settings.jobs.public_url:
+        message = "a shop imports whole addresses; ask whoever runs this service for a public one"
+        return _problem(message, "result")
+    return None
+
+
+def _submit(service: Service, file: UploadFile, webhook: str, result: str) -> Any:
     folders = service.app.jobs.folders
     with held_copy(made(folders.csvs)) as copy:
         with open(copy, "wb") as upload:
             shutil.copyfileobj(file.file, upload, 1 << 20)
-        return submit(service.app.jobs, copy, file.filename or "", webhook or None)
+        name = file.filename or ""
+        return submit(service.app.jobs, copy, name, webhook or None, result=result or None)
 
 
 def _delete(request: Request, reference: str) -> Response:
