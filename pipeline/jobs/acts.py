@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from pipeline.csvs.mapping import Mapping
 from pipeline.csvs.reading import check_csv
 from pipeline.engine.context import RunOptions
 from pipeline.engine.progress import Progress
@@ -109,8 +110,19 @@ class Submitted:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
-def submit(jobs: Jobs, source: Path, filename: str, webhook: str | None = None) -> Submitted:
+def submit(
+    jobs: Jobs,
+    source: Path,
+    filename: str,
+    webhook: str | None = None,
+    *,
+    mapping: Mapping | None = None,
+    require_images: bool = False,
+) -> Submitted:
     """Check the CSV in ``source`` and create a job from it; ``filename`` is its name for people.
+
+    It is read by ``mapping``, or by its headers. ``require_images``: a product without an image is
+    a problem, as with PIPELINE_JOB_REQUIRE_IMAGES.
 
     ``webhook`` is an address to notify when the job ends, instead of PIPELINE_WEBHOOK_URL;
     deliveries to it are signed with a secret of its own.
@@ -118,7 +130,8 @@ def submit(jobs: Jobs, source: Path, filename: str, webhook: str | None = None) 
     Raises:
         CsvRejectedError: it has problems, and lists all of them; nothing is left behind.
         CsvError: it cannot be read.
-        SettingsError: ``webhook`` may not be requested, or the state folder cannot be created.
+        SettingsError: ``webhook`` may not be requested, the state folder cannot be created, or the
+            file of named mappings is wrong.
         OutputError: the disk is full, or permissions are missing.
     """
     if webhook:
@@ -136,7 +149,9 @@ def submit(jobs: Jobs, source: Path, filename: str, webhook: str | None = None) 
             raise CsvError(
                 f"{source}: cannot be read ({error.strerror}); name a CSV of products"
             ) from None
-        check = check_csv(copy, csv_limits(jobs.settings), form_of(jobs.settings))
+        check = check_csv(
+            copy, csv_limits(jobs.settings), form_of(jobs.settings, mapping, require_images)
+        )
         if check.problems or check.dialect is None:
             faults = [asdict(problem) for problem in check.problems]
             raise CsvRejectedError(filename, faults, check.fault_count)

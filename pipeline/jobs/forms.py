@@ -11,14 +11,23 @@ from typing import Any
 
 from pipeline.csvs.dialect import CsvDialect, detect_dialect
 from pipeline.csvs.mapping import Mapping, mapping_of
+from pipeline.csvs.mapping_file import read_mappings
 from pipeline.csvs.reading import CsvForm
 from pipeline.jobs.store import Job, JobFolders
 from pipeline.settings.values import Settings
 
 
-def form_of(settings: Settings) -> CsvForm:
-    """How a CSV is read that comes without a mapping of its own."""
-    return CsvForm()
+def form_of(
+    settings: Settings, given: Mapping | None = None, require_images: bool = False
+) -> CsvForm:
+    """How a new CSV is read: by ``given``, or by what fits of the named and the known mappings.
+
+    Raises:
+        SettingsError: the file of named mappings is wrong.
+    """
+    jobs = settings.jobs
+    named = () if given else read_mappings(jobs.mappings_file, jobs.mappings_given)
+    return CsvForm(named, given, require_images or jobs.require_images)
 
 
 def options_of(dialect: CsvDialect) -> str:
