@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from pipeline.cli.common import _on_sigterm, _open_for_reading, _print_json, json_option
+from pipeline.cli.mapping import columns_text, mapping_from, mapping_options
 from pipeline.cli.progress import for_stderr
 from pipeline.cli.terminal import say
 from pipeline.errors import CsvRejectedError, OutputError
@@ -64,6 +65,7 @@ def job() -> None:
     type=click.Choice(["add", "replace"]),
     help="Columns with the new addresses, or these in the place of the old ones.",
 )
+@mapping_options
 @json_option
 @click.pass_context
 def submit(
@@ -72,9 +74,15 @@ def submit(
     wait: bool,
     webhook: str | None,
     result: str | None,
+    pairs: tuple[str, ...],
+    grouped: bool,
+    require_images: bool,
     as_json: bool,
 ) -> None:
     """Check the CSV in FILE and create a job from it; the next run works on it.
+
+    Its columns are found by their headers: those of common shop systems are known, others are
+    named with --map, or once for all in the file of PIPELINE_CSV_MAPPINGS.
 
     All problems are reported at once, each with its line, and nothing is started (exit code 2).
     With --wait, exit code 1 means that images failed. What is sent to --webhook is signed with a
@@ -86,13 +94,23 @@ def submit(
       datapipe job submit products.xlsx --result replace
       datapipe job submit products.csv --json
       datapipe job submit products.csv --wait --webhook https://shop.example/hook
+      datapipe job submit list.csv --map number=SKU --map name=Title --map images="Photo 1"
     """
     # Imported here: only what changes a job needs it, and with httpx it costs 60 ms.
     from pipeline.jobs.acts import submit as hand_in
 
+    mapping = mapping_from(pairs, grouped)
     jobs = _open_for_reading(context).jobs
     try:
-        submitted = hand_in(jobs, file, file.name, webhook, result=result)
+        submitted = hand_in(
+            jobs,
+            file,
+            file.name,
+            webhook,
+            mapping=mapping,
+            require_images=require_images,
+            result=result,
+        )
     except CsvRejectedError as error:
         _report_problems(error, as_json)
         context.exit(error.exit_code)
@@ -196,6 +214,10 @@ def _print_job(answer: dict[str, Any], as_json: bool) -> None:
         f"  {answer['rows']:,} rows, {images['total']:,} images: {images['fetched']:,} fetched, "
         f"{images['done']:,} done, {images['failed']:,} failed"
     )
+    if answer["without_images"]:
+        say(f"  {answer['without_images']:,} products without an image, copied as they are")
+    if answer["columns"]:
+        say(f"  columns: {columns_text(answer['columns'])}")
     ended = f", ended {answer['ended']}" if answer["ended"] else ""
     say(f"  received {answer['created']}{ended}")
     if answer["answer"]:

@@ -4,6 +4,7 @@ Knows no tables.
 
 ``lines``     the lines and rows of a CSV, bounded; its problems
 ``mapping``   which columns hold number, name and images: known headers of shop systems, and others
+``mapping_file``  named mappings in a file
 ``dialect``   how one CSV is written: encoding, separator, line ends, header, columns
 ``cells``     the URLs of one cell, and where each stands in it
 ``products``  iterate over the products of a CSV, each with its rows and images

@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 
+from pipeline.errors import SettingsError
+
 NUMBER, NAME, URLS = "S. No.", "Product Name", "Input Image Urls"
 # The mapping of our own three columns.
 OURS = "lockstep"
@@ -200,6 +202,34 @@ def listed(names: Sequence[str]) -> str:
     """Some header cells, for a message."""
     shown = ", ".join(repr(name[:40]) for name in names[:12])
     return shown + (f" and {len(names) - 12} more" if len(names) > 12 else "")
+
+
+def given_mapping(pairs: Iterable[str], grouped: bool = False) -> Mapping:
+    """The mapping that was given as ``number=SKU``, ``name=Title``, ``images=Image Src``.
+
+    A role may be given again: of numbers and names the first that a row has is taken, images are
+    taken of all.
+
+    Raises:
+        SettingsError: one is not of that form, or a role is missing.
+    """
+    found: dict[str, list[str]] = {role: [] for role in ROLES}
+    for pair in pairs:
+        role, _, header = pair.partition("=")
+        role = role.strip().lower()
+        if role not in found or not header.strip():
+            raise SettingsError(
+                f"--map {pair}: is not a role and the header of its column; "
+                'write number="…", name="…" or images="…"'
+            )
+        found[role].append(header.strip())
+    if missing := [role for role in ROLES if not found[role]]:
+        raise SettingsError(
+            f"--map: says nothing about {' and '.join(missing)}; "
+            f'add --map {missing[0]}="the header of its column"'
+        )
+    number, name, images = (tuple(dict.fromkeys(found[role])) for role in ROLES)
+    return Mapping(GIVEN, number, name, images, grouped)
 
 
 def mapping_of(text: str) -> Mapping:

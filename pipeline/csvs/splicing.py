@@ -49,11 +49,16 @@ def write_spliced(source: Path, dialect: CsvDialect, edits: Edits, target: Binar
                 text.write(line)
                 continue
             begins = lines.taken
+            is_wanted = wanted is not None and wanted[0] == begins
+            if not is_wanted and '"' not in line:
+                # A record of its own, and most of them: where its cells are does not matter.
+                text.write(line)
+                continue
             if begins == 1 and line.startswith(MARK):
                 text.write(MARK)
                 line = line[1:]
             record, cells = _record(line, lines, dialect.delimiter)
-            if wanted is not None and wanted[0] == begins:
+            if is_wanted and wanted is not None:
                 record = _edited(record, cells, wanted[1], dialect.delimiter)
                 wanted = next(edits, None)
             text.write(record)

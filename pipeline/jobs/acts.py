@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from pipeline.csvs.mapping import Mapping
 from pipeline.csvs.reading import check_csv
 from pipeline.engine.context import RunOptions
 from pipeline.engine.progress import Progress
@@ -22,6 +23,7 @@ from pipeline.jobs.questions import as_json, found
 from pipeline.jobs.reading import copy_hashed, csv_limits
 from pipeline.jobs.store import ACTIVE, ENDED, NOT_DELETED, SUBMITTED
 from pipeline.names import key_of
+from pipeline.settings.values import Settings
 from pipeline.states import JobState
 from pipeline.storage.folder import made
 from pipeline.storage.walking import look_at
@@ -115,9 +117,14 @@ def submit(
     filename: str,
     webhook: str | None = None,
     *,
+    mapping: Mapping | None = None,
+    require_images: bool = False,
     result: str | None = None,
 ) -> Submitted:
     """Check the CSV in ``source`` and create a job from it; ``filename`` is its name for people.
+
+    It is read by ``mapping``, or by its headers. ``require_images``: a product without an image is
+    a problem, as with PIPELINE_JOB_REQUIRE_IMAGES.
 
     ``webhook`` is an address to notify when the job ends, instead of PIPELINE_WEBHOOK_URL;
     deliveries to it are signed with a secret of its own. ``result`` is ``add`` or ``replace``, by
@@ -126,21 +133,12 @@ def submit(
     Raises:
         CsvRejectedError: it has problems, and lists all of them; nothing is left behind.
         CsvError: it cannot be read.
-        SettingsError: ``webhook`` may not be requested, ``result`` lacks a setting, or the state
-            folder cannot be created.
+        SettingsError: ``webhook`` may not be requested, ``result`` lacks a setting, the state
+            folder cannot be created, or the file of named mappings is wrong.
         OutputError: the disk is full, or permissions are missing.
     """
-    if webhook:
-        try:
-            checked_url(webhook, jobs.settings.fetch.ports)
-        except UrlRefused as error:
-            raise SettingsError(f"--webhook {webhook}: {error}") from None
     result = result or jobs.settings.jobs.result
-    if result == REPLACE and not jobs.settings.jobs.public_url:
-        raise SettingsError(
-            "--result replace: a shop imports whole addresses; set PIPELINE_PUBLIC_URL to the "
-            "public address of the output folder"
-        )
+    _refuse_impossible(jobs.settings, webhook, result)
     secret = new_secret() if webhook else None
     folders = jobs.folders
     # The copy is checked and kept, whatever happens to the source meanwhile.
@@ -151,7 +149,9 @@ def submit(
             raise CsvError(
                 f"{source}: cannot be read ({error.strerror}); name a CSV of products"
             ) from None
-        check = check_csv(copy, csv_limits(jobs.settings), form_of(jobs.settings))
+        check = check_csv(
+            copy, csv_limits(jobs.settings), form_of(jobs.settings, mapping, require_images)
+        )
         if check.problems or check.dialect is None:
             faults = [asdict(problem) for problem in check.problems]
             raise CsvRejectedError(filename, faults, check.fault_count)
@@ -168,3 +168,16 @@ def submit(
             webhook_secret=secret,
         )
     return Submitted(reference, JobState.RECEIVED.value, secret)
+
+
+def _refuse_impossible(settings: Settings, webhook: str | None, result: str) -> None:
+    if webhook:
+        try:
+            checked_url(webhook, settings.fetch.ports)
+        except UrlRefused as error:
+            raise SettingsError(f"--webhook {webhook}: {error}") from None
+    if result == REPLACE and not settings.jobs.public_url:
+        raise SettingsError(
+            "--result replace: a shop imports whole addresses; set PIPELINE_PUBLIC_URL to the "
+            "public address of the output folder"
+        )

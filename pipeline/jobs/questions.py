@@ -10,12 +10,13 @@ from typing import Any, BinaryIO
 
 import sqlalchemy as sa
 
+from pipeline.csvs.mapping import ROLES
 from pipeline.csvs.products import CsvRow, chunks_of_rows, iter_products
 from pipeline.csvs.writing import output_address, write_failed_rows
 from pipeline.database.paging import pages
 from pipeline.errors import CsvError, JobNotFoundError, JobNotReadyError
 from pipeline.jobs.context import Jobs
-from pipeline.jobs.forms import dialect_of
+from pipeline.jobs.forms import dialect_of, mapping_used, sheet_used
 from pipeline.jobs.outcomes import Outcomes
 from pipeline.jobs.store import Job, in_job
 from pipeline.settings.values import Settings
@@ -174,6 +175,7 @@ def as_json(job: Job, settings: Settings) -> dict[str, Any]:
         "ended": _iso(job.ended_ts),
         "rows": job.rows,
         "without_images": job.without_images or 0,
+        "columns": _columns(job),
         "images": {
             "total": job.total,
             "fetched": job.fetched,
@@ -185,6 +187,18 @@ def as_json(job: Job, settings: Settings) -> dict[str, Any]:
         "errors": json.loads(job.faults) if job.faults else [],
         "webhook": job.webhook_state and {"state": job.webhook_state, "reason": job.webhook_reason},
     }
+
+
+def _columns(job: Job) -> dict[str, Any] | None:
+    """By which headers the CSV of a job was read, in which ``sheet`` of a workbook; None where it
+    was not accepted yet."""
+    mapping = mapping_used(job)
+    if mapping is None:
+        return None
+    lists = {role: list(getattr(mapping, role)) for role in ROLES}
+    sheet = sheet_used(job)
+    columns = {"mapping": mapping.label, **lists, "grouped": mapping.grouped}
+    return columns if sheet is None else {**columns, "sheet": sheet}
 
 
 def _iso(timestamp_s: float | None) -> str | None:

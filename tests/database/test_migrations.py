@@ -80,13 +80,8 @@ def test_killed_at_any_statement_the_tables_are_of_one_layout_or_the_other(
         moment += step
         if shop.in_child(kill_at(moment), "status") >= 0:
             break
-        found, tables = layout(url), dump(url)
-        if found == "2":
-            # Between two migrations: the columns of the second are not there yet.
-            del tables["jobs"]
-            assert tables == {name: rows for name, rows in whole.items() if name != "jobs"}, moment
-        else:
-            assert (found, tables) in (("1", old), ("3", whole)), moment
+        # Between two migrations, the rows are those of the last layout.
+        assert (layout(url), dump(url)) in (("1", old), ("2", whole), ("3", whole)), moment
     assert moment > 40
     assert (layout(url), dump(url)) == ("3", whole)
     assert shop.run()["renditions"]["rendered"] == 0

@@ -73,13 +73,17 @@ def downgrade(url: str, state: Path) -> None:
     engine.dispose()
 
 
+def _known(table: sa.Table) -> list[sa.Column[object]]:
+    return [column for column in table.c if column.name not in ("options", "without_images")]
+
+
 def dump(url: str) -> dict[str, list[tuple[object, ...]]]:
-    """Every row of every table, but for the state."""
+    """Every row of every table, but for the state, and for what no layout before knew."""
     engine, metadata = sa.create_engine(url), sa.MetaData()
     with engine.begin() as con:
         metadata.reflect(con)
         found = {
-            name: sorted((tuple(row) for row in con.execute(sa.select(table))), key=repr)
+            name: sorted((tuple(row) for row in con.execute(sa.select(*_known(table)))), key=repr)
             for name, table in metadata.tables.items()
             if name != "lockstep_state"
         }

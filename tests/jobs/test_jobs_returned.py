@@ -164,6 +164,8 @@ def test_a_dropped_workbook_gets_columns_beside_its_own_and_follows_its_changes(
     shop.run()
     job = shop.job()
     assert job["answer"] == f"feed-{job['reference']}.xlsx"
+    assert job["columns"]["sheet"] == "Products"
+    assert "sheet 'Products', lockstep (" in shop.cli("job", "status", job["reference"]).stdout
     sheet = openpyxl.load_workbook(shop.output / job["answer"])["Products"]
     rows = list(sheet.iter_rows(min_row=2, min_col=4, values_only=True))
     path = f"jobs/half/{job['reference']}/{job['reference']}"

@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import openpyxl
 import pytest
 from a_project import Project
 from a_server import HTML, Server, serving
@@ -82,6 +83,27 @@ def test_a_csv_goes_in_and_comes_back_answered(shop: Server, pictures: str) -> N
     assert "<b>SKU2" not in shown
     assert reference in shop.get("/jobs", headers=HTML).text
     assert reference in [job["reference"] for job in shop.get("/jobs").json()["jobs"]]
+
+
+def test_a_workbook_goes_in_and_comes_back_as_one(shop: Server, pictures: str) -> None:
+    book, file = openpyxl.Workbook(), io.BytesIO()
+    for row in (HEADER.strip().split(","), [1, "SKU1", f"{pictures}/0.png"]):
+        book.active.append(row)
+    book.save(file)
+    files = {"file": ("products.xlsx", file.getvalue())}
+    for result, said in (("sideways", "must be add or replace"), ("replace", "whole addresses")):
+        refused = shop.post("/jobs", files=files, data={"result": result})
+        assert refused.status_code == 422
+        assert said in refused.text
+    answer = shop.post("/jobs", files=files, data={"result": "add"})
+    job = ended(shop, answer.json()["reference"])
+    assert job["state"] == "completed"
+    result = shop.get(job["output_url"])
+    assert "spreadsheetml" in result.headers["content-type"]
+    assert f'filename="{job["reference"]}.xlsx"' in result.headers["content-disposition"]
+    assert openpyxl.load_workbook(io.BytesIO(result.content)).active["D1"].value == (
+        "Output Image Urls"
+    )
 
 
 def test_every_fault_of_a_csv_is_told_with_its_line(shop: Server) -> None:
