@@ -7,6 +7,7 @@ builds trees of it in memory.
 from __future__ import annotations
 
 import contextlib
+import errno
 import struct
 import zipfile
 import zlib
@@ -24,6 +25,7 @@ MAX_DIRECTORY_BYTES = 1 << 20
 MAX_AT_ONCE_BYTES = 8 << 20
 # XML packs to a tenth; what unpacks to far more was made to take time and memory.
 MAX_RATIO = 100
+ENCRYPTED = 0x1
 # What Excel itself allows.
 MAX_COLUMNS = 16_384
 
@@ -44,6 +46,7 @@ _BROKEN = (
     RuntimeError,
     RecursionError,
     ParseError,
+    struct.error,
     zlib.error,
     zipfile.BadZipFile,
 )
@@ -139,6 +142,8 @@ def _refuse_others(parts: Parts, packed_bytes: int, max_bytes: int) -> None:
         )
     if size_bytes > max(MAX_RATIO * packed_bytes, MAX_AT_ONCE_BYTES):
         raise problem(f"this workbook unpacks to more than {MAX_RATIO} times its size")
+    if any(info.flag_bits & ENCRYPTED for info in parts.infolist()):
+        raise problem("this archive needs a password")
     names = set(parts.namelist())
     if "[Content_Types].xml" in names and any(name.startswith("xl/worksheets/") for name in names):
         return
@@ -156,9 +161,9 @@ def explained() -> Iterator[None]:
     except _BROKEN as error:
         raise problem("this Excel or ZIP file is damaged") from error
     except OSError as error:
-        if error.errno is not None:
+        # openpyxl finds no list of sheets; or a part begins before the file does.
+        if error.errno not in (None, errno.EINVAL):
             raise
-        # openpyxl finds no list of sheets.
         raise problem("this workbook is damaged") from error
 
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 import re
 import shutil
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from typing import IO, BinaryIO
 from xml.parsers import expat
 from xml.sax.saxutils import escape
 
 from pipeline.csvs.workbook import Sheet, Workbook
-from pipeline.csvs.workbook_parts import MAX_COLUMNS
+from pipeline.csvs.workbook_parts import MAX_COLUMNS, problem
 from pipeline.errors import CsvError
 
 CHUNK_BYTES = 64 * 1024
@@ -46,9 +47,20 @@ def write_workbook(
     ones.
 
     Raises:
-        CsvError: a row of ``edits`` is not there any more, or a text is longer than a cell may be.
+        CsvError: a row of ``edits`` is not there any more, a text is longer than a cell may be, or
+            the workbook is damaged.
         OSError: it cannot be written.
     """
+    try:
+        _write_parts(workbook, sheet, edits, target, adds)
+    except (expat.ExpatError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+        # What follows the rows of a sheet, and the other parts, is not read before.
+        raise problem("this Excel file is damaged") from error
+
+
+def _write_parts(
+    workbook: Workbook, sheet: Sheet, edits: Edits, target: BinaryIO, adds: bool
+) -> None:
     infos = {info.filename: info for info in workbook.parts.infolist()}
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as result:
         # First the sheet: only then it is known whether a formula was replaced.

@@ -88,7 +88,8 @@ class Job:
 
     def answer_name(self, is_workbook: bool = False) -> str:
         """The key of the result below ``output/``."""
-        suffix = ".xlsx" if is_workbook else ".csv"
+        is_tsv = self.filename.lower().endswith(".tsv")
+        suffix = ".xlsx" if is_workbook else ".tsv" if is_tsv else ".csv"
         # The name of a result stays, unless its file became the other kind.
         there = self.answer or ""
         return there if there.endswith(suffix) else self._name(suffix)

@@ -303,6 +303,13 @@ def test_a_sheet_with_prefixes_and_without_places_is_written_alike(file: Path) -
     assert b"dimension" not in after["xl/worksheets/sheet1.xml"]
 
 
+def test_damage_behind_the_rows_is_said(file: Path) -> None:
+    written(file, [HEADER, [1, "a", "http://a/1"]])
+    with_part(file, "xl/worksheets/sheet1.xml", lambda old: old.replace(b"</worksheet>", b"<x"))
+    with pytest.raises(UnreadableCsv, match="damaged"):
+        edited(file, [(2, {3: ("http://a/1", "x")})], adds=False)
+
+
 def test_a_large_sheet_is_spliced_piece_by_piece(file: Path) -> None:
     written(file, [HEADER, *([n, "name", f"http://a/{n}"] for n in range(3_000))])
     edits = [(n + 2, {3: (f"http://a/{n}", f"http://b/{n}")}) for n in range(0, 3_000, 7)]

@@ -97,7 +97,13 @@ def without_addresses(content: bytes) -> bytes:
 def test_each_kind_of_export_comes_back_with_nothing_changed_but_its_images(shop: Shop) -> None:
     files = {name: exported(shop, name) for name in EXPORTS}
     references = {name: shop.submit(file, "--result", "replace") for name, file in files.items()}
+    shop.env["PIPELINE_JOB_RESULT"] = "replace"
+    (shop.input / "feed.tsv").write_bytes(files["google.tsv"].read_bytes())
     shop.run()
+    (dropped,) = {job["answer"] for job in shop.cli("job", "list", "--json").json} - {
+        f"{reference}{Path(name).suffix}" for name, reference in references.items()
+    }
+    assert re.fullmatch(r"feed-[0-9]+\.tsv", dropped)
     for name, file in files.items():
         before, after = file.read_bytes(), result(shop, references[name]).read_bytes()
         if EXPORTS[name][0] == "utf-16":

@@ -42,6 +42,7 @@ PAGE = 50
 FAILURES_SHOWN = 100
 CSV = "text/csv; charset=utf-8"
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+MEDIA_TYPES = {".xlsx": XLSX, ".tsv": "text/tab-separated-values; charset=utf-8"}
 # What the form sends as `result`; nothing is the setting.
 RESULTS = ("", "add", REPLACE)
 
@@ -166,7 +167,7 @@ def output(request: Request, reference: str) -> Response:
     """The result CSV, or workbook; for a job that was rejected, its problems."""
     jobs = service_of(request).app.jobs
     file = questions.answer_path(jobs, checked(reference))
-    media_type = XLSX if file.suffix == ".xlsx" else CSV
+    media_type = MEDIA_TYPES.get(file.suffix, CSV)
     return FileResponse(file, media_type=media_type, filename=f"{reference}{file.suffix}")
 
 
