@@ -25,6 +25,7 @@ from pipeline.errors import CsvRejectedError, OutputError
 from pipeline.names import key_of
 from pipeline.storage.base import replaced
 from pipeline.storage.folder_store import FolderStore
+from pipeline.text import counted
 
 if TYPE_CHECKING:
     from pipeline.jobs.context import Jobs
@@ -202,7 +203,7 @@ def _print_job(answer: dict[str, Any], as_json: bool) -> None:
         f"{images['done']:,} done, {images['failed']:,} failed"
     )
     if answer["without_images"]:
-        say(f"  {answer['without_images']:,} products without an image, copied as they are")
+        say(f"  {counted(answer['without_images'], 'product')} without an image, copied")
     if answer["columns"]:
         say(f"  columns: {columns_text(answer['columns'])}")
     ended = f", ended {answer['ended']}" if answer["ended"] else ""

@@ -6,6 +6,7 @@ The file is read as a stream: no more than the rows of one product are in memory
 from __future__ import annotations
 
 import csv
+import itertools
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -104,6 +105,17 @@ def iter_products(path: Path, dialect: CsvDialect) -> Iterator[CsvProduct]:
         yield product
     if problems.first:
         raise UnreadableCsv(problems.first[0])
+
+
+def first_rows(path: Path, dialect: CsvDialect, count: int) -> list[list[str]]:
+    """The cells of the first rows below the header, as wide as it is.
+
+    Raises:
+        CsvError: they cannot be read.
+        OSError: likewise.
+    """
+    width, rows = len(dialect.header), itertools.islice(_records(path, dialect, Problems()), count)
+    return [[*cells[:width], *[""] * (width - len(cells))] for _, cells in rows]
 
 
 def chunks_of_rows(products: Iterable[CsvProduct], rows: int) -> Iterator[list[CsvProduct]]:

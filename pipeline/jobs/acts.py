@@ -13,7 +13,14 @@ from pipeline.csvs.mapping import Mapping
 from pipeline.csvs.reading import check_csv
 from pipeline.engine.context import RunOptions
 from pipeline.engine.progress import Progress
-from pipeline.errors import CsvError, CsvRejectedError, JobNotReadyError, LockedError, SettingsError
+from pipeline.errors import (
+    CsvError,
+    CsvRejectedError,
+    JobNotReadyError,
+    LockedError,
+    SettingsError,
+    UnknownColumnsError,
+)
 from pipeline.fetch.signing import new_secret
 from pipeline.fetch.urls import UrlRefused, checked_url
 from pipeline.jobs.context import Jobs
@@ -154,7 +161,9 @@ def submit(
         )
         if check.problems or check.dialect is None:
             faults = [asdict(problem) for problem in check.problems]
-            raise CsvRejectedError(filename, faults, check.fault_count)
+            is_known = check.dialect is None or check.dialect.mapping is not None
+            kind = CsvRejectedError if is_known else UnknownColumnsError
+            raise kind(filename, faults, check.fault_count)
         reference = jobs.repository.create(
             SUBMITTED,
             key_of(filename).replace("\0", ""),

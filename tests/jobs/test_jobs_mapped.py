@@ -46,7 +46,7 @@ def test_an_export_with_a_row_for_each_image_is_one_product_and_keeps_its_rows(s
     assert [bool(row[6]) for row in rows] == [False, True, False, False]
 
     said = shop.cli("job", "status", reference).stdout
-    assert "1 products without an image, copied as they are" in said
+    assert "1 product without an image, copied" in said
     assert "columns: shopify (number Handle; name Title; images Image Src)" in said
     # All rows of the product, so that they can be submitted again.
     failed = shop.cli("job", "failed-rows", reference).stdout

@@ -20,11 +20,13 @@ from pipeline.errors import (
     JobNotFoundError,
     LockstepError,
     SettingsError,
+    UnknownColumnsError,
 )
 from pipeline.jobs import acts, questions
 from pipeline.jobs.acts import submit
 from pipeline.jobs.copies import held_copy
 from pipeline.jobs.store import ENDED
+from pipeline.jobs.uploads import keep
 from pipeline.states import JobState, Role
 from pipeline.storage.folder import inside, made
 from pipeline.web import models
@@ -91,9 +93,10 @@ def job_list(
 async def hand_in(request: Request) -> Response:
     """Submit a CSV as ``file``.
 
-    It is checked completely: it becomes a job, or all its problems are listed. 503 while many
-    others are being checked. What is sent to ``webhook`` when the job ends is signed with
-    ``webhook_secret``, which is in this answer alone.
+    It is checked completely: it becomes a job, or all its problems are listed; a browser is asked
+    which column is which if its headers are not known. 503 while many others are being checked.
+    What is sent to ``webhook`` when the job ends is signed with ``webhook_secret``, which is in
+    this answer alone.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "multipart/form-data":
@@ -105,11 +108,14 @@ async def hand_in(request: Request) -> Response:
         file, webhook = form.get("file"), form.get("webhook")
         if not isinstance(file, UploadFile) or not file.filename:
             return await run_in_threadpool(_refused, request, "", [_problem("choose a CSV")])
-        submission = partial(_submit, service, file, str(webhook or "").strip())
+        may_ask = not wants_json(request.scope)
+        submission = partial(_submit, service, file, str(webhook or "").strip(), may_ask)
         try:
             submitted = await service.checks.run(submission)
         except (CsvError, SettingsError) as error:
             return await run_in_threadpool(_refused, request, file.filename, *_faults_of(error))
+    if isinstance(submitted, str):
+        return back(f"/uploads/{submitted}")
     service.changed()
     address = f"/jobs/{submitted.reference}"
     data = {"reference": submitted.reference, "status_url": address}
@@ -260,12 +266,21 @@ def checked(reference: str) -> str:
     return reference
 
 
-def _submit(service: Service, file: UploadFile, webhook: str) -> Any:
+def _submit(
+    service: Service, file: UploadFile, webhook: str, may_ask: bool
+) -> acts.Submitted | str:
+    """The job; or where ``may_ask`` and the headers are not known, the token of the upload."""
     folders = service.app.jobs.folders
+    name = file.filename or ""
     with held_copy(made(folders.csvs)) as copy:
         with open(copy, "wb") as upload:
             shutil.copyfileobj(file.file, upload, 1 << 20)
-        return submit(service.app.jobs, copy, file.filename or "", webhook or None)
+        try:
+            return submit(service.app.jobs, copy, name, webhook or None)
+        except UnknownColumnsError:
+            if not may_ask:
+                raise
+            return keep(folders, copy, name, webhook)
 
 
 def _delete(request: Request, reference: str) -> Response:
