@@ -72,6 +72,7 @@ def submit(
     pairs: tuple[str, ...],
     grouped: bool,
     require_images: bool,
+    base: str,
     as_json: bool,
 ) -> None:
     """Check the CSV in FILE and create a job from it; the next run works on it.
@@ -97,7 +98,13 @@ def submit(
     jobs = _open_for_reading(context).jobs
     try:
         submitted = hand_in(
-            jobs, file, file.name, webhook, mapping=mapping, require_images=require_images
+            jobs,
+            file,
+            file.name,
+            webhook,
+            mapping=mapping,
+            require_images=require_images,
+            base=base,
         )
     except CsvRejectedError as error:
         _report_problems(error, as_json)

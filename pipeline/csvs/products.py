@@ -32,8 +32,7 @@ MAX_PRODUCT_ROWS = 5_000
 MAX_PRODUCT_CHARACTERS = 16_000_000
 
 
-@dataclass(frozen=True)
-class CsvRow:
+class CsvRow(NamedTuple):
     """One row. ``line`` is where it begins; ``cells`` are all of its cells, unchanged."""
 
     line: int
@@ -50,8 +49,7 @@ class ImageCell(NamedTuple):
     end: int
 
 
-@dataclass(frozen=True)
-class CsvProduct:
+class CsvProduct(NamedTuple):
     """One product, of one row or of several; ``images`` are in the order of rows and columns.
 
     Number and name are ``""`` where no row has them.
@@ -182,13 +180,18 @@ def read_products(
 
 def _product(number: str, rows: list[CsvRow], dialect: CsvDialect) -> CsvProduct:
     columns = dialect.columns
+    base = dialect.mapping.base if dialect.mapping else ""
     images = tuple(
-        ImageCell(found.url, at, column, found.start, found.end)
-        for at, row in enumerate(rows)
-        for column in columns.images
-        for found in urls_of(row.cells[column])
+        [
+            ImageCell(url, at, column, start, end)
+            for at, row in enumerate(rows)
+            for column in columns.images
+            for url, start, end in urls_of(row.cells[column], base)
+        ]
     )
-    name = next((name for row in rows if (name := _first(row.cells, columns.name))), "")
+    name = _first(rows[0].cells, columns.name)
+    for row in rows[1:]:
+        name = name or _first(row.cells, columns.name)
     return CsvProduct(rows[0].line, number, name, images, rows)
 
 

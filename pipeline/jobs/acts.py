@@ -125,11 +125,13 @@ def submit(
     *,
     mapping: Mapping | None = None,
     require_images: bool = False,
+    base: str = "",
 ) -> Submitted:
     """Check the CSV in ``source`` and create a job from it; ``filename`` is its name for people.
 
     It is read by ``mapping``, or by its headers. ``require_images``: a product without an image is
-    a problem, as with PIPELINE_JOB_REQUIRE_IMAGES.
+    a problem, as with PIPELINE_JOB_REQUIRE_IMAGES. ``base`` is the address that images without a
+    host are below.
 
     ``webhook`` is an address to notify when the job ends, instead of PIPELINE_WEBHOOK_URL;
     deliveries to it are signed with a secret of its own.
@@ -156,9 +158,8 @@ def submit(
             raise CsvError(
                 f"{source}: cannot be read ({error.strerror}); name a CSV of products"
             ) from None
-        check = check_csv(
-            copy, csv_limits(jobs.settings), form_of(jobs.settings, mapping, require_images)
-        )
+        form = form_of(jobs.settings, mapping, require_images, base)
+        check = check_csv(copy, csv_limits(jobs.settings), form)
         if check.problems or check.dialect is None:
             faults = [asdict(problem) for problem in check.problems]
             is_known = check.dialect is None or check.dialect.mapping is not None

@@ -79,6 +79,15 @@ def test_columns_that_were_named_are_those_of_the_job_for_good(shop: Shop) -> No
     assert shop.cli("job", "submit", str(file), "--grouped").code == 2
 
 
+def test_images_without_a_host_are_fetched_from_below_the_base(shop: Shop) -> None:
+    file = write(shop, "catalog.csv", 'sku,name,base_image,additional_images\nA,Mug,/1,"/2,/3"\n')
+    reference = shop.submit(file, "--base", shop.server.url("/pic"))
+    shop.run()
+    assert shop.job(reference)["images"]["done"] == 3
+    assert [row[4].count(",") for row in shop.answer(reference)[1:]] == [2]
+    assert shop.cli("job", "submit", str(file), "--base", "media").code == 2
+
+
 def test_a_dropped_csv_is_read_by_the_named_mappings_and_read_again_when_it_changed(
     shop: Shop,
 ) -> None:
