@@ -25,6 +25,7 @@
     ├── JobNotReadyError          a job does not have what was requested (yet)
     ├── CsvError                  a CSV of products has problems
     │   ├── CsvRejectedError      it was submitted, and starts nothing
+    │   │   └── UnknownColumnsError   nobody knows which of its columns is which
     │   └── UnreadableCsv         it cannot be read at all, from one line on (csvs.dialect)
     ├── HashListError             a list of hashes has problems; nothing of it is imported
     └── FetchError                one URL could not be fetched; never ends a run
@@ -196,6 +197,10 @@ class CsvRejectedError(CsvError):
         self.filename = filename
         self.errors = errors
         self.fault_count = fault_count
+
+
+class UnknownColumnsError(CsvRejectedError):
+    """The headers of a submitted CSV are not known: its columns have to be named."""
 
 
 class HashListError(LockstepError):

@@ -25,6 +25,7 @@ from pipeline.errors import CsvRejectedError, OutputError
 from pipeline.names import key_of
 from pipeline.storage.base import replaced
 from pipeline.storage.folder_store import FolderStore
+from pipeline.text import counted
 
 if TYPE_CHECKING:
     from pipeline.jobs.context import Jobs
@@ -77,6 +78,7 @@ def submit(
     pairs: tuple[str, ...],
     grouped: bool,
     require_images: bool,
+    base: str,
     as_json: bool,
 ) -> None:
     """Check the CSV in FILE and create a job from it; the next run works on it.
@@ -110,6 +112,7 @@ def submit(
             mapping=mapping,
             require_images=require_images,
             result=result,
+            base=base,
         )
     except CsvRejectedError as error:
         _report_problems(error, as_json)
@@ -215,7 +218,7 @@ def _print_job(answer: dict[str, Any], as_json: bool) -> None:
         f"{images['done']:,} done, {images['failed']:,} failed"
     )
     if answer["without_images"]:
-        say(f"  {answer['without_images']:,} products without an image, copied as they are")
+        say(f"  {counted(answer['without_images'], 'product')} without an image, copied")
     if answer["columns"]:
         say(f"  columns: {columns_text(answer['columns'])}")
     ended = f", ended {answer['ended']}" if answer["ended"] else ""

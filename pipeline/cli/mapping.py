@@ -15,9 +15,26 @@ if TYPE_CHECKING:
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
+def _checked_base(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    if value:
+        # Imported here: `datapipe --help` does without it, and it costs 50 ms.
+        from pipeline.csvs.mapping_file import base_problem
+
+        if problem := base_problem(value):
+            raise SettingsError(f"--base: {problem}; begin it with https://")
+    return value
+
+
 def mapping_options(command: _Command) -> _Command:
-    """Give a command the parameters ``pairs``, ``grouped`` and ``require_images``."""
+    """Give a command the parameters ``pairs``, ``grouped``, ``require_images`` and ``base``."""
     for option in (
+        click.option(
+            "--base",
+            metavar="URL",
+            default="",
+            callback=_checked_base,
+            help="The address that images without a host are below, as Magento exports them.",
+        ),
         click.option(
             "--require-images", is_flag=True, help="A product without an image is a problem."
         ),

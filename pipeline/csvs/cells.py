@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from typing import NamedTuple
+from urllib.parse import quote
 
 # One character, and what lies before and after it is stripped: a pattern of runs ("[,\s]+") scans
 # each run again from each of its characters, and a cell of a million blanks takes hours.
@@ -21,6 +21,10 @@ _BLANKS_AND_SEPARATORS = (
     "\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
 )
 _JSON_TEXT = re.compile(r'"([^"\\]*(?:\\.[^"\\]*)*)"')
+_HAS_HOST = re.compile(r"(?:https?:)?//", re.IGNORECASE)
+_BETWEEN_PATHS = re.compile(r"[,;|\r\n]")
+# Of a path, blanks and letters of other scripts have to be escaped; "%" was escaped already.
+_KEPT_IN_PATHS = "/%:@!$&'()*+,;=?~-._"
 _BEGINS = ("http://", "https://", "//")
 
 
@@ -32,29 +36,39 @@ class CellUrl(NamedTuple):
     end: int
 
 
-def urls_of(cell: str) -> list[CellUrl]:
+def urls_of(cell: str, base: str = "") -> list[CellUrl]:
     """The URLs of a cell, in order.
 
     They are separated by commas, semicolons, pipes, spaces and line breaks, but only where another
     begins: a comma inside a URL belongs to it. Separators at both ends mean nothing. A URL without
-    a scheme (``//cdn.example/1.jpg``) is requested by https.
+    a scheme (``//cdn.example/1.jpg``) is requested by https. With a ``base``, a cell of paths alone
+    (``/m/1.jpg,/m/2.jpg``) is split at each separator that is no blank, and read as what is below.
     """
+    if not cell:
+        return []
     found = _of_json(cell) if cell.lstrip()[:1] == "[" else None
-    return [*_pieces(cell)] if found is None else found
+    if found is None:
+        is_paths = base and not _HAS_HOST.search(cell)
+        found = _pieces(cell, _BETWEEN_PATHS if is_paths else None)
+    if base:
+        return [each._replace(url=_below(base, each.url)) for each in found]
+    return found
 
 
-def _pieces(cell: str) -> Iterator[CellUrl]:
-    first = cell.lstrip(_BLANKS_AND_SEPARATORS)
-    separator = _SEPARATOR_BARE if first.startswith("//") else _SEPARATOR
-    begin = 0
-    for end in [*(found.start() for found in separator.finditer(cell)), len(cell)]:
-        piece = cell[begin:end]
+def _pieces(cell: str, separator: re.Pattern[str] | None = None) -> list[CellUrl]:
+    if separator is None:
+        first = cell.lstrip(_BLANKS_AND_SEPARATORS)
+        separator = _SEPARATOR_BARE if first.startswith("//") else _SEPARATOR
+    found, begin = [], 0
+    for piece in separator.split(cell):
         left = piece.lstrip(_BLANKS_AND_SEPARATORS)
         url = left.rstrip(_BLANKS_AND_SEPARATORS)
         if url:
             start = begin + len(piece) - len(left)
-            yield CellUrl(_with_scheme(url), start, start + len(url))
-        begin = end
+            found.append(CellUrl(_with_scheme(url), start, start + len(url)))
+        # The separator is one character.
+        begin += len(piece) + 1
+    return found
 
 
 def _of_json(cell: str) -> list[CellUrl] | None:
@@ -71,6 +85,12 @@ def _of_json(cell: str) -> list[CellUrl] | None:
         if url and (is_plain or url.lower().startswith(_BEGINS)):
             found.append(CellUrl(_with_scheme(url), text.start(1), text.end(1)))
     return found
+
+
+def _below(base: str, url: str) -> str:
+    if url.lower().startswith(_BEGINS):
+        return url
+    return f"{base.rstrip('/')}/{quote(url.lstrip('/'), safe=_KEPT_IN_PATHS)}"
 
 
 def _with_scheme(url: str) -> str:

@@ -27,6 +27,7 @@ class Mapping:
 
     Number and name of a row are the first of their columns that are not empty there. ``grouped``:
     rows below each other with the same number are one product, as where each image has a row.
+    ``base`` is the address that images without a host are below, as Magento exports them.
     """
 
     label: str
@@ -34,6 +35,7 @@ class Mapping:
     name: tuple[str, ...]
     images: tuple[str, ...]
     grouped: bool = False
+    base: str = ""
 
     def as_json(self) -> str:
         """The mapping as text, for :func:`mapping_of`."""
@@ -236,4 +238,4 @@ def mapping_of(text: str) -> Mapping:
     """The mapping that :meth:`Mapping.as_json` gave."""
     values = json.loads(text)
     lists = {role: tuple(values[role]) for role in ROLES}
-    return Mapping(values["label"], **lists, grouped=bool(values["grouped"]))
+    return Mapping(values["label"], **lists, grouped=values["grouped"], base=values["base"])

@@ -7,6 +7,7 @@
     name = "Item"
     images = ["Photo 1", "Photo 2"]
     grouped = true     # rows below each other with the same number are one product
+    base = "https://shop.example/media"   # what images without a host are below
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Any
 
 from pipeline.csvs.mapping import KNOWN, ROLES, Mapping
 from pipeline.errors import OutputError, SettingsError
+from pipeline.fetch.urls import url_problem
 from pipeline.names import key_of
 from pipeline.storage.base import replaced
 from pipeline.storage.folder_store import FolderStore
@@ -72,6 +74,13 @@ def name_problem(label: str) -> str | None:
         return f"{label!r} cannot be a name; use at most 64 letters, digits, _ and -"
     if label in {known.mapping.label for known in KNOWN}:
         return f"{label!r} is the name of headers that are known already; choose another"
+    return None
+
+
+def base_problem(base: str) -> str | None:
+    """What is wrong with the address that images without a host are below; None if it is fine."""
+    if not base.lower().startswith(("http://", "https://")) or url_problem(base):
+        return f"{base!r} is not an http or https address"
     return None
 
 
@@ -124,16 +133,20 @@ def _mapping(path: Path, label: str, table: object) -> Mapping:
         raise SettingsError(f"{where}: {problem}")
     if not isinstance(table, dict):
         raise SettingsError(f"{where}: must be a table with columns, {_EXAMPLE}")
-    unknown = sorted(set(table) - {*ROLES, "grouped"})
+    unknown = sorted(set(table) - {*ROLES, "grouped", "base"})
     if unknown:
         raise SettingsError(
-            f"{where} {unknown[0]}: is not a key of a mapping; use {', '.join(ROLES)} and grouped"
+            f"{where} {unknown[0]}: is not a key of a mapping; use {', '.join(ROLES)}, grouped "
+            "and base"
         )
     grouped = table.get("grouped", False)
     if not isinstance(grouped, bool):
         raise SettingsError(f"{where} grouped: must be true or false")
+    base = table.get("base", "")
+    if not isinstance(base, str) or (base and base_problem(base)):
+        raise SettingsError(f"{where} base: must be an address, such as https://shop.example/media")
     number, name, images = (_headers(where, table, role) for role in ROLES)
-    return Mapping(label, number, name, images, grouped)
+    return Mapping(label, number, name, images, grouped, base)
 
 
 def _headers(where: str, table: Table[str, Any], role: str) -> tuple[str, ...]:
@@ -158,4 +171,6 @@ def _toml(mapping: Mapping) -> str:
         lines.append(f"{role} = {headers}".replace("\x7f", "\\u007f"))
     if mapping.grouped:
         lines.append("grouped = true")
+    if mapping.base:
+        lines.append(f"base = {json.dumps(mapping.base)}")
     return "\n".join(lines) + "\n"

@@ -6,6 +6,7 @@ The file is read as a stream: no more than the rows of one product are in memory
 from __future__ import annotations
 
 import csv
+import itertools
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -32,8 +33,7 @@ MAX_PRODUCT_ROWS = 5_000
 MAX_PRODUCT_CHARACTERS = 16_000_000
 
 
-@dataclass(frozen=True)
-class CsvRow:
+class CsvRow(NamedTuple):
     """One row. ``line`` is where it begins; ``cells`` are all of its cells, unchanged."""
 
     line: int
@@ -50,8 +50,7 @@ class ImageCell(NamedTuple):
     end: int
 
 
-@dataclass(frozen=True)
-class CsvProduct:
+class CsvProduct(NamedTuple):
     """One product, of one row or of several; ``images`` are in the order of rows and columns.
 
     Number and name are ``""`` where no row has them.
@@ -105,6 +104,17 @@ def iter_products(path: Path, dialect: CsvDialect) -> Iterator[CsvProduct]:
         yield product
     if problems.first:
         raise UnreadableCsv(problems.first[0])
+
+
+def first_rows(path: Path, dialect: CsvDialect, count: int) -> list[list[str]]:
+    """The cells of the first rows below the header, as wide as it is.
+
+    Raises:
+        CsvError: they cannot be read.
+        OSError: likewise.
+    """
+    width, rows = len(dialect.header), itertools.islice(_records(path, dialect, Problems()), count)
+    return [[*cells[:width], *[""] * (width - len(cells))] for _, cells in rows]
 
 
 def chunks_of_rows(products: Iterable[CsvProduct], rows: int) -> Iterator[list[CsvProduct]]:
@@ -171,13 +181,18 @@ def read_products(
 
 def _product(number: str, rows: list[CsvRow], dialect: CsvDialect) -> CsvProduct:
     columns = dialect.columns
+    base = dialect.mapping.base if dialect.mapping else ""
     images = tuple(
-        ImageCell(found.url, at, column, found.start, found.end)
-        for at, row in enumerate(rows)
-        for column in columns.images
-        for found in urls_of(row.cells[column])
+        [
+            ImageCell(url, at, column, start, end)
+            for at, row in enumerate(rows)
+            for column in columns.images
+            for url, start, end in urls_of(row.cells[column], base)
+        ]
     )
-    name = next((name for row in rows if (name := _first(row.cells, columns.name))), "")
+    name = _first(rows[0].cells, columns.name)
+    for row in rows[1:]:
+        name = name or _first(row.cells, columns.name)
     return CsvProduct(rows[0].line, number, name, images, rows)
 
 

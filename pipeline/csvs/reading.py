@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from array import array
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.csvs.dialect import CsvDialect, detect_dialect
@@ -36,12 +36,13 @@ class CsvForm:
     """How the columns of a CSV are found, and whether each product has to have an image.
 
     ``given`` is the one mapping to read it by; otherwise the first of ``mappings`` that fits, or a
-    known one.
+    known one. ``base`` is the address that images without a host are below.
     """
 
     mappings: tuple[Mapping, ...] = ()
     given: Mapping | None = None
     require_images: bool = False
+    base: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,8 @@ def check_csv(path: Path, limits: CsvLimits | None = None, form: CsvForm | None 
         dialect, problems = detect_dialect(path, form.mappings, form.given, limits.max_bytes)
     except UnreadableCsv as error:
         return CsvCheck(0, 0, [error.problem], 1, None)
+    if form.base and dialect.mapping:
+        dialect = replace(dialect, mapping=replace(dialect.mapping, base=form.base))
     return _Check(path, limits, form, dialect, problems).work()
 
 
@@ -158,6 +161,8 @@ class _Check:
             problems.add(line, self.name, "no name; enter the name of the product")
         for image in product.images:
             wrong = url_problem(image.url)
+            if wrong is not None and image.url.startswith("/"):
+                wrong = f"{shortened(image.url)} is a path without a host; {_BASE}"
             if wrong is not None:
                 header = self.dialect.header[image.column]
                 column = self.images if same_header(header) == same_header(self.images) else header
@@ -202,6 +207,11 @@ def _repeated(hashes: array[int]) -> set[int]:
         ordered = sorted(value for value in hashes if value & 3 == bucket)
         repeated.update(a for a, b in itertools.pairwise(ordered) if a == b)
     return repeated
+
+
+_BASE = (
+    "name the address that it is below, such as --base https://shop.example/media/catalog/product"
+)
 
 
 def _length_message(characters: int) -> str:

@@ -21,5 +21,6 @@
 ``slices``     the images of one job that are to be rendered, a few at a time
 ``steps``      the steps as ``app.py`` declares them
 ``store``      the rows of jobs, and paths inside the state folder
+``uploads``    CSVs that wait for somebody to name their columns
 ``webhooks``   webhooks, after the run
 """

@@ -13,7 +13,14 @@ from pipeline.csvs.mapping import Mapping
 from pipeline.csvs.reading import check_csv
 from pipeline.engine.context import RunOptions
 from pipeline.engine.progress import Progress
-from pipeline.errors import CsvError, CsvRejectedError, JobNotReadyError, LockedError, SettingsError
+from pipeline.errors import (
+    CsvError,
+    CsvRejectedError,
+    JobNotReadyError,
+    LockedError,
+    SettingsError,
+    UnknownColumnsError,
+)
 from pipeline.fetch.signing import new_secret
 from pipeline.fetch.urls import UrlRefused, checked_url
 from pipeline.jobs.context import Jobs
@@ -120,11 +127,13 @@ def submit(
     mapping: Mapping | None = None,
     require_images: bool = False,
     result: str | None = None,
+    base: str = "",
 ) -> Submitted:
     """Check the CSV in ``source`` and create a job from it; ``filename`` is its name for people.
 
     It is read by ``mapping``, or by its headers. ``require_images``: a product without an image is
-    a problem, as with PIPELINE_JOB_REQUIRE_IMAGES.
+    a problem, as with PIPELINE_JOB_REQUIRE_IMAGES. ``base`` is the address that images without a
+    host are below.
 
     ``webhook`` is an address to notify when the job ends, instead of PIPELINE_WEBHOOK_URL;
     deliveries to it are signed with a secret of its own. ``result`` is ``add`` or ``replace``, by
@@ -149,12 +158,13 @@ def submit(
             raise CsvError(
                 f"{source}: cannot be read ({error.strerror}); name a CSV of products"
             ) from None
-        check = check_csv(
-            copy, csv_limits(jobs.settings), form_of(jobs.settings, mapping, require_images)
-        )
+        form = form_of(jobs.settings, mapping, require_images, base)
+        check = check_csv(copy, csv_limits(jobs.settings), form)
         if check.problems or check.dialect is None:
             faults = [asdict(problem) for problem in check.problems]
-            raise CsvRejectedError(filename, faults, check.fault_count)
+            is_known = check.dialect is None or check.dialect.mapping is not None
+            kind = CsvRejectedError if is_known else UnknownColumnsError
+            raise kind(filename, faults, check.fault_count)
         reference = jobs.repository.create(
             SUBMITTED,
             key_of(filename).replace("\0", ""),

@@ -20,7 +20,10 @@ REPLACE = "replace"
 
 
 def form_of(
-    settings: Settings, given: Mapping | None = None, require_images: bool = False
+    settings: Settings,
+    given: Mapping | None = None,
+    require_images: bool = False,
+    base: str = "",
 ) -> CsvForm:
     """How a new CSV is read: by ``given``, or by what fits of the named and the known mappings.
 
@@ -29,7 +32,7 @@ def form_of(
     """
     jobs = settings.jobs
     named = () if given else read_mappings(jobs.mappings_file, jobs.mappings_given)
-    return CsvForm(named, given, require_images or jobs.require_images)
+    return CsvForm(named, given, require_images or jobs.require_images, base)
 
 
 def options_of(dialect: CsvDialect, result: str) -> str:

@@ -276,6 +276,11 @@ class JobFolders:
         return self.state / "jobs"
 
     @property
+    def uploads(self) -> Path:
+        """CSVs that were uploaded, and whose columns somebody has yet to name."""
+        return self.state / "uploads"
+
+    @property
     def fetched(self) -> Path:
         """The bytes of every fetched image, named by their SHA-256."""
         return self.state / FETCHED_FOLDER

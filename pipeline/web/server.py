@@ -35,6 +35,7 @@ from pipeline.web.routes import (
     review,
     similar,
     takedowns,
+    uploads,
 )
 from pipeline.web.routes.files import FilesAtOnce, FilesFirst, Shelf
 from pipeline.web.security.guard import Guard
@@ -46,7 +47,7 @@ ABOUT = (
     "JSON for programs: send `Accept: application/json`, or append `.json` to the path."
 )
 PAGES = (
-    *(files, home, jobs, images, similar, bulks, reports, review, audit, takedowns),
+    *(files, home, jobs, uploads, images, similar, bulks, reports, review, audit, takedowns),
     *(events, health, entry),
 )
 

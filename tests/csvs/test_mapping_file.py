@@ -55,6 +55,7 @@ def test_a_named_mapping_goes_before_the_known_ones_where_all_its_columns_are_th
         ("[x]\nnumber = 'n'\nname = 'a'\nimages = []", "[x] images: must be the header"),
         ("[x]\nimage = 'n'", "[x] image: is not a key of a mapping; use number, name, images"),
         ("[x]\nnumber='n'\nname='a'\nimages='b'\ngrouped=1", "grouped: must be true or false"),
+        ("[x]\nnumber='n'\nname='a'\nimages='b'\nbase='/m'", "base: must be an address, such as"),
     ],
 )
 def test_a_wrong_file_is_refused_with_its_place_and_the_remedy(
@@ -76,7 +77,9 @@ def test_a_missing_file_is_none_only_where_nobody_named_it(tmp_path: Path) -> No
 
 def test_what_is_remembered_is_read_again_and_what_was_there_stays(tmp_path: Path) -> None:
     file = tmp_path / "deep" / "mappings.toml"
-    odd = Mapping("odd", ('a "b" \\c',), ("Größe\t€",), ("x\ny", "\x7f"), grouped=True)
+    odd = Mapping(
+        "odd", ('a "b" \\c',), ("Größe\t€",), ("x\ny", "\x7f"), True, "https://a.example/m"
+    )
     add_mapping(file, odd)
     file.write_text("# mine\n" + file.read_text("utf-8").rstrip(), "utf-8")
     other = Mapping("other", ("n",), ("a",), ("b",))

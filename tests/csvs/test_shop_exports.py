@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.csvs.mapping import Mapping
 from pipeline.csvs.products import CsvProduct, iter_products
-from pipeline.csvs.reading import CsvCheck, check_csv
+from pipeline.csvs.reading import CsvCheck, CsvForm, check_csv
 
 SHOPIFY = (
     "Handle,Title,Body (HTML),Vendor,Product Category,Type,Tags,Published,Option1 Name,"
@@ -272,3 +272,29 @@ def test_the_separator_is_that_of_most_rows_where_no_header_is_known(
 def test_a_file_none_of_whose_rows_has_an_image_is_a_problem(tmp_path: Path) -> None:
     check, _ = checked(tmp_path, "Handle,Title,Image Src\na,A,\nb,B,\n")
     assert [(p.line, p.column) for p in check.problems] == [(1, "Image Src")]
+
+
+def test_images_without_a_host_are_below_the_base(tmp_path: Path) -> None:
+    text = MAGENTO.replace("https://m.example/media/catalog/product/", "/")
+    text = text.replace("https://m.example/media/mb04.jpg", "/m/b/mb 04-ü.jpg")
+    check, _ = checked(tmp_path, text)
+    assert check.fault_count == 3
+    assert "is a path without a host; name the address that it is below, such as --base" in (
+        check.problems[0].message
+    )
+    file = tmp_path / "export.csv"
+    base = "https://m.example/media/catalog/product/"
+    check = check_csv(file, form=CsvForm(base=base))
+    assert check.problems == []
+    assert check.dialect is not None
+    first, second = iter_products(file, check.dialect)
+    assert first.urls == (
+        f"{base}m/b/mb01-blue-0.jpg",
+        f"{base}m/b/mb01-a.jpg",
+        f"{base}m/b/mb01-b.jpg",
+    )
+    assert second.urls == (f"{base}m/b/mb%2004-%C3%BC.jpg",)
+    for product in (first, second):
+        for image in product.images:
+            text = product.rows[image.row].cells[image.column][image.start : image.end]
+            assert text.startswith("/m/b/mb")

@@ -46,7 +46,7 @@ def test_an_export_with_a_row_for_each_image_is_one_product_and_keeps_its_rows(s
     assert [bool(row[6]) for row in rows] == [False, True, False, False]
 
     said = shop.cli("job", "status", reference).stdout
-    assert "1 products without an image, copied as they are" in said
+    assert "1 product without an image, copied" in said
     assert "columns: shopify (number Handle; name Title; images Image Src)" in said
     # All rows of the product, so that they can be submitted again.
     failed = shop.cli("job", "failed-rows", reference).stdout
@@ -77,6 +77,15 @@ def test_columns_that_were_named_are_those_of_the_job_for_good(shop: Shop) -> No
     assert wrong.code == 2
     assert "there is no column 'Photo'; the header has 'Code'" in wrong.stderr
     assert shop.cli("job", "submit", str(file), "--grouped").code == 2
+
+
+def test_images_without_a_host_are_fetched_from_below_the_base(shop: Shop) -> None:
+    file = write(shop, "catalog.csv", 'sku,name,base_image,additional_images\nA,Mug,/1,"/2,/3"\n')
+    reference = shop.submit(file, "--base", shop.server.url("/pic"))
+    shop.run()
+    assert shop.job(reference)["images"]["done"] == 3
+    assert [row[4].count(",") for row in shop.answer(reference)[1:]] == [2]
+    assert shop.cli("job", "submit", str(file), "--base", "media").code == 2
 
 
 def test_a_dropped_csv_is_read_by_the_named_mappings_and_read_again_when_it_changed(

@@ -20,12 +20,14 @@ from pipeline.errors import (
     JobNotFoundError,
     LockstepError,
     SettingsError,
+    UnknownColumnsError,
 )
 from pipeline.jobs import acts, questions
 from pipeline.jobs.acts import submit
 from pipeline.jobs.copies import held_copy
 from pipeline.jobs.forms import REPLACE
 from pipeline.jobs.store import ENDED
+from pipeline.jobs.uploads import keep
 from pipeline.states import JobState, Role
 from pipeline.storage.folder import inside, made
 from pipeline.web import models
@@ -97,10 +99,11 @@ def job_list(
 async def hand_in(request: Request) -> Response:
     """Submit a CSV or an Excel workbook as ``file``.
 
-    It is checked completely: it becomes a job, or all its problems are listed. 503 while many
-    others are being checked. What is sent to ``webhook`` when the job ends is signed with
-    ``webhook_secret``, which is in this answer alone. ``result`` says whether the new addresses
-    are added as columns, or replace the old ones; by default PIPELINE_JOB_RESULT does.
+    It is checked completely: it becomes a job, or all its problems are listed; a browser is asked
+    which column is which if its headers are not known. 503 while many others are being checked.
+    What is sent to ``webhook`` when the job ends is signed with ``webhook_secret``, which is in
+    this answer alone. ``result`` says whether the new addresses are added as columns, or replace
+    the old ones; by default PIPELINE_JOB_RESULT does.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "multipart/form-data":
@@ -115,11 +118,15 @@ async def hand_in(request: Request) -> Response:
         result = str(form.get("result") or "")
         if wrong := _result_problem(service, result):
             return await run_in_threadpool(_refused, request, file.filename, [wrong])
-        submission = partial(_submit, service, file, str(webhook or "").strip(), result)
+        may_ask = not wants_json(request.scope)
+        asked = str(webhook or "").strip(), result
+        submission = partial(_submit, service, file, *asked, may_ask)
         try:
             submitted = await service.checks.run(submission)
         except (CsvError, SettingsError) as error:
             return await run_in_threadpool(_refused, request, file.filename, *_faults_of(error))
+    if isinstance(submitted, str):
+        return back(f"/uploads/{submitted}")
     service.changed()
     address = f"/jobs/{submitted.reference}"
     data = {"reference": submitted.reference, "status_url": address}
@@ -280,13 +287,21 @@ def _result_problem(service: Service, result: str) -> dict[str, Any] | None:
     return None
 
 
-def _submit(service: Service, file: UploadFile, webhook: str, result: str) -> Any:
+def _submit(
+    service: Service, file: UploadFile, webhook: str, result: str, may_ask: bool
+) -> acts.Submitted | str:
+    """The job; or where ``may_ask`` and the headers are not known, the token of the upload."""
     folders = service.app.jobs.folders
+    name = file.filename or ""
     with held_copy(made(folders.csvs)) as copy:
         with open(copy, "wb") as upload:
             shutil.copyfileobj(file.file, upload, 1 << 20)
-        name = file.filename or ""
-        return submit(service.app.jobs, copy, name, webhook or None, result=result or None)
+        try:
+            return submit(service.app.jobs, copy, name, webhook or None, result=result or None)
+        except UnknownColumnsError:
+            if not may_ask:
+                raise
+            return keep(folders, copy, name, webhook, result)
 
 
 def _delete(request: Request, reference: str) -> Response:
