@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import re
+import signal
 import zipfile
 from pathlib import Path
+from unittest.mock import Mock
 from urllib.parse import unquote
 
 import openpyxl
 import pytest
 from a_shop import HEADER, Shop
+from killing import temporary_files
+from test_jobs_killed import killed_before
+
+from pipeline.csvs import workbook_writing
 
 PUBLIC = "https://img.shop.example"
 ADDRESS = rb"https://img\.shop\.example/jobs/half/[0-9]+/[^\s,;|\"<]+?\.jpg"
@@ -225,6 +232,47 @@ def test_the_address_of_a_withdrawn_image_is_removed(shop: Shop) -> None:
     rows = list(csv.reader(io.StringIO((shop.output / f"{reference}.csv").read_text())))
     name = f"{PUBLIC}/jobs/half/{reference}/{reference}"
     assert rows == [HEADER, ["1", "SKU1", f"{name}_1_SKU1_0.jpg"], ["2", "SKU2", ""]]
+
+
+def test_a_kill_and_a_full_disk_leave_no_half_of_a_result(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference = shop.submit(workbook(shop), "--result", "replace")
+    killed = killed_before("pipeline.csvs.workbook_writing", "_part", call=2)
+    assert shop.in_child(killed, "run") == -signal.SIGKILL
+    with monkeypatch.context() as full:
+        error = OSError(errno.ENOSPC, "No space left on device")
+        full.setattr(workbook_writing, "_part", Mock(side_effect=error))
+        answer = shop.cli("run")
+    assert answer.code == 2
+    assert "No space left on device" in answer.stderr
+    assert not (shop.output / f"{reference}.xlsx").exists()
+    shop.run()
+    assert len(parts(result(shop, reference))) == len(parts(shop.root / "products.xlsx"))
+    assert not temporary_files(shop)
+
+
+def test_a_workbook_with_columns_of_its_own_is_read_by_their_names(shop: Shop) -> None:
+    book = openpyxl.Workbook()
+    book.active.append(["Notes"])
+    sheet = book.create_sheet("Liste")
+    urls = shop.urls("/pic/1"), shop.urls("/not-there")
+    for row in (["Key", "What", "Photo"], ["a", "One", urls[0]], ["b", "Two", urls[1]]):
+        sheet.append(row)
+    file = shop.root / "list.xlsx"
+    book.save(file)
+    given = [f"--map={pair}" for pair in ("number=Key", "name=What", "images=Photo")]
+    reference = shop.submit(file, "--result", "replace", *given)
+    shop.run(code=1)
+    answer = openpyxl.load_workbook(shop.output / f"{reference}.xlsx")["Liste"]
+    photos = [cell.value for cell in answer["C"]]
+    assert photos[1].startswith(PUBLIC)
+    assert photos[2] == urls[1]
+    # The rows that failed are a CSV, as a spreadsheet opens it.
+    failed = shop.cli("job", "failed-rows", reference, "-o", str(shop.root / "fix.csv"))
+    assert failed.code == 0, failed
+    fixed = (shop.root / "fix.csv").read_bytes().decode("utf-8-sig")
+    assert fixed == f"Key,What,Photo\r\nb,Two,{urls[1]}\r\n"
 
 
 def test_without_a_public_address_nothing_is_replaced(shop: Shop) -> None:
