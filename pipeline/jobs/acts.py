@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from pipeline.csvs.mapping import Mapping
-from pipeline.csvs.reading import check_csv
+from pipeline.csvs.reading import CsvCheck, check_csv
 from pipeline.engine.context import RunOptions
 from pipeline.engine.progress import Progress
 from pipeline.errors import (
@@ -139,8 +139,8 @@ def submit(
     Raises:
         CsvRejectedError: it has problems, and lists all of them; nothing is left behind.
         CsvError: it cannot be read.
-        SettingsError: ``webhook`` may not be requested, the state folder cannot be created, or the
-            file of named mappings is wrong.
+        SettingsError: ``webhook`` may not be requested, or the state folder cannot be created.
+        MappingsError: the file of named mappings is wrong.
         OutputError: the disk is full, or permissions are missing.
     """
     if webhook:
@@ -161,10 +161,7 @@ def submit(
         form = form_of(jobs.settings, mapping, require_images, base)
         check = check_csv(copy, csv_limits(jobs.settings), form)
         if check.problems or check.dialect is None:
-            faults = [asdict(problem) for problem in check.problems]
-            is_known = check.dialect is None or check.dialect.mapping is not None
-            kind = CsvRejectedError if is_known else UnknownColumnsError
-            raise kind(filename, faults, check.fault_count)
+            raise _rejected(filename, check)
         reference = jobs.repository.create(
             SUBMITTED,
             key_of(filename).replace("\0", ""),
@@ -178,3 +175,10 @@ def submit(
             webhook_secret=secret,
         )
     return Submitted(reference, JobState.RECEIVED.value, secret)
+
+
+def _rejected(filename: str, check: CsvCheck) -> CsvRejectedError:
+    faults = [asdict(problem) for problem in check.problems]
+    is_known = check.dialect is None or check.dialect.mapping is not None
+    kind = CsvRejectedError if is_known else UnknownColumnsError
+    return kind(filename, faults, check.fault_count)
