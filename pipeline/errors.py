@@ -4,6 +4,7 @@
 
     LockstepError                 exit code 2 unless said otherwise
     ├── SettingsError             a PIPELINE_* variable is wrong
+    │   └── MappingsError         the file of named mappings of CSVs is wrong
     ├── RecipeError               recipes.toml is wrong
     ├── DatabaseError             the database cannot be used
     ├── LockedError               another run holds the lock              exit code 3
@@ -69,6 +70,10 @@ def in_one_line(error: BaseException) -> str:
 
 class SettingsError(LockstepError):
     """A setting has an invalid value; the message names the variable."""
+
+
+class MappingsError(SettingsError):
+    """The file of named mappings is wrong; the message names the table, the key and the remedy."""
 
 
 class RecipeError(LockstepError):

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.csvs.mapping import KNOWN, ROLES, Mapping
-from pipeline.errors import OutputError, SettingsError
+from pipeline.errors import MappingsError, OutputError
 from pipeline.fetch.urls import url_problem
 from pipeline.names import key_of
 from pipeline.storage.base import replaced
@@ -44,25 +44,25 @@ def read_mappings(path: Path, is_given: bool = True) -> tuple[Mapping, ...]:
     """The named mappings of a file, in order; none where it is missing and not ``is_given``.
 
     Raises:
-        SettingsError: it cannot be read, or is wrong; the message names the table and the key.
+        MappingsError: it cannot be read, or is wrong; the message names the table and the key.
     """
     try:
         document: dict[str, Any] = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
     except FileNotFoundError:
         if not is_given:
             return ()
-        raise SettingsError(f"{VARIABLE}={str(path)!r}: there is no such file; create it") from None
+        raise MappingsError(f"{VARIABLE}={str(path)!r}: there is no such file; create it") from None
     except OSError as error:
-        raise SettingsError(
+        raise MappingsError(
             f"{VARIABLE}={str(path)!r}: the file cannot be read ({error.strerror}); "
             "change its permissions"
         ) from None
     except UnicodeDecodeError:
-        raise SettingsError(
+        raise MappingsError(
             f"{VARIABLE}={str(path)!r}: the file is not UTF-8; save it as UTF-8"
         ) from None
     except tomllib.TOMLDecodeError as error:
-        raise SettingsError(
+        raise MappingsError(
             f"{VARIABLE}={str(path)!r}: the file is not TOML ({error}); correct it"
         ) from None
     return tuple(_mapping(path, label, table) for label, table in document.items())
@@ -88,11 +88,11 @@ def add_mapping(path: Path, mapping: Mapping) -> None:
     """Add a named mapping to the end of a file; what is there stays.
 
     Raises:
-        SettingsError: the name is taken or cannot be one, or the file is wrong.
+        MappingsError: the name is taken or cannot be one, or the file is wrong.
         OutputError: the file cannot be written.
     """
     if problem := name_problem(mapping.label):
-        raise SettingsError(problem)
+        raise MappingsError(problem)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _locked(path.parent):
@@ -100,7 +100,7 @@ def add_mapping(path: Path, mapping: Mapping) -> None:
             if mapping in there:
                 return
             if mapping.label in {each.label for each in there}:
-                raise SettingsError(
+                raise MappingsError(
                     f"{path}: there is a mapping {mapping.label!r} already; choose another name"
                 )
             before = path.read_text("utf-8-sig") if path.exists() else ""
@@ -130,21 +130,21 @@ def _locked(folder: Path) -> Iterator[None]:
 def _mapping(path: Path, label: str, table: object) -> Mapping:
     where = f"{VARIABLE}={str(path)!r}: [{label}]"
     if problem := name_problem(label):
-        raise SettingsError(f"{where}: {problem}")
+        raise MappingsError(f"{where}: {problem}")
     if not isinstance(table, dict):
-        raise SettingsError(f"{where}: must be a table with columns, {_EXAMPLE}")
+        raise MappingsError(f"{where}: must be a table with columns, {_EXAMPLE}")
     unknown = sorted(set(table) - {*ROLES, "grouped", "base"})
     if unknown:
-        raise SettingsError(
+        raise MappingsError(
             f"{where} {unknown[0]}: is not a key of a mapping; use {', '.join(ROLES)}, grouped "
             "and base"
         )
     grouped = table.get("grouped", False)
     if not isinstance(grouped, bool):
-        raise SettingsError(f"{where} grouped: must be true or false")
+        raise MappingsError(f"{where} grouped: must be true or false")
     base = table.get("base", "")
     if not isinstance(base, str) or (base and base_problem(base)):
-        raise SettingsError(f"{where} base: must be an address, such as https://shop.example/media")
+        raise MappingsError(f"{where} base: must be an address, such as https://shop.example/media")
     number, name, images = (_headers(where, table, role) for role in ROLES)
     return Mapping(label, number, name, images, grouped, base)
 
@@ -157,7 +157,7 @@ def _headers(where: str, table: Table[str, Any], role: str) -> tuple[str, ...]:
         or not headers
         or not all(isinstance(header, str) and header.strip() for header in headers)
     ):
-        raise SettingsError(
+        raise MappingsError(
             f"{where} {role}: must be the header of a column, or a list of headers, {_EXAMPLE}"
         )
     return tuple(headers)

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from pipeline.csvs.mapping import Mapping
-from pipeline.csvs.reading import check_csv
+from pipeline.csvs.reading import CsvCheck, check_csv
 from pipeline.engine.context import RunOptions
 from pipeline.engine.progress import Progress
 from pipeline.errors import (
@@ -142,8 +142,9 @@ def submit(
     Raises:
         CsvRejectedError: it has problems, and lists all of them; nothing is left behind.
         CsvError: it cannot be read.
-        SettingsError: ``webhook`` may not be requested, ``result`` lacks a setting, the state
-            folder cannot be created, or the file of named mappings is wrong.
+        SettingsError: ``webhook`` may not be requested, ``result`` lacks a setting, or the state
+            folder cannot be created.
+        MappingsError: the file of named mappings is wrong.
         OutputError: the disk is full, or permissions are missing.
     """
     result = result or jobs.settings.jobs.result
@@ -161,10 +162,7 @@ def submit(
         form = form_of(jobs.settings, mapping, require_images, base)
         check = check_csv(copy, csv_limits(jobs.settings), form)
         if check.problems or check.dialect is None:
-            faults = [asdict(problem) for problem in check.problems]
-            is_known = check.dialect is None or check.dialect.mapping is not None
-            kind = CsvRejectedError if is_known else UnknownColumnsError
-            raise kind(filename, faults, check.fault_count)
+            raise _rejected(filename, check)
         reference = jobs.repository.create(
             SUBMITTED,
             key_of(filename).replace("\0", ""),
@@ -191,3 +189,10 @@ def _refuse_impossible(settings: Settings, webhook: str | None, result: str) -> 
             "--result replace: a shop imports whole addresses; set PIPELINE_PUBLIC_URL to the "
             "public address of the output folder"
         )
+
+
+def _rejected(filename: str, check: CsvCheck) -> CsvRejectedError:
+    faults = [asdict(problem) for problem in check.problems]
+    is_known = check.dialect is None or check.dialect.mapping is not None
+    kind = CsvRejectedError if is_known else UnknownColumnsError
+    return kind(filename, faults, check.fault_count)

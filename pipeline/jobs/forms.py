@@ -28,7 +28,7 @@ def form_of(
     """How a new CSV is read: by ``given``, or by what fits of the named and the known mappings.
 
     Raises:
-        SettingsError: the file of named mappings is wrong.
+        MappingsError: the file of named mappings is wrong.
     """
     jobs = settings.jobs
     named = () if given else read_mappings(jobs.mappings_file, jobs.mappings_given)

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.csvs.mapping import Mapping, given_mapping, mapping_of, matched
 from pipeline.csvs.mapping_file import add_mapping, read_mappings
-from pipeline.errors import SettingsError
+from pipeline.errors import MappingsError, SettingsError
 
 SUPPLIER = """\ufeff# Our suppliers
 [supplier]
@@ -63,7 +63,7 @@ def test_a_wrong_file_is_refused_with_its_place_and_the_remedy(
 ) -> None:
     file = tmp_path / "mappings.toml"
     file.write_text(text)
-    with pytest.raises(SettingsError) as caught:
+    with pytest.raises(MappingsError) as caught:
         read_mappings(file)
     assert str(caught.value).startswith(f"PIPELINE_CSV_MAPPINGS='{file}': ")
     assert message in str(caught.value)

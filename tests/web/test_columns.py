@@ -93,6 +93,16 @@ def test_programs_get_the_problem_and_nothing_is_kept(shop: Server) -> None:
     assert sorted(folder.glob("*")) == before
 
 
+def test_a_wrong_file_of_mappings_is_not_the_fault_of_the_upload(shop: Server) -> None:
+    file = shop.project.root / "mappings.toml"
+    before = file.read_text("utf-8") if file.exists() else ""
+    file.write_text("[x", "utf-8")
+    answer = shop.post("/jobs", files={"file": ("a.csv", "a,b\n1,2\n")})
+    file.write_text(before, "utf-8")
+    assert answer.status_code == 503
+    assert "the log says" in answer.json()["error"]
+
+
 @pytest.mark.parametrize("token", ["x", "0" * 32, "..%2f..%2fdb.sqlite", "%00"])
 def test_an_upload_that_is_not_there_is_not_found(shop: Server, token: str) -> None:
     for answer in (

@@ -19,6 +19,7 @@ from pipeline.errors import (
     CsvRejectedError,
     JobNotFoundError,
     LockstepError,
+    MappingsError,
     SettingsError,
     UnknownColumnsError,
 )
@@ -123,6 +124,8 @@ async def hand_in(request: Request) -> Response:
         submission = partial(_submit, service, file, *asked, may_ask)
         try:
             submitted = await service.checks.run(submission)
+        except MappingsError:
+            raise  # nothing is wrong with what was sent
         except (CsvError, SettingsError) as error:
             return await run_in_threadpool(_refused, request, file.filename, *_faults_of(error))
     if isinstance(submitted, str):
