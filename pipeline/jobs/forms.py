@@ -13,7 +13,7 @@ from pipeline.csvs.dialect import CsvDialect, detect_dialect
 from pipeline.csvs.mapping import Mapping, mapping_of
 from pipeline.csvs.mapping_file import read_mappings
 from pipeline.csvs.reading import CsvForm
-from pipeline.jobs.store import Job, JobFolders
+from pipeline.jobs.store import Job, JobFolders, JobRepository
 from pipeline.settings.values import Settings
 
 
@@ -42,6 +42,12 @@ def mapping_used(job: Job) -> Mapping | None:
     """The mapping that the CSV of a job was accepted with; None for a job of an older release."""
     options: dict[str, Any] = json.loads(job.options) if job.options else {}
     return mapping_of(options["mapping"]) if options.get("mapping") else None
+
+
+def accepted_form(repository: JobRepository, reference: str) -> CsvForm:
+    """How the CSV of a job is read again once it was accepted."""
+    job = repository.get(reference)
+    return CsvForm(given=mapping_used(job) if job else None)
 
 
 def dialect_of(folders: JobFolders, job: Job) -> CsvDialect:
