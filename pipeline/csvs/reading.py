@@ -81,7 +81,10 @@ def check_csv(path: Path, limits: CsvLimits | None = None, form: CsvForm | None 
         dialect, problems = detect_dialect(path, form.mappings, form.given, limits.max_bytes)
     except UnreadableCsv as error:
         return CsvCheck(0, 0, [error.problem], 1, None)
-    if form.base and dialect.mapping:
+    if dialect.mapping is None:
+        # What its rows lack cannot be said either.
+        return CsvCheck(0, 0, problems, len(problems), dialect)
+    if form.base:
         dialect = replace(dialect, mapping=replace(dialect.mapping, base=form.base))
     return _Check(path, limits, form, dialect, problems).work()
 

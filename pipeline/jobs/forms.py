@@ -13,7 +13,7 @@ from pipeline.csvs.dialect import CsvDialect, detect_dialect
 from pipeline.csvs.mapping import Mapping, mapping_of
 from pipeline.csvs.mapping_file import read_mappings
 from pipeline.csvs.reading import CsvForm
-from pipeline.jobs.store import Job, JobFolders
+from pipeline.jobs.store import Job, JobFolders, JobRepository
 from pipeline.settings.values import Settings
 
 REPLACE = "replace"
@@ -61,6 +61,12 @@ def mapping_used(job: Job) -> Mapping | None:
 def _options(job: Job) -> dict[str, Any]:
     options: dict[str, Any] = json.loads(job.options) if job.options else {}
     return options
+
+
+def accepted_form(repository: JobRepository, reference: str) -> CsvForm:
+    """How the CSV of a job is read again once it was accepted."""
+    job = repository.get(reference)
+    return CsvForm(given=mapping_used(job) if job else None)
 
 
 def dialect_of(folders: JobFolders, job: Job) -> CsvDialect:

@@ -14,7 +14,7 @@ from pipeline.database.paging import chunks, known_among
 from pipeline.engine.context import Run
 from pipeline.errors import CsvError
 from pipeline.jobs.context import Jobs
-from pipeline.jobs.forms import form_of
+from pipeline.jobs.forms import accepted_form, form_of
 from pipeline.jobs.images import paths_of
 from pipeline.jobs.reading import CHUNK_ROWS, csv_limits, differing_rows, numbers_gone, stem_of
 from pipeline.jobs.store import SUBMITTED, Job, url_key
@@ -37,10 +37,12 @@ def preview_reading(jobs: Jobs, run: Run, unread: Sequence[Job]) -> None:
     done = expected.jobs_gone | {reference for reference, _ in expected.csvs}
     expected.csvs += [(job.reference, job.source) for job in unread if job.reference not in done]
     for reference, source in expected.csvs:
-        copy = jobs.folders.csv(reference)
-        file = copy if source == SUBMITTED else file_below(jobs.settings.input_dir, source)
+        if source == SUBMITTED:
+            file, form = jobs.folders.csv(reference), accepted_form(jobs.repository, reference)
+        else:
+            file, form = file_below(jobs.settings.input_dir, source), form_of(jobs.settings)
         try:
-            check = check_csv(file, csv_limits(jobs.settings), form_of(jobs.settings))
+            check = check_csv(file, csv_limits(jobs.settings), form)
             if check.problems or check.dialect is None:
                 counts.rejected += 1
             else:

@@ -29,6 +29,7 @@ from pipeline.storage.folder import made
 KEPT_S = 24 * 3600
 # Each may have PIPELINE_JOB_MAX_BYTES; the oldest go first.
 MAX_KEPT = 10
+MAX_COLUMNS = 1_000
 ROWS_SHOWN = 5
 URLS_SHOWN = 5
 _TOKEN = re.compile(r"[0-9a-f]{32}")
@@ -60,6 +61,15 @@ class Reading:
 
     check: CsvCheck
     urls: list[str]
+
+
+def can_be_asked(source: Path) -> bool:
+    """Whether the columns of a CSV are few enough to choose from.
+
+    Raises:
+        CsvError: it cannot be read.
+    """
+    return len(detect_dialect(source)[0].header) <= MAX_COLUMNS
 
 
 def keep(folders: JobFolders, source: Path, filename: str, webhook: str, result: str) -> str:

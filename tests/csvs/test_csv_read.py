@@ -251,6 +251,15 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
     assert large - small < 15_000 * 60  # a tenth of what the rows themselves would take
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf_16_without_its_mark_is_told_from_all_of_the_first_lines(
+    tmp_path: Path, encoding: str
+) -> None:
+    file = tmp_path / "feed.csv"
+    file.write_bytes(("Прайс-лист магазина «Чашка» на сегодня\r\n" + GOOD).encode(encoding))
+    assert [product.number for product in products(file)] == ["1", "2"]
+
+
 def test_a_file_that_changed_since_its_check_is_noticed(tmp_path: Path) -> None:
     file = tmp_path / "feed.csv"
     file.write_text(GOOD)

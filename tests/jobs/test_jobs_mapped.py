@@ -63,6 +63,8 @@ def test_columns_that_were_named_are_those_of_the_job_for_good(shop: Shop) -> No
     assert "--map" in refused.stderr
     roles = ["--map", "number=Code", "--map", "name=was", "--map", "images=Foto 1"]
     reference = shop.submit(file, *roles, "--map", "images=Foto 2")
+    expected = shop.run("--dry-run")["jobs"]
+    assert (expected["rejected"], expected["images"]["asked"]) == (0, 3)
     shop.run(code=1)
     assert shop.job(reference)["images"]["total"] == 3
     output = (shop.output / shop.job(reference)["answer"]).read_text("utf-8")

@@ -103,6 +103,13 @@ def test_a_wrong_file_of_mappings_is_not_the_fault_of_the_upload(shop: Server) -
     assert "the log says" in answer.json()["error"]
 
 
+def test_more_columns_than_anybody_can_choose_from_are_a_problem(shop: Server) -> None:
+    text = ",".join(f"c{n}" for n in range(1_001)) + "\n"
+    answer = shop.post("/jobs", files={"file": ("a.csv", text * 2)}, headers=HTML)
+    assert answer.status_code == 422
+    assert "and 989 more" in answer.text
+
+
 @pytest.mark.parametrize("token", ["x", "0" * 32, "..%2f..%2fdb.sqlite", "%00"])
 def test_an_upload_that_is_not_there_is_not_found(shop: Server, token: str) -> None:
     for answer in (

@@ -28,7 +28,7 @@ from pipeline.jobs.acts import submit
 from pipeline.jobs.copies import held_copy
 from pipeline.jobs.forms import REPLACE
 from pipeline.jobs.store import ENDED
-from pipeline.jobs.uploads import keep
+from pipeline.jobs.uploads import can_be_asked, keep
 from pipeline.states import JobState, Role
 from pipeline.storage.folder import inside, made
 from pipeline.web import models
@@ -302,7 +302,7 @@ def _submit(
         try:
             return submit(service.app.jobs, copy, name, webhook or None, result=result or None)
         except UnknownColumnsError:
-            if not may_ask:
+            if not (may_ask and can_be_asked(copy)):
                 raise
             return keep(folders, copy, name, webhook, result)
 
