@@ -4,6 +4,7 @@
 
     LockstepError                 exit code 2 unless said otherwise
     ├── SettingsError             a PIPELINE_* variable is wrong
+    │   └── MappingsError         the file of named mappings of CSVs is wrong
     ├── RecipeError               recipes.toml is wrong
     ├── DatabaseError             the database cannot be used
     ├── LockedError               another run holds the lock              exit code 3
@@ -25,6 +26,7 @@
     ├── JobNotReadyError          a job does not have what was requested (yet)
     ├── CsvError                  a CSV of products has problems
     │   ├── CsvRejectedError      it was submitted, and starts nothing
+    │   │   └── UnknownColumnsError   nobody knows which of its columns is which
     │   └── UnreadableCsv         it cannot be read at all, from one line on (csvs.dialect)
     ├── HashListError             a list of hashes has problems; nothing of it is imported
     └── FetchError                one URL could not be fetched; never ends a run
@@ -70,6 +72,10 @@ def in_one_line(error: BaseException) -> str:
 
 class SettingsError(LockstepError):
     """A setting has an invalid value; the message names the variable."""
+
+
+class MappingsError(SettingsError):
+    """The file of named mappings is wrong; the message names the table, the key and the remedy."""
 
 
 class RecipeError(LockstepError):
@@ -207,6 +213,10 @@ class CsvRejectedError(CsvError):
         self.filename = filename
         self.errors = errors
         self.fault_count = fault_count
+
+
+class UnknownColumnsError(CsvRejectedError):
+    """The headers of a submitted CSV are not known: its columns have to be named."""
 
 
 class HashListError(LockstepError):

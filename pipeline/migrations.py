@@ -170,14 +170,18 @@ _OF_SETTINGS = (
 )
 
 
-def codes_of_failures(database: Database) -> None:
-    """From layout 2, whose failures had a text alone, to layout 3, where they have a code as well.
+def forms_and_codes(database: Database) -> None:
+    """From layout 2, whose CSVs all had the same three columns, and whose failures had a text
+    alone, to layout 3, where they have a code as well.
 
     The code of each is told by its text; of a function's own text it is ``other``.
     """
     with database.writing() as write:
         inspector = sa.inspect(write.con)
         there = set(inspector.get_table_names(schema=database.schema))
+        if "jobs" in there:
+            for name in ("options", "without_images"):
+                _add(write.con, database.sqla_metadata, name, to="jobs")
         for table in database.sqla_metadata.tables.values():
             if table.name not in there or not {"state", "reason", "code"} <= set(table.c.keys()):
                 continue
@@ -194,7 +198,4 @@ def codes_of_failures(database: Database) -> None:
 
 
 # From each layout to the one that follows it.
-MIGRATIONS: dict[int, Callable[[Database], None]] = {
-    1: originals_of_one_world,
-    2: codes_of_failures,
-}
+MIGRATIONS: dict[int, Callable[[Database], None]] = {1: originals_of_one_world, 2: forms_and_codes}

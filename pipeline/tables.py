@@ -154,7 +154,8 @@ def jobs_table(metadata: sa.MetaData) -> sa.Table:
     that the answer was written with.
     ``ask_again``: the next run fetches all of its URLs again. ``cleared``: a deleted job is
     completely purged. ``webhook_secret`` signs what ``webhook``, an address of the job's own, is
-    sent.
+    sent. ``options`` is JSON: how its CSV is read. ``without_images`` counts its products that have
+    no image, which are in no other table.
     """
     return sa.Table(
         "jobs",
@@ -187,6 +188,8 @@ def jobs_table(metadata: sa.MetaData) -> sa.Table:
         sa.Column("ask_again", sa.Boolean, nullable=False, default=False),
         sa.Column("cleared", sa.Boolean, nullable=False, default=False),
         sa.Column("webhook_secret", sa.String, nullable=True),
+        sa.Column("options", sa.String, nullable=True),
+        sa.Column("without_images", sa.BigInteger, nullable=True),
     )
 
 

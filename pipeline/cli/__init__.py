@@ -6,6 +6,7 @@
               ``datapipe.cli``
 ``common``    what the commands share: options, exit codes, the application, errors, JSON
 ``jobs``      ``datapipe job``: submit CSVs of products, follow them, and fetch their results
+``mapping``   the options that say which columns of a CSV are which
 ``progress``  progress on stderr: a bar with rate and time left on a terminal, plain lines
               otherwise
 ``register``  adding the commands to datapipe's own, through its entry point ``datapipe.cli``

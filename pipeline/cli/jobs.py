@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from pipeline.cli.common import _on_sigterm, _open_for_reading, _print_json, json_option
+from pipeline.cli.mapping import columns_text, mapping_from, mapping_options
 from pipeline.cli.progress import for_stderr
 from pipeline.cli.terminal import say
 from pipeline.errors import CsvRejectedError, OutputError
 from pipeline.names import key_of
 from pipeline.storage.base import replaced
 from pipeline.storage.folder_store import FolderStore
+from pipeline.text import counted
 
 if TYPE_CHECKING:
     from pipeline.jobs.context import Jobs
@@ -59,12 +61,30 @@ def job() -> None:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--wait", is_flag=True, help="Run the job to its end now, and print its state.")
 @click.option("--webhook", metavar="URL", help="URL to notify when the job ends.")
+@click.option(
+    "--result",
+    type=click.Choice(["add", "replace"]),
+    help="Columns with the new addresses, or these in the place of the old ones.",
+)
+@mapping_options
 @json_option
 @click.pass_context
 def submit(
-    context: click.Context, file: Path, wait: bool, webhook: str | None, as_json: bool
+    context: click.Context,
+    file: Path,
+    wait: bool,
+    webhook: str | None,
+    result: str | None,
+    pairs: tuple[str, ...],
+    grouped: bool,
+    require_images: bool,
+    base: str,
+    as_json: bool,
 ) -> None:
     """Check the CSV in FILE and create a job from it; the next run works on it.
+
+    Its columns are found by their headers: those of common shop systems are known, others are
+    named with --map, or once for all in the file of PIPELINE_CSV_MAPPINGS.
 
     All problems are reported at once, each with its line, and nothing is started (exit code 2).
     With --wait, exit code 1 means that images failed. What is sent to --webhook is signed with a
@@ -73,15 +93,27 @@ def submit(
     \b
     Examples:
       datapipe job submit products.csv
+      datapipe job submit products.xlsx --result replace
       datapipe job submit products.csv --json
       datapipe job submit products.csv --wait --webhook https://shop.example/hook
+      datapipe job submit list.csv --map number=SKU --map name=Title --map images="Photo 1"
     """
     # Imported here: only what changes a job needs it, and with httpx it costs 60 ms.
     from pipeline.jobs.acts import submit as hand_in
 
+    mapping = mapping_from(pairs, grouped)
     jobs = _open_for_reading(context).jobs
     try:
-        submitted = hand_in(jobs, file, file.name, webhook)
+        submitted = hand_in(
+            jobs,
+            file,
+            file.name,
+            webhook,
+            mapping=mapping,
+            require_images=require_images,
+            result=result,
+            base=base,
+        )
     except CsvRejectedError as error:
         _report_problems(error, as_json)
         context.exit(error.exit_code)
@@ -109,7 +141,7 @@ def _report_problems(error: CsvRejectedError, as_json: bool) -> None:
 
 def _print_problems(problems: Iterable[dict[str, Any]]) -> None:
     # Imported here: `datapipe --help` does without it, and with httpx it costs 60 ms.
-    from pipeline.csvs.reading import SPLIT
+    from pipeline.csvs.lines import SPLIT
 
     is_limited = False
     for problem in problems:
@@ -194,6 +226,10 @@ def _print_job(answer: dict[str, Any], as_json: bool) -> None:
         f"{images['done']:,} done, {images['failed']:,} failed"
         + (f", {images['withdrawn']:,} withdrawn" if images["withdrawn"] else "")
     )
+    if answer["without_images"]:
+        say(f"  {counted(answer['without_images'], 'product')} without an image, copied")
+    if answer["columns"]:
+        say(f"  columns: {columns_text(answer['columns'])}")
     ended = f", ended {answer['ended']}" if answer["ended"] else ""
     say(f"  received {answer['created']}{ended}")
     if answer["answer"]:

@@ -8,27 +8,41 @@ from __future__ import annotations
 import codecs
 import csv
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TextIO
+from typing import NamedTuple
 
-from pipeline.errors import CsvError
-
-NUMBER, NAME, URLS = "S. No.", "Product Name", "Input Image Urls"
-COLUMNS = (NUMBER, NAME, URLS)
+from pipeline.csvs.lines import (
+    BoundedRows,
+    CsvProblem,
+    Lines,
+    UnreadableCsv,
+    first_record,
+    not_text,
+    text_lines,
+)
+from pipeline.csvs.mapping import (
+    Columns,
+    Mapping,
+    columns_of,
+    header_problems,
+    matched,
+)
+from pipeline.csvs.workbook import Sheet, Workbook
+from pipeline.csvs.workbook_parts import is_archive
 
 SAMPLE_BYTES = 64 * 1024
 CHUNK_BYTES = 1024 * 1024
-PIECE_CHARACTERS = 8 * 1024
-# One line of text, one row (whose quoted cells may have many lines), and one cell. Without bounds,
-# an unclosed quote reads the whole file as a cell, or as a row of a hundred million cells.
-MAX_LINE_CHARACTERS = 4_000_000
-MAX_ROW_CHARACTERS = 4_000_000
-MAX_CELL_CHARACTERS = 1_000_000
-
-DELIMITERS = (",", ";", "\t")
+DELIMITERS = (",", ";", "\t", "|")
+# Lines of titles may stand above the header; it is among the first rows that are not blank.
+HEADER_ROWS = 20
+HEADER_LINES = 200
+SAMPLE_CHARACTERS = 256 * 1024
+# A workbook may have any number of sheets, and each of them costs its own look.
+SHEETS = 50
 
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -39,7 +53,7 @@ _BOMS = (
 )
 _BINARY = (
     (b"PK\x03\x04", "an Excel or ZIP file"),
-    (b"\xd0\xcf\x11\xe0", "an Excel file"),
+    (b"\xd0\xcf\x11\xe0", "an old Excel file (.xls), or a workbook with a password"),
     (b"%PDF", "a PDF"),
     (b"\xff\xd8\xff", "a JPEG image"),
     (b"\x89PNG", "a PNG image"),
@@ -50,19 +64,8 @@ _BINARY = (
 _CONTROL = bytes([*range(9), *range(14, 32)])
 # The five bytes that Windows-1252 leaves undefined.
 _UNDEFINED = b"\x81\x8d\x8f\x90\x9d"
-_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)")
-_LINE_ENDS = re.compile(r"[\r\n]+")
 # A letter, a quote or a line end cannot be a separator: such a line is an ordinary one.
 _SEP_LINE = re.compile(r"sep=([^\w\s\"]|\t)\s*", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class CsvProblem:
-    """One problem. ``line`` is the line in the file, from 1; ``column`` may be empty."""
-
-    line: int
-    column: str
-    message: str
 
 
 @dataclass(frozen=True)
@@ -70,35 +73,26 @@ class CsvDialect:
     """How to read a CSV again, and how to write its result in the same form.
 
     ``first_line`` is the line of the header; ``skipped_lines`` come before the parser begins
-    (Excel's ``sep=;``). ``positions`` are those of S. No., product name and URLs in a row.
+    (Excel's ``sep=;``, lines of titles). ``columns`` says where number, name and images are in a
+    row, and ``mapping`` how they were found; None where the headers are not known. In a workbook,
+    of which ``sheet`` is read, lines are rows.
     """
 
     encoding: str
     delimiter: str
     newline: str
-    header: tuple[str, ...]
-    positions: tuple[int, int, int]
+    header: tuple[str, ...] = ()
+    columns: Columns = field(default_factory=Columns)
+    mapping: Mapping | None = None
     first_line: int = 1
     skipped_lines: int = 0
+    sheet: Sheet | None = None
 
     @property
     def answer_encoding(self) -> str:
         """UTF-8; with a byte order mark, which spreadsheets need, unless the input was plain
         UTF-8."""
         return "utf-8" if self.encoding == "utf-8" else "utf-8-sig"
-
-
-class UnreadableCsv(CsvError):
-    """The file cannot be read as a CSV at all; ``fault`` says where and why."""
-
-    def __init__(self, problem: CsvProblem) -> None:
-        super().__init__(f"line {problem.line}: {problem.message}")
-        self.problem = problem
-
-
-def same_header(cell: str) -> str:
-    """A header cell, normalized for case and spaces."""
-    return re.sub(r"\s+", "", cell).casefold()
 
 
 def detect_encoding(path: Path) -> str:
@@ -114,7 +108,7 @@ def detect_encoding(path: Path) -> str:
         head = file.read(SAMPLE_BYTES)
         for magic, what in _BINARY:
             if head.startswith(magic):
-                raise UnreadableCsv(_binary(1, f"this is {what}, not a CSV"))
+                raise UnreadableCsv(not_text(1, f"this is {what}, not a CSV"))
         for mark, encoding in _BOMS:
             if head.startswith(mark):
                 return encoding
@@ -130,7 +124,7 @@ def detect_encoding(path: Path) -> str:
             control_at = _first_of(_CONTROL, chunk)
             if control_at is not None:
                 line += _line_ends(chunk[:control_at])
-                raise UnreadableCsv(_binary(line, "a control character: this is a binary file"))
+                raise UnreadableCsv(not_text(line, "a control character: this is a binary file"))
             if is_utf8:
                 try:
                     decoder.decode(chunk)
@@ -157,15 +151,38 @@ def detect_encoding(path: Path) -> str:
     return "cp1252"
 
 
-def detect_dialect(path: Path) -> tuple[CsvDialect, list[CsvProblem]]:
+class _Header(NamedTuple):
+    """A row that may be the header, and its line; ``above`` it there are rows of titles.
+
+    ``width`` is how many cells most rows have, ``share`` how many rows have so many.
+    """
+
+    cells: list[str]
+    line: int
+    mapping: Mapping | None = None
+    width: int = 0
+    share: float = 0.0
+    above: bool = False
+
+
+def detect_dialect(
+    path: Path,
+    mappings: Sequence[Mapping] = (),
+    given: Mapping | None = None,
+    max_bytes: int = sys.maxsize,
+) -> tuple[CsvDialect, list[CsvProblem]]:
     """The dialect of the file, with the problems of its header line.
 
-    Where a column is missing, its position is -1.
+    The header is the first row whose columns are known: by ``given`` alone where there is one, else
+    by ``mappings`` and by the known sets. Where none is known, it is the first row as wide as most.
 
     Raises:
-        UnreadableCsv: it is not text, or has no header at all.
+        UnreadableCsv: it is not text, has no header at all, or is a workbook that unpacks to more
+            than ``max_bytes``.
         OSError: the file cannot be read.
     """
+    if is_archive(path):
+        return _of_workbook(path, mappings, given, max_bytes)
     encoding = detect_encoding(path)
     skipped = 0
     wanted: tuple[str, ...] = DELIMITERS
@@ -175,180 +192,116 @@ def detect_dialect(path: Path) -> tuple[CsvDialect, list[CsvProblem]]:
         if sep:
             skipped, wanted = 1, (sep.group(1),)
         newline = "\r\n" if first.endswith(("\r\n", "\r")) else "\n"
-    found: list[tuple[int, int, str, list[str], int]] = []
-    for order, delimiter in enumerate(wanted):
+    best: tuple[str, _Header] | None = None
+    for delimiter in wanted:
         with text_lines(path, encoding, skipped) as lines:
-            rows = BoundedRows(lines, delimiter)
-            header, line = first_record(rows, csv.reader(rows, delimiter=delimiter))
-        known = len({same_header(cell) for cell in header} & {same_header(c) for c in COLUMNS})
-        found.append((-known, order, delimiter, header, line))
-    known, _, delimiter, header, line = min(found)
-    if not any(cell.strip() for cell in header):
+            found = _header(_first_records(lines, delimiter), mappings, given)
+        if found.mapping is not None:
+            best = delimiter, found
+            break
+        # Most cells in most rows: a separator that is one has as many in every row.
+        if best is None or (found.width > 1, found.share, found.width) > (
+            best[1].width > 1,
+            best[1].share,
+            best[1].width,
+        ):
+            best = delimiter, found
+    if best is None or not any(cell.strip() for cell in best[1].cells):
         raise UnreadableCsv(
-            CsvProblem(1, "", f"the file is empty; its first line must contain {_list(COLUMNS)}")
+            CsvProblem(
+                1,
+                "",
+                "the file is empty; its first line must be a header with columns for "
+                "number, name and images",
+            )
         )
-    positions, problems = _columns(header, line)
-    dialect = CsvDialect(encoding, delimiter, newline, tuple(header), positions, line, skipped)
-    return dialect, problems
+    delimiter, header = best
+    skipped = header.line - 1 if header.above else skipped
+    return _with_columns(
+        CsvDialect(encoding, delimiter, newline, skipped_lines=skipped), header, given
+    )
 
 
-def first_record(rows: BoundedRows, reader: Iterator[list[str]]) -> tuple[list[str], int]:
-    """The first record that is not blank, and its line; an empty record at the end of the file."""
+def _with_columns(
+    dialect: CsvDialect, header: _Header, given: Mapping | None
+) -> tuple[CsvDialect, list[CsvProblem]]:
+    mapping, problems = header_problems(header.cells, header.mapping or given)
+    dialect = replace(
+        dialect,
+        header=tuple(header.cells),
+        columns=Columns() if mapping is None else columns_of(header.cells, mapping),
+        mapping=mapping,
+        first_line=header.line,
+    )
+    return dialect, [CsvProblem(header.line, *problem) for problem in problems]
+
+
+def _of_workbook(
+    path: Path, mappings: Sequence[Mapping], given: Mapping | None, max_bytes: int
+) -> tuple[CsvDialect, list[CsvProblem]]:
+    """The first visible sheet whose columns are known; where there is none, the first with rows."""
+    best: tuple[Sheet, _Header] | None = None
+    with Workbook(path, max_bytes) as workbook:
+        for sheet in workbook.sheets[:SHEETS]:
+            rows = ((cells, number) for number, cells in workbook.rows(sheet))
+            found = _header(rows, mappings, given)
+            if found.mapping is not None or (best is None and found.cells):
+                best = sheet, found
+            if found.mapping is not None:
+                break
+    if best is None:
+        message = "no visible sheet of this workbook has rows; show the sheet with the products"
+        raise UnreadableCsv(CsvProblem(1, "", message))
+    # What is written as a CSV, such as the rows that failed, has the form that Excel opens.
+    return _with_columns(CsvDialect("utf-8-sig", ",", "\r\n", sheet=best[0]), best[1], given)
+
+
+def _first_records(lines: Lines, delimiter: str) -> Iterator[tuple[list[str], int]]:
+    """The records of a file with that separator, up to the first that cannot be read."""
+    rows = BoundedRows(lines, delimiter)
+    reader = csv.reader(rows, delimiter=delimiter)
+    is_first = True
     while True:
-        rows.begin()
         try:
-            record = next(reader, None)
-        except csv.Error as error:
-            raise UnreadableCsv(
-                CsvProblem(rows.line, "", f"the header line cannot be read ({error})")
-            ) from error
-        if record is None:
-            return [], 1
-        if any(cell.strip() for cell in record):
-            return record, rows.line
+            cells, line = first_record(rows, reader)
+        except UnreadableCsv:
+            if is_first:
+                raise
+            return
+        if not cells:
+            return
+        is_first = False
+        yield cells, line
 
 
-@contextmanager
-def text_lines(path: Path, encoding: str, skip: int = 0) -> Iterator[Lines]:
-    """The lines of the file, without the first ``skip``, which count as taken."""
-    csv.field_size_limit(max(MAX_CELL_CHARACTERS, csv.field_size_limit()))
-    with path.open(encoding=encoding, newline="") as file:
-        lines = Lines(file, encoding)
-        for _ in range(skip):
-            next(lines, "")
-        yield lines
-
-
-class Lines:
-    """The lines of a file with their ends (LF, CRLF or CR); ``taken`` counts them.
-
-    They are cut from pieces of text, so that a run of blank lines is one step: a file of four
-    megabytes may have four million of them.
-
-    Raises:
-        UnreadableCsv: while iterating: a line of more than 4,000,000 characters, or text that is
-            not in the encoding.
-    """
-
-    def __init__(self, file: TextIO, encoding: str) -> None:
-        self.taken = 0
-        self._file = file
-        self._encoding = encoding
-        self._text = ""
-        self._at = 0
-
-    def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        found = _LINE.match(self._text, self._at)
-        while found is None and len(self._text) - self._at < MAX_LINE_CHARACTERS and self._more():
-            found = _LINE.match(self._text, self._at)
-        end = len(self._text) if found is None else found.end()
-        line = self._text[self._at : end]
-        if not line:
-            raise StopIteration
-        if len(line) >= MAX_LINE_CHARACTERS:
-            message = f"a line of more than {MAX_LINE_CHARACTERS:,} characters; is this a CSV?"
-            raise UnreadableCsv(CsvProblem(self.taken + 1, "", message))
-        if "\0" in line:
-            raise UnreadableCsv(_binary(self.taken + 1, "a NUL character: this is a binary file"))
-        self._at = end
-        self.taken += 1
-        return line
-
-    def run(self, wanted: re.Pattern[str]) -> str:
-        """The lines that match ``wanted`` from here on, taken at once: as many as were read."""
-        if self._at == len(self._text):
-            self._more()
-        found = wanted.match(self._text, self._at)
-        if found is None:
-            return ""
-        run = found.group()
-        self._at = found.end()
-        self.taken += run.count("\n") + run.count("\r") - run.count("\r\n")
-        return run
-
-    def _more(self) -> bool:
-        rest = self._text[self._at :]
-        try:
-            # As much as is there already: a long line is not searched once for each piece of it.
-            piece = self._file.read(max(PIECE_CHARACTERS, len(rest)))
-            if piece.endswith("\r"):
-                piece += self._file.read(1)  # a CR LF is one line end
-        except UnicodeError as error:
-            message = f"text that is not {self._encoding}; save the file as CSV UTF-8"
-            raise UnreadableCsv(CsvProblem(self.taken + 1, "", message)) from error
-        self._text, self._at = rest + piece, 0
-        return bool(piece)
-
-
-class BoundedRows:
-    """Lines for ``csv.reader``, no more of them for one row than it may have characters.
-
-    Call :meth:`begin` before each row. Blank lines between rows are passed over; ``line`` is the
-    one on which the row begins. Iterating raises UnreadableCsv where a row is too long.
-    """
-
-    def __init__(self, lines: Lines, delimiter: str) -> None:
-        self.line = lines.taken + 1
-        self._lines = lines
-        # The parser would make a record of each, with nothing in its cells.
-        self._blanks = f" \t\r\n{delimiter}"
-        self._blank = re.compile(rf"[{re.escape(self._blanks)}]*[\r\n]")
-        self.begin()
-
-    def begin(self) -> None:
-        """The next line that is not blank begins a row."""
-        self._is_inside = False
-        self._left_characters = MAX_ROW_CHARACTERS
-
-    def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        if self._is_inside:
-            # Inside quotes, where the parser takes many line ends as it takes one.
-            text = self._lines.run(_LINE_ENDS) or next(self._lines)
+def _header(
+    records: Iterator[tuple[list[str], int]], mappings: Sequence[Mapping], given: Mapping | None
+) -> _Header:
+    """The header among the first records, as far as it can be found."""
+    read: list[tuple[list[str], int]] = []
+    characters = 0
+    for cells, line in records:
+        if read and line > HEADER_LINES:
+            break
+        if given is not None:
+            mapping = None if given.missing(cells) else given
         else:
-            while not (text := next(self._lines)).strip(self._blanks):
-                self._lines.run(self._blank)
-            self.line = self._lines.taken
-            self._is_inside = True
-        self._left_characters -= len(text)
-        if self._left_characters < 0:
-            message = (
-                f"a row of more than {MAX_ROW_CHARACTERS:,} characters begins here; look for a "
-                "missing quote. What follows was not checked"
-            )
-            raise UnreadableCsv(CsvProblem(self.line, "", message))
-        return text
-
-
-def _columns(header: list[str], line: int) -> tuple[tuple[int, int, int], list[CsvProblem]]:
-    problems = []
-    positions = []
-    names = [same_header(cell) for cell in header]
-    for column in COLUMNS:
-        count = names.count(same_header(column))
-        positions.append(names.index(same_header(column)) if count else -1)
-        if not count:
-            message = f"there is no column {column!r}; add it (the header has {_list(header)})"
-            problems.append(CsvProblem(line, column, message))
-        elif count > 1:
-            problems.append(
-                CsvProblem(line, column, f"{count} columns are called {column!r}; keep one of them")
-            )
-    return (positions[0], positions[1], positions[2]), problems
-
-
-def _list(names: tuple[str, ...] | list[str]) -> str:
-    shown = ", ".join(repr(name[:40]) for name in names[:12])
-    return shown + (f" and {len(names) - 12} more" if len(names) > 12 else "")
-
-
-def _binary(line: int, what: str) -> CsvProblem:
-    return CsvProblem(line, "", f"{what}; save the table as CSV UTF-8")
+            mapping = matched(cells, mappings)
+        if mapping is not None:
+            return _Header(cells, line, mapping, len(cells), 1.0, bool(read))
+        read.append((cells, line))
+        characters += sum(map(len, cells))
+        if len(read) == HEADER_ROWS or characters >= SAMPLE_CHARACTERS:
+            break
+    if not read:
+        return _Header([], 1)
+    widths = Counter(len(cells) for cells, _ in read)
+    width, count = max(widths.items(), key=lambda item: (item[0] > 1, item[1], item[0]))
+    # Titles fill one cell of their row, whether or not the others are there.
+    wide = [row for row in read if len(row[0]) == width]
+    filled = [row for row in wide if sum(bool(cell.strip()) for cell in row[0]) * 2 > width]
+    cells, line = (filled or wide)[0]
+    return _Header(cells, line, None, width, count / len(read), line > read[0][1])
 
 
 def _line_ends(data: bytes) -> int:
@@ -364,11 +317,11 @@ def _first_of(wanted: bytes, data: bytes) -> int | None:
 
 
 def _utf16_without_mark(head: bytes) -> str | None:
-    """UTF-16 whose mark was lost: the header's ASCII letters have a NUL byte each."""
-    sample = head[:64]
+    """UTF-16 whose mark was lost: most of its first lines are ASCII, with a NUL byte each."""
+    sample = head[: 4 * 1024]
     if len(sample) < 8:
         return None
     for encoding, nul, text in (("utf-16-le", 1, 0), ("utf-16-be", 0, 1)):
-        if not any(sample[nul::2]) and all(sample[text::2]):
+        if sample[nul::2].count(0) * 4 > len(sample) and not sample[text::2].count(0):
             return encoding
     return None

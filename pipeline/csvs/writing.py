@@ -13,13 +13,16 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO, TypeVar
 from urllib.parse import quote
 
-from pipeline.csvs.dialect import CsvDialect, CsvProblem
-from pipeline.csvs.reading import CsvRow
+from pipeline.csvs.dialect import CsvDialect
+from pipeline.csvs.lines import CsvProblem
+from pipeline.csvs.products import CsvProduct, CsvRow
 from pipeline.errors import OutputError
 from pipeline.storage.base import Store, replaced
+
+_T = TypeVar("_T")
 
 OUTPUT_URLS = "Output Image Urls"
 FEATURE = "Feature"
@@ -35,18 +38,19 @@ _SIGNED_NUMBER = re.compile(r"[+-][0-9][0-9.,]*(?:[eE][+-]?[0-9]+)?")
 
 
 @dataclass(frozen=True)
-class RowAnswer:
-    """The result of one row.
+class ProductAnswer:
+    """The result of one product; each list has an element for each of its images, in order.
 
-    ``outputs`` holds, for each recipe, one address an image in the order of the row's URLs; None
-    for an image that failed. ``errors`` are messages for people, one for each image without
-    addresses, and ``codes`` their codes. ``values`` holds what each feature said, likewise.
+    ``outputs`` holds, for each recipe, their addresses; None for an image that failed. ``errors``
+    are messages for people, and ``codes`` their codes; None for an image that is there. ``values``
+    holds what each feature said. ``is_hidden`` says which images must not be shown.
     """
 
     outputs: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
-    errors: Sequence[str] = ()
+    errors: Sequence[str | None] = ()
     values: Mapping[str, Sequence[Mapping[str, Any] | None]] = field(default_factory=dict)
-    codes: Sequence[str] = ()
+    codes: Sequence[str | None] = ()
+    is_hidden: Sequence[bool] = ()
 
 
 def harmless(cell: str) -> str:
@@ -66,6 +70,25 @@ def output_columns(recipes: Sequence[str]) -> list[str]:
     return [OUTPUT_URLS, *(f"{OUTPUT_URLS} ({recipe})" for recipe in recipes[1:])][: len(recipes)]
 
 
+def added_columns(recipes: Sequence[str], features: Sequence[str]) -> list[str]:
+    """The headers that a result has after those of its input."""
+    names = [f"{FEATURE} ({name})" for name in features]
+    return [*output_columns(recipes), *names, *ADDED]
+
+
+def added_cells(
+    answer: ProductAnswer, here: Sequence[int], recipes: Sequence[str], features: Sequence[str]
+) -> list[str]:
+    """The cells below them of a row that names the images ``here``."""
+    outputs = [
+        ",".join(found or "" for found in _of(answer.outputs.get(recipe, ()), here))
+        for recipe in recipes
+    ]
+    values = [value_cell(_of(answer.values.get(name, ()), here)) for name in features]
+    errors = ["; ".join(filter(None, _of(said, here))) for said in (answer.errors, answer.codes)]
+    return [*outputs, *values, *errors]
+
+
 def value_cell(values: Sequence[Mapping[str, Any] | None]) -> str:
     """What a feature said of the images of a row: of one, its value; of several, a JSON list.
 
@@ -82,13 +105,13 @@ def write_answer(
     store: Store,
     key: str,
     dialect: CsvDialect,
-    rows: Iterable[CsvRow],
+    products: Iterable[CsvProduct],
     recipes: Sequence[str],
-    lookup: Callable[[CsvRow], RowAnswer],
+    lookup: Callable[[CsvProduct], ProductAnswer],
     features: Sequence[str] = (),
 ) -> int:
     """Write the result: the input's rows and columns, the outputs of each recipe, the values of
-    each feature, the errors and their codes.
+    each feature, the errors and their codes. A row has those of the images that it names.
 
     Separator and line ends are the input's, the encoding is UTF-8. Returns the number of rows.
 
@@ -98,16 +121,17 @@ def write_answer(
     count = 0
     with _replaced_text(store, key, dialect.answer_encoding) as file:
         writer = _writer(file, dialect)
-        names = [f"{FEATURE} ({name})" for name in features]
-        _write(writer, [*dialect.header, *output_columns(recipes), *names, *ADDED])
-        for row in rows:
-            answer = lookup(row)
-            outputs = [",".join(o or "" for o in answer.outputs.get(r, ())) for r in recipes]
-            values = [value_cell(answer.values.get(name, ())) for name in features]
-            errors = ["; ".join(answer.errors), "; ".join(answer.codes)]
-            _write(writer, [*row.cells, *outputs, *values, *errors])
-            count += 1
+        _write(writer, [*dialect.header, *added_columns(recipes, features)])
+        for product in products:
+            answer = lookup(product)
+            for row, here in zip(product.rows, product.images_of_rows(), strict=True):
+                _write(writer, [*row.cells, *added_cells(answer, here, recipes, features)])
+                count += 1
     return count
+
+
+def _of(values: Sequence[_T], places: Sequence[int]) -> list[_T]:
+    return [values[place] for place in places if place < len(values)]
 
 
 def write_problems(
@@ -147,11 +171,22 @@ def write_failed_rows(file: TextIO, dialect: CsvDialect, rows: Iterable[CsvRow])
 
 @contextlib.contextmanager
 def _replaced_text(store: Store, key: str, encoding: str) -> Iterator[TextIO]:
+    with replaced_file(store, key) as file:
+        text = io.TextIOWrapper(file, encoding, "replace", newline="")
+        yield text
+        text.detach()
+
+
+@contextlib.contextmanager
+def replaced_file(store: Store, key: str) -> Iterator[BinaryIO]:
+    """A file that takes the place of ``key`` at the end.
+
+    Raises:
+        OutputError: it cannot be written; the object of this ``key`` is as it was.
+    """
     try:
         with replaced(store, key) as file:
-            text = io.TextIOWrapper(file, encoding, "replace", newline="")
-            yield text
-            text.detach()
+            yield file
     except OSError as error:
         raise OutputError(
             f"{key}: cannot be written ({error.strerror or error}); "

@@ -1,4 +1,4 @@
-"""URLs: those of one cell of a CSV, and which may be requested at all.
+"""URLs: which may be requested at all.
 
 One parser (``httpx.URL``) decides what a URL means, here and where the connection is made: two
 parsers that disagree about the host are how checks of this kind are bypassed.
@@ -19,13 +19,6 @@ from pipeline.text import shortened
 
 MAX_URL_CHARACTERS = 2_048
 
-# One character, and what lies before and after it is stripped: a pattern of runs ("[,\s]+") scans
-# each run again from each of its characters, and a cell of a million blanks takes hours.
-_SEPARATOR = re.compile(r"[,\s](?=https?://)", re.IGNORECASE)
-_BLANKS_AND_COMMA = (
-    ", \t\n\r\v\f\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007"
-    "\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
-)
 _OTHER_SCHEME = re.compile(r"[,\s]([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 # What nearly every URL looks like. It needs no parser, which costs 20 µs: a million rows are read.
 # The last label begins with a letter, so that no spelling of an address gets past.
@@ -41,16 +34,6 @@ class UrlRefused(FetchError):
     """The URL itself is against the rules; nothing was sent."""
 
     code = Code.BAD_URL
-
-
-def split_cell(cell: str) -> list[str]:
-    """The URLs of a cell, in order.
-
-    They are separated by commas, spaces and line breaks, but only before ``http://`` or
-    ``https://``: a comma inside a URL belongs to it. Leading and trailing separators mean nothing.
-    """
-    pieces = (piece.strip(_BLANKS_AND_COMMA) for piece in _SEPARATOR.split(cell))
-    return [piece for piece in pieces if piece]
 
 
 def url_problem(url: str) -> str | None:

@@ -6,6 +6,7 @@
 ``copies``     copies of CSVs in the state folder: those in use, and leftovers
 ``failed``     images that could not be fetched, and fetching them once more
 ``fetching``   request the URLs that are waiting
+``forms``      how the CSV of a job is read, and what is stored of that
 ``images``     fetched bytes as originals of jobs; unused ones are removed
 ``names``      references of jobs and file names of job images
 ``originals``  the images of jobs as originals: their bytes, their recipes
@@ -21,5 +22,6 @@
 ``slices``     the images of one job that are to be rendered, a few at a time
 ``steps``      the steps as ``app.py`` declares them
 ``store``      the rows of jobs, and paths inside the state folder
+``uploads``    CSVs that wait for somebody to name their columns
 ``webhooks``   webhooks, after the run
 """

@@ -9,18 +9,28 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from pipeline.csvs.reading import check_csv
+from pipeline.csvs.mapping import Mapping
+from pipeline.csvs.reading import CsvCheck, check_csv
 from pipeline.engine.context import RunOptions
 from pipeline.engine.progress import Progress
-from pipeline.errors import CsvError, CsvRejectedError, JobNotReadyError, LockedError, SettingsError
+from pipeline.errors import (
+    CsvError,
+    CsvRejectedError,
+    JobNotReadyError,
+    LockedError,
+    SettingsError,
+    UnknownColumnsError,
+)
 from pipeline.fetch.signing import new_secret
 from pipeline.fetch.urls import UrlRefused, checked_url
 from pipeline.jobs.context import Jobs
 from pipeline.jobs.copies import held_copy
+from pipeline.jobs.forms import REPLACE, form_of, options_of
 from pipeline.jobs.questions import as_json, found
 from pipeline.jobs.reading import copy_hashed, csv_limits
 from pipeline.jobs.store import ACTIVE, ENDED, NOT_DELETED, SUBMITTED
 from pipeline.names import key_of
+from pipeline.settings.values import Settings
 from pipeline.states import JobState
 from pipeline.storage.folder import made
 from pipeline.storage.walking import look_at
@@ -108,23 +118,37 @@ class Submitted:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
-def submit(jobs: Jobs, source: Path, filename: str, webhook: str | None = None) -> Submitted:
+def submit(
+    jobs: Jobs,
+    source: Path,
+    filename: str,
+    webhook: str | None = None,
+    *,
+    mapping: Mapping | None = None,
+    require_images: bool = False,
+    result: str | None = None,
+    base: str = "",
+) -> Submitted:
     """Check the CSV in ``source`` and create a job from it; ``filename`` is its name for people.
 
+    It is read by ``mapping``, or by its headers. ``require_images``: a product without an image is
+    a problem, as with PIPELINE_JOB_REQUIRE_IMAGES. ``base`` is the address that images without a
+    host are below.
+
     ``webhook`` is an address to notify when the job ends, instead of PIPELINE_WEBHOOK_URL;
-    deliveries to it are signed with a secret of its own.
+    deliveries to it are signed with a secret of its own. ``result`` is ``add`` or ``replace``, by
+    default PIPELINE_JOB_RESULT.
 
     Raises:
         CsvRejectedError: it has problems, and lists all of them; nothing is left behind.
         CsvError: it cannot be read.
-        SettingsError: ``webhook`` may not be requested, or the state folder cannot be created.
+        SettingsError: ``webhook`` may not be requested, ``result`` lacks a setting, or the state
+            folder cannot be created.
+        MappingsError: the file of named mappings is wrong.
         OutputError: the disk is full, or permissions are missing.
     """
-    if webhook:
-        try:
-            checked_url(webhook, jobs.settings.fetch.ports)
-        except UrlRefused as error:
-            raise SettingsError(f"--webhook {webhook}: {error}") from None
+    result = result or jobs.settings.jobs.result
+    _refuse_impossible(jobs.settings, webhook, result)
     secret = new_secret() if webhook else None
     folders = jobs.folders
     # The copy is checked and kept, whatever happens to the source meanwhile.
@@ -135,10 +159,10 @@ def submit(jobs: Jobs, source: Path, filename: str, webhook: str | None = None) 
             raise CsvError(
                 f"{source}: cannot be read ({error.strerror}); name a CSV of products"
             ) from None
-        check = check_csv(copy, csv_limits(jobs.settings))
-        if check.problems:
-            faults = [asdict(problem) for problem in check.problems]
-            raise CsvRejectedError(filename, faults, check.fault_count)
+        form = form_of(jobs.settings, mapping, require_images, base)
+        check = check_csv(copy, csv_limits(jobs.settings), form)
+        if check.problems or check.dialect is None:
+            raise _rejected(filename, check)
         reference = jobs.repository.create(
             SUBMITTED,
             key_of(filename).replace("\0", ""),
@@ -146,7 +170,29 @@ def submit(jobs: Jobs, source: Path, filename: str, webhook: str | None = None) 
             csv_sha256=digest,
             rows=check.rows,
             total=check.images,
+            without_images=check.without_images,
+            options=options_of(check.dialect, result),
             webhook=webhook or None,
             webhook_secret=secret,
         )
     return Submitted(reference, JobState.RECEIVED.value, secret)
+
+
+def _refuse_impossible(settings: Settings, webhook: str | None, result: str) -> None:
+    if webhook:
+        try:
+            checked_url(webhook, settings.fetch.ports)
+        except UrlRefused as error:
+            raise SettingsError(f"--webhook {webhook}: {error}") from None
+    if result == REPLACE and not settings.jobs.public_url:
+        raise SettingsError(
+            "--result replace: a shop imports whole addresses; set PIPELINE_PUBLIC_URL to the "
+            "public address of the output folder"
+        )
+
+
+def _rejected(filename: str, check: CsvCheck) -> CsvRejectedError:
+    faults = [asdict(problem) for problem in check.problems]
+    is_known = check.dialect is None or check.dialect.mapping is not None
+    kind = CsvRejectedError if is_known else UnknownColumnsError
+    return kind(filename, faults, check.fault_count)

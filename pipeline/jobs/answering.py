@@ -8,14 +8,15 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from pipeline.csvs.dialect import detect_dialect
-from pipeline.csvs.reading import CsvRow, iter_rows
-from pipeline.csvs.writing import RowAnswer, output_address, write_answer
-from pipeline.database.paging import chunks
+from pipeline.csvs.dialect import CsvDialect
+from pipeline.csvs.products import CsvProduct, Problems, chunks_of_rows, iter_products
+from pipeline.csvs.returning import write_added, write_replaced
+from pipeline.csvs.writing import ProductAnswer, output_address, write_answer, write_problems
 from pipeline.engine.context import Run
 from pipeline.engine.recovery import remember_writing
 from pipeline.errors import CsvError
 from pipeline.jobs.context import Jobs
+from pipeline.jobs.forms import dialect_of, is_replaced
 from pipeline.jobs.images import forget_lost
 from pipeline.jobs.outcomes import NOT_FETCHED, NOT_RENDERED, ImageOutcome, Outcomes
 from pipeline.jobs.store import ACTIVE, ENDED, UNREAD, Job
@@ -76,16 +77,14 @@ class _Answer:
         job, reference = self.job, self.job.reference
         if self._waits():
             return
+        if self._lacks_addresses():
+            return
         # The result of the previous content is kept in step; the job stays rejected.
         is_rejected = job.state is JobState.REJECTED
         if not is_rejected and not self.repository.move(reference, {job.state}, JobState.WRITING):
             return
-        csv = self.jobs.folders.csv(reference)
-        store, key = self.jobs.settings.output_store, job.answer or job.answer_name
         try:
-            dialect = detect_dialect(csv)[0]
-            rows = self._read(csv)
-            write_answer(store, key, dialect, rows, self.recipes, self._row, self.features)
+            key = self._write()
         except (CsvError, OSError) as error:
             self._lost_csv(str(error))
             return
@@ -101,6 +100,53 @@ class _Answer:
             done=self.done,
             failed=self.failed,
         )
+
+    def _write(self) -> str:
+        """Write the result, in the form that the job was accepted with; returns its key."""
+        job, store = self.job, self.jobs.settings.output_store
+        csv, dialect = self.jobs.folders.csv(job.reference), dialect_of(self.jobs.folders, job)
+        key = job.answer_name(is_workbook=dialect.sheet is not None)
+        products = self._read(csv, dialect)
+        if is_replaced(job):
+            # Of a recipe with several widths the largest one.
+            folder = folder_of(self.recipes[0])
+            recipes = [name for name in self.recipes if folder_of(name) == folder]
+            failed = write_replaced(store, key, csv, dialect, products, self._product, recipes)
+            if job.state is not JobState.REJECTED:
+                # There the list has what is wrong with newer content.
+                self._list_failed(failed)
+        elif dialect.sheet is None:
+            write_answer(store, key, dialect, products, self.recipes, self._product, self.features)
+        else:
+            answers = self._product, self.recipes, self.features
+            write_added(store, key, csv, dialect, products, *answers)
+        if job.answer not in (None, key):
+            store.remove(job.answer)
+        return key
+
+    def _list_failed(self, failed: Problems) -> None:
+        """What failed, in a file of its own where the result has no column for it."""
+        store, name = self.jobs.settings.output_store, self.job.problems_name
+        if failed.count:
+            write_problems(store, name, failed.first, failed.count)
+        else:
+            store.remove(name)
+
+    def _lacks_addresses(self) -> bool:
+        """Whether the result would have paths in the place of addresses; it stays as it was."""
+        settings_key = self.jobs.settings_key
+        if not is_replaced(self.job) or self.jobs.settings.jobs.public_url:
+            return False
+        reason = (
+            "its result has whole addresses, which need PIPELINE_PUBLIC_URL; set it, and submit "
+            "the file again"
+        )
+        if self.job.state in ENDED | {JobState.REJECTED}:
+            self.repository.update(self.job.reference, made_for=settings_key)
+            self.run.report.warnings.append(f"job {self.job.reference}: {reason}")
+        elif self.repository.move(self.job.reference, {self.job.state}, JobState.WRITING):
+            self._end(JobState.FAILED, reason=reason)
+        return True
 
     def _waits(self) -> bool:
         waiting = self.outcomes.pending_paths(self.jobs.unrendered())
@@ -130,21 +176,20 @@ class _Answer:
             f"job {self.job.reference}: {reason}; the next run reads {self.job.source} again"
         )
 
-    def _read(self, csv: Path) -> Iterator[CsvRow]:
-        """The rows of the CSV; their outcomes are queried a thousand at a time."""
-        dialect = detect_dialect(csv)[0]
-        for rows in chunks(iter_rows(csv, dialect), CHUNK_ROWS):
+    def _read(self, csv: Path, dialect: CsvDialect) -> Iterator[CsvProduct]:
+        """The products of the CSV; the outcomes of a thousand rows are queried at once."""
+        for products in chunks_of_rows(iter_products(csv, dialect), CHUNK_ROWS):
             self.run.check_stop()
             self.run.attend(Urgency.JOBS)
-            self._found = self.outcomes.of_rows([row.number for row in rows])
-            yield from rows
+            self._found = self.outcomes.of_rows([p.number for p in products if p.images])
+            yield from products
             self.unreported += self.outcomes.mark_reported(self._found)
 
-    def _row(self, row: CsvRow) -> RowAnswer:
-        images = self._found.get(row.number, [])
-        if [image.url for image in images] != list(row.urls):
+    def _product(self, product: CsvProduct) -> ProductAnswer:
+        images = self._found.get(product.number, []) if product.images else []
+        if tuple(image.url for image in images) != product.urls:
             # Its rows belong to other content: somebody changed the tables by hand.
-            images = [ImageOutcome(url, reasons=[NOT_FETCHED]) for url in row.urls]
+            images = [ImageOutcome(url, reasons=[NOT_FETCHED]) for url in product.urls]
         for image in images:
             # Made by none of them: a recipe was added between rendering and writing.
             if not image.reasons and not self.always <= set(image.files):
@@ -160,10 +205,15 @@ class _Answer:
             for recipe in self.recipes
         }
         values = {name: [image.values.get(name) for image in images] for name in self.features}
-        missing = [image for image in images if image.reasons]
-        errors = [f"{i.url}: {'; '.join(text for _, text in i.reasons)}" for i in missing]
-        codes = [image.reasons[0].code.value for image in missing]
-        return RowAnswer(outputs, errors, values, codes)
+        errors = [
+            f"{image.url}: {'; '.join(text for _, text in image.reasons)}"
+            if image.reasons
+            else None
+            for image in images
+        ]
+        codes = [image.reasons[0].code.value if image.reasons else None for image in images]
+        is_hidden = [image.is_hidden for image in images]
+        return ProductAnswer(outputs, errors, values, codes, is_hidden)
 
     def _end(self, state: JobState, **values: object) -> None:
         job, settings = self.job, self.jobs.settings

@@ -14,7 +14,7 @@ from pipeline.database.tracked import data_of, is_one_of
 from pipeline.engine.pending import recipe_in
 from pipeline.jobs.context import Jobs
 from pipeline.jobs.store import in_job
-from pipeline.reasons import Code, Reason, known_code
+from pipeline.reasons import NO_FAILURE, Code, Reason, known_code
 from pipeline.states import Source, State, UrlState
 from pipeline.transforms.features import PDQ
 
@@ -41,6 +41,11 @@ class ImageOutcome:
     def is_withdrawn(self) -> bool:
         """Whether it was taken down, which is no failure."""
         return any(reason.code is Code.WITHDRAWN for reason in self.reasons)
+
+    @property
+    def is_hidden(self) -> bool:
+        """Whether nobody may see it: it was taken down, or is held."""
+        return any(reason.code in NO_FAILURE for reason in self.reasons)
 
     @property
     def is_failed(self) -> bool:

@@ -8,11 +8,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from pipeline.csvs.reading import CsvRow, check_csv, iter_rows
+from pipeline.csvs.products import CsvProduct, chunks_of_rows, iter_products
+from pipeline.csvs.reading import check_csv
 from pipeline.database.paging import chunks, known_among
 from pipeline.engine.context import Run
 from pipeline.errors import CsvError
 from pipeline.jobs.context import Jobs
+from pipeline.jobs.forms import accepted_form, form_of
 from pipeline.jobs.images import paths_of
 from pipeline.jobs.reading import CHUNK_ROWS, csv_limits, differing_rows, numbers_gone, stem_of
 from pipeline.jobs.store import SUBMITTED, Job, url_key
@@ -35,24 +37,27 @@ def preview_reading(jobs: Jobs, run: Run, unread: Sequence[Job]) -> None:
     done = expected.jobs_gone | {reference for reference, _ in expected.csvs}
     expected.csvs += [(job.reference, job.source) for job in unread if job.reference not in done]
     for reference, source in expected.csvs:
-        copy = jobs.folders.csv(reference)
-        file = copy if source == SUBMITTED else file_below(jobs.settings.input_dir, source)
+        if source == SUBMITTED:
+            file, form = jobs.folders.csv(reference), accepted_form(jobs.repository, reference)
+        else:
+            file, form = file_below(jobs.settings.input_dir, source), form_of(jobs.settings)
         try:
-            check = check_csv(file, csv_limits(jobs.settings))
+            check = check_csv(file, csv_limits(jobs.settings), form)
             if check.problems or check.dialect is None:
                 counts.rejected += 1
             else:
-                _preview_rows(jobs, run, reference, iter_rows(file, check.dialect))
+                _preview_rows(jobs, run, reference, iter_products(file, check.dialect))
         except (CsvError, OSError):
             counts.failed += 1
 
 
-def _preview_rows(jobs: Jobs, run: Run, reference: str, rows: Iterable[CsvRow]) -> None:
+def _preview_rows(jobs: Jobs, run: Run, reference: str, products: Iterable[CsvProduct]) -> None:
     """Note the URLs of one CSV that would be requested, and which images would come, change, go."""
     urls, expected = run.expected.urls, run.expected.originals[Source.JOBS]
     key, state = jobs.repository.fetches.c.url_key, jobs.repository.fetches.c.state
     seen: array[int] = array("q")
-    for some in chunks(rows, CHUNK_ROWS):
+    for read in chunks_of_rows(products, CHUNK_ROWS):
+        some = [product for product in read if product.images]
         seen.extend(hash(row.number) for row in some)
         differing, _ = differing_rows(jobs, reference, some)
         fresh = {url_key(url) for row in differing for url in row.urls}

@@ -10,12 +10,13 @@ from typing import Any, BinaryIO
 
 import sqlalchemy as sa
 
-from pipeline.csvs.dialect import detect_dialect
-from pipeline.csvs.reading import CsvRow, iter_rows
+from pipeline.csvs.mapping import ROLES
+from pipeline.csvs.products import CsvRow, chunks_of_rows, iter_products
 from pipeline.csvs.writing import output_address, write_failed_rows
-from pipeline.database.paging import chunks, pages
+from pipeline.database.paging import pages
 from pipeline.errors import CsvError, JobNotFoundError, JobNotReadyError
 from pipeline.jobs.context import Jobs
+from pipeline.jobs.forms import dialect_of, mapping_used, sheet_used
 from pipeline.jobs.outcomes import Outcomes
 from pipeline.jobs.store import ENDED, Job, in_job
 from pipeline.settings.values import Settings
@@ -94,7 +95,9 @@ def answer_path(jobs: Jobs, reference: str) -> Path:
 
 
 def failed_rows(jobs: Jobs, reference: str, target: BinaryIO) -> int:
-    """Write the rows with a failed image in the format of the submitted CSV; returns how many.
+    """Write the rows of products with a failed image in the format of the submitted CSV.
+
+    Returns how many rows.
 
     Once fixed, it can be submitted again.
 
@@ -106,12 +109,14 @@ def failed_rows(jobs: Jobs, reference: str, target: BinaryIO) -> int:
     csv = jobs.folders.csv(reference)
     outcomes = Outcomes(jobs, reference)
     try:
-        dialect = detect_dialect(csv)[0]
+        dialect = dialect_of(jobs.folders, job)
 
         def failed() -> Iterator[CsvRow]:
-            for rows in chunks(iter_rows(csv, dialect), CHUNK_ROWS):
-                numbers = outcomes.failed_numbers([row.number for row in rows])
-                yield from (row for row in rows if row.number in numbers)
+            for products in chunks_of_rows(iter_products(csv, dialect), CHUNK_ROWS):
+                numbers = outcomes.failed_numbers([p.number for p in products if p.images])
+                for product in products:
+                    if product.images and product.number in numbers:
+                        yield from product.rows
 
         text = io.TextIOWrapper(
             target, encoding=dialect.answer_encoding, errors="replace", newline=""
@@ -176,6 +181,8 @@ def as_json(job: Job, settings: Settings) -> dict[str, Any]:
         "changed": iso(job.changed_ts),
         "ended": _iso(job.ended_ts),
         "rows": job.rows,
+        "without_images": job.without_images or 0,
+        "columns": _columns(job),
         "images": {
             "total": job.total,
             "fetched": job.fetched,
@@ -189,6 +196,18 @@ def as_json(job: Job, settings: Settings) -> dict[str, Any]:
         "errors": json.loads(job.faults) if job.faults else [],
         "webhook": job.webhook_state and {"state": job.webhook_state, "reason": job.webhook_reason},
     }
+
+
+def _columns(job: Job) -> dict[str, Any] | None:
+    """By which headers the CSV of a job was read, in which ``sheet`` of a workbook; None where it
+    was not accepted yet."""
+    mapping = mapping_used(job)
+    if mapping is None:
+        return None
+    lists = {role: list(getattr(mapping, role)) for role in ROLES}
+    sheet = sheet_used(job)
+    columns = {"mapping": mapping.label, **lists, "grouped": mapping.grouped}
+    return columns if sheet is None else {**columns, "sheet": sheet}
 
 
 def _iso(timestamp_s: float | None) -> str | None:

@@ -20,8 +20,10 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
-from pipeline.csvs.dialect import CsvDialect, CsvProblem, detect_dialect
-from pipeline.csvs.reading import CsvCheck, CsvLimits, CsvRow, check_csv, iter_rows
+from pipeline.csvs.dialect import CsvDialect
+from pipeline.csvs.lines import CsvProblem
+from pipeline.csvs.products import CsvProduct, chunks_of_rows, iter_products
+from pipeline.csvs.reading import CsvCheck, CsvLimits, check_csv
 from pipeline.csvs.writing import write_problems
 from pipeline.database.dialects import VALUES_AT_ONCE
 from pipeline.database.paging import chunks, pages
@@ -31,6 +33,7 @@ from pipeline.engine.recovery import remember_writing
 from pipeline.errors import CsvError
 from pipeline.jobs.context import Jobs
 from pipeline.jobs.copies import held_copy
+from pipeline.jobs.forms import dialect_of, form_of, options_of
 from pipeline.jobs.images import clear_images, collect_garbage, image_counts
 from pipeline.jobs.names import image_name
 from pipeline.jobs.store import Job, JobRepository, url_key
@@ -85,7 +88,7 @@ class _Reading:
             return False
         csv = self.folders.csv(job.reference)
         try:
-            dialect = detect_dialect(csv)[0] if job.was_submitted else self._take_in(csv)
+            dialect = dialect_of(self.folders, job) if job.was_submitted else self._take_in(csv)
             return False if dialect is None else self._store(csv, dialect)
         except (CsvError, OSError) as error:
             self._end(JobState.FAILED, reason=f"its CSV cannot be read ({error})")
@@ -114,13 +117,14 @@ class _Reading:
                 )
                 self.repository.move(job.reference, {JobState.CHECKING}, JobState.RECEIVED)
                 return None
-            check = check_csv(copy, csv_limits(self.settings))
+            check = check_csv(copy, csv_limits(self.settings), form_of(self.settings))
             if check.problems or check.dialect is None:
                 self._reject(check, seen)
                 return None
             copy.replace(csv)
             self.settings.output_store.remove(job.problems_name)
-            self.repository.update(job.reference, **seen, faults=None)
+            options = options_of(check.dialect, self.settings.jobs.result)
+            self.repository.update(job.reference, **seen, faults=None, options=options)
             return check.dialect
 
     def _reject(self, check: CsvCheck, seen: dict[str, Any]) -> None:
@@ -148,26 +152,31 @@ class _Reading:
     def _store(self, csv: Path, dialect: CsvDialect) -> bool:
         reference = self.job.reference
         seen: array[int] = array("q")
-        images = 0
+        rows = images = without_images = 0
         changed_any = False
-        for rows in chunks(iter_rows(csv, dialect), CHUNK_ROWS):
+        for found in chunks_of_rows(iter_products(csv, dialect), CHUNK_ROWS):
             self.run.check_stop()
             self.run.attend(Urgency.JOBS)
-            changed_any |= self._store_chunk(rows)
-            seen.extend(hash(row.number) for row in rows)
-            images += sum(len(row.urls) for row in rows)
+            # The rows of the others are only copied to the result.
+            products = [product for product in found if product.images]
+            changed_any |= self._store_chunk(products)
+            seen.extend(hash(product.number) for product in products)
+            rows += sum(len(product.rows) for product in found)
+            images += sum(len(product.images) for product in products)
+            without_images += len(found) - len(products)
         removed_any = self._remove_others(seen)
         self.repository.move(
             reference,
             {JobState.CHECKING},
             JobState.FETCHING,
-            rows=len(seen),
+            rows=rows,
             total=images,
+            without_images=without_images,
             **image_counts(self.repository, reference),
         )
         return changed_any or removed_any
 
-    def _store_chunk(self, rows: Sequence[CsvRow]) -> bool:
+    def _store_chunk(self, rows: Sequence[CsvProduct]) -> bool:
         """Write those of ``rows`` that differ; whether one was there before, with other URLs."""
         reference = self.job.reference
         differing, is_any_stored = differing_rows(self.jobs, reference, rows)
@@ -211,7 +220,9 @@ def numbers_gone(
         yield [number for number, kept in zip(page, there, strict=True) if not kept]
 
 
-def differing_rows(jobs: Jobs, reference: str, rows: Sequence[CsvRow]) -> tuple[list[CsvRow], bool]:
+def differing_rows(
+    jobs: Jobs, reference: str, rows: Sequence[CsvProduct]
+) -> tuple[list[CsvProduct], bool]:
     """Those of ``rows`` that are not in the table like that, and whether it has any of ``rows``."""
     table = data_of(jobs.rows)
     query = sa.select(table.c.number, table.c.name, table.c.urls).where(
@@ -222,11 +233,11 @@ def differing_rows(jobs: Jobs, reference: str, rows: Sequence[CsvRow]) -> tuple[
     return differing, bool(stored)
 
 
-def _urls_stored(row: CsvRow) -> str:
+def _urls_stored(row: CsvProduct) -> str:
     return json.dumps(row.urls, ensure_ascii=False)
 
 
-def stem_of(reference: str, row: CsvRow, sequence: int) -> str:
+def stem_of(reference: str, row: CsvProduct, sequence: int) -> str:
     """The path of an image, but for its suffix."""
     return f"{reference}/{image_name(reference, row.number, row.name, sequence, '')}"
 
@@ -236,7 +247,7 @@ def _as_json(faults: Iterable[CsvProblem]) -> str:
     return json.dumps([asdict(problem) for problem in first], ensure_ascii=False)
 
 
-def _store_urls(repository: JobRepository, reference: str, rows: Sequence[CsvRow]) -> None:
+def _store_urls(repository: JobRepository, reference: str, rows: Sequence[CsvProduct]) -> None:
     """Write the URLs of new and changed rows, and queue those that are missing."""
     urls, fetches = repository.urls, repository.fetches
     wanted: list[dict[str, Any]] = []
@@ -290,7 +301,7 @@ def _store_urls(repository: JobRepository, reference: str, rows: Sequence[CsvRow
 def _clear(jobs: Jobs, run: Run, job: Job) -> None:
     """Remove rows, files and the result of a deleted job; its own row stays."""
     output, reference = jobs.settings.output_store, job.reference
-    for key in (job.answer or job.answer_name, job.problems_name):
+    for key in (job.answer_name(), job.answer_name(is_workbook=True), job.problems_name):
         output.remove(key)
     for page in _numbers(jobs.repository, reference):
         _forget_rows(jobs, run, reference, page)

@@ -72,6 +72,8 @@ class Job:
     webhook_reason: str | None
     ask_again: bool
     cleared: bool
+    options: str | None
+    without_images: int | None
     webhook_secret: str | None = field(repr=False)
 
     @property
@@ -84,10 +86,13 @@ class Job:
         """Whether the CSV was submitted, not dropped below ``input/``."""
         return self.source == SUBMITTED
 
-    @property
-    def answer_name(self) -> str:
+    def answer_name(self, is_workbook: bool = False) -> str:
         """The key of the result below ``output/``."""
-        return self._name(".csv")
+        is_tsv = self.filename.lower().endswith(".tsv")
+        suffix = ".xlsx" if is_workbook else ".tsv" if is_tsv else ".csv"
+        # The name of a result stays, unless its file became the other kind.
+        there = self.answer or ""
+        return there if there.endswith(suffix) else self._name(suffix)
 
     @property
     def problems_name(self) -> str:
@@ -269,6 +274,11 @@ class JobFolders:
     def csvs(self) -> Path:
         """Copies of the CSVs: ``<reference>.csv``."""
         return self.state / "jobs"
+
+    @property
+    def uploads(self) -> Path:
+        """CSVs that were uploaded, and whose columns somebody has yet to name."""
+        return self.state / "uploads"
 
     @property
     def fetched(self) -> Path:

@@ -41,6 +41,7 @@ from pipeline.live.events import POLL_MS, TICK_MS, EventsFailed, Listening
 from pipeline.live.own_steps import OwnLane
 from pipeline.live.recipe_files import RecipeFiles
 from pipeline.states import Lane
+from pipeline.storage.walking import CSV_SUFFIXES
 from pipeline.workers.tasks import Urgency
 
 log = logging.getLogger("lockstep.live")
@@ -326,7 +327,7 @@ class Watcher:
 def _concerns_jobs(app: Lockstep, keys: frozenset[str]) -> bool:
     """Whether a CSV changed, or a folder with one: jobs need all the steps of a run."""
     sources = [job.source for job in app.jobs.repository.dropped()]
-    return any(key.lower().endswith(".csv") for key in keys) or any(
+    return any(PurePath(key).suffix.lower() in CSV_SUFFIXES for key in keys) or any(
         parent.as_posix() in keys for source in sources for parent in PurePath(source).parents
     )
 

@@ -45,6 +45,11 @@ def load_settings(environ: Mapping[str, str] | None = None, cwd: Path | None = N
     _refuse_unknown(sorted(set(written) - known), known, cwd)
     refuse_nested(settings)
     _refuse_half_a_proxy(settings)
+    if settings.jobs.result == "replace" and not settings.jobs.public_url:
+        raise SettingsError(
+            f"{PREFIX}JOB_RESULT=replace needs {PREFIX}PUBLIC_URL: a shop imports whole addresses; "
+            "set it to the public address of the output folder"
+        )
     if _text(given, "QUARANTINE"):
         check_quarantine(settings)
     return settings

@@ -218,6 +218,11 @@ def one_of(*words: str) -> Callable[[str], str]:
     return parse
 
 
+def on_off(text: str) -> bool:
+    """Whether something is done."""
+    return one_of("on", "off")(text) == "on"
+
+
 def ports(text: str) -> frozenset[int]:
     """Ports that are allowed beside 80 and 443."""
     try:

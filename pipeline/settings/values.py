@@ -57,16 +57,23 @@ def default_worker_memory_mb(max_pixels: int) -> int:
 
 @dataclass(frozen=True)
 class JobSettings:
-    """What jobs may hold and whom they notify. ``recipes_given`` is false for the default."""
+    """What jobs may hold and whom they notify.
+
+    ``recipes_given`` and ``mappings_given`` are false for the defaults.
+    """
 
     recipes: tuple[str, ...] = _setting("JOB_RECIPES", "half", parsing.names)
     recipes_given: bool = _setting("JOB_RECIPES", "", bool)
+    result: str = _setting("JOB_RESULT", "add", parsing.one_of("add", "replace"))
     features: tuple[str, ...] = _setting("JOB_FEATURES", "", parsing.names_or_none)
     max_rows: int = _setting("JOB_MAX_ROWS", "1000000", whole(1, 10**9, "rows", 1_000_000))
     max_images: int = _setting("JOB_MAX_IMAGES", "5000000", whole(1, 10**9, "images", 5_000_000))
     max_bytes: int = _setting(
         "JOB_MAX_BYTES", "1000000000", whole(1, 10**12, "bytes", 1_000_000_000)
     )
+    require_images: bool = _setting("JOB_REQUIRE_IMAGES", "off", parsing.on_off)
+    mappings_file: Path = _setting("CSV_MAPPINGS", "mappings.toml", parsing.path)
+    mappings_given: bool = _setting("CSV_MAPPINGS", "", bool)
     fetch_s: float = _setting("JOB_FETCH_S", "21600", seconds)
     max_pixels: int = _setting(
         "FETCH_MAX_PIXELS", "100000000", whole(1, 10**11, "pixels", 100_000_000)

@@ -26,7 +26,8 @@ TEMPORARY_SUFFIXES = frozenset(
 )
 SYSTEM_NAMES = frozenset(("thumbs.db", "desktop.ini", "__macosx", "@eadir"))
 
-CSV_SUFFIXES = frozenset((".csv",))
+# Excel workbooks are read like CSVs.
+CSV_SUFFIXES = frozenset((".csv", ".tsv", ".xlsx"))
 LEADS_OUT = "link that leads out of the input folder"
 
 # SQLite keeps 64-bit signed integers; some file systems give inodes of 64 bits unsigned.

@@ -312,6 +312,7 @@ class JobListed(BaseModel):
     created: str
     ended: str | None
     rows: int
+    without_images: int
     images: JobImages
     answer: str | None
 

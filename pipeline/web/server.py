@@ -36,6 +36,7 @@ from pipeline.web.routes import (
     review,
     similar,
     takedowns,
+    uploads,
 )
 from pipeline.web.routes.files import FilesAtOnce, FilesFirst, Shelf
 from pipeline.web.security.guard import Guard
@@ -47,7 +48,8 @@ ABOUT = (
     "JSON for programs: send `Accept: application/json`, or append `.json` to the path."
 )
 PAGES = (
-    *(files, home, failed, jobs, images, similar, bulks, reports, review, audit, takedowns),
+    *(files, home, failed, jobs, uploads, images, similar, bulks, reports, review, audit),
+    takedowns,
     *(events, health, entry),
 )
 

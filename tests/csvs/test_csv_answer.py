@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.csvs.dialect import CsvDialect, CsvProblem
-from pipeline.csvs.reading import CsvRow, check_csv, iter_rows
+from pipeline.csvs.dialect import CsvDialect
+from pipeline.csvs.lines import CsvProblem
+from pipeline.csvs.products import CsvProduct, iter_products
+from pipeline.csvs.reading import check_csv
 from pipeline.csvs.writing import (
-    RowAnswer,
+    ProductAnswer,
     harmless,
     output_address,
     output_columns,
@@ -39,16 +41,16 @@ def source(tmp_path: Path) -> tuple[Path, CsvDialect]:
     return file, dialect
 
 
-def half(row: CsvRow) -> RowAnswer:
+def half(row: CsvProduct) -> ProductAnswer:
     done = [f"half/{row.number}_{i}.jpg" for i in range(len(row.urls))]
     if row.number == "1":
         errors, codes = ["image 1: 404 Not Found", "another"], ["not_found", "other"]
-        return RowAnswer({"half": [None, done[1]]}, errors, codes=codes)
-    return RowAnswer({"half": done})
+        return ProductAnswer({"half": [None, done[1]]}, errors, codes=codes)
+    return ProductAnswer({"half": done})
 
 
-def nothing(row: CsvRow) -> RowAnswer:
-    return RowAnswer()
+def nothing(row: CsvProduct) -> ProductAnswer:
+    return ProductAnswer()
 
 
 def test_the_answer_has_the_inputs_rows_and_columns_and_two_more(
@@ -58,7 +60,12 @@ def test_the_answer_has_the_inputs_rows_and_columns_and_two_more(
     target = tmp_path / "answer.csv"
     assert (
         write_answer(
-            FolderStore(tmp_path), target.name, dialect, iter_rows(file, dialect), ["half"], half
+            FolderStore(tmp_path),
+            target.name,
+            dialect,
+            iter_products(file, dialect),
+            ["half"],
+            half,
         )
         == 2
     )
@@ -80,7 +87,7 @@ def test_each_further_recipe_has_a_column_of_its_own(
         FolderStore(tmp_path),
         target.name,
         dialect,
-        iter_rows(file, dialect),
+        iter_products(file, dialect),
         ["half", "thumb"],
         half,
     )
@@ -99,7 +106,12 @@ def test_spreadsheets_get_the_mark_that_they_need(tmp_path: Path) -> None:
         dialect = check_csv(file).dialect
         assert dialect is not None
         write_answer(
-            FolderStore(tmp_path), target.name, dialect, iter_rows(file, dialect), ["half"], nothing
+            FolderStore(tmp_path),
+            target.name,
+            dialect,
+            iter_products(file, dialect),
+            ["half"],
+            nothing,
         )
         assert target.read_bytes().startswith(b"\xef\xbb\xbf") == marked
         assert "Größe" in target.read_text("utf-8-sig")
@@ -125,7 +137,7 @@ def test_headers_are_disarmed_as_well(tmp_path: Path) -> None:
     dialect = check_csv(file).dialect
     assert dialect is not None
     write_answer(
-        FolderStore(tmp_path), target.name, dialect, iter_rows(file, dialect), ["half"], nothing
+        FolderStore(tmp_path), target.name, dialect, iter_products(file, dialect), ["half"], nothing
     )
     assert ",'=x()," in target.read_text()
 
@@ -144,12 +156,17 @@ def test_an_error_while_writing_leaves_the_old_answer_and_nothing_else(
     target = tmp_path / "answer.csv"
     target.write_text("old")
 
-    def broken(row: CsvRow) -> RowAnswer:
+    def broken(row: CsvProduct) -> ProductAnswer:
         raise LookupError(row.number)
 
     with pytest.raises(LookupError):
         write_answer(
-            FolderStore(tmp_path), target.name, dialect, iter_rows(file, dialect), ["half"], broken
+            FolderStore(tmp_path),
+            target.name,
+            dialect,
+            iter_products(file, dialect),
+            ["half"],
+            broken,
         )
     assert target.read_text() == "old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["answer.csv", "feed.csv"]
@@ -178,7 +195,7 @@ def test_failed_rows_can_be_mended_and_submitted_again(
 ) -> None:
     file, dialect = source
     out = io.StringIO(newline="")
-    failed = (row for row in iter_rows(file, dialect) if row.number == "2")
+    failed = (p.rows[0] for p in iter_products(file, dialect) if p.number == "2")
     assert write_failed_rows(out, dialect, failed) == 1
     again = tmp_path / "again.csv"
     again.write_text(out.getvalue(), "utf-8", newline="")
@@ -186,8 +203,8 @@ def test_failed_rows_can_be_mended_and_submitted_again(
     assert (checked.rows, checked.problems) == (1, [])
     assert checked.dialect is not None
     assert checked.dialect.header == dialect.header
-    (row,) = iter_rows(again, checked.dialect)
-    assert (row.number, row.name, row.cells) == (
+    (row,) = iter_products(again, checked.dialect)
+    assert (row.number, row.name, row.rows[0].cells) == (
         "2", "Two\nlines", ["b", "2", "Two\nlines", "http://a.example/3.jpg", "-5"]
     )  # fmt: skip
 

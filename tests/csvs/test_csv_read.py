@@ -9,10 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.csvs.dialect import CsvDialect, CsvProblem, detect_encoding
-from pipeline.csvs.reading import CsvCheck, CsvLimits, CsvRow, check_csv, iter_rows
+from pipeline.csvs.cells import urls_of
+from pipeline.csvs.dialect import CsvDialect, detect_encoding
+from pipeline.csvs.lines import CsvProblem
+from pipeline.csvs.mapping import KNOWN, Columns
+from pipeline.csvs.products import CsvProduct, CsvRow, ImageCell, iter_products
+from pipeline.csvs.reading import CsvCheck, CsvForm, CsvLimits, check_csv
 from pipeline.errors import CsvError
-from pipeline.fetch.urls import checked_url, split_cell, url_problem
+from pipeline.fetch.urls import checked_url, url_problem
 
 HEADER = "S. No.,Product Name,Input Image Urls\n"
 GOOD = (
@@ -25,16 +29,16 @@ def check(tmp_path: Path):  # type: ignore[no-untyped-def]
     def run(content: str | bytes, limits: CsvLimits | None = None) -> CsvCheck:
         file = tmp_path / "feed.csv"
         file.write_bytes(content.encode() if isinstance(content, str) else content)
-        return check_csv(file, limits)
+        return check_csv(file, limits, CsvForm(require_images=True))
 
     return run
 
 
-def rows(path: Path) -> list[CsvRow]:
+def products(path: Path) -> list[CsvProduct]:
     checked = check_csv(path)
     assert checked.problems == []
     assert checked.dialect is not None
-    return list(iter_rows(path, checked.dialect))
+    return list(iter_products(path, checked.dialect))
 
 
 def test_a_good_csv_has_rows_and_no_faults(tmp_path: Path) -> None:
@@ -43,12 +47,20 @@ def test_a_good_csv_has_rows_and_no_faults(tmp_path: Path) -> None:
     checked = check_csv(file)
     assert (checked.rows, checked.images, checked.problems, checked.fault_count) == (2, 3, [], 0)
     assert checked.dialect == CsvDialect(
-        "utf-8", ",", "\n", ("S. No.", "Product Name", "Input Image Urls"), (0, 1, 2)
+        "utf-8",
+        ",",
+        "\n",
+        ("S. No.", "Product Name", "Input Image Urls"),
+        Columns((0,), (1,), (2,)),
+        KNOWN[0].mapping,
     )
-    assert rows(file) == [
-        CsvRow(2, "1", "SKU1", ("https://a.example/1.jpg", "https://a.example/2.jpg"),
-            ["1", "SKU1", "https://a.example/1.jpg,https://a.example/2.jpg"]),
-        CsvRow(3, "2", "SKU2", ("http://b.example/",), ["2", "SKU2", "http://b.example/"]),
+    assert products(file) == [
+        CsvProduct(2, "1", "SKU1",
+            (ImageCell("https://a.example/1.jpg", 0, 2, 0, 23),
+             ImageCell("https://a.example/2.jpg", 0, 2, 24, 47)),
+            [CsvRow(2, ["1", "SKU1", "https://a.example/1.jpg,https://a.example/2.jpg"])]),
+        CsvProduct(3, "2", "SKU2", (ImageCell("http://b.example/", 0, 2, 0, 17),),
+            [CsvRow(3, ["2", "SKU2", "http://b.example/"])]),
     ]  # fmt: skip
 
 
@@ -72,25 +84,25 @@ def test_every_encoding_separator_and_line_end_is_read(
     text = text.replace("; ", "\1").replace(";", delimiter).replace("\1", "; ")
     file = tmp_path / "feed.csv"
     file.write_bytes(mark + text.replace("\n", newline).encode(encoding))
-    first, second = rows(file)
+    first, second = products(file)
     assert (first.line, first.number, first.name) == (2, "1", 'Müller; blue, "XL"')
     assert first.urls == ("https://a.example/1.jpg", "https://a.example/2.jpg")
-    assert first.cells[3] == "5 €"
+    assert first.rows[0].cells[3] == "5 €"
     assert (second.line, second.number, second.name) == (5, "2", "Été")
 
 
 def test_headers_match_without_regard_to_case_and_space(tmp_path: Path) -> None:
     file = tmp_path / "feed.csv"
     file.write_text("Extra, INPUT  image urls ,s.no.,PRODUCTNAME\nx,http://a.example/,1,n\n")
-    (row,) = rows(file)
+    (row,) = products(file)
     assert (row.number, row.name, row.urls) == ("1", "n", ("http://a.example/",))
-    assert row.cells == ["x", "http://a.example/", "1", "n"]
+    assert row.rows[0].cells == ["x", "http://a.example/", "1", "n"]
 
 
 def test_the_separator_line_of_excel_is_understood(tmp_path: Path) -> None:
     file = tmp_path / "feed.csv"
     file.write_text("sep=|\r\nS. No.|Product Name|Input Image Urls\r\n1|a,b|http://a.example/\r\n")
-    (row,) = rows(file)
+    (row,) = products(file)
     assert (row.line, row.name) == (3, "a,b")
 
 
@@ -168,7 +180,7 @@ def test_a_missing_and_a_doubled_column_are_told_with_the_faults_of_the_rows(che
         (b"", "the file is empty"),
         (b"\n\n \n", "the file is empty"),
         (HEADER.encode(), "no rows; add a product below the header"),
-        (b"PK\x03\x04" + bytes(100), "this is an Excel or ZIP file, not a CSV"),
+        (b"PK\x03\x04" + bytes(100), "this Excel or ZIP file is damaged"),
         (b"\x89PNG\r\n\x1a\n" + bytes(100), "this is a PNG image"),
         (HEADER.encode() + b"1,a\0b,http://a.example/\n", "this is a binary file"),
         (bytes(range(256)) * 10, "this is a binary file"),
@@ -227,13 +239,22 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
         checked = check_csv(file)
         assert checked.rows == count
         assert checked.dialect is not None
-        assert sum(1 for _ in iter_rows(file, checked.dialect)) == count
+        assert sum(1 for _ in iter_products(file, checked.dialect)) == count
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return peak
 
     small, large = peak_bytes(1_000), peak_bytes(16_000)
     assert large - small < 15_000 * 60  # a tenth of what the rows themselves would take
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf_16_without_its_mark_is_told_from_all_of_the_first_lines(
+    tmp_path: Path, encoding: str
+) -> None:
+    file = tmp_path / "feed.csv"
+    file.write_bytes(("Прайс-лист магазина «Чашка» на сегодня\r\n" + GOOD).encode(encoding))
+    assert [product.number for product in products(file)] == ["1", "2"]
 
 
 def test_a_file_that_changed_since_its_check_is_noticed(tmp_path: Path) -> None:
@@ -243,10 +264,10 @@ def test_a_file_that_changed_since_its_check_is_noticed(tmp_path: Path) -> None:
     assert dialect is not None
     file.write_text(HEADER + "1,a\n")
     with pytest.raises(CsvError, match="line 2: 2 cells"):
-        list(iter_rows(file, dialect))
+        list(iter_products(file, dialect))
     file.write_text(HEADER + '1,"a')
     with pytest.raises(CsvError, match="is not closed"):
-        list(iter_rows(file, dialect))
+        list(iter_products(file, dialect))
 
 
 @pytest.mark.parametrize(
@@ -266,7 +287,7 @@ def test_a_file_that_changed_since_its_check_is_noticed(tmp_path: Path) -> None:
     ],
 )
 def test_a_cell_is_split_only_before_http_or_https(cell: str, urls: list[str]) -> None:
-    assert split_cell(cell) == urls
+    assert [found.url for found in urls_of(cell)] == urls
 
 
 def test_the_short_way_to_accept_a_url_agrees_with_the_parser() -> None:

@@ -103,6 +103,9 @@ class Reader:
         photos.mkdir(parents=True)
         shutil.copy(self.project.input / "shoes/red.jpg", photos)
         self._write_csv(f"S. No.,Product Name,Input Image Urls\n1,SKU1,{shop.url}1.jpg\n")
+        (self.root / "list.csv").write_text(
+            f"Code,Item,Photo 1,Photo 2\nA,Mug,{shop.url}2.jpg,{shop.url}3.jpg\n"
+        )
         self.project.env |= {
             "PIPELINE_FETCH_ALLOW": "127.0.0.1",
             "PIPELINE_FETCH_PORTS": str(shop.port),
@@ -157,6 +160,11 @@ class Reader:
         pass
 
     def _toml(self, text: str) -> None:
+        """Recipes; what begins with the name of another file is that file."""
+        file = re.match(r"# (\w+\.toml)\n", text)
+        if file:
+            (self.root / file[1]).write_text(text, "utf-8")
+            return
         self.project.recipes(text)
         self.project.run("--dry-run")
 

@@ -144,6 +144,32 @@ def test_a_csv_is_mended_handed_in_followed_and_taken_home(
     expect(page.get_by_text(f"Job {reference} is deleted")).to_be_visible()
 
 
+def test_columns_that_are_not_known_are_chosen_and_remembered(
+    visit, shop: Server, pictures: str, tmp_path: Path
+) -> None:
+    page = visit(shop).page
+    file = tmp_path / "list.csv"
+    file.write_text(f"Code;Was;Foto\nA;Mug;{pictures}/0.png\nB;Tile;\n", "utf-8")
+    page.goto("/jobs")
+    page.set_input_files("#file", file)
+    page.get_by_role("button", name="Upload").click()
+    expect(page.get_by_role("heading", name="Which column is which?")).to_be_visible()
+    expect(page.get_by_label("Column Foto")).to_have_value("images")
+    page.get_by_label("Column Code").select_option("number")
+    page.get_by_label("Column Was").select_option("name")
+    page.get_by_role("button", name="Show what this reads").click()
+    expect(page.get_by_role("heading", name="2 products with 1 image")).to_be_visible()
+    assert [item["id"] for item in Axe().run(page).response["violations"]] == []
+    page.get_by_label("Remember these columns as…").fill("supplier")
+    page.get_by_role("button", name="Create the job").click()
+    expect(page.locator("#reference")).to_be_visible()
+
+    page.goto("/jobs")
+    page.set_input_files("#file", file)
+    page.get_by_role("button", name="Upload").click()
+    expect(page.locator("#reference")).to_be_visible()
+
+
 def test_a_file_that_is_dropped_is_handed_in(visit, shop: Server, pictures: str) -> None:
     page = visit(shop).page
     page.goto("/jobs")

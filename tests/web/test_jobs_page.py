@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+import openpyxl
 import pytest
 from a_project import Project
 from a_server import HTML, Server, serving
@@ -116,6 +117,27 @@ def test_addresses_begin_with_the_host_that_was_asked(shop: Server, pictures: st
     assert image["renditions"][0]["url"].startswith(files)
     job = shop.get(f"/jobs/{reference}", headers=behind).json()
     assert job["answer_url"] == f"https://localhost:{port}/jobs/{reference}/output.csv"
+
+
+def test_a_workbook_goes_in_and_comes_back_as_one(shop: Server, pictures: str) -> None:
+    book, file = openpyxl.Workbook(), io.BytesIO()
+    for row in (HEADER.strip().split(","), [1, "SKU1", f"{pictures}/0.png"]):
+        book.active.append(row)
+    book.save(file)
+    files = {"file": ("products.xlsx", file.getvalue())}
+    for result, said in (("sideways", "must be add or replace"), ("replace", "whole addresses")):
+        refused = shop.post("/jobs", files=files, data={"result": result})
+        assert refused.status_code == 422
+        assert said in refused.text
+    answer = shop.post("/jobs", files=files, data={"result": "add"})
+    job = ended(shop, answer.json()["reference"])
+    assert job["state"] == "completed"
+    result = shop.get(job["output_url"])
+    assert "spreadsheetml" in result.headers["content-type"]
+    assert f'filename="{job["reference"]}.xlsx"' in result.headers["content-disposition"]
+    assert openpyxl.load_workbook(io.BytesIO(result.content)).active["D1"].value == (
+        "Output Image Urls"
+    )
 
 
 def test_every_fault_of_a_csv_is_told_with_its_line(shop: Server) -> None:

@@ -17,6 +17,7 @@ ACTS = {
     "DELETE /jobs/{reference}": "uploader",
     "POST /jobs/{reference}/delete": "uploader",
     "POST /jobs/{reference}/refresh": "uploader",
+    "POST /uploads/{token}": "uploader",
     "POST /retries": "uploader",
     "POST /bulks": "uploader",
     "POST /bulks/{number}/stop": "uploader",

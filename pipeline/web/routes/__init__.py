@@ -17,4 +17,5 @@
 ``review``     review: what was held or reported, one at a time or as a grid, and deciding about it
 ``similar``    similar originals: those that look like one, with thumbnails
 ``takedowns``  takedowns: taking originals down for good, and reinstating them
+``uploads``    uploads whose headers are not known: a role for each column
 """

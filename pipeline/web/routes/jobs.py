@@ -20,12 +20,16 @@ from pipeline.errors import (
     CsvRejectedError,
     JobNotFoundError,
     LockstepError,
+    MappingsError,
     SettingsError,
+    UnknownColumnsError,
 )
 from pipeline.jobs import acts, questions
 from pipeline.jobs.acts import submit
 from pipeline.jobs.copies import held_copy
+from pipeline.jobs.forms import REPLACE
 from pipeline.jobs.store import ENDED
+from pipeline.jobs.uploads import can_be_asked, keep
 from pipeline.states import JobState, Role
 from pipeline.storage.folder import inside, made
 from pipeline.web import models
@@ -42,6 +46,10 @@ router = APIRouter()
 PAGE = 50
 FAILURES_SHOWN = 100
 CSV = "text/csv; charset=utf-8"
+XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+MEDIA_TYPES = {".xlsx": XLSX, ".tsv": "text/tab-separated-values; charset=utf-8"}
+# What the form sends as `result`; nothing is the setting.
+RESULTS = ("", "add", REPLACE)
 
 
 @router.get(
@@ -82,6 +90,7 @@ def job_list(
                         "properties": {
                             "file": {"type": "string", "format": "binary"},
                             "webhook": {"type": "string", "maxLength": 2000},
+                            "result": {"type": "string", "enum": ["", "add", "replace"]},
                         },
                     }
                 }
@@ -91,11 +100,13 @@ def job_list(
     dependencies=[needs(Role.UPLOADER)],
 )
 async def hand_in(request: Request) -> Response:
-    """Submit a CSV as ``file``.
+    """Submit a CSV or an Excel workbook as ``file``.
 
-    It is checked completely: it becomes a job, or all its problems are listed. 503 while many
-    others are being checked. What is sent to ``webhook`` when the job ends is signed with
-    ``webhook_secret``, which is in this answer alone.
+    It is checked completely: it becomes a job, or all its problems are listed; a browser is asked
+    which column is which if its headers are not known. 503 while many others are being checked.
+    What is sent to ``webhook`` when the job ends is signed with ``webhook_secret``, which is in
+    this answer alone. ``result`` says whether the new addresses are added as columns, or replace
+    the old ones; by default PIPELINE_JOB_RESULT does.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "multipart/form-data":
@@ -107,11 +118,20 @@ async def hand_in(request: Request) -> Response:
         file, webhook = form.get("file"), form.get("webhook")
         if not isinstance(file, UploadFile) or not file.filename:
             return await run_in_threadpool(_refused, request, "", [_problem("choose a CSV")])
-        submission = partial(_submit, service, file, str(webhook or "").strip())
+        result = str(form.get("result") or "")
+        if wrong := _result_problem(service, result):
+            return await run_in_threadpool(_refused, request, file.filename, [wrong])
+        may_ask = not wants_json(request.scope)
+        asked = str(webhook or "").strip(), result
+        submission = partial(_submit, service, file, *asked, may_ask)
         try:
             submitted = await service.checks.run(submission)
+        except MappingsError:
+            raise  # nothing is wrong with what was sent
         except (CsvError, SettingsError) as error:
             return await run_in_threadpool(_refused, request, file.filename, *_faults_of(error))
+    if isinstance(submitted, str):
+        return back(f"/uploads/{submitted}")
     service.changed()
     address = f"/jobs/{submitted.reference}"
     data = {"reference": submitted.reference, "status_url": address}
@@ -156,19 +176,21 @@ def one(request: Request, reference: str) -> Response:
     "/jobs/{reference}/output.csv",
     responses={
         **page_or(None, 404, 409),
-        200: {"description": "The result CSV", "content": {"text/csv": {}}},
+        200: {"description": "The result CSV", "content": {"text/csv": {}, XLSX: {}}},
     },
     dependencies=[needs(Role.VIEWER)],
 )
 def output(request: Request, reference: str) -> Response:
-    """The result CSV; for a job that was rejected, its problems.
+    """The result CSV, or workbook; for a job that was rejected, its problems.
 
     Without ``PIPELINE_PUBLIC_URL``, the addresses in it are those of the host that was asked.
     """
     jobs = service_of(request).app.jobs
     file = questions.answer_path(jobs, checked(reference))
-    if jobs.settings.jobs.public_url:
-        return FileResponse(file, media_type=CSV, filename=f"{reference}.csv")
+    media_type = MEDIA_TYPES.get(file.suffix, CSV)
+    # The cells of a workbook cannot be told apart in its bytes.
+    if jobs.settings.jobs.public_url or media_type == XLSX:
+        return FileResponse(file, media_type=media_type, filename=f"{reference}{file.suffix}")
     # What is no UTF-8 passes as it is.
     stored = file.open(encoding="utf-8", errors="surrogateescape", newline="")
     files = files_url(request)
@@ -178,8 +200,8 @@ def output(request: Request, reference: str) -> Response:
             for piece in with_whole_urls(stored, reference, files):
                 yield piece.encode("utf-8", "surrogateescape")
 
-    headers = {"content-disposition": f'attachment; filename="{reference}.csv"'}
-    return StreamingResponse(pieces(), 200, headers, CSV)
+    headers = {"content-disposition": f'attachment; filename="{reference}{file.suffix}"'}
+    return StreamingResponse(pieces(), 200, headers, media_type)
 
 
 @router.get(
@@ -282,12 +304,30 @@ def checked(reference: str) -> str:
     return reference
 
 
-def _submit(service: Service, file: UploadFile, webhook: str) -> Any:
+def _result_problem(service: Service, result: str) -> dict[str, Any] | None:
+    if result not in RESULTS:
+        return _problem("must be add or replace", "result")
+    if result == REPLACE and not service.app.jobs.settings.jobs.public_url:
+        message = "a shop imports whole addresses; ask whoever runs this service for a public one"
+        return _problem(message, "result")
+    return None
+
+
+def _submit(
+    service: Service, file: UploadFile, webhook: str, result: str, may_ask: bool
+) -> acts.Submitted | str:
+    """The job; or where ``may_ask`` and the headers are not known, the token of the upload."""
     folders = service.app.jobs.folders
+    name = file.filename or ""
     with held_copy(made(folders.csvs)) as copy:
         with open(copy, "wb") as upload:
             shutil.copyfileobj(file.file, upload, 1 << 20)
-        return submit(service.app.jobs, copy, file.filename or "", webhook or None)
+        try:
+            return submit(service.app.jobs, copy, name, webhook or None, result=result or None)
+        except UnknownColumnsError:
+            if not (may_ask and can_be_asked(copy)):
+                raise
+            return keep(folders, copy, name, webhook, result)
 
 
 def _delete(request: Request, reference: str) -> Response:
