@@ -6,6 +6,7 @@
     ├── SettingsError             a PIPELINE_* variable is wrong
     ├── RecipeError               recipes.toml is wrong
     ├── DatabaseError             the database cannot be used
+    ├── OtherFoldersError         the database belongs to other folders
     ├── LockedError               another run holds the lock              exit code 3
     ├── StoppedError              the run was told to stop                  exit code 130
     │   └── YieldedError          a watcher's, which gave way to another run
@@ -85,6 +86,20 @@ class RecipeError(LockstepError):
 
 class DatabaseError(LockstepError):
     """The database is unreachable, of another layout, or cannot be written."""
+
+
+class OtherFoldersError(LockstepError):
+    """The database belongs to other folders than those of the settings; says which, and the ways
+    on."""
+
+    def __init__(self, message: str, ways: Sequence[str]) -> None:
+        self._lines = (message, *(f"  {way}" for way in ways))
+        super().__init__("\n".join(self._lines))
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The message, a line for each folder, and the ways on."""
+        return self._lines
 
 
 class LockedError(LockstepError):

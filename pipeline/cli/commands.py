@@ -42,6 +42,11 @@ from pipeline.cli.terminal import say
 )
 @click.option("--wait", is_flag=True, help="Wait for another run to end instead of giving up.")
 @click.option("--allow-removed", is_flag=True, help="Continue even if a disk looks unmounted.")
+@click.option(
+    "--relocate",
+    is_flag=True,
+    help="The folders were moved: take those of the settings for the ones of this database.",
+)
 @json_option
 @click.pass_context
 def run(
@@ -50,6 +55,7 @@ def run(
     rehash: bool,
     wait: bool,
     allow_removed: bool,
+    relocate: bool,
     as_json: bool,
 ) -> None:
     """Bring the renditions and features in step with the originals.
@@ -72,7 +78,7 @@ def run(
     app = _app(context)
     for warning in _open_places(app):
         say(f"warning: {warning}", err=True)
-    options = RunOptions(rehash=rehash, wait=wait, allow_removed=allow_removed)
+    options = RunOptions(rehash=rehash, wait=wait, allow_removed=allow_removed, relocate=relocate)
     if dry_run:
         report = preview(app, options)
     else:
@@ -137,7 +143,7 @@ def status(context: click.Context, check: bool, as_json: bool) -> None:
         if answer["unverified"] is not None:
             counts = ", ".join(f"{count:,} {what}" for what, count in answer["unverified"].items())
             say(
-                "  the database was new, or older than the output folder "
+                "  the database was new, or older than the output folder, or that was another one "
                 f"({counts or 'not compared yet'}): `datapipe verify --fix`"
             )
     context.exit(1 if check and is_out_of_step(answer) else 0)

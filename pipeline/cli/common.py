@@ -124,3 +124,17 @@ def _open_for_reading(context: click.Context) -> Lockstep:
     app = _app(context)
     make_tables(app.database)
     return app
+
+
+def _open_for_writing(context: click.Context) -> Lockstep:
+    """The same for what writes files, or counts on those that are there.
+
+    Raises:
+        OtherFoldersError: the database belongs to other folders.
+    """
+    # Imported here: `datapipe --help` does without it.
+    from pipeline.engine.known_folders import check_known
+
+    app = _open_for_reading(context)
+    check_known(app.settings, app.database)
+    return app

@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from pipeline.cli.common import _on_sigterm, _open_for_reading, _print_json, json_option
+from pipeline.cli.common import (
+    _on_sigterm,
+    _open_for_reading,
+    _open_for_writing,
+    _print_json,
+    json_option,
+)
 from pipeline.cli.progress import for_stderr
 from pipeline.cli.terminal import say
 from pipeline.errors import CsvRejectedError, OutputError
@@ -79,7 +85,7 @@ def submit(
     # Imported here: only what changes a job needs it, and with httpx it costs 60 ms.
     from pipeline.jobs.acts import submit as hand_in
 
-    jobs = _open_for_reading(context).jobs
+    jobs = _open_for_writing(context).jobs
     try:
         submitted = hand_in(jobs, file, file.name, webhook)
     except CsvRejectedError as error:
@@ -301,7 +307,7 @@ def delete(context: click.Context, reference: str, as_json: bool) -> None:
     # Imported here: only what changes a job needs it, and with httpx it costs 60 ms.
     from pipeline.jobs.acts import delete_job
 
-    gone = delete_job(_open_for_reading(context).jobs, reference)
+    gone = delete_job(_open_for_writing(context).jobs, reference)
     if as_json:
         _print_json({"reference": reference, "state": "deleted", "removed": gone})
     else:
@@ -329,7 +335,7 @@ def refresh(context: click.Context, reference: str, wait: bool, as_json: bool) -
     # Imported here: only what changes a job needs it, and with httpx it costs 60 ms.
     from pipeline.jobs.acts import refresh_job
 
-    jobs = _open_for_reading(context).jobs
+    jobs = _open_for_writing(context).jobs
     count = refresh_job(jobs, reference)
     if wait:
         context.exit(_work(jobs, reference, as_json))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.cli.common import _open_for_reading, _print_json, json_option
+from pipeline.cli.common import _open_for_writing, _print_json, json_option
 from pipeline.cli.terminal import say
 from pipeline.states import Source
 from pipeline.text import login_name
@@ -284,7 +284,7 @@ def open_for_takedowns(context: click.Context) -> Lockstep:
     # Imported here: `datapipe --help` does without it, and it costs 35 ms.
     from pipeline.takedowns import take_over
 
-    app = _open_for_reading(context)
+    app = _open_for_writing(context)
     for warning in take_over(app.database, app.settings):
         say(f"warning: {warning}", err=True)
     return app

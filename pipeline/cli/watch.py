@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.cli.common import INTERRUPTED, _app, _open_places, _say_if_not_confined, json_option
+from pipeline.cli.common import (
+    INTERRUPTED,
+    _open_for_writing,
+    _open_places,
+    _say_if_not_confined,
+    json_option,
+)
 from pipeline.cli.progress import for_stderr
 from pipeline.cli.terminal import say, say_json
 
@@ -42,7 +48,7 @@ def watch(context: click.Context, poll: bool, as_json: bool) -> None:
     # Imported here: `datapipe --help` does without the engine, which costs 80 ms.
     from pipeline.live import Watcher, WatchOptions
 
-    app = _app(context)
+    app = _open_for_writing(context)
     for warning in _open_places(app):
         say(f"warning: {warning}", err=True)
     _say_if_not_confined(app)

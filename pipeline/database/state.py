@@ -16,6 +16,8 @@ INTERRUPTED = "interrupted"
 BOOT = "boot"
 # Device and inode of the input folder and of the mount points below it.
 INPUT = "input"
+# The folders that this database belongs to: see `engine.known_folders`.
+FOLDERS = "folders"
 # The last writer of the output folder: an owner of temporary files.
 WRITER = "writer"
 # The files of the batch that is being published.

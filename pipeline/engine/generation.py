@@ -71,9 +71,11 @@ def notice_older(run: Run) -> None:
         is_older = theirs is not None and (
             ours is None or theirs.id != ours.id or theirs.number > ours.number
         )
-    if not is_older:
+    # Another folder may hold anything, and is compared; what agrees there is not made again.
+    is_other = run.folders is not None and run.folders.is_other_output
+    if not (is_older or is_other):
         return
-    if not is_new:
+    if is_older and not is_new:
         run.recovering = True
     with run.database.writing():
         # Before the folder is updated: after that nothing else records it.

@@ -194,4 +194,7 @@ def _compare_if_older(plan: Plan, run: Run) -> list[str]:
         run.repository.set(UNVERIFIED, None)
         return []
     run.repository.set(UNVERIFIED, json.dumps(found.counts))
-    return [f"{root}: the database is new, or older than this folder: {found.as_text()}"]
+    return [
+        f"{root}: the database is new, or older than this folder, or this is another folder: "
+        f"{found.as_text()}"
+    ]
