@@ -50,6 +50,6 @@ def serve(context: click.Context, host: str, port: int, no_watch: bool, insecure
     log_to_stderr(logging.WARNING, "%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
     log = logging.getLogger("lockstep")
     log.setLevel(logging.INFO)
-    for warning in _open_places(app):
+    for warning in _open_places(app):  # those of the settings were said when it was opened
         log.warning("%s", warning)
     serve_app(app, Options(host, port, watch=not no_watch, insecure=insecure))

@@ -16,6 +16,7 @@ from pipeline.engine.render_step import RenderStep
 from pipeline.names import name_of
 from pipeline.states import State
 from pipeline.storage.folder import sha256_of
+from pipeline.text import counted
 
 PAGE_ROWS = 10_000
 
@@ -62,10 +63,10 @@ class Mismatch:
     def as_text(self) -> str:
         """One line for people."""
         if not self.count:
-            return f"{self.checked:,} renditions are as they should be"
+            return f"{counted(self.checked, 'rendition is', 'renditions are')} as they should be"
         what = (
             f"{len(self.missing):,} missing, {len(self.altered):,} altered, "
-            f"{len(self.strays):,} strays, of {self.checked:,} renditions"
+            f"{len(self.strays):,} strays, of {counted(self.checked, 'rendition')}"
         )
         return f"{what}; all fixed" if self.fixed else f"{what}; `datapipe verify --fix` fixes them"
 

@@ -62,6 +62,7 @@ class JobSettings:
     recipes: tuple[str, ...] = _setting("JOB_RECIPES", "half", parsing.names)
     recipes_given: bool = _setting("JOB_RECIPES", "", bool)
     features: tuple[str, ...] = _setting("JOB_FEATURES", "", parsing.names_or_none)
+    csv_drop: str = _setting("CSV_DROP", "lenient", parsing.one_of("off", "strict", "lenient"))
     max_rows: int = _setting("JOB_MAX_ROWS", "1000000", whole(1, 10**9, "rows", 1_000_000))
     max_images: int = _setting("JOB_MAX_IMAGES", "5000000", whole(1, 10**9, "images", 5_000_000))
     max_bytes: int = _setting(
@@ -130,6 +131,8 @@ class Settings:
     )
     jobs: JobSettings
     fetch: FetchLimits
+    # What is odd about the variables, and wrong with none of them.
+    warnings: tuple[str, ...] = ()
 
     @property
     def output_store(self) -> FolderStore:

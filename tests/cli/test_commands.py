@@ -365,6 +365,6 @@ def test_usage_errors_end_with_2(project: Project) -> None:
 
 def test_a_folder_without_an_app_is_one_clear_line(project: Project) -> None:
     answer = project.script("--pipeline", "no_such_app", "run")
-    assert answer.code == 1
+    assert answer.code == 2
     assert "there is no no_such_app.py in" in answer.stderr
     assert "Traceback" not in answer.stderr
