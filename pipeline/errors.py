@@ -4,6 +4,7 @@
 
     LockstepError                 exit code 2 unless said otherwise
     ├── SettingsError             a PIPELINE_* variable is wrong
+    ├── NoProjectError            there is no project in the working folder
     ├── RecipeError               recipes.toml is wrong
     ├── DatabaseError             the database cannot be used
     ├── OtherFoldersError         the database belongs to other folders
@@ -69,6 +70,10 @@ def in_one_line(error: BaseException) -> str:
 
 class SettingsError(LockstepError):
     """A setting has an invalid value; the message names the variable."""
+
+
+class NoProjectError(LockstepError):
+    """There is no project in the working folder; nothing was created there."""
 
 
 class RecipeError(LockstepError):
