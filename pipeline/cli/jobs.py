@@ -30,6 +30,7 @@ from pipeline.errors import CsvRejectedError, OutputError
 from pipeline.names import key_of
 from pipeline.storage.base import replaced
 from pipeline.storage.folder_store import FolderStore
+from pipeline.text import counted
 
 if TYPE_CHECKING:
     from pipeline.jobs.context import Jobs
@@ -155,7 +156,7 @@ def list_jobs(context: click.Context, limit: int, before: str | None, as_json: b
         failed = f", {images['failed']:,} failed" if images["failed"] else ""
         say(
             f"{found['reference']}  {found['state']:<21}  {images['done']:,} of "
-            f"{images['total']:,} images{failed}  {found['filename']}"
+            f"{counted(images['total'], 'image')}{failed}  {found['filename']}"
         )
     if not answer:
         say("no jobs", err=True)
@@ -188,7 +189,8 @@ def _print_job(answer: dict[str, Any], as_json: bool) -> None:
     if answer["reason"]:
         say(f"  {answer['reason']}")
     say(
-        f"  {answer['rows']:,} rows, {images['total']:,} images: {images['fetched']:,} fetched, "
+        f"  {counted(answer['rows'], 'row')}, {counted(images['total'], 'image')}: "
+        f"{images['fetched']:,} fetched, "
         f"{images['done']:,} done, {images['failed']:,} failed"
     )
     ended = f", ended {answer['ended']}" if answer["ended"] else ""
@@ -287,7 +289,7 @@ def failed_rows(context: click.Context, reference: str, target: Path | None, as_
     if as_json:
         _print_json({"reference": reference, "rows": count})
     else:
-        say(f"{count:,} rows", err=True)
+        say(counted(count, "row"), err=True)
 
 
 @job.command()
@@ -342,7 +344,7 @@ def refresh(context: click.Context, reference: str, wait: bool, as_json: bool) -
     if as_json:
         _print_json({"reference": reference, "urls": count})
     else:
-        say(f"the next run fetches {count:,} URLs again")
+        say(f"the next run fetches {counted(count, 'URL')} again")
 
 
 @contextlib.contextmanager

@@ -63,7 +63,8 @@ class Mismatch:
     def as_text(self) -> str:
         """One line for people."""
         if not self.count:
-            return f"{counted(self.checked, 'rendition is', 'renditions are')} as they should be"
+            what = counted(self.checked, "rendition is as it", "renditions are as they")
+            return f"{what} should be"
         what = (
             f"{len(self.missing):,} missing, {len(self.altered):,} altered, "
             f"{len(self.strays):,} strays, of {counted(self.checked, 'rendition')}"

@@ -4,6 +4,7 @@
 ``answering``  the result CSV
 ``context``    what the parts of this room work with, by name
 ``copies``     copies of CSVs in the state folder: those in use, and leftovers
+``dropping``   CSVs among the photos that are no lists of products: told once, and left alone
 ``fetching``   request the URLs that are waiting
 ``images``     fetched bytes as originals of jobs; unused ones are removed
 ``names``      references of jobs and file names of job images

@@ -208,3 +208,14 @@ def test_postgresql_knows_its_folders_too(project: Project, postgres: str) -> No
     assert not (project.root / "elsewhere").exists()
     project.output = project.output.rename(project.root / "elsewhere")
     assert project.run()["originals"]["unchanged"] == 1
+
+
+def test_the_state_folder_belongs_to_the_database_once_there_is_a_job(shop: Project) -> None:
+    shop.env["PIPELINE_STATE"] = "elsewhere"
+    shop.run()
+    shop.env["PIPELINE_CSV_DROP"] = "strict"
+    (shop.input / "feed.csv").write_text("a,b\n1,2\n")
+    shop.run(code=1)
+    del shop.env["PIPELINE_STATE"]
+    assert "PIPELINE_STATE was" in assert_refused(shop, "run")
+    assert_refused(shop, "job", "submit", str(shop.input / "feed.csv"))
