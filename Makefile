@@ -11,7 +11,7 @@ MOMENTS_ARGS ?=
 # Modules are compiled once, and not by each of the many processes that tests start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-moments test-kills lint types docs lock fuzz bench-noop bench-pixels bench-jobs bench-live bench-near bench-lists bench-web clean help
+.PHONY: run test test-moments test-kills lint types docs dist lock fuzz bench-noop bench-pixels bench-jobs bench-live bench-near bench-lists bench-web clean help
 
 help: ## List what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -38,6 +38,9 @@ types: .venv/installed-dev ## Check types, strictly
 
 docs: .venv/installed-dev ## Write docs/commands.md from the commands
 	@$(BIN)/python scripts/command_reference.py
+
+dist: .venv/installed-dev ## Build the wheel in dist/: all that a machine without a clone needs
+	@$(BIN)/python -m pip wheel -q --disable-pip-version-check --no-deps --no-build-isolation -w dist .
 
 fuzz: .venv/installed-dev ## Five minutes of mutated files of every format
 	@$(BIN)/python -m tests.fuzz $(FUZZ_ARGS)

@@ -5,8 +5,10 @@
     LockstepError                 exit code 2 unless said otherwise
     ├── SettingsError             a PIPELINE_* variable is wrong
     │   └── MappingsError         the file of named mappings of CSVs is wrong
+    ├── NoProjectError            there is no project in the working folder
     ├── RecipeError               recipes.toml is wrong
     ├── DatabaseError             the database cannot be used
+    ├── OtherFoldersError         the database belongs to other folders
     ├── LockedError               another run holds the lock              exit code 3
     ├── StoppedError              the run was told to stop                  exit code 130
     │   └── YieldedError          a watcher's, which gave way to another run
@@ -78,6 +80,10 @@ class MappingsError(SettingsError):
     """The file of named mappings is wrong; the message names the table, the key and the remedy."""
 
 
+class NoProjectError(LockstepError):
+    """There is no project in the working folder; nothing was created there."""
+
+
 class RecipeError(LockstepError):
     """``recipes.toml`` is wrong; the message names the table, the key and what is allowed."""
 
@@ -93,6 +99,20 @@ class RecipeError(LockstepError):
 
 class DatabaseError(LockstepError):
     """The database is unreachable, of another layout, or cannot be written."""
+
+
+class OtherFoldersError(LockstepError):
+    """The database belongs to other folders than those of the settings; says which, and the ways
+    on."""
+
+    def __init__(self, message: str, ways: Sequence[str]) -> None:
+        self._lines = (message, *(f"  {way}" for way in ways))
+        super().__init__("\n".join(self._lines))
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The message, a line for each folder, and the ways on."""
+        return self._lines
 
 
 class LockedError(LockstepError):

@@ -5,7 +5,13 @@ from __future__ import annotations
 import enum
 
 
-class State(str, enum.Enum):
+class Word(str, enum.Enum):
+    """A word of a closed set, which is printed as it is on every version of Python."""
+
+    __str__ = str.__str__
+
+
+class State(Word):
     """The state of a rendition. The same words are used in the tables, the CLI and JSON."""
 
     OK = "ok"
@@ -14,14 +20,14 @@ class State(str, enum.Enum):
     TAKEN_DOWN = "taken_down"
 
 
-class Source(str, enum.Enum):
+class Source(Word):
     """Where originals come from, in the order in which a run renders them."""
 
     INPUT = "input"
     JOBS = "jobs"
 
 
-class Lane(str, enum.Enum):
+class Lane(Word):
     """What goes on beside other work, in the order in which it is shown."""
 
     ORIGINALS = "originals"
@@ -32,7 +38,7 @@ class Lane(str, enum.Enum):
     BULK = "bulk"
 
 
-class TakedownState(str, enum.Enum):
+class TakedownState(Word):
     """The state of a takedown. Its SHA-256 is blocked in every state but the last."""
 
     REMOVING = "removing"
@@ -41,7 +47,7 @@ class TakedownState(str, enum.Enum):
     LIFTED = "lifted"
 
 
-class TakedownEvent(str, enum.Enum):
+class TakedownEvent(Word):
     """What happened to a takedown besides its states. The last of the first two counts."""
 
     LEGAL_HOLD = "legal_hold"
@@ -49,7 +55,7 @@ class TakedownEvent(str, enum.Enum):
     PURGED = "purged"
 
 
-class Notice(str, enum.Enum):
+class Notice(Word):
     """What the webhook of moderation tells of."""
 
     TAKEDOWN = "takedown"
@@ -60,7 +66,7 @@ class Notice(str, enum.Enum):
     UNDONE = "undone"
 
 
-class HashKind(str, enum.Enum):
+class HashKind(Word):
     """By which hash content is blocked: of its bytes, or of what the picture looks like."""
 
     SHA256 = "sha256"
@@ -68,14 +74,14 @@ class HashKind(str, enum.Enum):
     PDQ = "pdq"
 
 
-class ReviewKind(str, enum.Enum):
+class ReviewKind(Word):
     """Why a person has to look: it is near to blocked content, or somebody reported it."""
 
     HELD = "held"
     REPORTED = "reported"
 
 
-class ReviewState(str, enum.Enum):
+class ReviewState(Word):
     """What a person decided. Content that was published once is never held again."""
 
     OPEN = "open"
@@ -83,7 +89,7 @@ class ReviewState(str, enum.Enum):
     TAKEN_DOWN = "taken_down"
 
 
-class Role(str, enum.Enum):
+class Role(Word):
     """What a person may do, from least to most: each role includes those before it."""
 
     VIEWER = "viewer"
@@ -97,7 +103,7 @@ class Role(str, enum.Enum):
         return order.index(self) >= order.index(other)
 
 
-class JobState(str, enum.Enum):
+class JobState(Word):
     """The state of a job; the same words in the tables, the CLI, JSON and the page."""
 
     RECEIVED = "received"
@@ -112,7 +118,7 @@ class JobState(str, enum.Enum):
     DELETED = "deleted"
 
 
-class UrlState(str, enum.Enum):
+class UrlState(Word):
     """The state of a URL: waiting, or how its last fetch ended."""
 
     WAITING = "waiting"
@@ -121,7 +127,7 @@ class UrlState(str, enum.Enum):
     FAILED = "failed"
 
 
-class WebhookState(str, enum.Enum):
+class WebhookState(Word):
     """Whether the webhook was delivered."""
 
     PENDING = "pending"
@@ -129,7 +135,7 @@ class WebhookState(str, enum.Enum):
     FAILED = "failed"
 
 
-class BulkAct(str, enum.Enum):
+class BulkAct(Word):
     """What is done with many originals at once."""
 
     TAKE_DOWN = "take_down"
@@ -138,7 +144,7 @@ class BulkAct(str, enum.Enum):
     RETRY = "retry"
 
 
-class BulkState(str, enum.Enum):
+class BulkState(Word):
     """The state of a bulk: it goes on until it is done, or until somebody stops it."""
 
     RUNNING = "running"
@@ -146,7 +152,7 @@ class BulkState(str, enum.Enum):
     DONE = "done"
 
 
-class BulkItemState(str, enum.Enum):
+class BulkItemState(Word):
     """The state of one original of a bulk."""
 
     WAITING = "waiting"
@@ -154,7 +160,7 @@ class BulkItemState(str, enum.Enum):
     FAILED = "failed"
 
 
-class Kind(str, enum.Enum):
+class Kind(Word):
     """What a row of ``takedown_files`` is about."""
 
     ORIGINAL = "original"

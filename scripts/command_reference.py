@@ -29,18 +29,22 @@ EXIT_CODES = {
         "was rejected. "
         "`status --check`: something is failed, pending or unverified. `verify`: something was "
         "found and not fixed. `explain`: nothing is known of that path. `job submit --wait` and "
-        "`job refresh --wait`: the job did not end as `completed`. Any command: `app.py` is "
-        "missing or is not a Lockstep pipeline."
+        "`job refresh --wait`: the job did not end as `completed`."
     ),
     2: (
-        "Usage, settings, recipes, the database, the disk, a CSV with errors, or something that "
-        "does not exist, such as an unknown job. The message says what to do."
+        "Usage, settings, recipes, the database, the disk, a CSV with errors, something that "
+        "does not exist, such as an unknown job, a database that belongs to other folders, or a "
+        "folder without a project. The message says what to do."
     ),
-    3: "Another run holds the lock; `run --wait` waits for it.",
+    3: (
+        "Another run holds the lock; `run --wait` waits for it. Where neither stdout nor stderr is "
+        "a terminal, `run` says so on stdout, as nothing is wrong."
+    ),
     4: (
         "The input folder cannot be read, or originals or CSVs are gone in such a way that a "
         "missing disk is more likely than intent. "
-        "Nothing was deleted; `run --allow-removed` goes ahead."
+        "Nothing was deleted; `run --allow-removed` goes ahead. Where neither stdout nor stderr is "
+        "a terminal, `run` says what stops it, here and with 2, once until it is over."
     ),
     130: "Stopped by Ctrl-C. What was done is kept, and the next run continues.",
     143: "`run` and `job … --wait`: stopped by SIGTERM, as with Ctrl-C.",
@@ -51,7 +55,8 @@ HEAD = """# Commands
 <!-- Generated from the commands by `make docs`; a test compares the two. Edit the help texts. -->
 
 Answers go to stdout and everything else to stderr, so output can be piped. Every command takes
-`--help`. `datapipe` has to be started in the project's folder, where `app.py` is.
+`--help`. `datapipe` has to be started in the project's folder, where `app.py` is; only
+`datapipe init` starts a project elsewhere.
 
 ## Exit codes
 

@@ -5,10 +5,14 @@
 ``commands``  the commands of Lockstep, added to datapipe's own through its entry point
               ``datapipe.cli``
 ``common``    what the commands share: options, exit codes, the application, errors, JSON
+``init``      ``datapipe init``: a project of one's own, in a folder of its own
 ``jobs``      ``datapipe job``: submit CSVs of products, follow them, and fetch their results
 ``mapping``   the options that say which columns of a CSV are which
+``project``   the project in the working folder: its ``app.py`` is the one that is loaded
 ``progress``  progress on stderr: a bar with rate and time left on a terminal, plain lines
-              otherwise
+              on request
+``quiet``     what a run says where nobody watches, as under cron: nothing, unless there is
+              something new
 ``register``  adding the commands to datapipe's own, through its entry point ``datapipe.cli``
 ``review``    ``datapipe review``: what was held or reported; publish it, take it down, or undo
               that

@@ -13,6 +13,7 @@ from pipeline.cli.common import _print_json, _print_json_list, json_option
 from pipeline.cli.takedown import open_for_takedowns
 from pipeline.cli.terminal import say
 from pipeline.states import HashKind
+from pipeline.text import counted
 
 if TYPE_CHECKING:
     from pipeline.app import Lockstep
@@ -85,7 +86,10 @@ def import_(
         _print_json(done.as_json() | followed)
         return
     added = ", ".join(f"{count:,} {name}" for name, count in done.kinds.items())
-    say(f"{', '.join(done.sources)}: {done.added:,} hashes added, {done.known:,} known ({added})")
+    say(
+        f"{', '.join(done.sources)}: {counted(done.added, 'hash', 'hashes')} added, "
+        f"{done.known:,} known ({added})"
+    )
     left_out = {
         "PDQ hashes of a quality below 50": done.low_quality,
         "called harmless by the list": done.harmless,
@@ -172,7 +176,7 @@ def remove(context: click.Context, source: str, as_json: bool) -> None:
     if as_json:
         _print_json({"source": source, "removed": removed} | followed)
         return
-    say(f"{source}: {removed:,} hashes removed")
+    say(f"{source}: {counted(removed, 'hash', 'hashes')} removed")
     _say_followed(followed)
 
 
@@ -212,9 +216,9 @@ def _follow(app: Lockstep) -> dict[str, Any]:
 
 def _say_followed(followed: dict[str, Any]) -> None:
     if followed["hashed"]:
-        say(f"  {followed['hashed']:,} originals read for their MD5")
-    say(f"  {followed['renditions']:,} renditions deleted")
+        say(f"  {counted(followed['hashed'], 'original')} read for their MD5")
+    say(f"  {counted(followed['renditions'], 'rendition')} deleted")
     if followed["values"]:
-        say(f"  {followed['values']:,} values of features deleted")
+        say(f"  {counted(followed['values'], 'value')} of features deleted")
     if followed["released"]:
         say(f"  {followed['released']:,} may be made again: the next run does it")

@@ -6,7 +6,7 @@ Answers go to stdout, everything else to stderr. Exit codes:
 0     in step (also: what failed before has not changed); a watcher ended by SIGTERM
 1     originals, images of jobs or records of users' steps failed in this run, or a CSV was
       rejected; or a check found something
-2     usage, settings, recipes, database or disk: the message says what to do
+2     usage, settings, recipes, database, its folders or disk: the message says what to do
 3     another run holds the lock
 4     originals are gone as with an unmounted disk; nothing was deleted
 130   stopped by Ctrl-C; what was done is kept
@@ -17,23 +17,27 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 from typing import Any
 
 import click
 
 from pipeline.cli.common import (
     _app,
+    _not_confined,
     _on_sigterm,
     _open_for_reading,
-    _open_places,
     _print_json,
     _print_json_list,
     _say_if_not_confined,
+    _warnings,
     json_option,
 )
-from pipeline.cli.progress import for_stderr
+from pipeline.cli.progress import for_stderr, progress_option
+from pipeline.cli.quiet import say_error, say_report, say_warnings
 from pipeline.cli.takedown import open_for_takedowns
 from pipeline.cli.terminal import say
+from pipeline.errors import LockstepError
 from pipeline.reasons import Code
 from pipeline.text import counted
 
@@ -45,6 +49,13 @@ from pipeline.text import counted
 )
 @click.option("--wait", is_flag=True, help="Wait for another run to end instead of giving up.")
 @click.option("--allow-removed", is_flag=True, help="Continue even if a disk looks unmounted.")
+@click.option(
+    "--relocate",
+    is_flag=True,
+    help="The folders were moved: take those of the settings for the ones of this database.",
+)
+@click.option("--summary", is_flag=True, help="Print the summary even if stdout is no terminal.")
+@progress_option
 @json_option
 @click.pass_context
 def run(
@@ -53,13 +64,19 @@ def run(
     rehash: bool,
     wait: bool,
     allow_removed: bool,
+    relocate: bool,
+    summary: bool,
+    progress: bool,
     as_json: bool,
 ) -> None:
     """Bring the renditions and features in step with the originals.
 
     New and changed originals are rendered, removed ones lose their renditions, and nothing else
-    is touched. Exit code 0: in step; 1: originals failed in this run; 2: usage or settings;
-    3: another run is in progress; 4: a disk looks unmounted; 130: Ctrl-C.
+    is touched. Where stdout is no terminal, as under cron, a run that does nothing prints nothing,
+    and any other one a line; stderr says what newly went wrong.
+
+    Exit code 0: in step; 1: originals failed in this run; 2: usage or settings; 3: another run is
+    in progress; 4: a disk looks unmounted; 130: Ctrl-C.
 
     \b
     Examples:
@@ -73,21 +90,26 @@ def run(
     from pipeline.operations.preview import preview
 
     app = _app(context)
-    for warning in _open_places(app):
-        say(f"warning: {warning}", err=True)
-    options = RunOptions(rehash=rehash, wait=wait, allow_removed=allow_removed)
-    if dry_run:
-        report = preview(app, options)
+    options = RunOptions(rehash=rehash, wait=wait, allow_removed=allow_removed, relocate=relocate)
+    warnings = _warnings(app)
+    signal.signal(signal.SIGTERM, _on_sigterm)
+    if not (dry_run or as_json or summary or sys.stdout.isatty()):
+        warnings += _not_confined(app)
+        try:
+            report = run_once(app.plan, options, for_stderr(progress))
+        except LockstepError as error:
+            say_error(app.database, error, warnings)
+            context.exit(error.exit_code)
+        say_report(app.database, report, warnings)
     else:
-        signal.signal(signal.SIGTERM, _on_sigterm)
-        _say_if_not_confined(app)
-        report = run_once(app.plan, options, for_stderr())
-    for warning in report.warnings:
-        say(f"warning: {warning}", err=True)
-    if as_json:
-        _print_json(report.as_json())
-    else:
-        say(*report.as_lines())
+        say_warnings(warnings)
+        if dry_run:
+            report = preview(app, options)
+        else:
+            _say_if_not_confined(app)
+            report = run_once(app.plan, options, for_stderr(progress))
+        say_warnings(report.warnings)
+        _print_json(report.as_json()) if as_json else say(*report.as_lines())
     report.join()
     context.exit(1 if report.is_bad else 0)
 
@@ -118,7 +140,8 @@ def status(context: click.Context, check: bool, as_json: bool) -> None:
         _print_json(answer)
     else:
         say(
-            f"{answer['originals']:,} originals, {answer['renditions']:,} renditions in step, "
+            f"{counted(answer['originals'], 'original')}, "
+            f"{counted(answer['renditions'], 'rendition')} in step, "
             f"{answer['failed']:,} failed, {answer['pending']:,} pending"
             + (f", {answer['held']:,} held for review" if answer["held"] else "")
             + (f", {answer['taken_down']:,} taken down" if answer["taken_down"] else "")
@@ -140,7 +163,7 @@ def status(context: click.Context, check: bool, as_json: bool) -> None:
         if answer["unverified"] is not None:
             counts = ", ".join(f"{count:,} {what}" for what, count in answer["unverified"].items())
             say(
-                "  the database was new, or older than the output folder "
+                "  the database was new, or older than the output folder, or that was another one "
                 f"({counts or 'not compared yet'}): `datapipe verify --fix`"
             )
         if answer["reasons"]:

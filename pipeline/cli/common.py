@@ -52,7 +52,7 @@ def _app(context: click.Context) -> Lockstep:
 
     app = context.obj["pipeline"]
     if not isinstance(app, Lockstep):
-        raise click.ClickException("app.py must create `app` with pipeline.app.Lockstep")
+        raise click.UsageError("app.py must create `app` with pipeline.app.Lockstep")
     # What imports have made lives as long as the process. Without this the collector walks through
     # all of it again and again, and once more at exit: 0.2 s of every command.
     gc.freeze()
@@ -60,6 +60,11 @@ def _app(context: click.Context) -> Lockstep:
     for name in (None, "datapipe", "tqdm_loggable"):
         logging.getLogger(name).setLevel(logging.WARNING)
     return app
+
+
+def _warnings(app: Lockstep) -> list[str]:
+    """What is wrong with the settings and the places, and ends no command."""
+    return [*app.settings.warnings, *_open_places(app)]
 
 
 def _open_places(app: Lockstep) -> list[str]:
@@ -80,8 +85,8 @@ def _open_places(app: Lockstep) -> list[str]:
     ]
 
 
-def _say_if_not_confined(app: Lockstep) -> None:
-    """Tell once where decoders run without a sandbox.
+def _not_confined(app: Lockstep) -> list[str]:
+    """What people are told where decoders run without a sandbox.
 
     Raises:
         SettingsError: one is required.
@@ -90,8 +95,16 @@ def _say_if_not_confined(app: Lockstep) -> None:
     from pipeline.engine.context import no_sandbox
 
     line = no_sandbox(app.settings)
-    if line is not None:
-        say(line, err=True)
+    return [] if line is None else [line]
+
+
+def _say_if_not_confined(app: Lockstep) -> None:
+    """Tell once where decoders run without a sandbox.
+
+    Raises:
+        SettingsError: one is required.
+    """
+    say(*_not_confined(app), err=True)
 
 
 def _print_json(answer: Any) -> None:
@@ -122,5 +135,20 @@ def _open_for_reading(context: click.Context) -> Lockstep:
     from pipeline.tables import make_tables
 
     app = _app(context)
+    say(*(f"warning: {warning}" for warning in app.settings.warnings), err=True)
     make_tables(app.database)
+    return app
+
+
+def _open_for_writing(context: click.Context) -> Lockstep:
+    """The same for what writes files, or counts on those that are there.
+
+    Raises:
+        OtherFoldersError: the database belongs to other folders.
+    """
+    # Imported here: `datapipe --help` does without it, and it costs 20 ms.
+    from pipeline.engine.known_folders import check_known
+
+    app = _open_for_reading(context)
+    check_known(app.settings, app.database)
     return app

@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from pipeline.cli.common import _on_sigterm, _open_for_reading, _print_json, json_option
+from pipeline.cli.common import (
+    _on_sigterm,
+    _open_for_reading,
+    _open_for_writing,
+    _print_json,
+    json_option,
+)
 from pipeline.cli.mapping import columns_text, mapping_from, mapping_options
 from pipeline.cli.progress import for_stderr
 from pipeline.cli.terminal import say
@@ -102,7 +108,7 @@ def submit(
     from pipeline.jobs.acts import submit as hand_in
 
     mapping = mapping_from(pairs, grouped)
-    jobs = _open_for_reading(context).jobs
+    jobs = _open_for_writing(context).jobs
     try:
         submitted = hand_in(
             jobs,
@@ -189,7 +195,7 @@ def list_jobs(context: click.Context, limit: int, before: str | None, as_json: b
         failed = f", {images['failed']:,} failed" if images["failed"] else ""
         say(
             f"{found['reference']}  {found['state']:<21}  {images['done']:,} of "
-            f"{images['total']:,} images{failed}  {found['filename']}"
+            f"{counted(images['total'], 'image')}{failed}  {found['filename']}"
         )
     if not answer:
         say("no jobs", err=True)
@@ -222,7 +228,8 @@ def _print_job(answer: dict[str, Any], as_json: bool) -> None:
     if answer["reason"]:
         say(f"  {answer['reason']}")
     say(
-        f"  {answer['rows']:,} rows, {images['total']:,} images: {images['fetched']:,} fetched, "
+        f"  {counted(answer['rows'], 'row')}, {counted(images['total'], 'image')}: "
+        f"{images['fetched']:,} fetched, "
         f"{images['done']:,} done, {images['failed']:,} failed"
         + (f", {images['withdrawn']:,} withdrawn" if images["withdrawn"] else "")
     )
@@ -326,7 +333,7 @@ def failed_rows(context: click.Context, reference: str, target: Path | None, as_
     if as_json:
         _print_json({"reference": reference, "rows": count})
     else:
-        say(f"{count:,} rows", err=True)
+        say(counted(count, "row"), err=True)
 
 
 @job.command()
@@ -346,7 +353,7 @@ def delete(context: click.Context, reference: str, as_json: bool) -> None:
     # Imported here: only what changes a job needs it, and with httpx it costs 60 ms.
     from pipeline.jobs.acts import delete_job
 
-    gone = delete_job(_open_for_reading(context).jobs, reference)
+    gone = delete_job(_open_for_writing(context).jobs, reference)
     if as_json:
         _print_json({"reference": reference, "state": "deleted", "removed": gone})
     else:
@@ -374,14 +381,14 @@ def refresh(context: click.Context, reference: str, wait: bool, as_json: bool) -
     # Imported here: only what changes a job needs it, and with httpx it costs 60 ms.
     from pipeline.jobs.acts import refresh_job
 
-    jobs = _open_for_reading(context).jobs
+    jobs = _open_for_writing(context).jobs
     count = refresh_job(jobs, reference)
     if wait:
         context.exit(_work(jobs, reference, as_json))
     if as_json:
         _print_json({"reference": reference, "urls": count})
     else:
-        say(f"the next run fetches {count:,} URLs again")
+        say(f"the next run fetches {counted(count, 'URL')} again")
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar with rate and time left on a terminal, plain lines otherwise.
+"""Progress on stderr: a bar with rate and time left on a terminal, plain lines on request.
 
 Lanes work in threads of their own: each has its own line, and one display writes them all.
 """
@@ -10,8 +10,10 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+import click
+
 from pipeline.cli.terminal import say
-from pipeline.engine.progress import Progress
+from pipeline.engine.progress import Progress, Silent
 from pipeline.states import Lane
 from pipeline.text import printable
 
@@ -23,7 +25,7 @@ LINE_EVERY_S = 10.0
 
 
 class Lines:
-    """A line on stderr every ten seconds: for cron, containers and log files."""
+    """A line on stderr every ten seconds: for containers and log files."""
 
     def __init__(self, lane: Lane = Lane.ORIGINALS) -> None:
         self._lane = lane
@@ -123,6 +125,15 @@ class Bar:
         return Bar(self._display, lane)
 
 
-def for_stderr() -> Progress:
-    """Bars where a person watches, lines elsewhere."""
-    return Bar(Display()) if sys.stderr.isatty() else Lines()
+progress_option = click.option(
+    "--progress",
+    is_flag=True,
+    help="Print progress even if stderr is no terminal: a line every ten seconds.",
+)
+
+
+def for_stderr(is_wanted: bool = False) -> Progress:
+    """Bars where a person watches; elsewhere nothing, or lines where they are wanted."""
+    if sys.stderr.isatty():
+        return Bar(Display())
+    return Lines() if is_wanted else Silent()

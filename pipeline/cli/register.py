@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from typing import Any
 
@@ -22,7 +21,9 @@ from pipeline.cli.commands import (
     verify,
 )
 from pipeline.cli.common import INTERRUPTED, _database_problem, _Shown
+from pipeline.cli.init import init
 from pipeline.cli.jobs import job
+from pipeline.cli.project import load_from_here, version_option
 from pipeline.cli.review import review
 from pipeline.cli.serve import serve
 from pipeline.cli.similar import similar
@@ -39,7 +40,7 @@ def register(cli: click.Group) -> None:
     """Add our commands to datapipe's group; ``run`` replaces the one that is there."""
     pictures = (run, status, errors, retry, verify, explain, features, similar, job)
     moderation = (takedown, review, blocklist, user)
-    for command in (*pictures, *moderation, backup, watch, serve):
+    for command in (init, *pictures, *moderation, backup, watch, serve):
         cli.add_command(command)
     for command in (many, resume):
         takedown.add_command(command)
@@ -48,6 +49,8 @@ def register(cli: click.Group) -> None:
         database.add_command(create_all)
     for group, name, text in _UPSTREAM_HELP:
         _explain_upstream(cli, group, name, text)
+    cli.params.append(version_option)
+    load_from_here(cli, without=init)
     _speak_plainly(cli)
 
 
@@ -66,14 +69,6 @@ def _speak_plainly(cli: click.Group) -> None:
             return invoke(context)
         except LockstepError as error:
             raise _Shown(error) from error
-        except ModuleNotFoundError as error:
-            wanted = str(context.params.get("pipeline", "app")).partition(":")[0]
-            if error.name != wanted:
-                raise
-            raise click.ClickException(
-                f"there is no {wanted}.py in {printable(os.getcwd())}; change to the project's "
-                "folder, or name the module with --pipeline"
-            ) from None
         except click.ClickException as error:
             # One of click's own, which may quote an argument.
             setattr(error, "message", printable(error.message))  # noqa: B010 - declared final

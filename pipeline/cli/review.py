@@ -9,7 +9,7 @@ import click
 from pipeline.cli.common import _print_json, json_option
 from pipeline.cli.takedown import open_for_takedowns, who_option
 from pipeline.cli.terminal import say
-from pipeline.text import login_name
+from pipeline.text import counted, login_name
 
 number_argument = click.argument("number", metavar="ID", type=click.IntRange(1, 2**31 - 1))
 
@@ -50,7 +50,7 @@ def list_(context: click.Context, limit: int, after: int, as_json: bool) -> None
         _print_json(answer)
         return
     for each in answer:
-        twins = f", and {each['twins'] - 1:,} more originals" if each["twins"] > 1 else ""
+        twins = f", and {counted(each['twins'] - 1, 'more original')}" if each["twins"] > 1 else ""
         say(f"{each['id']}  {each['when']}  {' and '.join(each['kinds'])}: {each['path']}{twins}")
         if each["near"]:
             near = each["near"]
@@ -58,7 +58,7 @@ def list_(context: click.Context, limit: int, after: int, as_json: bool) -> None
         for said in each["said"]:
             say(f"   reported {said['when']} by {said['who']}: {said['reason']}")
         if each["reports"] > len(each["said"]):
-            say(f"   and {each['reports'] - len(each['said']):,} more reports")
+            say(f"   and {counted(each['reports'] - len(each['said']), 'more report')}")
         if each["undone_by"]:
             say(f"   decided before, undone {each['undone']} by {each['undone_by']}")
     if not answer:

@@ -6,7 +6,7 @@ import logging
 
 import click
 
-from pipeline.cli.common import _app, _open_places, _say_if_not_confined
+from pipeline.cli.common import _open_for_writing, _open_places, _say_if_not_confined
 from pipeline.cli.terminal import log_to_stderr
 
 
@@ -44,12 +44,12 @@ def serve(context: click.Context, host: str, port: int, no_watch: bool, insecure
     from pipeline.web.server import serve as serve_app
     from pipeline.web.service import Options
 
-    app = _app(context)
+    app = _open_for_writing(context)
     refuse_open_door(app, host, insecure)
     _say_if_not_confined(app)
     log_to_stderr(logging.WARNING, "%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
     log = logging.getLogger("lockstep")
     log.setLevel(logging.INFO)
-    for warning in _open_places(app):
+    for warning in _open_places(app):  # those of the settings were said when it was opened
         log.warning("%s", warning)
     serve_app(app, Options(host, port, watch=not no_watch, insecure=insecure))

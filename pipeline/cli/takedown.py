@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.cli.common import _open_for_reading, _print_json, json_option
+from pipeline.cli.common import _open_for_writing, _print_json, json_option
 from pipeline.cli.terminal import say
 from pipeline.states import Source
-from pipeline.text import login_name
+from pipeline.text import counted, login_name
 
 if TYPE_CHECKING:
     from pipeline.app import Lockstep
@@ -121,7 +121,8 @@ def add(
         alike = lookalikes(app.takedowns, target, near)
         if alike.unknown:
             say(
-                f"warning: {alike.unknown:,} originals have no PDQ hash yet, and are not compared; "
+                f"warning: {counted(alike.unknown, 'original has', 'originals have')} no PDQ hash "
+                "yet, without which nothing is compared; "
                 "after the next run, `datapipe similar --blocked` has them all",
                 err=True,
             )
@@ -140,7 +141,7 @@ def add(
 
 def _agrees(found: Sequence[Lookalike]) -> bool:
     """Show what looks like it, and ask whether that goes as well."""
-    say(f"{len(found):,} originals look like it:", err=True)
+    say(f"{counted(len(found), 'original looks', 'originals look')} like it:", err=True)
     for each in found:
         kind = " (image of a job)" if each.source == Source.JOBS.value else ""
         say(f"  {each.path}{kind}: {each.distance} of 256 bits differ", err=True)
@@ -160,7 +161,7 @@ def _say_taken_down(done: TakenDown, purge: bool, picture: str | None) -> None:
         say("  no original has these bytes now; they are blocked from now on")
     if picture is not None:
         say("  what looks like it is blocked from now on")
-    say(f"  {done.renditions:,} renditions deleted")
+    say(f"  {counted(done.renditions, 'rendition')} deleted")
 
 
 @takedown.command("list")
@@ -195,7 +196,7 @@ def list_(context: click.Context, limit: int, before: int | None, as_json: bool)
             else:
                 what = "deleted"
             say(f"   {original['path']}: {what}")
-        say(f"   {len(act['renditions']):,} renditions deleted")
+        say(f"   {counted(len(act['renditions']), 'rendition')} deleted")
         for event in act["events"]:
             note = f" {event['note']}" if event["note"] else ""
             say(f"   {event['what']} {event['when']} by {event['who']}{note}")
@@ -284,7 +285,7 @@ def open_for_takedowns(context: click.Context) -> Lockstep:
     # Imported here: `datapipe --help` does without it, and it costs 35 ms.
     from pipeline.takedowns import take_over
 
-    app = _open_for_reading(context)
+    app = _open_for_writing(context)
     for warning in take_over(app.database, app.settings):
         say(f"warning: {warning}", err=True)
     return app

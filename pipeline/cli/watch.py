@@ -10,8 +10,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.cli.common import INTERRUPTED, _app, _open_places, _say_if_not_confined, json_option
-from pipeline.cli.progress import for_stderr
+from pipeline.cli.common import (
+    INTERRUPTED,
+    _open_for_writing,
+    _open_places,
+    _say_if_not_confined,
+    json_option,
+)
+from pipeline.cli.progress import for_stderr, progress_option
+from pipeline.cli.quiet import one_line, say_warnings
 from pipeline.cli.terminal import say, say_json
 
 if TYPE_CHECKING:
@@ -25,9 +32,10 @@ if TYPE_CHECKING:
     help="Look at all files every second; for file systems "
     "that report no changes, such as network mounts.",
 )
+@progress_option
 @json_option
 @click.pass_context
-def watch(context: click.Context, poll: bool, as_json: bool) -> None:
+def watch(context: click.Context, poll: bool, progress: bool, as_json: bool) -> None:
     """Keep the renditions in step as originals change, until stopped.
 
     Each run that did something prints a line on stderr; with --json also a line of JSON on stdout.
@@ -42,9 +50,8 @@ def watch(context: click.Context, poll: bool, as_json: bool) -> None:
     # Imported here: `datapipe --help` does without the engine, which costs 80 ms.
     from pipeline.live import Watcher, WatchOptions
 
-    app = _app(context)
-    for warning in _open_places(app):
-        say(f"warning: {warning}", err=True)
+    app = _open_for_writing(context)
+    say_warnings(_open_places(app))
     _say_if_not_confined(app)
     stop = threading.Event()
     came: list[int] = []
@@ -65,10 +72,10 @@ def watch(context: click.Context, poll: bool, as_json: bool) -> None:
         begins = is_first and not report.partial
         if not (report.did_anything or report.warnings or begins):
             return
+        in_step = f"{report.in_step:,} in step; watching" if begins else ""
         moment = datetime.datetime.now().astimezone()
-        for warning in report.warnings:
-            say(f"warning: {warning}", err=True)
-        say(f"{moment:%H:%M:%S}  {_line(report, begins)}", err=True)
+        say_warnings(report.warnings)
+        say(f"{moment:%H:%M:%S}  {one_line(report, in_step)}", err=True)
         for path, reason in report.failures:
             say(f"          failed  {path}: {reason}", err=True)
         if as_json:
@@ -76,27 +83,8 @@ def watch(context: click.Context, poll: bool, as_json: bool) -> None:
             say_json(when | report.as_json())
         is_first = is_first and not begins
 
-    watcher = Watcher(app, WatchOptions(poll, functools.partial(say, err=True), for_stderr()))
+    watcher = Watcher(
+        app, WatchOptions(poll, functools.partial(say, err=True), for_stderr(progress))
+    )
     watcher.run(stop, on_run)
     context.exit(INTERRUPTED if came[:1] == [signal.SIGINT] else 0)
-
-
-def _line(report: Report, is_first: bool) -> str:
-    counts = [
-        (report.new, "new"),
-        (report.changed, "changed"),
-        (report.removed, "removed"),
-        (report.rendered, "rendered"),
-        (report.reused, "reused"),
-        (report.deleted, "deleted"),
-        (report.taken_down, "taken down"),
-        (report.held, "held for review"),
-        (report.failed, "failed"),
-        (report.pending, "still to do"),
-    ]
-    steps = report.steps_in_words()
-    done = [f"{count:,} {word}" for count, word in counts if count]
-    summary = ", ".join(done + ([steps] if steps else []))
-    if is_first:
-        summary = ", ".join(filter(None, [summary, f"{report.in_step:,} in step; watching"]))
-    return f"{summary or 'nothing changed'} ({report.seconds:.2f} s)"

@@ -16,6 +16,12 @@ INTERRUPTED = "interrupted"
 BOOT = "boot"
 # Device and inode of the input folder and of the mount points below it.
 INPUT = "input"
+# The folders that this database belongs to: see `engine.known_folders`.
+FOLDERS = "folders"
+# How many originals were known before a scan that was refused.
+KNOWN_BEFORE = "known_before"
+# CSVs below the input folder that start no job, with the stat of each, as JSON.
+CSVS_LEFT = "csvs_left"
 # The last writer of the output folder: an owner of temporary files.
 WRITER = "writer"
 # The files of the batch that is being published.
@@ -25,6 +31,8 @@ GENERATION = "generation"
 # Set while the output folder may hold other files than the rows say: what was found, as JSON; null
 # until it was looked for.
 UNVERIFIED = "unverified"
+# What the last run said on stderr where nobody watched, as JSON: see `cli.quiet`.
+SAID = "said"
 # Recipes whose folder was found missing with all its renditions.
 FOLDERS_GONE = "folders_gone"
 # Sessions of the page that were logged out, as JSON.

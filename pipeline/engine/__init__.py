@@ -11,6 +11,8 @@
 ``history``      history: what the last runs did. A run that found nothing to do writes nothing
 ``holding``      holding: what looks like blocked content has no rendition before a person has
                  decided
+``known_folders``  the folders that a database belongs to: its rows must never meet the files of
+                 another project
 ``outputs``      the rows of what is made, each in its table: renditions, and the values of
                  features
 ``own_batch``    own steps that work record by record, in chunks

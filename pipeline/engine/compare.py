@@ -17,6 +17,7 @@ from pipeline.engine.report import Report
 from pipeline.names import name_of
 from pipeline.states import State
 from pipeline.storage.folder import sha256_of
+from pipeline.text import counted
 
 PAGE_ROWS = 10_000
 
@@ -66,10 +67,11 @@ class Mismatch:
     def as_text(self) -> str:
         """One line for people."""
         if not self.count:
-            return f"{self.checked:,} renditions are as they should be"
+            what = counted(self.checked, "rendition is as it", "renditions are as they")
+            return f"{what} should be"
         what = (
             f"{len(self.missing):,} missing, {len(self.altered):,} altered, "
-            f"{len(self.strays):,} strays, of {self.checked:,} renditions"
+            f"{len(self.strays):,} strays, of {counted(self.checked, 'rendition')}"
         )
         return f"{what}; all fixed" if self.fixed else f"{what}; `datapipe verify --fix` fixes them"
 

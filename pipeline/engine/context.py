@@ -23,6 +23,7 @@ from pipeline.database.connection import Database
 from pipeline.database.locks import RUN, RUN_LOCK, WATCH
 from pipeline.database.state import INTERRUPTED, StateRepository
 from pipeline.engine.difference import Expected
+from pipeline.engine.known_folders import KnownFolders
 from pipeline.engine.pending import NARROW_ROWS, Look, Pending
 from pipeline.engine.progress import Progress, Silent
 from pipeline.engine.report import Report
@@ -53,6 +54,8 @@ class RunOptions:
     rehash: bool = False
     wait: bool = False
     allow_removed: bool = False
+    # The folders were moved: those of the settings are the known ones from now on.
+    relocate: bool = False
     # Keys of files and folders below the input folder: the scan looks at these alone, and the run
     # at what they changed.
     only: frozenset[str] | None = None
@@ -132,6 +135,8 @@ class Run(RunConfig):
     scanned: bool = False
     # The input folder as the run before saw it, and as the scan of this run does.
     input: InputMounts | None = None
+    # The folders that the database belongs to.
+    folders: KnownFolders | None = None
     # Whether there is any job; None until a step has looked. Without one, no step of jobs works.
     has_jobs: bool | None = None
     # What a dry run would have written so far.
@@ -248,14 +253,17 @@ def open_run(
     ``workers`` that are passed in stay for the next run. Each of ``before`` is called first.
 
     Raises:
-        SettingsError, DatabaseError, LockedError
+        SettingsError, DatabaseError, LockedError, OtherFoldersError
     """
     options = options or RunOptions()
     _check_name_encoding()
-    check_folders(settings)
     with database.lock(RUN_LOCK, wait=options.wait, holder=options.holder):
         repository = StateRepository(database)
         make_tables(database, is_run=True)
+        folders = KnownFolders(settings, database, repository)
+        folders.check(options.relocate)
+        # Only now: a folder that is named by mistake is not even created.
+        check_folders(settings)
         last_write_ts = database.clock.start()
         own_workers = make_workers(settings)
         run = Run(
@@ -267,6 +275,7 @@ def open_run(
             progress=progress or Silent(),
             last_write_ts=last_write_ts,
             began_ts=database.clock.now(),
+            folders=folders,
             urgent=dict(options.urgent),
         )
         run.workers.lost = 0
@@ -280,10 +289,11 @@ def dry_run(database: Database, settings: Settings, options: RunOptions) -> Run:
     """The context of a dry run: without the lock, and with workers that are never started.
 
     Raises:
-        DatabaseError
+        DatabaseError, OtherFoldersError
     """
     make_tables(database)
     run = open_beside(database, settings, options)
+    KnownFolders(settings, database, run.repository).check(options.relocate)
     run.report.dry_run = True
     run.began_ts = math.inf  # nothing in the tables was found by it
     run.recovering = run.repository.get(INTERRUPTED) is not None

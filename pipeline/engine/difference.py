@@ -22,8 +22,12 @@ class Difference:
     unchanged: int = 0
     removed: list[str] = field(default_factory=list)
     passed: Passed = field(default_factory=Passed)
-    # Originals were there, and now neither one of them nor a CSV is.
+    # Originals were known, and not one of those is there any more, not even under another name.
+    all_gone: bool = False
+    # And no other one is, nor a CSV.
     is_empty: bool = False
+    # Size in bytes and mtime of the first new ones: what a rename leaves as it is.
+    arrived: set[tuple[int, int]] = field(default_factory=set)
 
     @property
     def known(self) -> int:

@@ -60,9 +60,12 @@ def notice_older(run: Run) -> None:
     Files may then differ from their rows, so nothing is trusted.
     """
     folder, is_new = run.settings.output_dir, run.last_write_ts == 0.0
-    if not is_older(run.repository, folder, is_new):
+    was_older = is_older(run.repository, folder, is_new)
+    # Another folder may hold anything, and is compared; what agrees there is not made again.
+    is_other = run.folders is not None and run.folders.is_other_output
+    if not (was_older or is_other):
         return
-    if not is_new:
+    if was_older and not is_new:
         run.recovering = True
     with run.database.writing():
         # Before the folder is updated: after that nothing else records it.

@@ -116,6 +116,9 @@ def recover(run: Run, renders: Sequence[HasRenditions]) -> bool:
     is_cut_off = run.repository.get(INTERRUPTED) is not None
     is_of_release_before = run.repository.get(GENERATION) is None and run.last_write_ts > 0.0
     notice_older(run)
+    if run.folders is not None and not run.options.relocate:
+        # Moved ones are the known ones once the scan has found nothing amiss.
+        run.folders.remember()
     if is_cut_off:
         run.recovering = True
         remove_unrecorded(run.repository, run.settings.output_store, renders)

@@ -11,11 +11,13 @@ from typing import Any
 from pipeline.engine.timings import Timings
 from pipeline.imaging import advice_of_suffix
 from pipeline.states import State
+from pipeline.storage.walking import OTHER_SUFFIX
 from pipeline.text import counts_in_words
 from pipeline.transforms.features import is_feature, is_listed, own_name
 
 JOBS_SHOWN = 20
 FAILURES_SHOWN = 20
+SUFFIXES_SHOWN = 5
 
 
 @dataclass
@@ -73,8 +75,10 @@ class Counts(MadeCounts):
     # What near duplicates are found by; nobody asked for these.
     hashes: MadeCounts = field(default_factory=MadeCounts)
     failures: list[tuple[str, str]] = field(default_factory=list)
-    # Whether there were more of them than are listed.
-    more_failures: bool = False
+    # All of them, those as well that are not listed.
+    failure_count: int = 0
+    # What an original has failed for comes once for each recipe, one after another.
+    _last_failure: tuple[str, str] = ("", "")
 
     def of(self, recipe: str) -> MadeCounts:
         """Where what this recipe, or feature, makes is counted."""
@@ -100,11 +104,12 @@ class Counts(MadeCounts):
 
     def add_failure(self, what: str, reason: str) -> None:
         """List what failed, each once."""
-        if (what, reason) not in self.failures:
-            if len(self.failures) < FAILURES_SHOWN:
-                self.failures.append((what, reason))
-            else:
-                self.more_failures = True
+        if (what, reason) in self.failures or (what, reason) == self._last_failure:
+            return
+        self._last_failure = (what, reason)
+        self.failure_count += 1
+        if len(self.failures) < FAILURES_SHOWN:
+            self.failures.append((what, reason))
 
 
 @dataclass
@@ -313,14 +318,11 @@ class Report(Counts):
         if steps := self.steps_in_words():
             lines.append(f"steps       {steps}")
         if self.passed:
-            ignored = counts_in_words(
-                [(count, reason) for reason, count in self.passed.most_common()]
-            )
-            lines.append(f"ignored     {ignored}")
+            lines.append(f"ignored     {self._ignored()}")
             lines += [f"            {advice}" for advice in _advice(self.passed)]
         for path, reason in self.failures:
             lines.append(f"failed      {path}: {reason}")
-        if self.more_failures:
+        if self.failure_count > len(self.failures):
             lines.append("            and more: see `datapipe errors`")
         lines.append(f"{self._verdict()} ({self.seconds:.1f} s)")
         return lines
@@ -339,6 +341,19 @@ class Report(Counts):
             for name, each in self.steps.items()
         }
         return "; ".join(f"{name}: {words}" for name, words in counted.items() if words)
+
+    def _ignored(self) -> str:
+        """What the scan skipped, and why; other suffixes summed up, the most frequent named."""
+        counts = [(count, reason) for reason, count in self.passed.most_common()]
+        others = [each for each in counts if each[1].startswith(OTHER_SUFFIX)]
+        rest = [each for each in counts if each not in others]
+        if others:
+            suffixes = [reason[len(OTHER_SUFFIX) :].strip(" ()") for _, reason in others]
+            named = ", ".join(suffixes[:SUFFIXES_SHOWN])
+            named += ", …" if len(suffixes) > SUFFIXES_SHOWN else ""
+            total = sum(count for count, _ in others)
+            rest.append((total, f"{'file' if total == 1 else 'files'} of other kinds ({named})"))
+        return counts_in_words(rest)
 
     def _verdict(self) -> str:
         if self.dry_run:

@@ -35,7 +35,7 @@ from pipeline.settings.values import Settings
 from pipeline.states import Source, State
 from pipeline.workers.local import Workers, clear_temporary_of
 
-OLDER = "the database is new, or older than this folder"
+OLDER = "the database is new, or older than this folder, or this is another folder"
 
 
 @dataclass(frozen=True)

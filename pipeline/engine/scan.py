@@ -30,6 +30,7 @@ from pipeline.engine.unmounted import (
     not_there,
     refuse_too_many,
 )
+from pipeline.errors import TooManyRemovedError
 from pipeline.names import name_of
 from pipeline.settings.values import Settings
 from pipeline.states import Source
@@ -75,9 +76,9 @@ def compare_folder(
             yield FoundFile(*file)
     for path in stored.before(None):
         _gone(path, difference)
-    difference.is_empty = not (
-        difference.new or difference.changed or difference.unchanged or difference.passed.deferred
-    )
+    if difference.removed and not (difference.changed or difference.unchanged):
+        difference.all_gone = not _is_renamed(table, difference)
+        difference.is_empty = not (difference.new or difference.passed.deferred)
 
 
 def _walk_or_refuse(
@@ -121,6 +122,7 @@ def compare_some(
         # Whether these are too many depends on the number of all.
         difference.unchanged = _count(table) - difference.changed - len(difference.removed)
     if difference.removed and _count(table, len(difference.removed) + 1) == len(difference.removed):
+        difference.all_gone = not _is_renamed(table, difference)
         difference.is_empty = not _holds_any(folder, suffixes, difference.passed)
 
 
@@ -148,9 +150,7 @@ def _files_at(
 
 def _stored_below(table: DataTable, key: str) -> dict[str, tuple[Any, ...]]:
     """The rows of a file, and of all below a folder of that name."""
-    store = table.table_store
-    assert isinstance(store, TrackedTable)
-    columns = store.data_table.c
+    store, columns = _stored_in(table)
     query = sa.select(
         columns.path, columns.size_bytes, columns.mtime_ns, columns.ctime_ns, columns.inode
     ).where(
@@ -162,18 +162,31 @@ def _stored_below(table: DataTable, key: str) -> dict[str, tuple[Any, ...]]:
         return {row[0]: tuple(row) for row in con.execute(query)}
 
 
+def _stored_in(table: DataTable) -> tuple[TrackedTable, sa.ColumnCollection[str, Any]]:
+    store = table.table_store
+    assert isinstance(store, TrackedTable)
+    return store, store.data_table.c
+
+
 def _is_ours(columns: sa.ColumnCollection[str, Any]) -> sa.ColumnElement[bool]:
     ours: sa.ColumnElement[bool] = columns.source == Source.INPUT.value
     return ours
 
 
 def _count(table: DataTable, at_most: int | None = None) -> int:
-    store = table.table_store
-    assert isinstance(store, TrackedTable)
-    columns = store.data_table.c
+    store, columns = _stored_in(table)
     rows = sa.select(columns.path).where(_is_ours(columns)).limit(at_most).subquery()
     with store.dbconn.reading() as con:
         return con.execute(sa.select(sa.func.count()).select_from(rows)).scalar_one()
+
+
+def _is_renamed(table: DataTable, difference: Difference) -> bool:
+    """Whether a file that is new has size and mtime of one of the first that are gone."""
+    store, columns = _stored_in(table)
+    query = sa.select(columns.size_bytes, columns.mtime_ns).where(
+        _is_ours(columns), columns.path.in_(difference.removed[:REMOVED_AT_LEAST])
+    )
+    return any((row[0], row[1]) in difference.arrived for row in store.dbconn.rows(query))
 
 
 def _holds_any(folder: Path, suffixes: frozenset[str], passed: Passed) -> bool:
@@ -186,10 +199,8 @@ class _Stored:
     """The rows of the table of originals in the order of keys, a page at a time."""
 
     def __init__(self, table: DataTable) -> None:
-        store = table.table_store
-        assert isinstance(store, TrackedTable)
+        store, self._columns = _stored_in(table)
         self._database = store.dbconn
-        self._columns = store.data_table.c
         self._page: list[tuple[Any, ...]] = []
         self._next = 0
         self._is_last = False
@@ -283,7 +294,12 @@ class ScanStep(Step):
             if len(waiting) >= CHUNK_ROWS:
                 self._store(waiting, run)
         self._store(waiting, run)
-        self._accept(run, difference)
+        try:
+            self._accept(run, difference)
+        except TooManyRemovedError:
+            assert run.input is not None
+            run.input.note_refused(_count(self.table) - difference.new)
+            raise
         for paths in chunks(difference.removed, CHUNK_ROWS):
             run.touch(Source.INPUT, paths)
             with run.database.writing() as write:
@@ -323,6 +339,8 @@ class ScanStep(Step):
             run.narrowed_to = []
         for file in found:
             run.check_stop()
+            if len(difference.arrived) < REMOVED_AT_LEAST:
+                difference.arrived.add((file.size_bytes, file.mtime_ns))
             if file.path in options.leave:
                 continue
             if run.narrowed_to is not None:

@@ -12,16 +12,18 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.database.state import INPUT, StateRepository
+from pipeline.database.state import INPUT, KNOWN_BEFORE, StateRepository
 from pipeline.errors import TooManyRemovedError
 from pipeline.names import name_of
 from pipeline.storage.mounts import mount_points
+from pipeline.text import counted
 
 if TYPE_CHECKING:
     from pipeline.blocklist import Blocklist
     from pipeline.engine.difference import Difference
 
-# Below this many a percentage says little: removing two of three photos may well be intended.
+# Below this many a percentage says little: removing two of three photos may well be intended, and
+# so may replacing the only one. All of several are another matter.
 REMOVED_AT_LEAST = 100
 
 Identity = tuple[int, int]
@@ -74,6 +76,23 @@ class InputMounts:
     def remember(self) -> None:
         """Make the next run expect what this one saw; nothing is written if that is unchanged."""
         self._repository.set(INPUT, json.dumps(self._after, sort_keys=True))
+        self._repository.set(KNOWN_BEFORE, None)
+
+    def note_refused(self, known: int) -> None:
+        """Note how many were ``known``: what is new has rows by now, and must not outweigh what is
+        gone when the same is to be refused again."""
+        noted = self._repository.get(KNOWN_BEFORE)
+        self._repository.set(KNOWN_BEFORE, str(known if noted is None else min(known, int(noted))))
+
+    def are_all_gone(self, difference: Difference) -> bool:
+        """Whether none of those is there that were known before."""
+        noted = self._repository.get(KNOWN_BEFORE)
+        return difference.all_gone or (noted is not None and len(difference.removed) >= int(noted))
+
+    def known(self, difference: Difference) -> int:
+        """How many originals were known before this scan, and any that was refused before it."""
+        noted = self._repository.get(KNOWN_BEFORE)
+        return difference.known if noted is None else min(int(noted), difference.known)
 
     def _look(self, noticed: Iterable[str] = ()) -> dict[str, Identity]:
         seen = {"": folder_identity(self.folder, self._allow_missing)}
@@ -120,11 +139,12 @@ def refuse_too_many(
 
     Raises:
         TooManyRemovedError: at least 100 originals are gone, and more than ``max_percent`` of all;
-            or any is, and the folder is empty now, or it or a disk in it is another one.
+            or any is, and the folder is empty now, or it or a disk in it is another one; or all
+            are, and those that are there now are others.
     """
     if not difference.removed:
         return
-    folder, known = input_folder.folder, difference.known
+    folder, known = input_folder.folder, input_folder.known(difference)
     gone = len(difference.removed) - takedowns.removed_among(difference.removed)
     if gone >= REMOVED_AT_LEAST and gone * 100 > known * max_percent:
         raise _refusal(
@@ -139,6 +159,12 @@ def refuse_too_many(
             raise _refusal(folder / name_of(key), f"{_is_another(key)}, and {_counted(gone_below)}")
     if gone and difference.is_empty:
         raise _refusal(folder, f"the input folder is empty now: {_counted(gone)}")
+    if gone and input_folder.are_all_gone(difference) and known > 1 and max_percent < 100:
+        raise _refusal(
+            folder,
+            f"not one of the {counted(known, 'original')} known before is there, which "
+            "PIPELINE_MAX_REMOVED counts whatever their number",
+        )
 
 
 def refuse_csvs(

@@ -4,6 +4,7 @@
 ``answering``  the result CSV
 ``context``    what the parts of this room work with, by name
 ``copies``     copies of CSVs in the state folder: those in use, and leftovers
+``dropping``   CSVs among the photos that are no lists of products: told once, and left alone
 ``failed``     images that could not be fetched, and fetching them once more
 ``fetching``   request the URLs that are waiting
 ``forms``      how the CSV of a job is read, and what is stored of that

@@ -23,6 +23,7 @@ from pipeline.jobs.store import ACTIVE, ENDED, UNREAD, Job
 from pipeline.jobs.webhooks import webhooks_due
 from pipeline.names import folder_of
 from pipeline.states import JobState, Source, WebhookState
+from pipeline.text import counted
 from pipeline.transforms.features import is_feature
 from pipeline.transforms.recipes import Recipe, recipe_of
 from pipeline.workers.tasks import Urgency
@@ -155,7 +156,7 @@ class _Answer:
         lost = forget_lost(self.jobs, self.run, waiting)
         if lost:
             self.run.report.warnings.append(
-                f"{self.jobs.folders.fetched}: {lost:,} fetched images of job "
+                f"{self.jobs.folders.fetched}: {counted(lost, 'fetched image')} of job "
                 f"{self.job.reference} are missing there; the next run restores them"
             )
             self.repository.move(self.job.reference, {self.job.state}, JobState.FETCHING)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pipeline.engine.context import Run
 from pipeline.engine.unmounted import InputMounts, not_there, refuse_csvs
 from pipeline.jobs.context import Jobs
+from pipeline.jobs.dropping import leave, why_left
 from pipeline.jobs.store import ACTIVE, ENDED, NOT_DELETED, UNREAD, Job, JobRepository
 from pipeline.settings.values import Settings
 from pipeline.states import JobState
@@ -101,7 +102,12 @@ def explain_csv(jobs: Jobs, path: str) -> tuple[bool, bool, str]:
 
 def _verdict(jobs: Jobs, job: Job | None, there: FoundFile | None) -> str:
     if job is None or (job.state is JobState.DELETED and job.inode is None):
-        return "a new CSV: the next run creates a job from it" if there else "there is no such CSV"
+        if there is None:
+            return "there is no such CSV"
+        if jobs.settings.jobs.csv_drop == "off":
+            return "a CSV: it starts no job, as PIPELINE_CSV_DROP=off"
+        left = None if jobs.settings.jobs.csv_drop == "strict" else why_left(jobs.settings, there)
+        return left or "a new CSV: the next run creates a job from it"
     prefix = f"job {job.reference} is {job.state.value}"
     if there is None:
         ends = "" if job.state is JobState.DELETED else "; the next run deletes it"
@@ -135,6 +141,7 @@ def _find(jobs: Jobs, run: Run) -> CsvDifference:
     difference = compare_csvs(repository, passed, settings)
     if not run.options.allow_removed:
         refuse_unmounted(difference.gone, run.report.there, passed, settings, input_folder.moved)
+    difference.new = leave(settings, run, difference.new)
     run.report.jobs.received += len(difference.new) + len(difference.changed)
     return difference
 

@@ -77,6 +77,8 @@ class ScanCsvsStep(JobStep):
         # Only now: a folder that was replaced for the originals was replaced for the CSVs as well.
         if run.input is not None and run.narrowed_to is None:
             run.input.remember()
+            if run.folders is not None:
+                run.folders.remember()
 
     def preview(self, run: Run) -> None:
         if self._is_due(run):

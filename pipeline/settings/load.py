@@ -40,9 +40,16 @@ def load_settings(environ: Mapping[str, str] | None = None, cwd: Path | None = N
 
     tables = (variables_of(Settings), variables_of(JobSettings), FETCH_VARIABLES)
     values, jobs, fetch = (_values(table, given, cwd) for table in tables)
-    settings = Settings(**values, jobs=JobSettings(**jobs), fetch=FetchLimits(**fetch))
     known = {PREFIX + variable.name for table in tables for variable in table.values()}
     _refuse_unknown(sorted(set(written) - known), known, cwd)
+    settings = Settings(
+        **values,
+        jobs=JobSettings(**jobs),
+        fetch=FetchLimits(**fetch),
+        warnings=tuple(
+            _unknown(name, known, "it has no effect") for name in sorted(set(given) - known)
+        ),
+    )
     refuse_nested(settings)
     _refuse_half_a_proxy(settings)
     if settings.jobs.result == "replace" and not settings.jobs.public_url:
@@ -80,12 +87,20 @@ def _text(given: Mapping[str, str], name: str) -> str:
 def _refuse_unknown(unknown: list[str], known: set[str], cwd: Path) -> None:
     """A typo in ``.env`` is an error. The environment may hold other programs' variables.
 
-    Some CI systems set ``PIPELINE_...`` themselves, so an unknown one there is left alone.
+    Some CI systems set ``PIPELINE_...`` themselves, so of an unknown one there people are warned.
     """
     for name in unknown:
-        near = difflib.get_close_matches(name, known, n=1)
-        meant = f"did you mean {near[0]}?" if near else "remove it"
-        raise SettingsError(f"{cwd / '.env'}: {name} is not a setting of Lockstep; {meant}")
+        raise SettingsError(f"{cwd / '.env'}: {_unknown(name, known, 'remove it')}")
+
+
+def _unknown(name: str, known: set[str], otherwise: str) -> str:
+    """What is said of a variable that is no setting: the nearest that is one, if any is near."""
+    # Without the prefix, which would make all of them alike.
+    near = difflib.get_close_matches(
+        name.removeprefix(PREFIX), [each.removeprefix(PREFIX) for each in known], n=1
+    )
+    meant = f"did you mean {PREFIX}{near[0]}?" if near else otherwise
+    return f"{name} is not a setting of Lockstep; {meant}"
 
 
 def _refuse_half_a_proxy(settings: Settings) -> None:

@@ -66,6 +66,7 @@ class JobSettings:
     recipes_given: bool = _setting("JOB_RECIPES", "", bool)
     result: str = _setting("JOB_RESULT", "add", parsing.one_of("add", "replace"))
     features: tuple[str, ...] = _setting("JOB_FEATURES", "", parsing.names_or_none)
+    csv_drop: str = _setting("CSV_DROP", "lenient", parsing.one_of("off", "strict", "lenient"))
     max_rows: int = _setting("JOB_MAX_ROWS", "1000000", whole(1, 10**9, "rows", 1_000_000))
     max_images: int = _setting("JOB_MAX_IMAGES", "5000000", whole(1, 10**9, "images", 5_000_000))
     max_bytes: int = _setting(
@@ -137,6 +138,8 @@ class Settings:
     )
     jobs: JobSettings
     fetch: FetchLimits
+    # What is odd about the variables, and wrong with none of them.
+    warnings: tuple[str, ...] = ()
 
     @property
     def output_store(self) -> FolderStore:

@@ -28,6 +28,7 @@ SYSTEM_NAMES = frozenset(("thumbs.db", "desktop.ini", "__macosx", "@eadir"))
 
 # Excel workbooks are read like CSVs.
 CSV_SUFFIXES = frozenset((".csv", ".tsv", ".xlsx"))
+OTHER_SUFFIX = "other suffix"
 LEADS_OUT = "link that leads out of the input folder"
 
 # SQLite keeps 64-bit signed integers; some file systems give inodes of 64 bits unsigned.
@@ -258,7 +259,7 @@ def _reason_to_pass(
         return "temporary"
     if suffix in suffixes:
         return None
-    return f"other suffix ({suffix or 'none'})"
+    return f"{OTHER_SUFFIX} ({suffix or 'none'})"
 
 
 def _inside(real: str, real_root: str) -> bool:

@@ -374,6 +374,28 @@ def test_usage_errors_end_with_2(project: Project) -> None:
 
 def test_a_folder_without_an_app_is_one_clear_line(project: Project) -> None:
     answer = project.script("--pipeline", "no_such_app", "run")
-    assert answer.code == 1
+    assert answer.code == 2
     assert "there is no no_such_app.py in" in answer.stderr
     assert "Traceback" not in answer.stderr
+
+
+def test_one_is_not_counted_as_many(project: Project) -> None:
+    project.recipes("[half]\nscale = 0.5\n")
+    project.add("a.png")
+    project.run()
+    assert project.cli("status").stdout.startswith("1 original, 1 rendition in step, ")
+    assert project.cli("verify").stdout == "1 rendition is as it should be\n"
+    (project.input / "bad.png").write_bytes(b"no picture")
+    project.run(code=1)
+    assert project.cli("retry").stdout == "1 rendition will be retried in the next run\n"
+
+
+def test_files_of_other_kinds_are_summed_up(project: Project) -> None:
+    for number, suffix in enumerate(("txt", "txt", "md", "psd", "mov", "doc", "zip", "ai")):
+        (project.input / f"{number}.{suffix}").touch()
+    (project.input / ".hidden").touch()
+    lines = project.cli("run").stdout.splitlines()
+    (ignored,) = [line for line in lines if line.startswith("ignored")]
+    assert ignored.startswith("ignored     1 hidden, 8 files of other kinds (.txt, ")
+    assert ignored.endswith(", …)")
+    assert ignored.count(".") == 5

@@ -243,3 +243,12 @@ def test_json_is_read_back_as_it_was(capsys: pytest.CaptureFixture[str]) -> None
     assert json.loads(text) == value
     assert "Größe 👟" in text
     assert all(line.isprintable() for line in text.split("\n"))
+
+
+def test_a_word_of_a_state_is_printed_as_it_is_stored() -> None:
+    from pipeline import states
+
+    words = [kind for kind in vars(states).values() if isinstance(kind, type)]
+    members = [each for kind in words if issubclass(kind, states.Word) for each in kind]
+    assert len(members) > 50
+    assert [each for each in members if f"{each}" != each.value or str(each) != each.value] == []

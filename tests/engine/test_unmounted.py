@@ -175,6 +175,52 @@ def test_the_last_originals_of_the_same_folder_need_a_word(few: Project) -> None
     assert few.run()["originals"]["removed"] == 0
 
 
+def test_other_originals_in_place_of_all_that_were_known_need_a_word(few: Project) -> None:
+    shutil.rmtree(few.input / "disk")
+    (few.input / "a.png").unlink()
+    few.add("of another shop.png")
+    assert_refused(few, "not one of the 3 originals known before is there", "PIPELINE_MAX_REMOVED")
+    # Nor does it pass the next time, when the new one is known as well.
+    assert_refused(few, "not one of the 3 originals known before is there")
+    assert few.run("--allow-removed")["renditions"]["deleted"] == 6
+    few.assert_in_step()
+
+
+def test_originals_that_were_all_renamed_are_no_others(few: Project) -> None:
+    (few.input / "disk").rename(few.input / "2026")
+    (few.input / "a.png").rename(few.input / "2026/a.png")
+    done = few.run()["renditions"]
+    assert (done["reused"], done["deleted"]) == (6, 6)
+    few.assert_in_step()
+
+
+def test_all_may_be_replaced_where_the_limit_is_all_of_them(few: Project) -> None:
+    shutil.rmtree(few.input / "disk")
+    (few.input / "a.png").unlink()
+    few.add("new.png")
+    few.env["PIPELINE_MAX_REMOVED"] = "100"
+    assert few.run()["renditions"]["deleted"] == 6
+
+
+def test_the_only_original_may_be_replaced(project: Project) -> None:
+    project.add("a.png")
+    project.run()
+    (project.input / "a.png").unlink()
+    project.add("b.png")
+    assert project.run()["renditions"]["deleted"] == 2
+    project.assert_in_step()
+
+
+def test_what_came_with_a_refused_scan_does_not_outweigh_what_is_gone(shop: Project) -> None:
+    for number in range(1, 101):
+        (shop.input / f"{number:03}.png").rename(shop.input / f"{number:03}.jpg")
+    for number in range(101, 250):
+        shutil.copy(shop.input / "000.png", shop.input / f"{number:03}.png")
+    for _ in range(2):
+        assert "100 of 101 originals are gone" in shop.cli("run").stderr
+    assert shop.run("--allow-removed")["originals"]["removed"] == 100
+
+
 def test_an_original_that_a_takedown_took_out_may_be_the_last_one(project: Project) -> None:
     project.add("a.png")
     project.run()
@@ -265,7 +311,10 @@ def test_a_look_at_a_few_files_deletes_nothing_of_an_unmounted_disk(few: Project
         look("disk")
     # One that is not in the tables yet shows that the folder is not empty.
     few.add("new.png")
-    assert look("disk").deleted == 4
+    with pytest.raises(TooManyRemovedError, match="not one of the 2 originals"):
+        look("disk")
+    few.run("--allow-removed")
+    few.assert_in_step()
 
 
 def test_a_real_disk_is_unmounted(project: Project, namespace: MountNamespace) -> None:

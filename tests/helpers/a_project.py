@@ -66,6 +66,12 @@ settings = load_settings()
 """
 
 
+def worded(args: tuple[str, ...]) -> list[str]:
+    """A command that says what it says on a terminal: no stdout of a test is one."""
+    is_terse = args[:1] == ("run",) and "--json" not in args
+    return [*args, "--summary"] if is_terse else [*args]
+
+
 @dataclass
 class Answer:
     """What a command gave back."""
@@ -103,17 +109,18 @@ class Project:
         # A process would find the `app.py` of this checkout first, where `pipeline` is installed.
         self.env["PYTHONPATH"] = str(self.root)
 
-    def cli(self, *args: str) -> Answer:
+    def cli(self, *args: str, as_on_terminal: bool = True, stdin: str = "") -> Answer:
         """A command in this process."""
         from click.testing import CliRunner
         from datapipe.cli import cli
 
+        words = worded(args) if as_on_terminal else [*args]
         # A command freezes what it has loaded, as its process ends with it. This one goes on: what
         # every command of every test loads would add up to gigabytes.
         freeze, gc.freeze = gc.freeze, lambda: None
         try:
             with self._as_if_started_here():
-                result = CliRunner().invoke(cli, list(args), prog_name="datapipe")
+                result = CliRunner().invoke(cli, words, stdin, prog_name="datapipe")
         finally:
             gc.freeze = freeze
         if result.exception is not None and not isinstance(result.exception, SystemExit):
@@ -132,7 +139,7 @@ class Project:
 
     def start(self, *args: str, session: bool = False) -> Command:
         """A command as a process that goes on while the test does; in its own session if asked."""
-        words = [str(DATAPIPE), *args]
+        words = [str(DATAPIPE), *worded(args)]
         return preloaded().start(words, self.root, self._environment(), session)
 
     def python(self, code: str) -> Command:
@@ -142,7 +149,7 @@ class Project:
     def script(self, *args: str, timeout_s: float = 90, **options: Any) -> Answer:
         """The script `datapipe`, with ``options`` of ``subprocess``."""
         done = subprocess.run(
-            [str(DATAPIPE), *args],
+            [str(DATAPIPE), *worded(args)],
             cwd=self.root,
             env=self._environment(),
             capture_output=True,
@@ -156,7 +163,7 @@ class Project:
     def start_script(self, *args: str, **options: Any) -> subprocess.Popen[str]:
         """The script `datapipe`, which goes on while the test does."""
         return subprocess.Popen(
-            [str(DATAPIPE), *args],
+            [str(DATAPIPE), *worded(args)],
             cwd=self.root,
             env=self._environment(),
             stdout=subprocess.PIPE,

@@ -244,6 +244,7 @@ class Reader:
     def _sh(self, text: str) -> None:
         for line in text.replace("\\\n", "").splitlines():
             self._line(line)
+        self.project.root = self.root
 
     def _line(self, line: str) -> None:
         """A line of a shell: commands of ours in this process, which is quick, others in `sh`."""
@@ -251,6 +252,10 @@ class Reader:
         words = shlex.split(line, comments=True)
         if words[:1] == ["export"]:
             self.project.env.update(word.split("=", 1) for word in words[1:])
+            return
+        if words[:1] == ["cd"] and len(words) == 2:
+            # For the rest of the example: each begins in the project's folder.
+            self.project.root = Path(words[1])
             return
         env = {}
         while words and re.match(r"[A-Z_]+=", words[0]):

@@ -32,6 +32,7 @@ from pipeline.jobs.store import ENDED
 from pipeline.jobs.uploads import can_be_asked, keep
 from pipeline.states import JobState, Role
 from pipeline.storage.folder import inside, made
+from pipeline.text import counted
 from pipeline.web import models
 from pipeline.web.addresses import files_url, with_whole_urls
 from pipeline.web.answers import answer, back, wants_json
@@ -290,7 +291,9 @@ def refresh(request: Request, reference: str) -> Response:
     service.changed()
     if wants_json(request.scope):
         return answer(request, "", {"asked": count}, 202)
-    return back(f"/jobs/{reference}", f"{count:,} addresses are fetched again")
+    return back(
+        f"/jobs/{reference}", f"{counted(count, 'address is', 'addresses are')} fetched again"
+    )
 
 
 def checked(reference: str) -> str:

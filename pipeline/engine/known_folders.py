@@ -1,0 +1,162 @@
+"""The folders that a database belongs to: its rows must never meet the files of another project.
+
+Over other folders, every known original would look removed, and its renditions would be deleted
+where the new folders are, or be left without a row where the old ones are.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from pipeline.database.connection import Database
+from pipeline.database.state import FOLDERS, StateRepository
+from pipeline.errors import OtherFoldersError
+from pipeline.settings.values import PREFIX, Settings
+from pipeline.tables import jobs_table
+
+ORIGINALS = "originals"
+STATE = "STATE"
+OUTPUT = "OUTPUT"
+
+
+class Place(NamedTuple):
+    """One folder; device and inode are zero where it is not there."""
+
+    path: str
+    device: int = 0
+    inode: int = 0
+
+    def is_same_as(self, other: Place) -> bool:
+        """Whether they are one folder: of one path, or one that was renamed or bound elsewhere.
+
+        The same path may well be another folder (a disk mounted again, a restored backup): what
+        is gone from it is noticed by other means, see :mod:`pipeline.engine.unmounted`.
+        """
+        return self.path == other.path or (self.inode != 0 and self[1:] == other[1:])
+
+
+class KnownFolders:
+    """The folders that the database knows, and those of the settings.
+
+    A path is compared from the folder of an SQLite database on as well: a project that was moved
+    or copied as a whole, with its database, is the same project.
+    """
+
+    def __init__(self, settings: Settings, database: Database, repository: StateRepository) -> None:
+        self._database = database
+        self._repository = repository
+        self._dirs = {
+            "INPUT": settings.input_dir,
+            OUTPUT: settings.output_dir,
+            STATE: settings.state_dir,
+        }
+        files = database.dialect.files
+        self._base = str(files[0].absolute().parent) if files else ""
+        known = json.loads(repository.get(FOLDERS) or "{}")
+        self._base_before = known.pop("base", "")
+        self._before = {name: Place(*place) for name, place in known.items()}
+
+    def check(self, relocate: bool = False) -> None:
+        """Refuse other folders than those known, unless they were moved there (``relocate``).
+
+        A database that knows neither an original nor a job belongs to no folders yet.
+
+        Raises:
+            OtherFoldersError
+        """
+        others = [name for name in self._before if not self._is_known(name)]
+        if others and not relocate:
+            # The state folder holds what belongs to jobs, and nothing else.
+            has_jobs = _has_any(self._database, jobs_table(self._database.sqla_metadata).name)
+            has_any = has_jobs or _has_any(self._database, ORIGINALS)
+            refused = [name for name in others if (has_jobs if name == STATE else has_any)]
+            if refused:
+                raise self._refusal(refused)
+
+    @property
+    def is_other_output(self) -> bool:
+        """Whether the output folder may hold other files than at the last run.
+
+        Another device alone does not say so: networks and plugs number disks as they come.
+        """
+        before, now = self._before.get(OUTPUT), _place(self._dirs[OUTPUT])
+        if before is None or not before.inode:
+            return False
+        if before.path != now.path and not before.is_same_as(now):
+            return True
+        return before.inode != now.inode and _holds_anything(self._dirs[OUTPUT])
+
+    def remember(self) -> None:
+        """Make the folders of the settings the known ones; nothing is written if they are."""
+        places = {}
+        for name, folder in self._dirs.items():
+            place, before = _place(folder), self._before.get(name)
+            is_away = not place.inode and before is not None and before.path == place.path
+            places[name] = before if is_away else place
+        known = {"base": self._base, **places}
+        self._repository.set(FOLDERS, json.dumps(known, sort_keys=True))
+
+    def _is_known(self, name: str) -> bool:
+        before, now = self._before[name], _place(self._dirs[name])
+        return before.is_same_as(now) or (
+            bool(self._base and self._base_before)
+            and _below(before.path, self._base_before) == _below(now.path, self._base) != ""
+        )
+
+    def _refusal(self, names: list[str]) -> OtherFoldersError:
+        url = self._database.engine.url
+        return OtherFoldersError(
+            f"{url.database if self._base else url.render_as_string()}: this database belongs to "
+            "other folders; nothing was changed",
+            [
+                *(
+                    f"{PREFIX}{name} was {self._before[name].path}, and would be {self._dirs[name]}"
+                    for name in names
+                ),
+                "if they were moved there, run `datapipe run --relocate` once",
+                f"if this is another project, name a database of its own in {PREFIX}DB, "
+                "for example sqlite:///other.sqlite",
+            ],
+        )
+
+
+def check_known(settings: Settings, database: Database) -> None:
+    """Refuse to write where the database belongs to other folders; its tables have been made.
+
+    Raises:
+        OtherFoldersError
+    """
+    KnownFolders(settings, database, StateRepository(database)).check()
+
+
+def _place(folder: Path) -> Place:
+    try:
+        status = os.stat(folder)
+    except OSError:
+        return Place(str(folder))
+    return Place(str(folder), status.st_dev, status.st_ino)
+
+
+def _below(path: str, base: str) -> str:
+    """``path`` from ``base`` on; ``""`` where it is not below it."""
+    return os.path.relpath(path, base) if Path(path).is_relative_to(base) else ""
+
+
+def _holds_anything(folder: Path) -> bool:
+    try:
+        with os.scandir(folder) as entries:
+            return any(entries)
+    except OSError:
+        return False
+
+
+def _has_any(database: Database, name: str) -> bool:
+    tables = [table for table in database.sqla_metadata.tables.values() if table.name == name]
+    return any(
+        database.first(sa.select(sa.literal(1)).select_from(table).limit(1)) for table in tables
+    )
