@@ -6,7 +6,7 @@
               ``datapipe.cli``
 ``common``    what the commands share: options, exit codes, the application, errors, JSON
 ``init``      ``datapipe init``: a project of one's own, in a folder of its own
-``jobs``      ``datapipe job``: submit CSVs of products, follow them, and fetch their results
+``jobs``      ``datapipe job``: follow CSVs of products, and fetch their results
 ``mapping``   the options that say which columns of a CSV are which
 ``project``   the project in the working folder: its ``app.py`` is the one that is loaded
 ``progress``  progress on stderr: a bar with rate and time left on a terminal, plain lines
@@ -18,6 +18,7 @@
               that
 ``serve``     ``datapipe serve``: the page and its API, with the pipeline inside
 ``similar``   ``datapipe similar``: originals that look like one, or like what is blocked
+``submit``    ``datapipe job submit``: a CSV of products becomes a job
 ``takedown``  ``datapipe takedown``: take originals down for good, list who did it and why, and
               reinstate them
 ``takedown_many``  ``datapipe takedown many`` and ``resume``: many originals as one entry of the

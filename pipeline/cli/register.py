@@ -27,6 +27,7 @@ from pipeline.cli.project import load_from_here, version_option
 from pipeline.cli.review import review
 from pipeline.cli.serve import serve
 from pipeline.cli.similar import similar
+from pipeline.cli.submit import submit
 from pipeline.cli.takedown import takedown
 from pipeline.cli.takedown_many import many, resume
 from pipeline.cli.terminal import log_to_stderr, say, show_crashes
@@ -44,6 +45,7 @@ def register(cli: click.Group) -> None:
         cli.add_command(command)
     for command in (many, resume):
         takedown.add_command(command)
+    job.add_command(submit)
     database = cli.commands.get("db")
     if isinstance(database, click.Group):
         database.add_command(create_all)
