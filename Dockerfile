@@ -6,7 +6,7 @@ FROM python:3.13-slim-bookworm
 WORKDIR /usr/src/lockstep
 COPY requirements.txt ./
 RUN pip install --no-cache-dir --require-hashes -r requirements.txt
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE app.py recipes.toml ./
 COPY pipeline ./pipeline
 RUN pip install --no-cache-dir --no-deps --no-build-isolation .
 

@@ -14,7 +14,7 @@ def test_people_are_added_listed_and_removed(project: Project) -> None:
     assert project.cli("user", "add", "bot", "--role", "viewer", "--json").json["name"] == "bot"
     for name, problem in (
         ("ada", "there is already a user Ada, with the role moderator"),
-        ("Admin", "whoever has PIPELINE_TOKEN"),
+        ("Admin", "the holder of PIPELINE_TOKEN"),
         (" ", "a name has 1 to 100 characters"),
         ("a\nb", "all of them printable"),
     ):

@@ -45,7 +45,10 @@ def postgres() -> Iterator[str]:
     # A collation other than "C": the order of keys must not depend on it.
     options = ["-U", "lockstep", "-A", "trust", "-E", "UTF8", "--no-sync"]
     run(str(binaries / "initdb"), "-D", data, "--locale", "C.UTF-8", *options)
-    settings = f"-k {folder} -c listen_addresses= -c fsync=off"
+    # Nothing of it has to outlive a crash of the machine.
+    fast = "fsync=off synchronous_commit=off full_page_writes=off autovacuum=off jit=off"
+    options_of_it = " ".join(f"-c {each}" for each in fast.split())
+    settings = f"-k {folder} -c listen_addresses= {options_of_it}"
     run(
         str(binaries / "pg_ctl"),
         "-D",

@@ -37,7 +37,7 @@ def test_an_export_with_a_row_for_each_image_is_one_product_and_keeps_its_rows(s
         "grouped": True,
     }
     header, *rows = shop.answer(reference)
-    assert header[5:] == ["Output Image Urls", "Errors"]
+    assert header[5:] == ["Output Image Urls", "Errors", "Error Codes"]
     assert [row[:5] for row in rows] == [line.split(",") for line in text.splitlines()[1:]]
     image = f"jobs/half/{reference}/{reference}_mug~"
     assert rows[0][5].startswith(image)

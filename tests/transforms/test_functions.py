@@ -207,7 +207,7 @@ def test_what_a_function_raises_is_said_in_a_line_and_logged_whole(folder: Path)
 
 def test_a_function_that_may_not_read_a_file_says_what_allows_it(folder: Path) -> None:
     write(folder, "functions.py", "def stamp(image):\n    raise PermissionError(13, 'denied', 'f')")
-    with pytest.raises(FunctionError, match="PIPELINE_FUNCTION_READS"):
+    with pytest.raises(FunctionError, match="read no other files than those it was allowed"):
         call(parsed(folder), None)
 
 

@@ -129,10 +129,8 @@ def test_a_csv_is_mended_handed_in_followed_and_taken_home(
 
     with page.expect_download() as download:
         page.get_by_role("link", name="Download the result CSV").click()
-    assert (
-        Path(download.value.path()).read_bytes()
-        == (shop.project.output / f"{reference}.csv").read_bytes()
-    )
+    sent = Path(download.value.path()).read_bytes().replace(f"{shop.url}/files/".encode(), b"")
+    assert sent == (shop.project.output / f"{reference}.csv").read_bytes()
 
     page.goto("/")
     page.get_by_label("Reference number").fill(reference)
