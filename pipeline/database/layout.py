@@ -64,7 +64,7 @@ def create_missing(
             _migrate(database, repository, migrations, is_run)
         declared = database.sqla_metadata.tables
         if not set(declared) <= existing:
-            _create_missing(database)
+            _create_missing(database, existing)
         found = repository.get(LAYOUT)
         if found is None:
             for name in sorted(set(declared) & existing):
@@ -101,7 +101,7 @@ def _number(layout: str | None) -> int:
     return int(layout) if layout and layout.isdigit() else 0
 
 
-def _create_missing(database: Database) -> None:
+def _create_missing(database: Database, existing: set[str]) -> None:
     """Make the tables that are missing, also where other processes do the same at this moment.
 
     The second process gets an error that a table exists already, and looks again.
@@ -111,8 +111,8 @@ def _create_missing(database: Database) -> None:
         try:
             metadata.create_all(database.engine)
             # Tables that are older than an index do not get it from the above.
-            for table in metadata.tables.values():
-                for index in table.indexes:
+            for name in existing & set(metadata.tables):
+                for index in metadata.tables[name].indexes:
                     index.create(database.engine, checkfirst=True)
             return
         except sa.exc.DBAPIError as error:
