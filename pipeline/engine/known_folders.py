@@ -17,6 +17,7 @@ from pipeline.database.connection import Database
 from pipeline.database.state import FOLDERS, StateRepository
 from pipeline.errors import OtherFoldersError
 from pipeline.settings.values import PREFIX, Settings
+from pipeline.storage.folder import holds_anything
 from pipeline.tables import jobs_table
 
 ORIGINALS = "originals"
@@ -89,7 +90,7 @@ class KnownFolders:
             return False
         if before.path != now.path and not before.is_same_as(now):
             return True
-        return before.inode != now.inode and _holds_anything(self._dirs[OUTPUT])
+        return before.inode != now.inode and holds_anything(self._dirs[OUTPUT])
 
     def remember(self) -> None:
         """Make the folders of the settings the known ones; nothing is written if they are."""
@@ -145,14 +146,6 @@ def _place(folder: Path) -> Place:
 def _below(path: str, base: str) -> str:
     """``path`` from ``base`` on; ``""`` where it is not below it."""
     return os.path.relpath(path, base) if Path(path).is_relative_to(base) else ""
-
-
-def _holds_anything(folder: Path) -> bool:
-    try:
-        with os.scandir(folder) as entries:
-            return any(entries)
-    except OSError:
-        return False
 
 
 def _has_any(database: Database, name: str) -> bool:

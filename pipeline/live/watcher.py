@@ -41,6 +41,7 @@ from pipeline.live.events import POLL_MS, TICK_MS, EventsFailed, Listening
 from pipeline.live.own_steps import OwnLane
 from pipeline.live.recipe_files import RecipeFiles
 from pipeline.states import Lane
+from pipeline.storage.folder import holds_anything
 from pipeline.storage.walking import CSV_SUFFIXES
 from pipeline.workers.tasks import Urgency
 
@@ -295,7 +296,7 @@ class Watcher:
         said = ""
         while not stop.is_set():
             now = _identity_of(folder)
-            if now is not None and (self._identity in (None, now) or _holds_anything(folder)):
+            if now is not None and (self._identity in (None, now) or holds_anything(folder)):
                 if said:
                     self._options.say(f"{folder}: the input folder is there again")
                 if now != self._identity:
@@ -352,11 +353,3 @@ def _identity_of(folder: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
-
-
-def _holds_anything(folder: Path) -> bool:
-    try:
-        with os.scandir(folder) as entries:
-            return any(entries)
-    except OSError:
-        return False

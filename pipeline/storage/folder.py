@@ -39,6 +39,15 @@ _TICK_NS = 20_000_000
 _COARSE_TICK_NS = 2_000_000_000
 
 
+def holds_anything(folder: Path) -> bool:
+    """Whether there is anything in a folder; not where it cannot be looked into."""
+    try:
+        with os.scandir(folder) as entries:
+            return any(entries)
+    except OSError:
+        return False
+
+
 def temporary_name(owner: str) -> str:
     """A name that no other file has, for one that ``owner`` is about to write."""
     return f"{TEMPORARY_PREFIX}{owner}-{os.getpid()}-{next(_numbers)}"
