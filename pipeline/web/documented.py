@@ -20,6 +20,7 @@ WORDS = {
     409: "Not possible now",
     410: "Taken down",
     413: "Too large",
+    414: "The address is too long",
     415: "Neither JSON nor a form",
     416: "No such part of the file",
     421: "The Host header names another service",
@@ -38,6 +39,8 @@ def page_or(
         303: {"description": WORDS[303]},
         status: {"description": "OK", "content": {"text/html": {}}},
     }
+    # From the server, before any route is known.
+    answers[414] = {"description": WORDS[414], "content": {"text/plain": {}}}
     if model is not None:
         answers[status]["model"] = model
     for code in sorted({*errors, *ALWAYS} - {status}):
