@@ -48,8 +48,9 @@ class LatestCounts:
                 thread = self._count_beside()
                 if thread is not None:
                     thread.join(AT_ONCE_S * 4)
-            elif time.monotonic() - self._ended > self._cost_s / AT_MOST:
-                self._count_beside()
+            else:
+                # Not before its time, but then without being asked: no page waits for a second run.
+                self._count_beside(self._ended + self._cost_s / AT_MOST - time.monotonic())
         return self._counted
 
     def forget(self) -> None:
@@ -65,15 +66,16 @@ class LatestCounts:
             OLD_S, self._cost_s / AT_MOST
         )
 
-    def _count_beside(self) -> threading.Thread | None:
+    def _count_beside(self, wait_s: float = 0.0) -> threading.Thread | None:
         if not self._counting.acquire(blocking=False):
             return None
-        thread = threading.Thread(target=self._count, name="count", daemon=True)
+        thread = threading.Thread(target=self._count, args=(wait_s,), name="count", daemon=True)
         thread.start()
         return thread
 
-    def _count(self) -> None:
+    def _count(self, wait_s: float) -> None:
         try:
+            time.sleep(max(0.0, wait_s))
             began, clock = time.monotonic(), self.clock()
             counted = status(self.app)
             before, self._counted = self._counted, counted | {"counted": iso(time.time())}

@@ -91,10 +91,10 @@ def test_a_moderator_takes_down_what_was_reported_and_undoes_it(
         *before, last = steps("A moderator with a reported picture")
         for step in before:
             follow(page, step)
-        server.until(lambda: audit(project) and not project.outputs())
-        assert not (project.input / "red.png").exists()
+        red = project.input / "red.png"
+        server.until(lambda: audit(project) and not project.outputs() and not red.exists())
         follow(page, last)
-        server.until(lambda: (project.input / "red.png").exists() and len(project.outputs()) == 2)
+        server.until(lambda: red.exists() and len(project.outputs()) == 2)
 
 
 def report(server: Server) -> None:
