@@ -266,13 +266,16 @@ class Project:
         os.environ.clear()
         os.environ.update(self._environment())
         sys.path.insert(0, str(self.root))
-        sys.modules.pop("app", None)
+        # A command within another's project: each has an application of its own.
+        outer = sys.modules.pop("app", None)
         try:
             yield
         finally:
             app = sys.modules.pop("app", None)
             if app is not None:
                 app.database.engine.dispose()
+            if outer is not None:
+                sys.modules["app"] = outer
             signal.signal(signal.SIGTERM, sigterm)
             sys.path[:] = path
             os.environ.clear()
