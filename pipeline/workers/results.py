@@ -6,6 +6,7 @@ read. A worker whose decoder was taken over would leave its sandbox that way.
 
 from __future__ import annotations
 
+import enum
 import io
 import logging
 import multiprocessing.connection
@@ -32,18 +33,19 @@ _ACCEPTED = {
 }
 
 
-def _status(kind: type[ResultStatus], name: str) -> ResultStatus:
+def _member(kind: Any, name: str) -> enum.Enum:
     """Stand in for ``getattr``, as which some Pythons (3.11.2 of Debian 12) send an enum's
     member."""
-    if kind is not ResultStatus or name not in kind.__members__:
-        raise pickle.UnpicklingError("getattr of anything but a status is not part of a result")
-    return kind[name]
+    if kind not in (ResultStatus, Code) or name not in kind.__members__:
+        raise pickle.UnpicklingError("getattr of anything but an enum is not part of a result")
+    found: enum.Enum = kind[name]
+    return found
 
 
 class _Reader(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("builtins", "getattr"):
-            return _status
+            return _member
         try:
             return _ACCEPTED[module, name]
         except KeyError:

@@ -242,15 +242,18 @@ class AsGetattr:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has pipes of another kind, not guarded")
-def test_the_status_of_a_result_is_read_however_a_python_sends_it() -> None:
+def test_the_enums_of_a_result_are_read_however_a_python_sends_them() -> None:
     from pebble.common.types import ResultStatus
 
+    from pipeline.reasons import Code
     from pipeline.workers.results import pipe
 
     reading, writing = pipe()
     with reading, writing:
         writing.send(AsGetattr(ResultStatus, "FAILURE"))
         assert reading.recv() is ResultStatus.FAILURE
+        writing.send(AsGetattr(Code, "CUT_OFF"))
+        assert reading.recv() is Code.CUT_OFF
         for of in ((ResultStatus, "__init_subclass__"), (Outcome, "__init__"), (os, "system")):
             try:
                 writing.send(AsGetattr(*of))
