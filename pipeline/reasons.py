@@ -61,7 +61,7 @@ class Code(str, enum.Enum):
 
     @property
     def hint(self) -> str:
-        """What whoever runs Lockstep can do about it, empty where there is nothing to set.
+        """What the operator of Lockstep can do about it, empty where there is nothing to set.
 
         It names settings: never for those who only upload a CSV.
         """

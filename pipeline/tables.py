@@ -36,6 +36,7 @@ from pipeline.moderation_tables import (
     takedowns_table,
     users_table,
 )
+from pipeline.reasons import Code
 
 # Raise it with every change of a column, and add the migration to `pipeline.migrations`.
 LAYOUT_VERSION = 3
@@ -127,6 +128,11 @@ def _outcome() -> list[sa.Column[Any]]:
         sa.Column("fingerprint", sa.String, nullable=False),
         sa.Column("renderer", sa.BigInteger, nullable=False),
     ]
+
+
+def code_in(table: sa.Table) -> sa.ColumnElement[str]:
+    """Why something failed, also of a row that has no code."""
+    return sa.func.coalesce(table.c.code, Code.OTHER.value)
 
 
 def csv_rows_columns() -> list[sa.Column[Any]]:

@@ -11,7 +11,7 @@ import click
 
 from pipeline.cli.common import _print_json, _print_json_list, json_option
 from pipeline.cli.takedown import open_for_takedowns
-from pipeline.cli.terminal import say
+from pipeline.cli.terminal import say, say_warnings
 from pipeline.states import HashKind
 from pipeline.text import counted
 
@@ -202,8 +202,7 @@ def _follow(app: Lockstep) -> dict[str, Any]:
     finally:
         if progress is not None and begun:
             progress.stop()
-    for warning in warnings_of(followed):
-        say(f"warning: {warning}", err=True)
+    say_warnings(warnings_of(followed))
     done = followed or Followed()
     return {
         "renditions": done.renditions,

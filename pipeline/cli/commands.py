@@ -34,9 +34,9 @@ from pipeline.cli.common import (
     json_option,
 )
 from pipeline.cli.progress import for_stderr, progress_option
-from pipeline.cli.quiet import say_error, say_report, say_warnings
+from pipeline.cli.quiet import say_error, say_report
 from pipeline.cli.takedown import open_for_takedowns
-from pipeline.cli.terminal import say
+from pipeline.cli.terminal import say, say_warnings
 from pipeline.errors import LockstepError
 from pipeline.reasons import Code
 from pipeline.text import counted
@@ -316,8 +316,7 @@ def verify(context: click.Context, fix: bool, deep: bool, as_json: bool) -> None
         _print_json(found.as_json())
     else:
         if found.run is not None:
-            for warning in found.run.warnings:
-                say(f"warning: {warning}", err=True)
+            say_warnings(found.run.warnings)
             say("the database is older than the output folder, so a run came first:")
             say(*found.run.as_lines())
         for kind, files in (

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline.cli.terminal import say, say_json
+from pipeline.cli.terminal import say, say_json, say_warnings
 from pipeline.errors import LockstepError
 from pipeline.storage.modes import open_to_others
 
@@ -135,7 +135,7 @@ def _open_for_reading(context: click.Context) -> Lockstep:
     from pipeline.tables import make_tables
 
     app = _app(context)
-    say(*(f"warning: {warning}" for warning in app.settings.warnings), err=True)
+    say_warnings(app.settings.warnings)
     make_tables(app.database)
     return app
 

@@ -27,6 +27,7 @@ from pipeline.cli.common import (
 from pipeline.cli.mapping import columns_text
 from pipeline.cli.progress import for_stderr
 from pipeline.cli.terminal import say
+from pipeline.csvs.lines import SPLIT
 from pipeline.errors import OutputError
 from pipeline.names import key_of
 from pipeline.storage.base import replaced
@@ -64,9 +65,6 @@ def job() -> None:
 
 
 def print_problems(problems: Iterable[dict[str, Any]]) -> None:
-    # Imported here: `datapipe --help` does without it, and with httpx it costs 60 ms.
-    from pipeline.csvs.lines import SPLIT
-
     is_limited = False
     for problem in problems:
         column = f", {problem['column']}" if problem["column"] else ""

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline.cli.terminal import say
+from pipeline.cli.terminal import say, say_warnings
 from pipeline.database.state import SAID, StateRepository
 from pipeline.errors import LockedError, LockstepError, in_one_line
 from pipeline.text import counts_in_words, iso
@@ -82,12 +82,6 @@ def one_line(report: Report, more: str = "") -> str:
     ]
     done = [counts_in_words(counts), report.steps_in_words(), more]
     return f"{', '.join(filter(None, done)) or 'nothing changed'} ({report.seconds:.2f} s)"
-
-
-def say_warnings(warnings: Iterable[str]) -> None:
-    """Say them on stderr, a line each."""
-    for warning in warnings:
-        say(f"warning: {warning}", err=True)
 
 
 def _new(database: Database, lines: Sequence[str]) -> list[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pipeline.cli.common import _open_for_writing, _print_json, json_option
-from pipeline.cli.terminal import say
+from pipeline.cli.terminal import say, say_warnings
 from pipeline.states import Source
 from pipeline.text import counted, login_name
 
@@ -286,6 +286,5 @@ def open_for_takedowns(context: click.Context) -> Lockstep:
     from pipeline.takedowns import take_over
 
     app = _open_for_writing(context)
-    for warning in take_over(app.database, app.settings):
-        say(f"warning: {warning}", err=True)
+    say_warnings(take_over(app.database, app.settings))
     return app

@@ -13,6 +13,7 @@ import logging
 import sys
 import threading
 import traceback
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Any
 
@@ -27,6 +28,12 @@ def say(*lines: str, err: bool = False) -> None:
     """Print each of ``lines`` as exactly one line on stdout, or stderr."""
     for line in lines:
         click.echo(printable(line), err=err)
+
+
+def say_warnings(warnings: Iterable[str]) -> None:
+    """Say them on stderr, a line each."""
+    for warning in warnings:
+        say(f"warning: {warning}", err=True)
 
 
 def say_json(answer: Any, indent: int | None = None, end: str = "") -> None:

@@ -18,8 +18,8 @@ from pipeline.cli.common import (
     json_option,
 )
 from pipeline.cli.progress import for_stderr, progress_option
-from pipeline.cli.quiet import one_line, say_warnings
-from pipeline.cli.terminal import say, say_json
+from pipeline.cli.quiet import one_line
+from pipeline.cli.terminal import say, say_json, say_warnings
 
 if TYPE_CHECKING:
     from pipeline.engine.report import Report

@@ -348,7 +348,7 @@ class Report(Counts):
         others = [each for each in counts if each[1].startswith(OTHER_SUFFIX)]
         rest = [each for each in counts if each not in others]
         if others:
-            suffixes = [reason[len(OTHER_SUFFIX) :].strip(" ()") for _, reason in others]
+            suffixes = [_suffix_in(reason) for _, reason in others]
             named = ", ".join(suffixes[:SUFFIXES_SHOWN])
             named += ", …" if len(suffixes) > SUFFIXES_SHOWN else ""
             total = sum(count for count, _ in others)
@@ -381,11 +381,15 @@ def _features(made: MadeCounts) -> dict[str, int]:
     }
 
 
+def _suffix_in(reason: str) -> str:
+    """The suffix that a file was passed for, as its reason says it."""
+    return reason.removeprefix(OTHER_SUFFIX).strip(" ()")
+
+
 def _advice(passed: Iterable[str]) -> list[str]:
     """What to do with the pictures among the ignored files, a line for each kind."""
     suffixes: dict[str, list[str]] = {}
-    for reason in sorted(passed):
-        suffix = reason.removeprefix("other suffix (").removesuffix(")")
+    for suffix in map(_suffix_in, sorted(passed)):
         if advice := advice_of_suffix(suffix):
             suffixes.setdefault(advice, []).append(suffix)
     return [f"{', '.join(each)}: {advice}" for advice, each in suffixes.items()]

@@ -12,6 +12,7 @@ from pipeline.jobs.images import image_counts
 from pipeline.jobs.store import ENDED, JobRepository
 from pipeline.reasons import Code
 from pipeline.states import JobState, UrlState
+from pipeline.tables import code_in
 
 _FAILED = (UrlState.FAILED.value, UrlState.REFUSED.value)
 # Jobs that have fetched before; one that is being checked has not come to its URLs.
@@ -21,7 +22,7 @@ _RESUMED = ENDED | {JobState.FETCHING, JobState.RENDERING, JobState.WRITING}
 def failed_urls(repository: JobRepository, code: str | None = None) -> sa.Select[Any]:
     """The URLs that could not be fetched, once for each image of a job; of all codes, or of one."""
     jobs, urls, fetches = repository.jobs, repository.urls, repository.fetches
-    its_code = sa.func.coalesce(fetches.c.code, Code.OTHER.value)
+    its_code = code_in(fetches)
     query = (
         sa.select(
             *(urls.c.reference, urls.c.number, urls.c.sequence, urls.c.url_key),

@@ -73,7 +73,7 @@ def _refuse_other(app: Lockstep, file: Path) -> None:
 
 
 def _finish(copy: Path, app: Lockstep) -> None:
-    """Read the copy whole, and mark it: whoever restores it has an older database.
+    """Read the copy whole, and mark it: restored, it is an older database.
 
     The number of runs alone would not tell, if the run that goes on now never ends: both would have
     the same one.

@@ -19,7 +19,7 @@ from pipeline.jobs.failed import failed_urls
 from pipeline.jobs.store import JobRepository
 from pipeline.reasons import Code, known_code
 from pipeline.states import JobState, Source, State
-from pipeline.tables import EXCEPTION
+from pipeline.tables import EXCEPTION, code_in
 from pipeline.text import iso
 from pipeline.transforms.features import PDQ, is_listed
 
@@ -135,7 +135,7 @@ def _made(app: Lockstep) -> sa.Subquery:
         *[
             sa.select(
                 *(table.c.source, table.c.path, table.c.reason, table.c.original_bytes),
-                sa.func.coalesce(table.c.code, Code.OTHER.value).label("code"),
+                code_in(table).label("code"),
             ).where(
                 pending.ours_in(table),
                 table.c.state == State.FAILED.value,

@@ -16,6 +16,7 @@ from pipeline.jobs.failed import retry_urls
 from pipeline.names import key_below
 from pipeline.reasons import Code
 from pipeline.states import Source, State
+from pipeline.tables import code_in
 from pipeline.transforms.features import is_listed
 
 
@@ -88,8 +89,7 @@ def _retry(
     for table in pending.tables:
         wanted: sa.ColumnElement[bool] = table.c.state == State.FAILED.value
         if code is not None:
-            its_code = sa.func.coalesce(table.c.code, Code.OTHER.value)
-            wanted = sa.and_(wanted, its_code == code.value)
+            wanted = sa.and_(wanted, code_in(table) == code.value)
         if older:
             wanted = sa.or_(wanted, table.c.renderer < RENDERER_VERSION)
         conditions = [sa.true()] if keys is None else [_below(table.c.path, key) for key in keys]

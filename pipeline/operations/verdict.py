@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import enum
 from typing import Any, NamedTuple
 
 from pipeline.jobs.store import ACTIVE
-from pipeline.states import JobState
+from pipeline.states import JobState, Word
 from pipeline.text import counted
 
 _BAD_JOBS = (JobState.REJECTED, JobState.FAILED, JobState.COMPLETED_WITH_ERRORS)
 
 
-class VerdictState(str, enum.Enum):
-    """What matters most now, to whoever looks after the images."""
+class VerdictState(Word):
+    """What matters most now, to the people who look after the images."""
 
     COUNTING = "counting"
     STOPPED = "stopped"

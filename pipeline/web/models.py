@@ -31,8 +31,7 @@ class OneOriginal(Sent):
     """What is meant: the ``path`` of an original, or the ``sha256`` of its content."""
 
     model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={"oneOf": [{"required": ["path"]}, {"required": ["sha256"]}]},
+        json_schema_extra={"oneOf": [{"required": ["path"]}, {"required": ["sha256"]}]}
     )
     path: NonEmpty = ""
     sha256: Sha256 = ""

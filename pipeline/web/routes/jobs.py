@@ -91,7 +91,7 @@ def job_list(
                         "properties": {
                             "file": {"type": "string", "format": "binary"},
                             "webhook": {"type": "string", "maxLength": 2000},
-                            "result": {"type": "string", "enum": ["", "add", "replace"]},
+                            "result": {"type": "string", "enum": [*RESULTS]},
                         },
                     }
                 }
@@ -311,7 +311,7 @@ def _result_problem(service: Service, result: str) -> dict[str, Any] | None:
     if result not in RESULTS:
         return _problem("must be add or replace", "result")
     if result == REPLACE and not service.app.jobs.settings.jobs.public_url:
-        message = "a shop imports whole addresses; ask whoever runs this service for a public one"
+        message = "a shop imports whole addresses; ask the operator of this service for one"
         return _problem(message, "result")
     return None
 

@@ -121,7 +121,7 @@ class Guard:
                 "this service does not know that host name; add it to PIPELINE_HOSTS",
             )
         path = scope["path"]
-        # The counts of `/healthz?verbose` are for whoever may see Home.
+        # The counts of `/healthz?verbose` are for people who may see Home.
         is_verbose = path == "/healthz" and b"verbose" in scope["query_string"]
         needs_nobody = (path in OPEN and not is_verbose) or path.startswith(OPEN_BELOW)
         try:
