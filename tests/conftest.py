@@ -28,6 +28,8 @@ def pytest_collection_finish() -> None:
     """What all tests share is not walked through again by each of them."""
     gc.collect()
     gc.freeze()
+    # What a command leaves behind is found as well when it is looked for less often.
+    gc.set_threshold(50_000, 20, 20)
 
 
 @pytest.fixture

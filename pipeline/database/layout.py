@@ -60,15 +60,16 @@ def create_missing(
     try:
         inspector = sa.inspect(database.engine)
         existing = set(inspector.get_table_names(schema=database.schema))
+        declared = database.sqla_metadata.tables
         if STATE_TABLE in existing:
             _migrate(database, repository, migrations, is_run)
-        declared = database.sqla_metadata.tables
+        if STATE_TABLE not in existing or repository.get(LAYOUT) is None:
+            for name in sorted(set(declared) & existing):
+                _compare(database, inspector, declared[name])
         if not set(declared) <= existing:
             _create_missing(database, existing)
         found = repository.get(LAYOUT)
         if found is None:
-            for name in sorted(set(declared) & existing):
-                _compare(database, inspector, declared[name])
             # Another process may be making the very same tables.
             with contextlib.suppress(sa.exc.IntegrityError):
                 repository.set(LAYOUT, str(version))
@@ -109,11 +110,13 @@ def _create_missing(database: Database, existing: set[str]) -> None:
     metadata = database.sqla_metadata
     for tries_left in reversed(range(CREATE_TRIES)):
         try:
-            metadata.create_all(database.engine)
-            # Tables that are older than an index do not get it from the above.
-            for name in existing & set(metadata.tables):
-                for index in metadata.tables[name].indexes:
-                    index.create(database.engine, checkfirst=True)
+            with database.engine.begin() as con:
+                database.dialect.begin_layout(con)
+                metadata.create_all(con)
+                # Tables that are older than an index do not get it from the above.
+                for name in existing & set(metadata.tables):
+                    for index in metadata.tables[name].indexes:
+                        index.create(con, checkfirst=True)
             return
         except sa.exc.DBAPIError as error:
             if any(problem in str(error.orig) for problem in DISK_PROBLEMS):

@@ -1,7 +1,8 @@
 """A project folder of its own for every test, and the commands run on it as a person runs them.
 
-``project.cli("run")`` calls the `datapipe` command in this process with a freshly loaded `app.py`:
-what differs from a process of its own is the second that Python and pandas take to start.
+``project.cli("run")`` calls the `datapipe` command in this process. The application stays loaded
+as that of a service does, until `app.py` or the environment changes: besides that, what differs
+from a process of its own is the second that Python and pandas take to start.
 ``project.process("run")`` is a process of its own that starts with both loaded, for what only a
 process can show; ``project.script("run")`` is the script as a shell starts it, for its start.
 """
@@ -92,7 +93,7 @@ class Project:
         self.root = root
         self.input = root / "input"
         self.output = root / "output"
-        self.env: dict[str, str] = {"PIPELINE_WORKERS": "2"}
+        self.env: dict[str, str] = {"PIPELINE_WORKERS": "1"}
         self.input.mkdir(parents=True)
         shutil.copy(ROOT / "app.py", root)
         self.recipes(recipes)
@@ -258,6 +259,13 @@ class Project:
         own = {k: v for k, v in os.environ.items() if not k.startswith("PIPELINE_")}
         return own | self.env
 
+    def _declared(self) -> object:
+        """What an application is made of: where it is the same, that of the command before serves,
+        as it would for the next run of a service."""
+        files = {file: file.read_bytes() for file in self.root.glob("*.py")}
+        dotenv = self.root / ".env"
+        return files, dotenv.read_bytes() if dotenv.is_file() else None, self._environment()
+
     @contextlib.contextmanager
     def _as_if_started_here(self) -> Iterator[None]:
         cwd, path, environ = os.getcwd(), list(sys.path), dict(os.environ)
@@ -268,8 +276,13 @@ class Project:
         sys.path.insert(0, str(self.root))
         # A command within another's project: each has an application of its own.
         outer = sys.modules.pop("app", None)
+        declared, loaded = self._declared(), self.__dict__.pop("_loaded", None)
+        if loaded is not None and loaded[0] == declared:
+            sys.modules["app"] = loaded[1]
         try:
             yield
+            if "app" in sys.modules:
+                self._loaded = declared, sys.modules["app"]
         finally:
             app = sys.modules.pop("app", None)
             if app is not None:
