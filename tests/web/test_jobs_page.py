@@ -135,8 +135,11 @@ def test_a_workbook_goes_in_and_comes_back_as_one(shop: Server, pictures: str) -
     result = shop.get(job["output_url"])
     assert "spreadsheetml" in result.headers["content-type"]
     assert f'filename="{job["reference"]}.xlsx"' in result.headers["content-disposition"]
-    assert openpyxl.load_workbook(io.BytesIO(result.content)).active["D1"].value == (
-        "Output Image Urls"
+    cells = openpyxl.load_workbook(io.BytesIO(result.content)).active
+    name = f"{job['reference']}_1_SKU1_0.png"
+    assert (cells["D1"].value, cells["D2"].value) == (
+        "Output Image Urls",
+        f"{shop.url}/files/jobs/half/{job['reference']}/{name}",
     )
 
 

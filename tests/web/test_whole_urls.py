@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import zipfile
+from pathlib import Path
 
+import openpyxl
 import pytest
 
-from pipeline.web.addresses import PIECE_CHARACTERS, with_whole_urls
+from pipeline.web.addresses import PIECE_CHARACTERS, with_whole_urls, write_with_whole_urls
 
 HERE = "https://img.example/files"
 REFERENCE = "202502230413203"
@@ -48,3 +51,27 @@ def test_a_long_result_is_sent_in_pieces() -> None:
     pieces = list(with_whole_urls(io.StringIO(text, newline=""), REFERENCE, HERE))
     assert len(pieces) >= 3
     assert "".join(pieces) == text.replace(ONE, WHOLE)
+
+
+def test_the_paths_in_a_workbook_become_urls_and_all_else_stays(tmp_path: Path) -> None:
+    rows = [["S. No.", ONE], [f"{ONE},,{ONE}", f'["{ONE}"]'], [f"https://other/{ONE}", "<jobs & >"]]
+    book = openpyxl.Workbook()
+    for row in rows:
+        book.active.append(row)
+    book.save(tmp_path / "old.xlsx")
+    # As results are written: letters that are no ASCII as numbers, and so long that it is cut.
+    with zipfile.ZipFile(tmp_path / "old.xlsx") as old:
+        parts = {name: old.read(name) for name in old.namelist()}
+    sheet = "xl/worksheets/sheet1.xml"
+    texts = parts[sheet].replace("\u00fc".encode(), b"&#252;")
+    padding = b"<!--" + b"x" * (1 << 16) + b"-->"
+    parts[sheet] = texts.replace(b"<row", padding + b"<row")
+    with zipfile.ZipFile(tmp_path / "new.xlsx", "w") as new:
+        for name, data in parts.items():
+            new.writestr(name, data)
+    target = io.BytesIO()
+    write_with_whole_urls(tmp_path / "new.xlsx", REFERENCE, HERE, target)
+    found = [list(row) for row in openpyxl.load_workbook(target).active.values]
+    want = [[cell.replace(ONE, WHOLE) for cell in row] for row in rows]
+    want[2][0] = rows[2][0]
+    assert found == want

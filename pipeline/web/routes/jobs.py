@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import IO, Any
 
 from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
@@ -34,7 +34,7 @@ from pipeline.states import JobState, Role
 from pipeline.storage.folder import inside, made
 from pipeline.text import counted
 from pipeline.web import models
-from pipeline.web.addresses import files_url, with_whole_urls
+from pipeline.web.addresses import files_url, with_whole_urls, write_with_whole_urls
 from pipeline.web.answers import answer, back, wants_json
 from pipeline.web.archive import zip_stream
 from pipeline.web.documented import page_or
@@ -189,20 +189,37 @@ def output(request: Request, reference: str) -> Response:
     jobs = service_of(request).app.jobs
     file = questions.answer_path(jobs, checked(reference))
     media_type = MEDIA_TYPES.get(file.suffix, CSV)
-    # The cells of a workbook cannot be told apart in its bytes.
-    if jobs.settings.jobs.public_url or media_type == XLSX:
+    if jobs.settings.jobs.public_url:
         return FileResponse(file, media_type=media_type, filename=f"{reference}{file.suffix}")
+    files = files_url(request)
+    headers = {"content-disposition": f'attachment; filename="{reference}{file.suffix}"'}
+    if media_type == XLSX:
+        made = _written(partial(write_with_whole_urls, file, reference, files))
+        return StreamingResponse(_pieces(made), 200, headers, media_type)
     # What is no UTF-8 passes as it is.
     stored = file.open(encoding="utf-8", errors="surrogateescape", newline="")
-    files = files_url(request)
+    texts = with_whole_urls(stored, reference, files)
+    encoded = (text.encode("utf-8", "surrogateescape") for text in texts)
+    return StreamingResponse(encoded, 200, headers, media_type)
 
-    def pieces() -> Iterator[bytes]:
-        with stored:
-            for piece in with_whole_urls(stored, reference, files):
-                yield piece.encode("utf-8", "surrogateescape")
 
-    headers = {"content-disposition": f'attachment; filename="{reference}{file.suffix}"'}
-    return StreamingResponse(pieces(), 200, headers, media_type)
+def _written(write: Callable[[IO[bytes]], object]) -> IO[bytes]:
+    """A temporary file with what ``write`` writes to it."""
+    # Not a spooled one: up to Python 3.10 that is no file to the wrapper which writes text into it.
+    target = tempfile.TemporaryFile()  # noqa: SIM115 - the answer closes it
+    try:
+        write(target)
+    except BaseException:
+        target.close()
+        raise
+    target.seek(0)
+    return target
+
+
+def _pieces(made: IO[bytes]) -> Iterator[bytes]:
+    with made:
+        while piece := made.read(1 << 16):
+            yield piece
 
 
 @router.get(
@@ -217,25 +234,11 @@ async def failed_csv(request: Request, reference: str) -> Response:
     """The rows with a failed image, in the format of the submitted CSV."""
     service = service_of(request)
     checked(reference)
-    # Not a spooled one: up to Python 3.10 that is no file to the wrapper which writes text into it.
-    target = tempfile.TemporaryFile()  # noqa: SIM115 - the answer closes it
-    try:
-        # The whole CSV is read for them.
-        await service.checks.run(
-            partial(questions.failed_rows, service.app.jobs, reference, target)
-        )
-    except BaseException:
-        target.close()
-        raise
-    target.seek(0)
-
-    def pieces() -> Any:
-        with target:
-            while piece := target.read(1 << 16):
-                yield piece
-
+    # The whole CSV is read for them.
+    rows = partial(questions.failed_rows, service.app.jobs, reference)
+    made = await service.checks.run(partial(_written, rows))
     headers = {"content-disposition": f'attachment; filename="{reference}-failed.csv"'}
-    return StreamingResponse(pieces(), 200, headers, CSV)
+    return StreamingResponse(_pieces(made), 200, headers, CSV)
 
 
 @router.get(
