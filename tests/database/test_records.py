@@ -10,7 +10,6 @@ from typing import Any
 import pandas as pd
 import pytest
 import sqlalchemy as sa
-from a_postgresql import emptied
 from datapipe.compute import ComputeInput, ComputeOutput
 from datapipe.meta.sql_meta import SQLTransformMeta
 
@@ -146,8 +145,8 @@ def test_a_random_history_gives_the_same_records_as_upstream(tmp_path: Path, sha
 
 
 @pytest.mark.parametrize("shape", ["two of the same keys, one required", "many rows of a record"])
-def test_on_postgresql_the_records_are_the_same_as_well(postgres: str, shape: str) -> None:
-    database = connect(emptied(postgres))
+def test_on_a_server_the_records_are_the_same_as_well(server_url: str, shape: str) -> None:
+    database = connect(server_url)
     compare(Step(database, shape), random.Random(shape))
     database.engine.dispose()
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from a_postgresql import emptied
 from a_project import HALF_AND_THUMB, Project
 from killing import apart, kill_at
 from own_steps import BY_RECIPE, PLACEHOLDER, PLACEHOLDERS, declare, paths, rows
@@ -220,14 +219,14 @@ def join(renditions, recipes):
     assert [before[0] == after[0], before[1] == after[1]] == [False, True]
 
 
-def test_on_postgresql_every_step_follows_as_well(postgres: str, chained: Project) -> None:
-    chained.env["PIPELINE_DB"] = emptied(postgres)
+def test_on_a_server_every_step_follows_as_well(server_url: str, chained: Project) -> None:
+    chained.env["PIPELINE_DB"] = server_url
     app = chained.root / "app.py"
     # As in a database with another collation than that of our tables.
     app.write_text(
         app.read_text("utf-8").replace("String, prim", "String(collation='POSIX'), prim")
     )
-    database = sa.create_engine(postgres)
+    database = sa.create_engine(server_url)
 
     def recipes_of(table: str) -> list[tuple[str, str]]:
         with database.connect() as con:
