@@ -17,6 +17,13 @@ __all__ = ["server"]
 
 NOW = str(LAYOUT_VERSION)
 
+# No other database had tables of those layouts.
+pytestmark = pytest.mark.parametrize(
+    "database_url",
+    ["sqlite", pytest.param("postgresql", marks=pytest.mark.databases)],
+    indirect=True,
+)
+
 
 @pytest.fixture
 def shop(tmp_path: Path, server: Server) -> Shop:

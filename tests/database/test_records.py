@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 from datapipe.compute import ComputeInput, ComputeOutput
 from datapipe.meta.sql_meta import SQLTransformMeta
+from upstream import upstream_rows
 
 from pipeline.database.connection import Database
 from pipeline.database.dialects import Key
@@ -84,8 +85,7 @@ class Step:
 
     def upstream(self) -> set[tuple[str, ...]]:
         query = SQLTransformMeta._build_changed_idx_sql(self.meta, ds=self.store)
-        with self.database.reading() as con:
-            rows = con.execute(query).mappings().all()
+        rows = upstream_rows(self.database, query)
         found = {tuple(row[key] for key in self.keys) for row in rows}
         return {keys for keys in found if None not in keys}
 

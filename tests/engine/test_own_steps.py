@@ -8,8 +8,8 @@ import signal
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 from a_project import HALF_AND_THUMB, Project
+from databases import rows_of as rows_on
 from killing import apart, kill_at
 from own_steps import BY_RECIPE, PLACEHOLDER, PLACEHOLDERS, declare, paths, rows
 
@@ -226,12 +226,10 @@ def test_on_a_server_every_step_follows_as_well(server_url: str, chained: Projec
     app.write_text(
         app.read_text("utf-8").replace("String, prim", "String(collation='POSIX'), prim")
     )
-    database = sa.create_engine(server_url)
 
     def recipes_of(table: str) -> list[tuple[str, str]]:
-        with database.connect() as con:
-            rows = con.execute(sa.text(f"SELECT path, recipe FROM {table} ORDER BY 1, 2")).all()
-        return [(row[0], row[1]) for row in rows]
+        found = rows_on(server_url, f"SELECT path, recipe FROM {table} ORDER BY 1, 2")
+        return [(row[0], row[1]) for row in found]
 
     chained.run()
     assert len(recipes_of("sized")) == 6
@@ -243,10 +241,8 @@ def test_on_a_server_every_step_follows_as_well(server_url: str, chained: Projec
     assert chained.cli("takedown", "c.png", "--reason", "flagged").code == 0
     chained.run()
     assert recipes_of("placeholders") == recipes_of("sized") == [*both[:2], *both[4:]]
-    with database.connect() as con:
-        gone = sa.text("SELECT count(*) FROM renditions_meta WHERE delete_ts IS NOT NULL")
-        assert con.execute(gone).scalar() == 0
-    database.dispose()
+    gone = "SELECT count(*) FROM renditions_meta WHERE delete_ts IS NOT NULL"
+    assert rows_on(server_url, gone) == [(0,)]
 
 
 def test_a_kill_before_any_write_loses_nothing(chained: Project, tmp_path: Path) -> None:

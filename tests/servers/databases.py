@@ -3,6 +3,9 @@
 ``database_url`` is a new, empty one of each kind in turn; ``server_url`` of each kind of server.
 What runs on a server has the marker ``databases``. A server is started once for all processes of
 the tests, by the first that needs it, and stopped by the one that started them.
+
+With ``TESTS_DATABASE=mysql`` (or ``postgresql``) every test's project has its tables there: most of
+the suite can be run on another database in this way.
 """
 
 from __future__ import annotations
@@ -19,12 +22,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import a_mariadb
 import a_postgresql
 import pytest
 import sqlalchemy as sa
+from a_project import Project
 from filelock import FileLock
 
-KINDS: dict[str, Any] = {"postgresql": a_postgresql}
+from pipeline.database.dialects import dialect_of
+
+KINDS: dict[str, Any] = {"postgresql": a_postgresql, "mysql": a_mariadb}
 ON_SERVERS = [pytest.param(kind, marks=pytest.mark.databases) for kind in KINDS]
 
 _numbers = itertools.count()
@@ -35,6 +42,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Where all processes of these tests find what was started; short, as a socket is in it."""
     ours = getattr(config, "workerinput", {}).get("servers")
     config.stash[_shared] = Path(ours or tempfile.mkdtemp(prefix="servers-"))
+    kind = os.environ.get("TESTS_DATABASE")
+    if kind:
+        Project.new_database = staticmethod(lambda: new_database(config, kind))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -96,15 +106,35 @@ def emptied(address: str) -> str:
     return address
 
 
+def engine_of(address: str) -> sa.Engine:
+    """An engine of SQLAlchemy's alone, by the driver that Lockstep chooses."""
+    return sa.create_engine(dialect_of(sa.make_url(address)).address)
+
+
+def rows_of(address: str, sql: str) -> list[tuple[Any, ...]]:
+    """The rows of a query as a person would ask it."""
+    engine = engine_of(address)
+    with engine.begin() as con:
+        result = con.execute(sa.text(sql))
+        rows = [tuple(row) for row in result] if result.returns_rows else []
+    engine.dispose()
+    # Keys are bytes on MySQL.
+    return [tuple(v.decode() if isinstance(v, bytes) else v for v in row) for row in rows]
+
+
+def new_database(config: pytest.Config, kind: str) -> str:
+    """The address of an empty database on the server of a kind."""
+    address = sa.make_url(server(config, kind)).set(database=f"t{os.getpid()}_{next(_numbers)}")
+    return emptied(address.render_as_string(hide_password=False))
+
+
 @pytest.fixture
 def server_url_of(request: pytest.FixtureRequest) -> Iterator[Any]:
     """Make an empty database on a server of a kind, and give its address."""
     made = []
 
     def make(kind: str) -> str:
-        address = sa.make_url(server(request.config, kind))
-        name = f"t{os.getpid()}_{next(_numbers)}"
-        made.append(emptied(address.set(database=name).render_as_string(hide_password=False)))
+        made.append(new_database(request.config, kind))
         return made[-1]
 
     yield make
