@@ -345,7 +345,10 @@ class NamedLocks:
         number = self._user(con, RUN_LOCK)
         if number is None:
             return ""
-        of = sa.text("SELECT user, host FROM information_schema.processlist WHERE id = :id")
+        # MySQL gives names in capitals where none are asked for.
+        of = sa.text(
+            "SELECT user AS user, host AS host FROM information_schema.processlist WHERE id = :id"
+        )
         row = con.execute(of, {"id": number}).first()
         con.commit()
         # Other users' connections are only shown to those who may see them.
