@@ -11,7 +11,7 @@ MOMENTS_ARGS ?=
 # Modules are compiled once, and not by each of the many processes that tests start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-moments test-kills lint types docs dist lock fuzz bench-noop bench-pixels bench-jobs bench-live bench-near bench-lists bench-web clean help
+.PHONY: run test test-databases test-moments test-kills lint types docs dist lock fuzz bench-noop bench-pixels bench-jobs bench-live bench-near bench-lists bench-web clean help
 
 help: ## List what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -20,10 +20,13 @@ run: .venv/installed ## Set up, then bring output/ in step with input/
 	@$(BIN)/datapipe run
 
 test: .venv/installed-dev ## Set up, then run the tests
-	@$(BIN)/python -m pytest -n auto --dist worksteal
+	@$(BIN)/python -m pytest -n auto --dist worksteal -m "not databases"
+
+test-databases: .venv/installed-dev ## The tests that need a database server, on PostgreSQL and MariaDB
+	@$(BIN)/python -m pytest -n auto --dist worksteal -m databases -rs
 
 test-moments: .venv/installed-dev ## Each test that kills a process, at every moment instead of a few
-	@EVERY_MOMENT=1 $(BIN)/python -m pytest -n auto --dist worksteal --timeout 3600 -k "kill or cut_off" $(MOMENTS_ARGS)
+	@EVERY_MOMENT=1 $(BIN)/python -m pytest -n auto --dist worksteal --timeout 3600 -m "not databases" -k "kill or cut_off" $(MOMENTS_ARGS)
 
 test-kills: .venv/installed-dev ## Two minutes of random changes and kills, checked by an oracle
 	@$(BIN)/python -m tests.kills $(KILLS_ARGS)

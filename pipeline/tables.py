@@ -21,7 +21,7 @@ import sqlalchemy as sa
 
 from pipeline.database import layout
 from pipeline.database.connection import Database, open_database
-from pipeline.database.dialects import Dialect, Key, where_option
+from pipeline.database.dialects import Dialect, Key
 from pipeline.database.layout import plain_table
 from pipeline.migrations import MIGRATIONS
 from pipeline.moderation_tables import (
@@ -279,7 +279,7 @@ def index_states(renditions: sa.Table, dialect: Dialect) -> None:
     name, columns = f"ix_{renditions.name}_exceptions", renditions.c
     if name not in {index.name for index in renditions.indexes}:
         sa.Index(f"ix_{renditions.name}_states", columns.source, columns.state)
-        options = where_option(dialect, EXCEPTION)
+        options = dialect.where(EXCEPTION)
         sa.Index(name, columns.source, columns.state, columns.path, **options)
 
 
@@ -292,7 +292,7 @@ def index_originals(originals: sa.Table, found: sa.Table, dialect: Dialect) -> N
     if name not in {index.name for index in originals.indexes}:
         sa.Index(name, originals.c.source, originals.c.size_bytes, originals.c.path)
         times = (found.c.source, found.c.create_ts, found.c.path)
-        sa.Index(f"ix_{originals.name}_found", *times, **where_option(dialect, NOT_DELETED))
+        sa.Index(f"ix_{originals.name}_found", *times, **dialect.where(NOT_DELETED))
 
 
 # SQLite uses a partial index only if a query contains its exact condition.

@@ -9,12 +9,20 @@ from pathlib import Path
 
 import pytest
 from a_mount import MountNamespace
-from a_postgresql import postgres
 from a_project import Project
 from a_watcher import Watching
+from databases import (
+    database_url,
+    pytest_configure,
+    pytest_configure_node,
+    pytest_unconfigure,
+    server_url,
+    server_url_of,
+)
 
-# A server for all tests of a process: to start one takes a second or two.
-__all__ = ["postgres"]
+# Databases of each kind, on servers that all processes of the tests share.
+__all__ = ["database_url", "server_url", "server_url_of"]
+__all__ += ["pytest_configure", "pytest_configure_node", "pytest_unconfigure"]
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -20,7 +20,7 @@ def backup(context: click.Context, file: Path, as_json: bool) -> None:
 
     It holds every table: originals, renditions, jobs, takedowns and the audit, reviews, users.
     It holds no pictures and no CSVs: copy those folders after it. FILE is replaced if it is an
-    older backup. For PostgreSQL, it says how to use pg_dump.
+    older backup. For a database server, it says the command of that server's own program.
 
     To restore it, stop the service, put FILE in the place of the database, and run
     `datapipe verify --fix`.

@@ -19,7 +19,7 @@ class Ahead(Generic[T]):
     """One query in progress. Close it before the engine is disposed of."""
 
     def __init__(self, database: Database, ask: Callable[[sa.Connection], T]) -> None:
-        self._engine = database.con
+        self._engine, self._dialect = database.con, database.dialect
         self._ask = ask
         self._driver: Any = None
         self._closed = False
@@ -36,20 +36,18 @@ class Ahead(Generic[T]):
         Otherwise a connection would be closed under a running query, which crashes the process.
         """
         self._closed = True
-        if not self._answer.done():
-            # sqlite3 and psycopg2 each have a call that any thread may make.
-            stop = getattr(self._driver, "interrupt", None) or getattr(self._driver, "cancel", None)
-            if stop is not None:
-                with contextlib.suppress(Exception):
-                    stop()
+        if not self._answer.done() and self._driver is not None:
+            with contextlib.suppress(Exception):
+                self._dialect.stop(self._engine, self._driver)
         self._answer.exception()
 
     def _work(self) -> None:
         try:
             with self._engine.connect() as con:
+                # First: SQLAlchemy does not know it any more once it is detached.
+                self._driver = con.connection.driver_connection
                 # Closed in this thread, not by the pool in some other thread.
                 con.detach()
-                self._driver = con.connection.driver_connection
                 if self._closed:
                     raise InterruptedError("closed before it was sent")
                 answer = self._ask(con)

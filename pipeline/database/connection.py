@@ -49,8 +49,10 @@ class Database(DBConn):
         self._here = threading.local()
         self.dialect = dialect_of(sa.make_url(connstr))
         self.dialect.prepare()
-        super()._init(connstr, *args, **options)
-        self.dialect.tune(self.engine)
+        super()._init(self.dialect.address, *args, **options)
+        self.connstr = connstr
+        self.insert = self.dialect.insert or self.insert
+        self.dialect.tune(self.engine, self.sqla_metadata)
         self.clock = Clock(self)
 
     @property

@@ -11,12 +11,10 @@ from typing import Any, Protocol
 
 import sqlalchemy as sa
 
+from pipeline.database.keys import Key as Key
 from pipeline.database.locks import AdvisoryLocks, FileLocks, Locks
 from pipeline.database.pool import keep_by_thread
 from pipeline.errors import SettingsError
-
-# Keys are compared byte by byte on every database: the scan walks the folder in this very order.
-Key = sa.String().with_variant(sa.String(collation="C"), "postgresql")
 
 # Key values of one statement. With three columns each they stay below SQLite's limit of 32,766
 # variables, which is the lowest of all.
@@ -30,12 +28,16 @@ class Dialect(Protocol):
     locks: Locks
     # The files of this machine that hold what the tables hold.
     files: tuple[Path, ...]
+    # What datapipe-core and SQLAlchemy connect to.
+    address: str
+    # Stands in for the INSERT that datapipe-core chooses, if it is not ``None``.
+    insert: Any
 
     def prepare(self) -> None:
         """What has to be done before the first connection."""
 
-    def tune(self, engine: sa.Engine) -> None:
-        """Set up an engine before its first use."""
+    def tune(self, engine: sa.Engine, metadata: sa.MetaData) -> None:
+        """Set up an engine before its first use, and declare tables that it needs itself."""
 
     def begin_layout(self, con: sa.Connection) -> None:
         """Make the statements of a transaction that declare tables one with the others."""
@@ -43,6 +45,9 @@ class Dialect(Protocol):
     def settle(self, engine: sa.Engine) -> None:
         """Make sure that a copy of the database's files, taken from now on, holds all that was
         written."""
+
+    def stop(self, engine: sa.Engine, driver: Any) -> None:
+        """End the statement that a driver's connection waits for in another thread."""
 
     def copy(self, engine: sa.Engine, target: Path, name: Path) -> None:
         """Copy the whole database to a file, as it is at one moment.
@@ -57,13 +62,18 @@ class Dialect(Protocol):
     def start_over(self) -> str:
         """How a person starts with empty tables."""
 
+    def where(self, condition: str) -> dict[str, Any]:
+        """The option of ``sa.Index`` that makes it a partial index, where there are any."""
+
 
 class SQLite:
     """A database in one file of this machine."""
 
     name = "sqlite"
+    insert = None
 
     def __init__(self, url: sa.URL) -> None:
+        self.address = url.render_as_string(hide_password=False)
         assert url.database is not None
         self._file = Path(url.database)
         self.locks: Locks = FileLocks(self._file)
@@ -79,7 +89,7 @@ class SQLite:
             new = os.O_CREAT | os.O_EXCL | os.O_WRONLY
             os.close(os.open(os.path.realpath(self._file), new, 0o600))
 
-    def tune(self, engine: sa.Engine) -> None:
+    def tune(self, engine: sa.Engine, metadata: sa.MetaData) -> None:
         sa.event.listen(engine, "connect", _set_pragmas)
         engine.dispose()
         keep_by_thread(engine)
@@ -96,6 +106,9 @@ class SQLite:
         with engine.connect() as con:
             con.execute(sa.text("PRAGMA wal_checkpoint(PASSIVE)"))
 
+    def stop(self, engine: sa.Engine, driver: Any) -> None:
+        driver.interrupt()
+
     def copy(self, engine: sa.Engine, target: Path, name: Path) -> None:
         # All at once: page by page, each write in between would begin it anew. Writers go on, as
         # the database has a write-ahead log.
@@ -107,14 +120,19 @@ class SQLite:
     def start_over(self) -> str:
         return f"move {self._file} away and run again: the renditions are then made again"
 
+    def where(self, condition: str) -> dict[str, Any]:
+        return {"sqlite_where": sa.text(condition)}
+
 
 class PostgreSQL:
     """A server, which several machines may use at once."""
 
     name = "postgresql"
     files: tuple[Path, ...] = ()
+    insert = None
 
     def __init__(self, url: sa.URL) -> None:
+        self.address = url.render_as_string(hide_password=False)
         self.locks: Locks = AdvisoryLocks()
         # As its own programs take it: without a driver; a password is better not in a command.
         self._address = url.set(drivername=self.name, password=None).render_as_string()
@@ -122,7 +140,7 @@ class PostgreSQL:
     def prepare(self) -> None:
         return
 
-    def tune(self, engine: sa.Engine) -> None:
+    def tune(self, engine: sa.Engine, metadata: sa.MetaData) -> None:
         return
 
     def begin_layout(self, con: sa.Connection) -> None:
@@ -130,6 +148,9 @@ class PostgreSQL:
 
     def settle(self, engine: sa.Engine) -> None:
         return
+
+    def stop(self, engine: sa.Engine, driver: Any) -> None:
+        driver.cancel()
 
     def copy(self, engine: sa.Engine, target: Path, name: Path) -> None:
         raise SettingsError(
@@ -141,16 +162,24 @@ class PostgreSQL:
     def start_over(self) -> str:
         return "name an empty database in PIPELINE_DB: the renditions are then made again"
 
+    def where(self, condition: str) -> dict[str, Any]:
+        # Naming another dialect as well would load all of it, at every start.
+        return {"postgresql_where": sa.text(condition)}
+
 
 def dialect_of(url: sa.URL) -> Dialect:
-    """The dialect that an address names."""
-    return SQLite(url) if url.get_backend_name() == SQLite.name else PostgreSQL(url)
+    """The dialect that an address names.
 
+    Raises:
+        DatabaseError: no driver for it is installed.
+    """
+    kind = url.get_backend_name()
+    if kind in ("mysql", "mariadb"):
+        # Imported here: it loads SQLAlchemy's part for it, which others do without.
+        from pipeline.database.mysql import MySQL
 
-def where_option(dialect: Dialect, condition: str) -> dict[str, Any]:
-    """The option of ``sa.Index`` that makes it a partial index."""
-    # Naming another dialect would load all of it, at every start.
-    return {f"{dialect.name}_where": sa.text(condition)}
+        return MySQL(url)
+    return SQLite(url) if kind == SQLite.name else PostgreSQL(url)
 
 
 def _set_pragmas(connection: Any, record: object) -> None:

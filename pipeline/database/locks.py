@@ -9,6 +9,12 @@
 
 SQLite: a lock of the operating system (``flock``) on a file beside the database. PostgreSQL: an
 advisory lock on a connection of its own, so that two machines cannot run on one database either.
+MySQL and MariaDB: a lock of ``GET_LOCK``, on a connection of its own as well.
+
+A lock of a server ends with its connection. Where that breaks (the server was restarted, or
+somebody ended the connection), the run finds out when it next writes, or at its end; another one
+may begin meanwhile, and what both write is in step again after the next run.
+
 Who holds the run lock is recorded in ``<database>.lock.json``, or in the server's list of
 connections.
 """
@@ -17,6 +23,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import hashlib
 import json
 import os
 import socket
@@ -252,6 +259,101 @@ class AdvisoryLocks:
             return ""
         host, since = row.client_addr or "this host", f"{row.backend_start:%Y-%m-%d %H:%M:%S}"
         return f"connection {row.pid} from {host}, since {since}"
+
+
+class NamedLocks:
+    """Locks of MySQL and MariaDB, by names that all databases of a server share."""
+
+    # A server waits as long as it is told to; without an end only on MySQL.
+    PATIENCE_S = 60
+
+    def __init__(self, database: str) -> None:
+        # Names have at most 64 characters, and no case.
+        self._of = hashlib.sha256(database.encode()).hexdigest()[:16]
+        readable = "".join(c for c in database if c.isalnum() and c.isascii())[:20]
+        self._prefix = f"lockstep.{readable}.{self._of}"
+
+    def name(self, lock: str) -> str:
+        """The name of a lock on the server, which has that of the database in it."""
+        return f"{self._prefix}.{lock}"
+
+    @contextlib.contextmanager
+    def hold(self, engine: sa.Engine, name: str, wait: bool, holder: str) -> Iterator[None]:
+        """Hold the lock ``name`` for the length of the block."""
+        held = [name]
+        with engine.connect() as con:
+            try:
+                if name == RUN_LOCK:
+                    self._acquire_run_lock(con, wait, holder)
+                    if holder == WATCH:
+                        # What a run that finds the lock held asks for.
+                        held.append(WATCH)
+                        self._get(con, WATCH)
+                else:
+                    while not self._get(con, name, self.PATIENCE_S if wait else 0):
+                        if not wait:
+                            raise _locked("")
+                yield
+            finally:
+                try:
+                    for each in held:
+                        con.execute(sa.select(sa.func.release_lock(self.name(each))))
+                    con.commit()
+                except sa.exc.SQLAlchemyError:
+                    con.invalidate()  # it may hold the lock still, and must not be used again
+
+    def holder(self, engine: sa.Engine) -> str | None:
+        """Who else holds the lock of runs now."""
+        with engine.connect() as con:
+            return self._holder(con) or None
+
+    def is_wanted(self, engine: sa.Engine) -> bool:
+        """Whether somebody waits for the lock of runs."""
+        with engine.connect() as con:
+            return self._user(con, TURN_LOCK) is not None
+
+    def _acquire_run_lock(self, con: sa.Connection, wait: bool, holder: str) -> None:
+        give_up_at = None if wait else time.monotonic()
+        grace = holder == RUN
+        has_turn = False
+        try:
+            while not self._get(con, RUN_LOCK):
+                if give_up_at is not None and grace and self._user(con, WATCH) is not None:
+                    give_up_at += WATCH_GRACE_S
+                    grace = False  # it is given once
+                if holder == RUN and not has_turn:
+                    has_turn = self._get(con, TURN_LOCK)
+                if give_up_at is not None and time.monotonic() >= give_up_at:
+                    raise _locked(self._holder(con))
+                time.sleep(POLL_S)
+        finally:
+            if has_turn:
+                con.execute(sa.select(sa.func.release_lock(self.name(TURN_LOCK))))
+
+    def _get(self, con: sa.Connection, name: str, patience_s: int = 0) -> bool:
+        got = con.execute(sa.select(sa.func.get_lock(self.name(name), patience_s))).scalar() == 1
+        con.commit()
+        return got
+
+    def _user(self, con: sa.Connection, name: str) -> int | None:
+        """The connection that holds a lock."""
+        user = con.execute(sa.select(sa.func.is_used_lock(self.name(name)))).scalar()
+        con.commit()
+        return None if user is None else int(user)
+
+    def _holder(self, con: sa.Connection) -> str:
+        number = self._user(con, RUN_LOCK)
+        if number is None:
+            return ""
+        # MySQL gives names in capitals where none are asked for.
+        of = sa.text(
+            "SELECT user AS user, host AS host FROM information_schema.processlist WHERE id = :id"
+        )
+        row = con.execute(of, {"id": number}).first()
+        con.commit()
+        # Other users' connections are only shown to those who may see them.
+        who = f", {row.user} from {row.host.rpartition(':')[0] or row.host}" if row else ""
+        return f"connection {number}{who}"
 
 
 def _locked(holder: str) -> LockedError:

@@ -48,7 +48,9 @@ def pages(
         if len(rows) < limit:
             return
         left = None if left is None else left - limit
-        last = [sa.literal(getattr(rows[-1], name)) for name in names]
+        # Of the type of its key: what is stored of a long one is what it is compared with.
+        values = [getattr(rows[-1], name) for name in names]
+        last = [sa.literal(v, key.type) for v, key in zip(values, keys, strict=True)]
         page = query.where(place > (last[0] if len(last) == 1 else sa.tuple_(*last)))
 
 

@@ -90,8 +90,9 @@ def _write(
         "stopped_by": stopped_by,
     }
     with database.writing() as con:
-        written = con.execute(sa.insert(table).values(row).returning(table.c.id)).scalar_one()
-        con.execute(sa.delete(table).where(table.c.id <= written - KEPT))
+        written = con.execute(sa.insert(table).values(row)).inserted_primary_key
+        assert written is not None
+        con.execute(sa.delete(table).where(table.c.id <= written[0] - KEPT))
 
 
 def count_states(pending: Pending, table: sa.Table) -> dict[str, int]:

@@ -112,7 +112,7 @@ class KnownFolders:
     def _refusal(self, names: list[str]) -> OtherFoldersError:
         url = self._database.engine.url
         return OtherFoldersError(
-            f"{url.database if self._base else url.render_as_string()}: this database belongs to "
+            f"{url.database if self._base else self._database.shown}: this database belongs to "
             "other folders; nothing was changed",
             [
                 *(

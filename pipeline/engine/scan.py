@@ -18,6 +18,7 @@ from datapipe.compute import Catalog, ComputeOutput, ComputeStep, PipelineStep
 from datapipe.datatable import DataStore, DataTable
 
 from pipeline.blocklist import Blocklist
+from pipeline.database.keys import in_order
 from pipeline.database.paging import chunks
 from pipeline.database.tracked import TrackedTable, delete, upsert
 from pipeline.engine.context import Run
@@ -151,10 +152,7 @@ def _files_at(
 def _stored_below(table: DataTable, key: str) -> dict[str, tuple[Any, ...]]:
     """The rows of a file, and of all below a folder of that name."""
     store, columns = _stored_in(table)
-    query = sa.select(
-        columns.path, columns.size_bytes, columns.mtime_ns, columns.ctime_ns, columns.inode
-    ).where(
-        _is_ours(columns),
+    query = _stored_rows(columns).where(
         # "0" comes right after "/": a range of the keys, which the index finds.
         sa.or_(columns.path == key, sa.and_(columns.path > key + "/", columns.path < key + "0")),
     )
@@ -166,6 +164,11 @@ def _stored_in(table: DataTable) -> tuple[TrackedTable, sa.ColumnCollection[str,
     store = table.table_store
     assert isinstance(store, TrackedTable)
     return store, store.data_table.c
+
+
+def _stored_rows(columns: sa.ColumnCollection[str, Any]) -> sa.Select[Any]:
+    names = ("path", "size_bytes", "mtime_ns", "ctime_ns", "inode")
+    return sa.select(*[columns[name] for name in names]).where(_is_ours(columns))
 
 
 def _is_ours(columns: sa.ColumnCollection[str, Any]) -> sa.ColumnElement[bool]:
@@ -202,8 +205,9 @@ class _Stored:
         store, self._columns = _stored_in(table)
         self._database = store.dbconn
         self._page: list[tuple[Any, ...]] = []
+        self._held: list[tuple[Any, ...]] = []  # what was read, but others may come before it
         self._next = 0
-        self._is_last = False
+        self._is_last, self._last = False, None
         self._turn_page()
 
     def skip_equal(self, files: list[Row]) -> bool:
@@ -240,23 +244,16 @@ class _Stored:
 
     def _turn_page(self) -> None:
         """Append the next page to what is left of this one."""
-        columns = self._columns
-        query = (
-            sa.select(
-                columns.path, columns.size_bytes, columns.mtime_ns, columns.ctime_ns, columns.inode
-            )
-            .where(_is_ours(columns))
-            .order_by(columns.path)
-            .limit(PAGE_ROWS)
-        )
-        if self._page:
-            query = query.where(columns.path > self._page[-1][0])
+        path = self._columns.path
+        query = _stored_rows(self._columns).order_by(path).limit(PAGE_ROWS)
+        if self._last is not None:
+            query = query.where(path > self._last)
         with self._database.reading() as con:
             # The driver's own tuples compare with ours in C; SQLAlchemy's rows do not.
-            cursor = con.execute(query).cursor
-            assert cursor is not None
-            rows: list[tuple[Any, ...]] = list(cursor.fetchall())
-        self._is_last = len(rows) < PAGE_ROWS
+            cursor: Any = con.execute(query).cursor
+            rows = list(cursor.fetchall())
+        self._is_last, self._last = len(rows) < PAGE_ROWS, rows[-1][0] if rows else None
+        rows, self._held = in_order(self._held + rows, self._is_last)
         self._page = self._page[self._next :] + rows
         self._next = 0
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from pipeline.database.keys import Key
 from pipeline.database.tracked import meta_of
 from pipeline.database.tracking import GONE, KIND
 from pipeline.engine.pending import Pending
@@ -154,7 +155,7 @@ class _List:
                 high = None
         elif place is not None:
             here = sa.tuple_(self.value, self.path)
-            there = sa.tuple_(sa.literal(place.value), sa.literal(place.path))
+            there = sa.tuple_(sa.literal(place.value), sa.literal(place.path, Key))
             if start.is_at:
                 query = query.where(here <= there if is_down else here >= there)
             else:

@@ -94,9 +94,10 @@ def paths(text: str, cwd: Path) -> tuple[Path, ...]:
 
 def database_url(text: str, cwd: Path) -> str:
     """An address in SQLAlchemy's form; the file of an SQLite database becomes absolute."""
-    remedy = "for example sqlite:///db.sqlite, or postgresql://USER:PASSWORD@HOST/DATABASE"
+    server = "USER:PASSWORD@HOST/DATABASE"
+    remedy = f"for example sqlite:///db.sqlite, postgresql://{server} or mysql://{server}"
     scheme, found, rest = text.partition("://")
-    if not found or scheme.split("+")[0] not in ("sqlite", "postgresql"):
+    if not found or scheme.split("+")[0] not in ("sqlite", "postgresql", "mysql", "mariadb"):
         raise ValueError(f"must be the address of a database that Lockstep supports, {remedy}")
     if not text.startswith("sqlite"):
         return text

@@ -251,7 +251,8 @@ def remove_source(database: Database, source: str) -> int:
         count = 1
         while count:
             with database.writing() as write:
-                gone = sa.delete(hashes).where(its, hashes.c.hash.in_(some.scalar_subquery()))
+                found = write.execute(some).scalars().all()
+                gone = sa.delete(hashes).where(its, hashes.c.hash.in_(found))
                 count = write.execute(gone).rowcount
                 blocklist.note_change(write)
                 if kind is HashKind.PDQ:

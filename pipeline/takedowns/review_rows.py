@@ -176,7 +176,10 @@ class ReviewRepository:
             its = sa.update(reviews).where(reviews.c.id == number, is_open).values(values)
             if not write.execute(its).rowcount:
                 return False
-            content = sa.select(reviews.c.sha256).where(reviews.c.id == number).scalar_subquery()
+            # By itself: MySQL updates no rows of a table that it reads meanwhile.
+            content = write.execute(
+                sa.select(reviews.c.sha256).where(reviews.c.id == number)
+            ).scalar_one()
             others = sa.update(reviews).where(reviews.c.sha256 == content, is_open)
             write.execute(others.values(values))
             return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from a_postgresql import emptied
 from a_project import Project
 
 
@@ -29,8 +28,8 @@ def test_people_are_added_listed_and_removed(project: Project) -> None:
     assert project.cli("user", "add", "Eve", "--role", "owner").code == 2
 
 
-def test_people_are_kept_in_postgresql_too(project: Project, postgres: str) -> None:
-    project.env["PIPELINE_DB"] = emptied(postgres)
+def test_people_are_kept_on_a_server_too(project: Project, server_url: str) -> None:
+    project.env["PIPELINE_DB"] = server_url
     assert project.cli("user", "add", "Ada", "--role", "viewer").code == 0
     assert project.cli("user", "add", "ADA", "--role", "viewer").code == 2
     assert [each["name"] for each in project.cli("user", "list", "--json").json] == ["Ada"]

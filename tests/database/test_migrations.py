@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from a_postgresql import emptied
 from a_shop import Shop
 from fetch_fixtures import server
 from killing import apart, kill_at
@@ -18,17 +17,23 @@ __all__ = ["server"]
 
 NOW = str(LAYOUT_VERSION)
 
+# No other database had tables of those layouts.
+pytestmark = pytest.mark.parametrize(
+    "database_url",
+    ["sqlite", pytest.param("postgresql", marks=pytest.mark.databases)],
+    indirect=True,
+)
+
 
 @pytest.fixture
 def shop(tmp_path: Path, server: Server) -> Shop:
     return Shop(tmp_path / "shop", server)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, shop: Shop) -> str:
+@pytest.fixture
+def url(shop: Shop, database_url: str) -> str:
     """The address of the database of a shop in step, with originals and a finished job."""
-    if request.param == "postgresql":
-        shop.env["PIPELINE_DB"] = emptied(request.getfixturevalue("postgres"))
+    shop.env["PIPELINE_DB"] = database_url
     # The release before knew no hashes.
     shop.env["PIPELINE_NEAR"] = "off"
     shop.add("a.jpg")
@@ -37,7 +42,7 @@ def url(request: pytest.FixtureRequest, shop: Shop) -> str:
     shop.run()
     (shop.input / "broken.jpg").write_bytes(b"no picture")
     shop.run(code=1)
-    return shop.env.get("PIPELINE_DB", f"sqlite:///{shop.root / 'db.sqlite'}")
+    return database_url
 
 
 def layout(url: str) -> str:

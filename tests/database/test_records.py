@@ -10,9 +10,9 @@ from typing import Any
 import pandas as pd
 import pytest
 import sqlalchemy as sa
-from a_postgresql import emptied
 from datapipe.compute import ComputeInput, ComputeOutput
 from datapipe.meta.sql_meta import SQLTransformMeta
+from upstream import upstream_rows
 
 from pipeline.database.connection import Database
 from pipeline.database.dialects import Key
@@ -85,8 +85,7 @@ class Step:
 
     def upstream(self) -> set[tuple[str, ...]]:
         query = SQLTransformMeta._build_changed_idx_sql(self.meta, ds=self.store)
-        with self.database.reading() as con:
-            rows = con.execute(query).mappings().all()
+        rows = upstream_rows(self.database, query)
         found = {tuple(row[key] for key in self.keys) for row in rows}
         return {keys for keys in found if None not in keys}
 
@@ -146,8 +145,8 @@ def test_a_random_history_gives_the_same_records_as_upstream(tmp_path: Path, sha
 
 
 @pytest.mark.parametrize("shape", ["two of the same keys, one required", "many rows of a record"])
-def test_on_postgresql_the_records_are_the_same_as_well(postgres: str, shape: str) -> None:
-    database = connect(emptied(postgres))
+def test_on_a_server_the_records_are_the_same_as_well(server_url: str, shape: str) -> None:
+    database = connect(server_url)
     compare(Step(database, shape), random.Random(shape))
     database.engine.dispose()
 

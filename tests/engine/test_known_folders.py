@@ -4,7 +4,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from a_postgresql import emptied
 from a_project import Project
 
 
@@ -195,8 +194,8 @@ def test_a_run_without_a_change_writes_no_folder(shop: Project) -> None:
     assert (shop.root / "db.sqlite").stat().st_mtime_ns == before
 
 
-def test_postgresql_knows_its_folders_too(project: Project, postgres: str) -> None:
-    project.env["PIPELINE_DB"] = emptied(postgres)
+def test_a_server_knows_its_folders_too(project: Project, server_url: str) -> None:
+    project.env["PIPELINE_DB"] = server_url
     project.add("a.png")
     project.run()
     before = project.stamps()

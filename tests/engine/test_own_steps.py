@@ -8,9 +8,8 @@ import signal
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
-from a_postgresql import emptied
 from a_project import HALF_AND_THUMB, Project
+from databases import rows_of as rows_on
 from killing import apart, kill_at
 from own_steps import BY_RECIPE, PLACEHOLDER, PLACEHOLDERS, declare, paths, rows
 
@@ -220,19 +219,17 @@ def join(renditions, recipes):
     assert [before[0] == after[0], before[1] == after[1]] == [False, True]
 
 
-def test_on_postgresql_every_step_follows_as_well(postgres: str, chained: Project) -> None:
-    chained.env["PIPELINE_DB"] = emptied(postgres)
+def test_on_a_server_every_step_follows_as_well(server_url: str, chained: Project) -> None:
+    chained.env["PIPELINE_DB"] = server_url
     app = chained.root / "app.py"
     # As in a database with another collation than that of our tables.
     app.write_text(
         app.read_text("utf-8").replace("String, prim", "String(collation='POSIX'), prim")
     )
-    database = sa.create_engine(postgres)
 
     def recipes_of(table: str) -> list[tuple[str, str]]:
-        with database.connect() as con:
-            rows = con.execute(sa.text(f"SELECT path, recipe FROM {table} ORDER BY 1, 2")).all()
-        return [(row[0], row[1]) for row in rows]
+        found = rows_on(server_url, f"SELECT path, recipe FROM {table} ORDER BY 1, 2")
+        return [(row[0], row[1]) for row in found]
 
     chained.run()
     assert len(recipes_of("sized")) == 6
@@ -244,10 +241,8 @@ def test_on_postgresql_every_step_follows_as_well(postgres: str, chained: Projec
     assert chained.cli("takedown", "c.png", "--reason", "flagged").code == 0
     chained.run()
     assert recipes_of("placeholders") == recipes_of("sized") == [*both[:2], *both[4:]]
-    with database.connect() as con:
-        gone = sa.text("SELECT count(*) FROM renditions_meta WHERE delete_ts IS NOT NULL")
-        assert con.execute(gone).scalar() == 0
-    database.dispose()
+    gone = "SELECT count(*) FROM renditions_meta WHERE delete_ts IS NOT NULL"
+    assert rows_on(server_url, gone) == [(0,)]
 
 
 def test_a_kill_before_any_write_loses_nothing(chained: Project, tmp_path: Path) -> None:

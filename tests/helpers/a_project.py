@@ -89,11 +89,16 @@ class Answer:
 class Project:
     """A folder with `app.py`, `recipes.toml`, `input/` and `output/`."""
 
+    # Makes the database of each, where the tests are run on a server (see `databases.py`).
+    new_database: Callable[[], str] | None = None
+
     def __init__(self, root: Path, recipes: str = HALF_AND_THUMB) -> None:
         self.root = root
         self.input = root / "input"
         self.output = root / "output"
         self.env: dict[str, str] = {"PIPELINE_WORKERS": "1"}
+        if self.new_database is not None:
+            self.env["PIPELINE_DB"] = self.new_database()
         self.input.mkdir(parents=True)
         shutil.copy(ROOT / "app.py", root)
         self.recipes(recipes)
@@ -250,6 +255,10 @@ class Project:
         assert [name for name in want if have[name] != want[name]] == []
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
+        if "PIPELINE_DB" in self.env:
+            from databases import rows_of
+
+            return rows_of(self.env["PIPELINE_DB"], sql)
         import sqlite3
 
         with contextlib.closing(sqlite3.connect(self.root / "db.sqlite")) as con, con:

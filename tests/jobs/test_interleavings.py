@@ -6,18 +6,15 @@ from itertools import count
 
 import pytest
 import sqlalchemy as sa
-from a_postgresql import emptied
 from a_project import picture
 from a_shop import Shop
 from interleaving import Lane, all_orders
 
 
-@pytest.mark.parametrize("where", ["sqlite", "postgresql"])
 def test_an_image_that_changes_while_it_is_rendered_is_rendered_again(
-    shop: Shop, where: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    shop: Shop, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if where == "postgresql":
-        shop.env["PIPELINE_DB"] = emptied(request.getfixturevalue("postgres"))
+    shop.env["PIPELINE_DB"] = database_url
     reference = shop.submit(shop.csv({"1": shop.urls("/pic/1")}))
     shop.run()
     assert len(shop.pictures()) == 1

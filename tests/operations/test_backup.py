@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import stat
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -121,10 +122,11 @@ def test_a_damaged_database_is_not_taken_for_a_backup(shop: Project) -> None:
     assert (shop.root / "good.sqlite").read_bytes() == good
 
 
+@pytest.mark.databases
 def test_for_postgresql_it_says_the_command_and_that_one_works(
-    shop: Project, postgres: str
+    shop: Project, server_url_of: Callable[[str], str]
 ) -> None:
-    shop.env["PIPELINE_DB"] = postgres
+    shop.env["PIPELINE_DB"] = server_url_of("postgresql")
     shop.run()
     answer = shop.cli("backup", "backup.dump")
     assert answer.code == 2

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from a_blocklist import block, listed
-from a_postgresql import emptied
 from a_project import HALF_AND_THUMB, Project
 from a_shop import Shop
 from a_takedown import audit, originals, sha256, take_down
@@ -296,8 +295,8 @@ def test_the_version_of_the_hashes_moves_with_each_change_and_not_without(shop: 
     assert version() != first
 
 
-def test_lists_work_on_postgresql(project: Project, postgres: str) -> None:
-    project.env["PIPELINE_DB"] = emptied(postgres)
+def test_lists_work_on_a_server(project: Project, server_url: str) -> None:
+    project.env["PIPELINE_DB"] = server_url
     project.recipes(FEATURES)
     red = project.add("red.png", seed=1)
     project.add("blue.png", seed=2)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from a_postgresql import emptied
 from a_project import Project
 from a_takedown import lose_database, originals, sha256, take_down
 from killing import kill_at
@@ -316,9 +315,9 @@ def test_similar_originals_are_listed_the_nearest_first(project: Project) -> Non
     assert project.cli("similar", "none.jpg").code == 2
 
 
-def test_on_postgresql_copies_are_held_and_let_go(tmp_path: Path, postgres: str) -> None:
+def test_on_a_server_copies_are_held_and_let_go(tmp_path: Path, server_url: str) -> None:
     project = Project(tmp_path / "pg", RECIPES)
-    project.env["PIPELINE_DB"] = emptied(postgres)
+    project.env["PIPELINE_DB"] = server_url
     save(project, "bad.jpg", scene(1))
     project.run()
     take_down(project, "bad.jpg", "--near")

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from a_postgresql import emptied
 from a_server import serving
 from a_shop import Shop, wait_for
 from a_takedown import lose_database, take_down
@@ -210,12 +209,12 @@ def test_the_service_tells_of_a_report_without_a_run_and_counts_what_was_decided
         assert line in metrics
 
 
-def test_notices_and_purges_work_on_postgresql(
-    shop: Shop, postgres: str, monkeypatch: pytest.MonkeyPatch
+def test_notices_and_purges_work_on_a_server(
+    shop: Shop, server_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import time
 
-    shop.env["PIPELINE_DB"] = emptied(postgres)
+    shop.env["PIPELINE_DB"] = server_url
     shop.env["PIPELINE_QUARANTINE_DAYS"] = "1"
     shop.run()
     take_down(shop, "red.png")

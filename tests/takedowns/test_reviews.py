@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from a_postgresql import emptied
 from a_project import Project
 from a_review import ADA, BEN, NEAR, hold, tables, waiting
 from a_takedown import audit, kept, originals, sha256
@@ -222,8 +221,8 @@ def test_a_decision_that_is_cut_off_is_finished_by_the_next_run(
     assert moment > 2
 
 
-def test_on_postgresql_the_queue_is_the_same(shop: Project, postgres: str) -> None:
-    shop.env["PIPELINE_DB"] = emptied(postgres)
+def test_on_a_server_the_queue_is_the_same(shop: Project, server_url: str) -> None:
+    shop.env["PIPELINE_DB"] = server_url
     shop.run("--allow-removed")
     report(shop, "red.png", who="Cleo")
     report(shop, "red.png", who="Dan")

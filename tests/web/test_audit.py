@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from a_postgresql import emptied
 from a_project import Project, picture
 from a_server import HTML, Server, serving
 
@@ -85,8 +84,8 @@ def test_takedowns_are_found_again(audited: Server, query: str) -> None:
     assert numbers(audited, query) == FILTERS[query]
 
 
-def test_takedowns_are_found_again_in_postgresql(project: Project, postgres: str) -> None:
-    project.env["PIPELINE_DB"] = emptied(postgres)
+def test_takedowns_are_found_again_on_a_server(project: Project, server_url: str) -> None:
+    project.env["PIPELINE_DB"] = server_url
     fill(project)
     with serving(project, "--no-watch") as server:
         assert {query: numbers(server, query) for query in FILTERS} == FILTERS

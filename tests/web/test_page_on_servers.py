@@ -1,20 +1,19 @@
-"""The page on PostgreSQL: other locks, other rules for text, the same answers."""
+"""The page on servers: other locks, other rules for text, the same answers."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from urllib.parse import quote
 
-from a_postgresql import emptied
 from a_project import Project
 from a_server import HTML, NASTY, serving
 
 
-def test_on_postgresql_the_page_gives_the_same_answers(
-    project: Project, postgres: str, pictures: str, tmp_path: Path
+def test_on_a_server_the_page_gives_the_same_answers(
+    project: Project, server_url: str, pictures: str, tmp_path: Path
 ) -> None:
     project.env |= {
-        "PIPELINE_DB": emptied(postgres),
+        "PIPELINE_DB": server_url,
         "PIPELINE_FETCH_ALLOW": "127.0.0.1",
         "PIPELINE_FETCH_PORTS": pictures.rpartition(":")[2],
     }

@@ -1,9 +1,8 @@
-"""Features on PostgreSQL: the same statements, other rules for types, unions and sorting."""
+"""Features on servers: the same statements, other rules for types, unions and sorting."""
 
 from __future__ import annotations
 
 import pytest
-from a_postgresql import emptied
 from a_shop import Shop
 
 from pipeline.app import Lockstep
@@ -30,15 +29,15 @@ def said(image, *, word):
 
 
 @pytest.fixture
-def pg_shop(shop: Shop, postgres: str) -> Shop:
-    shop.env |= {"PIPELINE_DB": emptied(postgres), "PIPELINE_JOB_FEATURES": "said,size"}
+def server_shop(shop: Shop, server_url: str) -> Shop:
+    shop.env |= {"PIPELINE_DB": server_url, "PIPELINE_JOB_FEATURES": "said,size"}
     shop.recipes(RECIPES)
     (shop.root / "functions.py").write_text(SAID, "utf-8")
     return shop
 
 
-def test_on_postgresql_features_come_change_fail_and_go(pg_shop: Shop) -> None:
-    shop = pg_shop
+def test_on_a_server_features_come_change_fail_and_go(server_shop: Shop) -> None:
+    shop = server_shop
     shop.add("a.png")
     shop.add("twin.png", seed="a.png")
     shop.add("narrow.png", size=(40, 40))

@@ -1,20 +1,19 @@
-"""Jobs on PostgreSQL: the same statements, other rules for keys, locks and tables."""
+"""Jobs on servers: the same statements, other rules for keys, locks and tables."""
 
 from __future__ import annotations
 
 import pytest
-from a_postgresql import emptied
 from a_shop import Shop, submit_at_once
 
 
 @pytest.fixture
-def pg_shop(shop: Shop, postgres: str) -> Shop:
-    shop.env["PIPELINE_DB"] = emptied(postgres)
+def server_shop(shop: Shop, server_url: str) -> Shop:
+    shop.env["PIPELINE_DB"] = server_url
     return shop
 
 
-def test_on_postgresql_jobs_go_from_csv_to_answer_and_away(pg_shop: Shop) -> None:
-    shop = pg_shop
+def test_on_a_server_jobs_go_from_csv_to_answer_and_away(server_shop: Shop) -> None:
+    shop = server_shop
     long = "/pic/" + "ü" * 1_500
     rows = {str(n): shop.urls(f"/pic/{n}", "/pic/same") for n in range(4)}
     file = shop.csv({**rows, "9" * 500: shop.urls("/html"), "L": shop.urls(long)}, "input/feed.csv")
@@ -64,8 +63,8 @@ def test_on_postgresql_jobs_go_from_csv_to_answer_and_away(pg_shop: Shop) -> Non
     shop.run()
 
 
-def test_on_postgresql_many_submit_to_a_new_database_at_once(pg_shop: Shop) -> None:
-    file = pg_shop.csv({"1": pg_shop.urls("/pic/1")})
-    references = submit_at_once(pg_shop, file, processes=3, times=8)
+def test_on_a_server_many_submit_to_a_new_database_at_once(server_shop: Shop) -> None:
+    file = server_shop.csv({"1": server_shop.urls("/pic/1")})
+    references = submit_at_once(server_shop, file, processes=3, times=8)
     assert len(set(references)) == 24
-    assert pg_shop.cli("status", "--json").json["jobs"] == {"received": 24}
+    assert server_shop.cli("status", "--json").json["jobs"] == {"received": 24}
