@@ -25,7 +25,8 @@ from pipeline.settings.values import Settings
 from pipeline.states import Source
 from pipeline.tables import index_originals, index_states
 from pipeline.takedowns.context import Takedowns
-from pipeline.takedowns.steps import finish_in, take_down_held_in, take_over_in
+from pipeline.takedowns.shared import SharedBlocklist
+from pipeline.takedowns.steps import exchange_in, finish_in, take_down_held_in, take_over_in
 
 StepT = TypeVar("StepT", bound=ComputeStep)
 
@@ -77,8 +78,10 @@ class Lockstep(DatapipeApp):
     @cached_property
     def takedowns(self) -> Takedowns:
         """What takedowns work on."""
+        url, instance = self.settings.blocklist_url, self.settings.instance
+        shared = None if url is None else SharedBlocklist(url, instance)
         return Takedowns(
-            self.database, self.settings, self.scan.suffixes, self.render, self.renders
+            self.database, self.settings, self.scan.suffixes, self.render, self.renders, shared
         )
 
     @cached_property
@@ -91,7 +94,7 @@ class Lockstep(DatapipeApp):
             self.steps,
             self.render,
             self.renders,
-            before=(take_over_in,),
+            before=(take_over_in, partial(exchange_in, self.takedowns)),
             recovered=(partial(finish_in, self.takedowns),),
             worked=(partial(take_down_held_in, self.takedowns),),
             checks=(partial(compare_results, self.database, self.settings.output_dir),),

@@ -8,6 +8,7 @@
     ├── NoProjectError            there is no project in the working folder
     ├── RecipeError               recipes.toml is wrong
     ├── DatabaseError             the database cannot be used
+    │   └── SharedDatabaseError   the blocklist that instances share cannot be reached
     ├── OtherFoldersError         the database belongs to other folders
     ├── LockedError               another run holds the lock              exit code 3
     ├── StoppedError              the run was told to stop                  exit code 130
@@ -99,6 +100,10 @@ class RecipeError(LockstepError):
 
 class DatabaseError(LockstepError):
     """The database is unreachable, of another layout, or cannot be written."""
+
+
+class SharedDatabaseError(DatabaseError):
+    """``PIPELINE_BLOCKLIST_DB`` cannot be reached or used; what is done here is sent later."""
 
 
 class OtherFoldersError(LockstepError):

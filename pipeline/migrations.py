@@ -89,10 +89,10 @@ def _rebuild(con: sa.Connection, new: sa.Table, before: dict[str, str]) -> None:
 
 
 def _add(con: sa.Connection, metadata: sa.MetaData, name: str, to: str) -> None:
-    """Add a column, empty in every row, to a table that is there."""
+    """Add a column, empty or with its default in every row, to a table that is there."""
     (table,) = (table for table in metadata.tables.values() if table.name == to)
-    kind = table.c[name].type.compile(con.dialect)
-    con.execute(sa.text(f"ALTER TABLE {_quoted(con, table)} ADD COLUMN {name} {kind}"))
+    column = sa.schema.CreateColumn(table.c[name]).compile(dialect=con.dialect)
+    con.execute(sa.text(f"ALTER TABLE {_quoted(con, table)} ADD COLUMN {column}"))
 
 
 def _value(rows: sa.Table, name: str, source: str) -> Any:
@@ -197,5 +197,25 @@ def forms_and_codes(database: Database) -> None:
             write.con.execute(sa.update(table).where(failed).values(reason=text, code=code))
 
 
+def takedowns_to_share(database: Database) -> None:
+    """From layout 3, whose takedowns were all of this instance, to layout 4.
+
+    A shared blocklist is told of all of them when there is one.
+    """
+    with database.writing() as write:
+        inspector = sa.inspect(write.con)
+        if "takedowns" not in inspector.get_table_names(schema=database.schema):
+            return
+        for name in ("instance", "unsent"):
+            _add(write.con, database.sqla_metadata, name, to="takedowns")
+        (acts,) = (t for t in database.sqla_metadata.tables.values() if t.name == "takedowns")
+        for index in acts.indexes:
+            index.create(write.con, checkfirst=True)
+
+
 # From each layout to the one that follows it.
-MIGRATIONS: dict[int, Callable[[Database], None]] = {1: originals_of_one_world, 2: forms_and_codes}
+MIGRATIONS: dict[int, Callable[[Database], None]] = {
+    1: originals_of_one_world,
+    2: forms_and_codes,
+    3: takedowns_to_share,
+}

@@ -23,7 +23,8 @@ def takedowns_table(metadata: sa.MetaData) -> sa.Table:
     """``takedowns``: the audit of what was taken down. Rows are never deleted.
 
     ``size_bytes`` is the size of the original of these bytes, NULL where none was ever seen.
-    ``target`` is what the person named. Times are Unix times in seconds.
+    ``target`` is what the person named. Times are Unix times in seconds. ``instance`` is the one
+    that made it, NULL for this one; ``unsent`` counts what the shared blocklist was not told yet.
     """
     return sa.Table(
         "takedowns",
@@ -39,6 +40,10 @@ def takedowns_table(metadata: sa.MetaData) -> sa.Table:
         sa.Column("created_ts", sa.Float, nullable=False),
         sa.Column("lifted_ts", sa.Float, nullable=True),
         sa.Column("lifted_by", sa.String, nullable=True),
+        sa.Column("instance", sa.String, nullable=True),
+        sa.Column(
+            "unsent", sa.BigInteger, nullable=False, default=1, server_default="1", index=True
+        ),
         # An id is never reused, even if the last row was removed by hand.
         sqlite_autoincrement=True,
     )

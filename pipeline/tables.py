@@ -39,7 +39,7 @@ from pipeline.moderation_tables import (
 from pipeline.reasons import Code
 
 # Raise it with every change of a column, and add the migration to `pipeline.migrations`.
-LAYOUT_VERSION = 3
+LAYOUT_VERSION = 4
 
 
 def _source() -> sa.Column[Any]:

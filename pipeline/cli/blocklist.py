@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 import click
 
 from pipeline.cli.common import _print_json, _print_json_list, json_option
-from pipeline.cli.takedown import open_for_takedowns
+from pipeline.cli.takedown import open_for_takedowns, say_unsent
 from pipeline.cli.terminal import say, say_warnings
 from pipeline.states import HashKind
 from pipeline.text import counted
@@ -71,6 +71,7 @@ def import_(
     # Imported here: `datapipe --help` does without it, and it costs 35 ms.
     from pipeline.csvs.hashes import lines_of
     from pipeline.takedowns.lists import import_list
+    from pipeline.takedowns.sharing import send
 
     if file == FROM_STDIN and not source:
         raise click.UsageError("name the list with --source: standard input has no name")
@@ -81,7 +82,9 @@ def import_(
     with click.open_file(file, encoding="utf-8-sig", errors="replace") as stream:
         lines = lines_of(file, cast(TextIO, stream))
         done = import_list(app.database, file, lines, source, default, reason, of_kind)
+    send(app.takedowns)
     followed = _follow(app)
+    say_unsent(app)
     if as_json:
         _print_json(done.as_json() | followed)
         return
@@ -168,9 +171,12 @@ def remove(context: click.Context, source: str, as_json: bool) -> None:
       datapipe blocklist remove partner --json
     """
     # Imported here: `datapipe --help` does without it, and it costs 35 ms.
-    from pipeline.takedowns.lists import remove_source
+    from pipeline.takedowns.lists import find_source, remove_source
+    from pipeline.takedowns.sharing import remove_shared_source
 
     app = open_for_takedowns(context)
+    find_source(app.database, source)
+    remove_shared_source(app.takedowns, source)
     removed = remove_source(app.database, source)
     followed = _follow(app)
     if as_json:

@@ -133,9 +133,11 @@ def status(context: click.Context, check: bool, as_json: bool) -> None:
     # Imported here: `datapipe --help` does without it, and it costs 17 ms.
     from pipeline.operations.status import status as count
     from pipeline.operations.verdict import verdict
+    from pipeline.takedowns.sharing import warnings_of_sharing
 
     app = _open_for_reading(context)
     answer = count(app)
+    say_warnings(warnings_of_sharing(app.takedowns))
     if as_json:
         _print_json(answer)
     else:

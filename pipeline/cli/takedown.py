@@ -6,7 +6,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -131,6 +131,7 @@ def add(
     who = who or login_name()
     done = take_down(app.takedowns, target, reason, who, purge, alike, legal_hold)
     send_notices(app.takedowns, NOTICE_S)
+    say_unsent(app)
     if as_json:
         _print_json(done.as_json())
         return
@@ -185,7 +186,7 @@ def list_(context: click.Context, limit: int, before: int | None, as_json: bool)
         _print_json(answer)
         return
     for act in answer:
-        say(f"{act['id']}  {act['when']}  {act['state']}  {act['who']}: {act['reason']}")
+        say(f"{act['id']}  {act['when']}  {act['state']}  {_by(act)}: {act['reason']}")
         is_hash = act["target"].lower().startswith(PDQ_PREFIX)
         say(f"   {act['target']}" if is_hash else f"   sha256 {act['sha256']}")
         for original in act["originals"]:
@@ -204,6 +205,11 @@ def list_(context: click.Context, limit: int, before: int | None, as_json: bool)
             say(f"   reinstated {act['lifted']} by {act['lifted_by']}")
     if not answer:
         say("nothing was taken down")
+
+
+def _by(act: dict[str, Any]) -> str:
+    """Who took it down, and at which instance, where that is another one."""
+    return f"{act['who']} at {act['instance']}" if act["instance"] else str(act["who"])
 
 
 @takedown.command("reinstate")
@@ -229,6 +235,7 @@ def reinstate(context: click.Context, number: str, who: str | None, as_json: boo
     app = open_for_takedowns(context)
     done = put_back(app.takedowns, number, who or login_name())
     send_notices(app.takedowns, NOTICE_S)
+    say_unsent(app)
     if as_json:
         _print_json(done.as_json())
         return
@@ -260,8 +267,12 @@ def legal_hold(
     """
     # Imported here: `datapipe --help` does without it, and it costs 35 ms.
     from pipeline.takedowns.purging import set_hold
+    from pipeline.takedowns.sharing import send
 
-    changed = set_hold(open_for_takedowns(context).takedowns, number, who or login_name(), release)
+    app = open_for_takedowns(context)
+    changed = set_hold(app.takedowns, number, who or login_name(), release)
+    send(app.takedowns)
+    say_unsent(app)
     if as_json:
         _print_json({"takedown": number, "legal_hold": not release, "changed": changed})
         return
@@ -284,7 +295,18 @@ def open_for_takedowns(context: click.Context) -> Lockstep:
     """The application with its tables made, and with the takedowns that only the journal had."""
     # Imported here: `datapipe --help` does without it, and it costs 35 ms.
     from pipeline.takedowns import take_over
+    from pipeline.takedowns.following import follow
 
     app = _open_for_writing(context)
     say_warnings(take_over(app.database, app.settings))
+    # What other instances took down is listed, and can be reinstated, as well.
+    follow(app.takedowns)
     return app
+
+
+def say_unsent(app: Lockstep) -> None:
+    """Say, after an act, that other instances do not know of it yet."""
+    # Imported here: `datapipe --help` does without it, and it costs 35 ms.
+    from pipeline.takedowns.sharing import warnings_of_sharing
+
+    say_warnings(warnings_of_sharing(app.takedowns))

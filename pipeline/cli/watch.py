@@ -49,6 +49,7 @@ def watch(context: click.Context, poll: bool, progress: bool, as_json: bool) -> 
     """
     # Imported here: `datapipe --help` does without the engine, which costs 80 ms.
     from pipeline.live import Watcher, WatchOptions
+    from pipeline.live.instances import Instances
 
     app = _open_for_writing(context)
     say_warnings(_open_places(app))
@@ -86,5 +87,10 @@ def watch(context: click.Context, poll: bool, progress: bool, as_json: bool) -> 
     watcher = Watcher(
         app, WatchOptions(poll, functools.partial(say, err=True), for_stderr(progress))
     )
-    watcher.run(stop, on_run)
+    instances = Instances(app, watcher.ask)
+    instances.start()
+    try:
+        watcher.run(stop, on_run)
+    finally:
+        instances.end()
     context.exit(INTERRUPTED if came[:1] == [signal.SIGINT] else 0)

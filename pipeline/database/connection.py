@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -145,18 +145,29 @@ class Database(DBConn):
         return getattr(self._here, "write", None)
 
 
-def open_database(url: str) -> Database:
-    """Open the database of ``PIPELINE_DB``.
+def open_database(
+    url: str, setting: str = "PIPELINE_DB", options: Mapping[str, str] | None = None
+) -> Database:
+    """Open the database of a ``setting``, with ``options`` for its driver besides those of its
+    address.
 
     Raises:
         DatabaseError: it cannot be reached or opened.
     """
     try:
-        database = Database(url)
+        database = Database(with_options(url, options or {}))
         with database.engine.connect():
             return database
     except (sa.exc.SQLAlchemyError, ImportError) as error:
-        raise DatabaseError(f"PIPELINE_DB={_shown(url)!r}: {_cause(error)}") from None
+        raise DatabaseError(f"{setting}={_shown(url)!r}: {_cause(error)}") from None
+
+
+def with_options(url: str, options: Mapping[str, str]) -> str:
+    """An address with those ``options`` of its driver that it does not set itself."""
+    if not options:
+        return url
+    made = sa.make_url(url)
+    return made.update_query_dict({**options, **made.query}).render_as_string(hide_password=False)
 
 
 def _cause(error: Exception) -> str:

@@ -5,6 +5,7 @@
 ``STEPS_LOCK``    one worker of the users' own steps at a time, in a run or beside it
 ``BULK_LOCK``     one worker of what is done with many originals at once
 ``REVIEW_LOCK``   held while a review becomes a takedown, or a takedown a review again
+``SHARE_LOCK``    held while takedowns and lists of other instances are taken over
 ``TURN_LOCK``     held by a run that waits for the first one, which a watcher then gives up
 
 SQLite: a lock of the operating system (``flock``) on a file beside the database. PostgreSQL: an
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 RUN_LOCK, PUBLISH_LOCK, TURN_LOCK, STEPS_LOCK = "run", "publish", "turn", "steps"
 BULK_LOCK = "bulk"
 REVIEW_LOCK = "review"
+SHARE_LOCK = "share"
 
 # Who holds the lock of runs. A watcher gives it up between two tasks, so a run that finds it held
 # by one waits a little even without ``--wait``: its turn comes soon.
@@ -183,6 +185,7 @@ class AdvisoryLocks:
         STEPS_LOCK: int.from_bytes(b"LOCKSTPS", "big"),
         REVIEW_LOCK: int.from_bytes(b"LOCKREVW", "big"),
         BULK_LOCK: int.from_bytes(b"LOCKBULK", "big"),
+        SHARE_LOCK: int.from_bytes(b"LOCKSHAR", "big"),
     }
     NAMES = {RUN: "lockstep run", WATCH: "lockstep watch"}  # noqa: RUF012
 

@@ -48,6 +48,12 @@ BLOCKED_HASHES_FOLLOWED = "blocked_hashes_followed"
 NOTICES_SINCE = "notices_since"
 # Before the name of a list that is being imported: who imports it.
 IMPORTING = "importing "
+# Which shared blocklist this database follows, and how far it has read it, as JSON; since when that
+# one cannot be reached, and why, as JSON.
+SHARED = "shared"
+SHARED_FAILING = "shared_failing"
+# Before the name of a list that the shared blocklist lacks, or a part of it.
+UNSENT = "unsent "
 
 
 STATE_TABLE = "lockstep_state"

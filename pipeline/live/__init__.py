@@ -2,6 +2,7 @@
 
 ``changes``       what changed, and whether it is still being written
 ``events``        the file system's events as keys of originals
+``instances``     following the other instances that share a blocklist
 ``lanes``         the thread that runs the pipeline, when files change or the page asks for it
 ``notifier``      tells the webhook of moderation what happened outside of runs
 ``own_steps``     the lane of the users' own steps, beside the watcher

@@ -15,6 +15,7 @@ from pipeline.jobs.store import JobRepository
 from pipeline.operations.failures import counts as failures_by_code
 from pipeline.operations.verdict import verdict
 from pipeline.states import State
+from pipeline.takedowns.sharing import sharing
 from pipeline.transforms.features import is_feature, is_listed, own_name
 
 
@@ -24,6 +25,7 @@ def status(app: Lockstep) -> dict[str, Any]:
 
     ``reasons`` counts all that failed by its code, images of jobs and records included; ``verdict``
     says whether everything is in step.
+    ``sharing`` says how the exchange with other instances goes, if there is one.
     ``failed``, ``held``, ``taken_down`` and ``pending`` count renditions; those of features are in
     ``features``, by name.
     ``pending`` is what the tables know to be pending, as after a run that was interrupted; what
@@ -70,6 +72,7 @@ def status(app: Lockstep) -> dict[str, Any]:
         "steps": {step.name: step.states() for step in app.own_steps},
         "reasons": failures_by_code(app),
         "unverified": _unverified(pending),
+        "sharing": sharing(app.takedowns),
     }
     return counts | {"verdict": verdict(counts).as_json()}
 

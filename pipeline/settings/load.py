@@ -57,6 +57,11 @@ def load_settings(environ: Mapping[str, str] | None = None, cwd: Path | None = N
             f"{PREFIX}JOB_RESULT=replace needs {PREFIX}PUBLIC_URL: a shop imports whole addresses; "
             "set it to the public address of the output folder"
         )
+    if settings.blocklist_url == settings.database_url:
+        raise SettingsError(
+            f"{PREFIX}BLOCKLIST_DB and {PREFIX}DB name the same database; give the blocklist that "
+            "instances share one of its own"
+        )
     if _text(given, "QUARANTINE"):
         check_quarantine(settings)
     return settings

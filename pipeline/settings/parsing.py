@@ -9,6 +9,7 @@ import ipaddress
 import math
 import os
 import re
+import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -23,6 +24,7 @@ except ImportError:
 
 # 16 characters of a random token are 96 bits: too many to try.
 TOKEN_MIN = 16
+INSTANCE_MAX = 200
 _HOST = re.compile(r"[A-Za-z0-9._-]+|\[?[0-9A-Fa-f:]+\]?")
 _LOCATION = re.compile(r"(?:/[A-Za-z0-9._-]+)+/?")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
@@ -112,6 +114,24 @@ def database_url(text: str, cwd: Path) -> str:
             f"the folder {str(database.parent)!r} does not exist; create it or name another file"
         )
     return f"sqlite:///{database}"
+
+
+def database_url_or_none(text: str, cwd: Path) -> str | None:
+    """Like :func:`database_url`; ``None`` for an empty text."""
+    return database_url(text, cwd) if text else None
+
+
+def instance(text: str) -> str:
+    """What this instance is called in the audit of others."""
+    if len(text) > INSTANCE_MAX or not text.isprintable():
+        raise ValueError(f"must be 1 to {INSTANCE_MAX} printable characters, for example shop-1")
+    return text
+
+
+def instance_at(output: str) -> str:
+    """The name of an instance that was given none: its machine, and its output folder."""
+    shown = "".join(each if each.isprintable() else "?" for each in output)
+    return f"{socket.gethostname()}:{shown}"[:INSTANCE_MAX]
 
 
 def processor_count() -> int:

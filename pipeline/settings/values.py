@@ -39,7 +39,8 @@ def _setting(
     parse: Callable[..., Any],
     is_secret: bool = False,
 ) -> Any:
-    is_place = parse in (parsing.path, parsing.paths, parsing.database_url)
+    addresses = (parsing.database_url, parsing.database_url_or_none)
+    is_place = parse in (parsing.path, parsing.paths, *addresses)
     variable = Variable(name, default, parse, is_place, is_secret)
     # `repr` of the settings may end in a log.
     return field(repr=not is_secret, metadata={"variable": variable})
@@ -96,6 +97,12 @@ class Settings:
     input_dir: Path = _setting("INPUT", "input", parsing.path)
     output_dir: Path = _setting("OUTPUT", "output", parsing.path)
     database_url: str = _setting("DB", "sqlite:///db.sqlite", parsing.database_url)
+    blocklist_url: str | None = _setting("BLOCKLIST_DB", "", parsing.database_url_or_none)
+    instance: str = _setting(
+        "INSTANCE",
+        lambda values: parsing.instance_at(str(values["output_dir"])),
+        parsing.instance,
+    )
     recipes_file: Path = _setting("RECIPES", "recipes.toml", parsing.path)
     workers: int = _setting(
         "WORKERS", lambda values: str(parsing.processor_count()), whole(1, 256, "processes", 4)

@@ -17,6 +17,9 @@
 ``twins``       other originals with the same bytes, or that look the same
 ``context``     what the parts of this room work with, by name
 ``events``      what happened to takedowns besides their states
+``shared``      the database of the blocklist that instances share
+``sharing``     taking over what other instances did, and telling them what was done here
+``following``   carrying out what other instances did
 ``lists``       the rows of lists of hashes: importing, exporting, removing
 ``listed``      taking away what lists block, and releasing what they block no more
 ``holds``       what is held because it looks like blocked content: letting it go

@@ -33,6 +33,7 @@ from pipeline.takedowns.purging import refuse_purge
 from pipeline.takedowns.removing import carry_out, renditions_of
 from pipeline.takedowns.repository import NewAct, TakedownRepository, new_act
 from pipeline.takedowns.restoring import put_back
+from pipeline.takedowns.sharing import exchange, send
 from pipeline.takedowns.takeover import take_over
 from pipeline.takedowns.targets import SHA256, Target, resolve
 from pipeline.text import iso
@@ -106,6 +107,7 @@ def take_down(
     repository = _writing_repository(context)
     try:
         take_over(context.database, context.settings)
+        exchange(context)
         finish(context)
         wanted = resolve(context, target) if near is None else near.target
         if purge:
@@ -121,6 +123,8 @@ def take_down(
             acts.append(_new_act(context, also, each.path, why, who, purge, legal_hold=legal_hold))
         # All of them at once: whatever stops this now, the next run finishes it.
         numbers = repository.add(*acts)
+        # Before it takes its time here: other instances have the same to do.
+        send(context)
         verified = {} if wanted.found is None else {wanted.found.path: wanted.found}
         for number in numbers:
             carry_out(context, repository, number, verified if number == numbers[0] else {})
@@ -183,6 +187,7 @@ def reinstate(context: Takedowns, id_or_sha256: str, who: str) -> Reinstated:
     repository = _writing_repository(context)
     try:
         take_over(context.database, context.settings)
+        exchange(context)
         finish(context)
         folder = context.settings.input_dir
         # Of two people at once, the audit names one, and the other is told who that was.
@@ -195,6 +200,7 @@ def reinstate(context: Takedowns, id_or_sha256: str, who: str) -> Reinstated:
             for act in acts:
                 if act.state != TakedownState.LIFTING.value:
                     repository.change(act.id, state=TakedownState.LIFTING.value, lifted_by=who)
+        send(context)
         lifted = Reinstated(acts[0].sha256, [act.id for act in acts])
         for act in acts:
             put_back(context, repository, act.id)
@@ -317,6 +323,7 @@ def _as_json(
         "renditions": [row.path for row in files if row.kind == Kind.RENDITION.value],
         "lifted": None if act.lifted_ts is None else iso(act.lifted_ts),
         "lifted_by": act.lifted_by,
+        "instance": act.instance,
         "events": [
             {"what": event.what, "when": iso(event.ts), "who": event.who, "note": event.note}
             for event in events

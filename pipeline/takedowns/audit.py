@@ -125,6 +125,7 @@ def story_of(
 def _of_takedown(entry: dict[str, Any]) -> Iterator[dict[str, Any]]:
     number = entry["id"]
     what = "taken down, and the originals deleted for good" if entry["purge"] else "taken down"
+    what += f" at {entry['instance']}" if entry["instance"] else ""
     yield _event(entry["when"], what, entry["who"], entry["reason"], number)
     for event in entry["events"]:
         yield _event(event["when"], event["what"].replace("_", " "), event["who"], event["note"])

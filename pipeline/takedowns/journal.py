@@ -41,6 +41,7 @@ COLUMNS: dict[str, tuple[type, ...]] = {
     "created_ts": (int, float),
     "lifted_ts": (int, float),
     "lifted_by": (str,),
+    "instance": (str,),
 }
 EVENT_COLUMNS: dict[str, tuple[type, ...]] = {
     "what": (str,),

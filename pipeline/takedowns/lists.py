@@ -9,12 +9,14 @@ blocks; ``datapipe blocklist list`` and each run say so, and the same import add
 from __future__ import annotations
 
 import csv
+import json
 import tempfile
 import time
+import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 import sqlalchemy as sa
 
@@ -22,7 +24,8 @@ from pipeline.blocklist import Blocklist
 from pipeline.csvs.hashes import ListedHash, Reading, read_hashes
 from pipeline.database.connection import Database
 from pipeline.database.paging import chunks, pages
-from pipeline.database.state import IMPORTING, StateRepository, state_table
+from pipeline.database.state import IMPORTING, UNSENT, StateRepository, state_table
+from pipeline.database.transaction import Write
 from pipeline.errors import HashListError, LockstepError, NotFoundError
 from pipeline.near import BlockedPictures
 from pipeline.states import HashKind
@@ -130,39 +133,94 @@ def _spool(
 def _write(
     database: Database, sources: Iterable[str], rows: Iterable[list[str]], reason: str | None
 ) -> None:
-    blocklist, added_ts = Blocklist(database), time.time()
-    state = StateRepository(database)
-    insert = database.insert(blocklist.hashes)
-    statement = insert.on_conflict_do_update(
-        index_elements=["kind", "hash", "source"],
-        set_={"reason": insert.excluded.reason},
-        where=insert.excluded.reason.is_distinct_from(blocklist.hashes.c.reason),
-    )
+    state, added_ts = StateRepository(database), time.time()
     for source in sources:
         state.set(IMPORTING + source, owner())
     for chunk in chunks(rows, ROWS_AT_ONCE):
-        # In the order of the key: pages of the index are read and written once.
-        listed = sorted({(row[0], row[1], row[2]): row for row in chunk}.items())
+        listed: dict[tuple[str, str, str], _Row] = {}
+        for kind, digest, source, its in chunk:
+            why = reason or its or None
+            listed[kind, digest, source] = (kind, digest, source, why, added_ts)
         with database.writing() as write:
-            write.execute(
-                statement,
-                [
-                    {
-                        "kind": row[0],
-                        "hash": row[1],
-                        "source": row[2],
-                        "reason": reason or row[3] or None,
-                        "added_ts": added_ts,
-                    }
-                    for _, row in listed
-                ],
-            )
-            # Last, since it locks the clock: on PostgreSQL a run writes meanwhile.
-            blocklist.note_change(write)
-            if any(row[0] == HashKind.PDQ.value for _, row in listed):
-                BlockedPictures(database).changed()
+            for source in {row[2] for row in listed}:
+                mark_unsent(database, source, added_ts)
+            _write_hashes(database, write, list(listed.values()))
     for source in sources:
         state.set(IMPORTING + source, None)
+
+
+# Kind, hash, source, reason, and when it was added (Unix time in seconds).
+_Row: TypeAlias = "tuple[str, str, str, str | None, float]"
+
+
+def _write_hashes(
+    database: Database,
+    write: Write,
+    rows: Sequence[_Row],
+    gone: Sequence[tuple[str, str, str]] = (),
+) -> None:
+    """Write rows of lists, and remove others."""
+    blocklist = Blocklist(database)
+    hashes, insert = blocklist.hashes, database.insert(blocklist.hashes)
+    statement = insert.on_conflict_do_update(
+        index_elements=["kind", "hash", "source"],
+        set_={"reason": insert.excluded.reason, "added_ts": insert.excluded.added_ts},
+        where=insert.excluded.reason.is_distinct_from(hashes.c.reason),
+    )
+    if rows:
+        # In the order of the key: pages of the index are read and written once.
+        names = ("kind", "hash", "source", "reason", "added_ts")
+        write.execute(statement, [dict(zip(names, row, strict=True)) for row in sorted(rows)])
+    for kind, source in sorted({(kind, source) for kind, _, source in gone}):
+        theirs = [row[1] for row in gone if (row[0], row[2]) == (kind, source)]
+        for chunk in chunks(theirs):
+            its = hashes.c.kind == kind, hashes.c.source == source, hashes.c.hash.in_(chunk)
+            write.execute(sa.delete(hashes).where(*its))
+    # Last, since it locks the clock: on PostgreSQL a run writes meanwhile.
+    blocklist.note_change(write)
+    if any(row[0] == HashKind.PDQ.value for row in (*rows, *gone)):
+        BlockedPictures(database).changed()
+
+
+def take_over_hashes(
+    database: Database, rows: Sequence[_Row], gone: Sequence[tuple[str, str, str]]
+) -> int:
+    """Have the lists here as other instances have them; returns how many hashes that changed."""
+    known = _known(database, [*(row[:3] for row in rows), *gone])
+    new = [row for row in rows if known.get(row[:3], ("",)) != (row[3],)]
+    gone = [key for key in gone if key in known]
+    if new or gone:
+        with database.writing() as write:
+            _write_hashes(database, write, new, gone)
+    return len(new) + len(gone)
+
+
+def _known(
+    database: Database, keys: Sequence[tuple[str, str, str]]
+) -> dict[tuple[str, str, str], tuple[str | None]]:
+    """Those that are there, with their reasons."""
+    hashes, found = Blocklist(database).hashes, {}
+    for kind, source in sorted({(kind, source) for kind, _, source in keys}):
+        theirs = [key[1] for key in keys if (key[0], key[2]) == (kind, source)]
+        for chunk in chunks(theirs):
+            query = sa.select(hashes.c.hash, hashes.c.reason).where(
+                hashes.c.kind == kind, hashes.c.source == source, hashes.c.hash.in_(chunk)
+            )
+            for row in database.rows(query):
+                found[kind, row.hash, source] = (row.reason,)
+    return found
+
+
+def mark_unsent(database: Database, source: str, since_ts: float) -> None:
+    """Note that other instances lack what was added to a list since then.
+
+    In the transaction that adds it; each note is another one, so that what is added while an
+    earlier part is being sent is not taken for sent.
+    """
+    state = StateRepository(database)
+    before = json.loads(state.get(UNSENT + source) or "{}").get("since_ts", since_ts)
+    noted = {"since_ts": min(before, since_ts), "note": uuid.uuid4().hex}
+    state.set(UNSENT + source, json.dumps(noted))
 
 
 def cut_off_imports(database: Database) -> list[str]:
@@ -236,13 +294,7 @@ def remove_source(database: Database, source: str) -> int:
         NotFoundError: nothing is of that source.
         LockstepError: it is a takedown's, which is reinstated instead.
     """
-    if source.startswith(OF_TAKEDOWN):
-        number = source.removeprefix(OF_TAKEDOWN)
-        raise LockstepError(
-            f"{source}: these hashes belong to a takedown; `datapipe takedown reinstate {number}` "
-            "removes them"
-        )
-    _find(database, source)
+    find_source(database, source)
     blocklist, removed = Blocklist(database), 0
     hashes = blocklist.hashes
     for kind in HashKind:
@@ -258,8 +310,25 @@ def remove_source(database: Database, source: str) -> int:
                 if kind is HashKind.PDQ:
                     BlockedPictures(database).changed()
             removed += count
-    StateRepository(database).set(IMPORTING + source, None)
+    for note in (IMPORTING, UNSENT):
+        StateRepository(database).set(note + source, None)
     return removed
+
+
+def find_source(database: Database, source: str) -> None:
+    """Refuse to remove what is no list.
+
+    Raises:
+        NotFoundError: nothing is of that source.
+        LockstepError: it is a takedown's, which is reinstated instead.
+    """
+    if source.startswith(OF_TAKEDOWN):
+        number = source.removeprefix(OF_TAKEDOWN)
+        raise LockstepError(
+            f"{source}: these hashes belong to a takedown; `datapipe takedown reinstate {number}` "
+            "removes them"
+        )
+    _find(database, source)
 
 
 def _find(database: Database, source: str) -> None:

@@ -184,14 +184,18 @@ class TakedownRepository(Blocklist):
         self, number: int, what: TakedownEvent, who: str, note: str | None = None
     ) -> None:
         """Record what happened to a takedown, in the journal first."""
+        self.add_events(number, [new_event(what, who, note)])
+
+    def add_events(self, number: int, events: Sequence[Mapping[str, Any]]) -> None:
+        """Record events of a takedown, in the journal first."""
         act = self.act(number)
         assert act is not None
-        event = new_event(what, who, note)
         with (
-            self._noted({"takedown": identity(dict(act._mapping)), "events": [event]}) as remember,
+            self._noted({"takedown": identity(dict(act._mapping)), "events": events}) as remember,
             self._database.con.begin() as con,
         ):
-            insert_events(self._database, con, number, [event])
+            insert_events(self._database, con, number, events)
+            con.execute(sa.update(self.acts).where(self.acts.c.id == number).values(self._unsent()))
             remember(con)
 
     def forget_journal(self, con: Write) -> None:
@@ -223,8 +227,15 @@ class TakedownRepository(Blocklist):
             self._noted({"takedown": identity(dict(act._mapping)), **values}) as remember,
             self._database.con.begin() as con,
         ):
-            con.execute(sa.update(self.acts).where(self.acts.c.id == number).values(**values))
+            # Other instances need not know how far it is carried out here.
+            is_news = values.get("state") == TakedownState.LIFTING.value
+            columns = values | (self._unsent() if is_news else {})
+            con.execute(sa.update(self.acts).where(self.acts.c.id == number).values(columns))
             remember(con)
+
+    def _unsent(self) -> dict[str, Any]:
+        """What says that the shared blocklist is to be told of a change."""
+        return {"unsent": self.acts.c.unsent + 1}
 
     # --- files ---
 

@@ -18,6 +18,7 @@ from pipeline.takedowns.lists import cut_off_imports
 from pipeline.takedowns.notices import notices_due
 from pipeline.takedowns.purging import purge_due
 from pipeline.takedowns.reviews import finish_reviews
+from pipeline.takedowns.sharing import exchange, warnings_of_sharing
 from pipeline.takedowns.takeover import take_over
 from pipeline.takedowns.targets import SHA256_PREFIX
 
@@ -25,6 +26,13 @@ from pipeline.takedowns.targets import SHA256_PREFIX
 def take_over_in(run: Run) -> None:
     """Before any step asks what is blocked: the database may be older than the journal."""
     run.report.warnings += take_over(run.database, run.settings, run.repository)
+
+
+def exchange_in(context: Takedowns, run: Run) -> None:
+    """Before any step asks what is blocked: other instances may have blocked it."""
+    while exchange(context).is_more:
+        pass
+    run.report.warnings += warnings_of_sharing(context)
 
 
 def take_down_held_in(context: Takedowns, run: Run) -> None:

@@ -240,6 +240,7 @@ class Takedown(BaseModel):
     sha256: str
     state: str
     who: str
+    instance: str | None = Field(description="the one that took it down, if it is another one")
     reason: str
     when: str
 

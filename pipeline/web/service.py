@@ -14,6 +14,7 @@ from pipeline.app import Lockstep
 from pipeline.database.state import StateRepository
 from pipeline.engine.history import last_stop, runs
 from pipeline.engine.report import Report
+from pipeline.live.instances import Instances
 from pipeline.live.lanes import Worker
 from pipeline.live.notifier import Notifier
 from pipeline.operations.verdict import verdict
@@ -79,6 +80,7 @@ class Service:
         self.counts = LatestCounts(app, self.listeners.notify)
         self.metrics = Metrics(app.database, self.counts.get, lambda: self.worker)
         self.notifier = Notifier(app)
+        self.instances = Instances(app, self.changed)
         self.worker = Worker(app, options.watch, self.listeners.notify, self._ran)
         self.bulks = BulkWorker(app, self.worker, self.changed)
 
@@ -90,12 +92,14 @@ class Service:
         self.worker.start()
         self.bulks.start()
         self.notifier.start()
+        self.instances.start()
 
     def end(self) -> None:
         """Stop everything in progress, without waiting."""
         self.listeners.close()
         self.bulks.end()
         self.notifier.end()
+        self.instances.end()
         self.worker.end()
 
     def stop(self) -> None:

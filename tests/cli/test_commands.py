@@ -71,9 +71,8 @@ def test_status_counts_by_recipe(shop: Project) -> None:
         "steps": {},
         "jobs": {},
         "reasons": {"not_an_image": 2},
-        "unverified": None,
         "verdict": {"state": "failed", "words": "In step, except for 2 that failed"},
-    }
+    } | dict.fromkeys(("unverified", "sharing"))
     assert shop.cli("status").code == 0
     assert shop.cli("status").stdout.endswith("\nIn step, except for 2 that failed\n")
     assert shop.cli("status", "--check").code == 1
@@ -98,9 +97,8 @@ def test_status_of_a_new_project_is_no_error(project: Project) -> None:
         "steps": {},
         "jobs": {},
         "reasons": {},
-        "unverified": None,
         "verdict": {"state": "empty", "words": "Ready for the first originals"},
-    }
+    } | dict.fromkeys(("unverified", "sharing"))
     assert project.cli("errors", "--json").json == []
     assert project.cli("verify").code == 0
     assert project.cli("retry").code == 0

@@ -296,6 +296,9 @@ class Project:
             app = sys.modules.pop("app", None)
             if app is not None:
                 app.database.engine.dispose()
+                made = vars(getattr(app, "app", app)).get("takedowns")
+                if made is not None and made.shared is not None:
+                    made.shared.close()
             if outer is not None:
                 sys.modules["app"] = outer
             signal.signal(signal.SIGTERM, sigterm)

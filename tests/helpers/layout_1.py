@@ -67,6 +67,9 @@ def downgrade(url: str, state: Path) -> None:
             con.execute(sa.text(f"ALTER TABLE jobs DROP COLUMN {added}"))
         for table in ("features", "fetches"):
             con.execute(sa.text(f"ALTER TABLE {table} DROP COLUMN code"))
+        con.execute(sa.text("DROP INDEX ix_takedowns_unsent"))
+        for added in ("instance", "unsent"):
+            con.execute(sa.text(f"ALTER TABLE takedowns DROP COLUMN {added}"))
         old.create_all(con)
         for name, found in rows.items():
             if found:
@@ -90,5 +93,5 @@ def dump(url: str) -> dict[str, list[tuple[object, ...]]]:
 
 
 def _by_name(table: sa.Table) -> list[sa.Column[object]]:
-    known = set(table.c.keys()) - {"options", "without_images"}
+    known = set(table.c.keys()) - {"options", "without_images", "instance", "unsent"}
     return [table.c[name] for name in sorted(known)]

@@ -44,6 +44,7 @@ CSV_HEADER = (
     "Renditions deleted",
     "Reinstated",
     "Reinstated by",
+    "Instance",
 )
 CSV_PAGE = 500
 # A day of two centuries; one that a month does not have is its last.
@@ -256,4 +257,5 @@ def _cells(act: dict[str, Any]) -> list[str]:
         str(len(act["renditions"])),
         act["lifted"] or "",
         act["lifted_by"] or "",
+        act["instance"] or "",
     ]
