@@ -72,6 +72,7 @@ def test_status_counts_by_recipe(shop: Project) -> None:
         "jobs": {},
         "reasons": {"not_an_image": 2},
         "unverified": None,
+        "workers": {"place": "local", "processes": 2},
         "verdict": {"state": "failed", "words": "In step, except for 2 that failed"},
     }
     assert shop.cli("status").code == 0
@@ -93,12 +94,9 @@ def test_status_of_a_new_project_is_no_error(project: Project) -> None:
         "held": 0,
         "taken_down": 0,
         "pending": 0,
-        "recipes": {},
-        "features": {},
-        "steps": {},
-        "jobs": {},
-        "reasons": {},
+        **{name: {} for name in ("recipes", "features", "steps", "jobs", "reasons")},
         "unverified": None,
+        "workers": {"place": "local", "processes": 2},
         "verdict": {"state": "empty", "words": "Ready for the first originals"},
     }
     assert project.cli("errors", "--json").json == []
