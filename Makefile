@@ -11,7 +11,7 @@ MOMENTS_ARGS ?=
 # Modules are compiled once, and not by each of the many processes that tests start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-databases test-moments test-kills lint types docs dist lock fuzz bench-noop bench-pixels bench-jobs bench-live bench-near bench-lists bench-web clean help
+.PHONY: run test test-databases test-ray test-moments test-kills lint types docs dist lock fuzz bench-noop bench-pixels bench-jobs bench-live bench-near bench-lists bench-web bench-ray clean help
 
 help: ## List what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -20,13 +20,16 @@ run: .venv/installed ## Set up, then bring output/ in step with input/
 	@$(BIN)/datapipe run
 
 test: .venv/installed-dev ## Set up, then run the tests
-	@$(BIN)/python -m pytest -n auto --dist worksteal -m "not databases"
+	@$(BIN)/python -m pytest -n auto --dist worksteal
 
 test-databases: .venv/installed-dev ## The tests that need a database server, on PostgreSQL and MariaDB
 	@$(BIN)/python -m pytest -n auto --dist worksteal -m databases -rs
 
+test-ray: .venv/installed-ray ## Workers on a Ray cluster, with real nodes that are killed, stopped and joined
+	@$(BIN)/python -m pytest -m ray tests/workers
+
 test-moments: .venv/installed-dev ## Each test that kills a process, at every moment instead of a few
-	@EVERY_MOMENT=1 $(BIN)/python -m pytest -n auto --dist worksteal --timeout 3600 -m "not databases" -k "kill or cut_off" $(MOMENTS_ARGS)
+	@EVERY_MOMENT=1 $(BIN)/python -m pytest -n auto --dist worksteal --timeout 3600 -k "kill or cut_off" $(MOMENTS_ARGS)
 
 test-kills: .venv/installed-dev ## Two minutes of random changes and kills, checked by an oracle
 	@$(BIN)/python -m tests.kills $(KILLS_ARGS)
@@ -70,6 +73,9 @@ bench-lists: .venv/installed-dev ## A blocklist of 1,000,000 hashes: import, aga
 bench-web: .venv/installed-dev ## The page at 1,000,000 originals: gallery, files beside nginx, uploads, takedowns
 	@$(BIN)/python -m benchmarks.web $(BENCH_ARGS)
 
+bench-ray: .venv/installed-ray ## Photos a second on two Ray nodes of one processor, beside two local processes
+	@$(BIN)/python -m benchmarks.ray_cluster $(BENCH_ARGS)
+
 lock: ## Resolve the dependencies again (needs Poetry with its export plug-in)
 	poetry lock
 	poetry export --with build -o requirements.txt
@@ -91,3 +97,8 @@ clean: ## Remove what make has made; input/, output/ and the database stay
 	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@ .venv/installed
+
+# An extra, which is not in the lock: what is there already keeps its version.
+.venv/installed-ray: pyproject.toml | .venv/installed-dev
+	@$(BIN)/python -c 'import ray' 2>/dev/null || $(BIN)/pip install -q --disable-pip-version-check "ray[client]>=2.50,<3"
+	@touch $@

@@ -31,6 +31,7 @@ class Code(str, enum.Enum):
     TIMED_OUT = "timed_out"
     WORKER_KILLED = "worker_killed"
     WORKER_CRASHED = "worker_crashed"
+    NODE_LOST = "node_lost"
     RENDERER_FAILED = "renderer_failed"
     FUNCTION_FAILED = "function_failed"
     STEP_FAILED = "step_failed"
@@ -113,6 +114,7 @@ _WORDS = {
     Code.TIMED_OUT: "It took too long",
     Code.WORKER_KILLED: "The worker was killed",
     Code.WORKER_CRASHED: "The decoder crashed",
+    Code.NODE_LOST: "The nodes that worked on it were lost",
     Code.RENDERER_FAILED: "The renderer failed",
     Code.FUNCTION_FAILED: "A function failed",
     Code.STEP_FAILED: "A step of the pipeline failed",

@@ -162,6 +162,8 @@ def status(context: click.Context, check: bool, as_json: bool) -> None:
         if answer["jobs"]:
             counts = ", ".join(f"{count:,} {state}" for state, count in answer["jobs"].items())
             say(f"  jobs: {counts}")
+        if address := answer["workers"].get("address"):
+            say(f"  workers: the nodes of the Ray cluster at {address}")
         if answer["unverified"] is not None:
             counts = ", ".join(f"{count:,} {what}" for what, count in answer["unverified"].items())
             say(

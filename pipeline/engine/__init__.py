@@ -1,5 +1,6 @@
 """The engine: one run, its steps, and what brings renditions in step.
 
+``clusters``     workers on the nodes of a cluster, as the settings want them
 ``compare``      comparing the files of ``output/`` with the rows that describe them
 ``context``      the context of one run: its options, counts, clock and workers, handed to every
                  step

@@ -22,6 +22,7 @@ from datapipe.run_config import RunConfig
 from pipeline.database.connection import Database
 from pipeline.database.locks import RUN, RUN_LOCK, WATCH
 from pipeline.database.state import INTERRUPTED, StateRepository
+from pipeline.engine.clusters import cluster_workers
 from pipeline.engine.difference import Expected
 from pipeline.engine.known_folders import KnownFolders
 from pipeline.engine.pending import NARROW_ROWS, Look, Pending
@@ -37,6 +38,7 @@ from pipeline.storage.walking import CSV_SUFFIXES, Passed
 from pipeline.tables import make_tables
 from pipeline.transforms.features import PDQ, pdq_feature
 from pipeline.transforms.recipes import Transform, load_recipes
+from pipeline.workers.base import AnyWorkers
 from pipeline.workers.local import Workers
 from pipeline.workers.sandbox import why_not
 from pipeline.workers.tasks import Folders, Urgency, WorkerSetup
@@ -100,7 +102,7 @@ class Run(RunConfig):
     settings: Settings = field(kw_only=True)
     options: RunOptions = field(kw_only=True)
     repository: StateRepository = field(kw_only=True)
-    workers: Workers = field(kw_only=True)
+    workers: AnyWorkers = field(kw_only=True)
     progress: Progress = field(kw_only=True)
     report: Report = field(default_factory=Report)
     # The clock of the last write before this run: 0.0 in a new database.
@@ -245,7 +247,7 @@ def open_run(
     settings: Settings,
     options: RunOptions | None = None,
     progress: Progress | None = None,
-    workers: Workers | None = None,
+    workers: AnyWorkers | None = None,
     before: Sequence[Callable[[Run], None]] = (),
 ) -> Iterator[Run]:
     """Check folders and tables, take the lock, and yield the context; workers end with the block.
@@ -316,28 +318,31 @@ def open_beside(database: Database, settings: Settings, options: RunOptions) -> 
 
 def make_workers(
     settings: Settings, into: Path | None = None, also_read: tuple[Path, ...] = ()
-) -> Workers:
-    """Workers as the settings want them; none is started yet.
+) -> AnyWorkers:
+    """Workers as the settings want them, here or on a cluster; none is started yet.
 
-    Those that write ``into`` a folder other than that of the renditions are one process, and may
-    read the folders of ``also_read``.
+    Those that write ``into`` a folder other than that of the renditions are one process of this
+    machine, and may read the folders of ``also_read``.
 
     Raises:
         SettingsError: a sandbox is required, and there can be none.
+        WorkersError: they are to be on a cluster, and Ray is not installed.
     """
-    folders = None
-    if settings.sandbox != "off" and no_sandbox(settings) is None:
-        folders = Folders(
-            (
-                str(settings.input_dir),
-                str(settings.state_dir / FETCHED_FOLDER),
-                *map(str, (*settings.function_reads, *also_read)),
-            ),
-            (str(into or settings.output_dir),),
-        )
+    folders = Folders(
+        (
+            str(settings.input_dir),
+            str(settings.state_dir / FETCHED_FOLDER),
+            *map(str, (*settings.function_reads, *also_read)),
+        ),
+        (str(into or settings.output_dir),),
+    )
     setup = WorkerSetup(
         settings.max_pixels, settings.max_frames, settings.worker_memory_mb, folders
     )
+    if settings.cluster and into is None:
+        return cluster_workers(settings, setup)
+    if settings.sandbox == "off" or no_sandbox(settings) is not None:
+        setup = setup._replace(folders=None)
     count = settings.workers if into is None else 1
     return Workers(setup, count, settings.render_timeout_s)
 

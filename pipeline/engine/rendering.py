@@ -70,7 +70,8 @@ class Rendering:
         self.recipes = recipes_of(self.pending, run)
         self.fingerprints = {name: recipe.fingerprint for name, recipe in self.recipes.items()}
         what = "renditions and features" if listed_features(self.recipes) else "renditions"
-        self.bar = _Bar(self.progress, self.look, what)
+        is_elsewhere = run.workers.used.place == "ray"
+        self.bar = _Bar(self.progress, self.look, f"{what} on Ray" if is_elsewhere else what)
         self.publisher = Publisher(
             self.pending,
             self.fingerprints,
@@ -80,10 +81,13 @@ class Rendering:
         )
         # Originals whose worker was killed in the run before, too.
         self.killed_before: set[str] = set()
-        # Enough tasks ahead that no worker waits while a batch of rows is written.
-        self.ahead = max(64, 32 * run.workers.count)
         self.urgency = Urgency.JOBS if is_for_jobs else run.urgency
         self.patience_s = FLUSH_S if run.options.stop is None else STOP_POLL_S
+
+    @property
+    def ahead(self) -> int:
+        """Enough tasks that no worker waits while a batch of rows is written."""
+        return max(64, 32 * self.run.workers.count)
 
     def work(self) -> None:
         """Bring all renditions of the source in step.

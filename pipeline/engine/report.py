@@ -14,6 +14,7 @@ from pipeline.states import State
 from pipeline.storage.walking import OTHER_SUFFIX
 from pipeline.text import counts_in_words
 from pipeline.transforms.features import is_feature, is_listed, own_name
+from pipeline.workers.base import Used
 
 JOBS_SHOWN = 20
 FAILURES_SHOWN = 20
@@ -230,6 +231,7 @@ class Report(Counts):
 
     new: int = 0
     removed: int = 0
+    workers: Used | None = None
     seconds: float = 0.0
     # Of renditions that workers made in this run, also for jobs.
     timings: Timings = field(default_factory=Timings)
@@ -296,6 +298,7 @@ class Report(Counts):
             "jobs": self.jobs.as_json(),
             "steps": {n: asdict(c) for n, c in self.steps.items() if any(vars(c).values())},
             "ignored": dict(sorted(self.passed.items())),
+            "workers": None if self.workers is None else self.workers._asdict(),
             "seconds": round(self.seconds, 3),
         } | ({"dry_run": True} if self.dry_run else {})
 

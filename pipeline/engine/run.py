@@ -33,7 +33,8 @@ from pipeline.engine.step import Before, Step
 from pipeline.errors import LockedError, StoppedError
 from pipeline.settings.values import Settings
 from pipeline.states import Source, State
-from pipeline.workers.local import Workers, clear_temporary_of
+from pipeline.workers.base import AnyWorkers
+from pipeline.workers.local import clear_temporary_of
 
 OLDER = "the database is new, or older than this folder, or this is another folder"
 
@@ -65,7 +66,7 @@ def run_once(
     options: RunOptions | None = None,
     progress: Progress | None = None,
     steps: Sequence[ComputeStep] | None = None,
-    workers: Workers | None = None,
+    workers: AnyWorkers | None = None,
     source: Source | None = None,
 ) -> Report:
     """Bring everything in step, or the originals of one ``source``, or work ``steps`` alone.
@@ -112,7 +113,8 @@ def run_once(
             if run.workers.lost:
                 sweep_output(output, plan.renders)
             report = run.report
-            forget_writing(run, all_fixed=is_whole)
+            if not run.workers.may_still_write:  # or the next run has to sweep after it
+                forget_writing(run, all_fixed=is_whole)
             for call in plan.worked:
                 call(run)
             if is_whole:
@@ -171,6 +173,7 @@ def _forget_passed(plan: Plan) -> None:
 def complete(plan: Plan, run: Run) -> None:
     """Complete the report by what only the tables tell."""
     report = run.report
+    report.workers = run.workers.used
     report.partial = run.narrowed_to is not None
     if report.partial:
         report.csvs_left = len(run.passed.deferred)

@@ -14,6 +14,7 @@ from pipeline.engine.pending import Pending, recipe_in
 from pipeline.jobs.store import JobRepository
 from pipeline.operations.failures import counts as failures_by_code
 from pipeline.operations.verdict import verdict
+from pipeline.settings.values import Settings
 from pipeline.states import State
 from pipeline.takedowns.sharing import sharing
 from pipeline.transforms.features import is_feature, is_listed, own_name
@@ -73,8 +74,16 @@ def status(app: Lockstep) -> dict[str, Any]:
         "reasons": failures_by_code(app),
         "unverified": _unverified(pending),
         "sharing": sharing(app.takedowns),
+        "workers": _workers(app.settings),
     }
     return counts | {"verdict": verdict(counts).as_json()}
+
+
+def _workers(settings: Settings) -> dict[str, Any]:
+    """What runs are set to use; nothing is connected to for it."""
+    if settings.cluster:
+        return {"place": "ray", "address": settings.cluster}
+    return {"place": "local", "processes": settings.workers}
 
 
 def _unverified(pending: Pending) -> dict[str, int] | None:

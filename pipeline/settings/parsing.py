@@ -28,6 +28,8 @@ INSTANCE_MAX = 200
 _HOST = re.compile(r"[A-Za-z0-9._-]+|\[?[0-9A-Fa-f:]+\]?")
 _LOCATION = re.compile(r"(?:/[A-Za-z0-9._-]+)+/?")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_RAY = re.compile(r"ray://(?:auto|(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\]):[0-9]{1,5})")
+_RAY_EXAMPLES = "for example ray://ray-head:10001, or ray://auto on a node of it"
 _SEPARATOR = re.compile(r"[,\s]+")
 
 
@@ -61,6 +63,25 @@ def number(low: float, high: float, what: str, example: float) -> Callable[[str]
         return value
 
     return parse
+
+
+def workers(text: str) -> int:
+    """A number of worker processes; of a cluster, those that this machine has for other work."""
+    if cluster(text):
+        return processor_count()
+    try:
+        return whole(1, 256, "processes", 4)(text)
+    except ValueError as error:
+        raise ValueError(f"{error}; or the address of a Ray cluster, {_RAY_EXAMPLES}") from None
+
+
+def cluster(text: str) -> str:
+    """The address of a Ray cluster; empty for a number of processes."""
+    if not text.startswith("ray:"):
+        return ""
+    if not _RAY.fullmatch(text):
+        raise ValueError(f"must be the address of a Ray cluster, {_RAY_EXAMPLES}")
+    return text
 
 
 def days_or_none(text: str) -> int | None:

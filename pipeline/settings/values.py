@@ -105,8 +105,9 @@ class Settings:
     )
     recipes_file: Path = _setting("RECIPES", "recipes.toml", parsing.path)
     workers: int = _setting(
-        "WORKERS", lambda values: str(parsing.processor_count()), whole(1, 256, "processes", 4)
+        "WORKERS", lambda values: str(parsing.processor_count()), parsing.workers
     )
+    cluster: str = _setting("WORKERS", "", parsing.cluster)
     max_pixels: int = _setting("MAX_PIXELS", "200000000", whole(1, 10**11, "pixels", 200_000_000))
     max_frames: int = _setting("MAX_FRAMES", "1000", whole(1, 10**6, "frames", 1_000))
     max_removed_percent: float = _setting("MAX_REMOVED", "50", parsing.percent)

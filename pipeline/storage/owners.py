@@ -2,7 +2,8 @@
 
 An owner is ``<host>.<boot>.<process id>.<start>``. The number of a process is given again to a
 later one, in a container even after each restart; the boot and the time of the start tell them
-apart.
+apart. A node of a cluster that writes for a run adds ``.<node>``: it lives as long as its run, and
+two nodes may have processes of the same number.
 """
 
 from __future__ import annotations
@@ -29,16 +30,26 @@ def act_for(owner: str) -> None:
     _acts_for = owner
 
 
+def on_node(owner: str, node: str) -> str:
+    """The owner of what a node writes for the run of ``owner``."""
+    return f"{owner}.{node}"
+
+
+def is_of(owner: str, run: str) -> bool:
+    """Whether ``owner`` is the run itself, or a node that writes for it."""
+    return owner == run or owner.startswith(f"{run}.")
+
+
 def is_alive(owner: str) -> bool:
-    """Whether the process that is called ``owner`` may still be writing.
+    """Whether the process that is called ``owner``, or writes for it, may still be writing.
 
     One on another host cannot be checked from here, so it may. Names from earlier releases are
     dead.
     """
     parts = owner.split(".")
-    if len(parts) != 4 or not parts[2].isdigit():
+    if len(parts) not in (4, 5) or not parts[2].isdigit():
         return False
-    host, boot, pid, start = parts
+    host, boot, pid, start = parts[:4]
     if host != _host():
         return True
     return boot == _short(boot_id() or "") and _start(int(pid)) in (start, UNKNOWN_START)

@@ -248,7 +248,8 @@ def _place_of(context: Takedowns, wanted: Target) -> tuple[Path, str] | None:
 def _ask_worker(context: Takedowns, folder: Path, key: str) -> dict[str, Any]:
     wanted = RenditionWanted(_TURNED, None, None, None)
     task = Task(key, (wanted,), str(folder), key, str(context.settings.output_dir))
-    with contextlib.closing(make_workers(replace(context.settings, workers=1))) as workers:
+    one = replace(context.settings, workers=1, cluster="")
+    with contextlib.closing(make_workers(one)) as workers:
         workers.submit(task)
         outcome: Outcome | None = None
         while outcome is None:

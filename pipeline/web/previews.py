@@ -20,7 +20,7 @@ from pipeline.storage.folder import make_private
 from pipeline.storage.folder_store import FolderStore
 from pipeline.storage.owners import is_alive
 from pipeline.transforms.recipes import Recipe
-from pipeline.workers.local import Workers
+from pipeline.workers.base import AnyWorkers
 from pipeline.workers.tasks import RenditionWanted, Task, Urgency
 
 # Large enough to judge on a desk, and soon there on a phone.
@@ -50,7 +50,7 @@ class Previews:
         self._limiter = CapacityLimiter(1)
         self._kept: OrderedDict[str, bytes] = OrderedDict()
         self._lock = threading.Lock()
-        self._workers: Workers | None = None
+        self._workers: AnyWorkers | None = None
         self._idle: threading.Timer | None = None
 
     async def of(self, sha256: str, places: Sequence[Place]) -> bytes | None:
@@ -109,7 +109,7 @@ class Previews:
             self._store.remove(made.temporary)
         return data
 
-    def _started(self) -> Workers:
+    def _started(self) -> AnyWorkers:
         if self._idle is not None:
             self._idle.cancel()
         self._idle = threading.Timer(IDLE_S, self.close)

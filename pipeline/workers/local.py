@@ -31,7 +31,8 @@ from pipeline.errors import OutputError, WorkersError
 from pipeline.names import folder_of
 from pipeline.reasons import Reason
 from pipeline.storage.folder_store import FolderStore
-from pipeline.storage.owners import owner
+from pipeline.storage.owners import is_of, owner
+from pipeline.workers.base import OnThisMachine
 from pipeline.workers.reasons import (
     KILLED_FROM_OUTSIDE,
     lost_reason,
@@ -62,7 +63,7 @@ WITH_PROCESSES_S = 0.25
 WITH_PROCESSES = 64
 
 
-class Workers:
+class Workers(OnThisMachine):
     """A pool of worker processes, started at the first task or at :meth:`warm_up`.
 
     The most urgent tasks come first, also before those that were submitted earlier.
@@ -322,7 +323,7 @@ def clear_temporary_of(task: Task) -> None:
         # A rendition whose folders cannot exist is at the top of its recipe's folder.
         top = task.below + folder_of(wanted.recipe.name)
         for key in {f"{top}/{folder}".rstrip("/"), top}:
-            store.sweep_folder(key, lambda who: who != ours)
+            store.sweep_folder(key, lambda who: not is_of(who, ours))
 
 
 class _Lasting:

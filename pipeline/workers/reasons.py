@@ -27,6 +27,11 @@ def lost_reason(exit_code: int, memory_mb: int) -> Reason:
     return Reason(Code.WORKER_CRASHED, text)
 
 
+def node_lost(why: str) -> Reason:
+    """The second node that was given a task has been lost as well."""
+    return Reason(Code.NODE_LOST, f"two nodes were lost while they had it; the second {why}")
+
+
 def timed_out_after(seconds: float) -> Reason:
     """A task took longer than it may, in seconds."""
     return Reason(Code.TIMED_OUT, f"took longer than {seconds:g} s")

@@ -71,6 +71,7 @@ def test_status_counts_by_recipe(shop: Project) -> None:
         "steps": {},
         "jobs": {},
         "reasons": {"not_an_image": 2},
+        "workers": {"place": "local", "processes": 1},
         "verdict": {"state": "failed", "words": "In step, except for 2 that failed"},
     } | dict.fromkeys(("unverified", "sharing"))
     assert shop.cli("status").code == 0
@@ -92,11 +93,8 @@ def test_status_of_a_new_project_is_no_error(project: Project) -> None:
         "held": 0,
         "taken_down": 0,
         "pending": 0,
-        "recipes": {},
-        "features": {},
-        "steps": {},
-        "jobs": {},
-        "reasons": {},
+        **{name: {} for name in ("recipes", "features", "steps", "jobs", "reasons")},
+        "workers": {"place": "local", "processes": 1},
         "verdict": {"state": "empty", "words": "Ready for the first originals"},
     } | dict.fromkeys(("unverified", "sharing"))
     assert project.cli("errors", "--json").json == []
