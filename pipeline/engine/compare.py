@@ -17,6 +17,7 @@ from pipeline.engine.report import Report
 from pipeline.names import name_of
 from pipeline.states import State
 from pipeline.storage.folder import sha256_of
+from pipeline.storage.folder_store import FolderStore
 from pipeline.text import counted
 
 PAGE_ROWS = 10_000
@@ -122,7 +123,7 @@ def _compare(
         if found.checked % PAGE_ROWS == 0:
             check_stop()
         problem = _problem(root / name_of(row.file), row, deep)
-        if problem != "missing" and not store.is_ours(row.file):
+        if problem != "missing" and isinstance(store, FolderStore) and not store.is_ours(row.file):
             problem = "missing"  # what a link leads to is not ours
         if problem is not None:
             (found.missing if problem == "missing" else found.altered).append(row.file)

@@ -41,8 +41,8 @@ from pipeline.engine.pending import recipe_in
 from pipeline.errors import LinkInTheWay
 from pipeline.names import TEMPORARY_PREFIX, folder_of, key_of, name_of
 from pipeline.states import Source, State
+from pipeline.storage.base import Store
 from pipeline.storage.folder import files_below, is_left_behind, prefix_of, sha256_of
-from pipeline.storage.folder_store import FolderStore
 from pipeline.storage.owners import boot_id, is_alive, owner
 from pipeline.transforms.features import PREFIX
 
@@ -136,7 +136,7 @@ def recover(run: Run, renders: Sequence[HasRenditions]) -> bool:
 
 
 def sweep_after_kill(
-    repository: StateRepository, output: FolderStore, renders: Sequence[HasRenditions]
+    repository: StateRepository, output: Store, renders: Sequence[HasRenditions]
 ) -> None:
     """Delete temporary files that a killed run left, without the lock of runs: for a takedown.
 
@@ -149,7 +149,7 @@ def sweep_after_kill(
 
 
 def remove_unrecorded(
-    repository: StateRepository, output: FolderStore, renders: Sequence[HasRenditions]
+    repository: StateRepository, output: Store, renders: Sequence[HasRenditions]
 ) -> None:
     """Remove files that were about to be published when a run was killed, and have no row.
 
@@ -188,7 +188,7 @@ def has_renditions(step: HasRenditions, source: str, recipe: str) -> bool:
 
 
 def sweep_output(
-    output: FolderStore,
+    output: Store,
     renders: Sequence[HasRenditions],
     is_alive: Callable[[str], bool] = lambda owner: False,
 ) -> None:

@@ -32,8 +32,8 @@ from pipeline.names import name_of
 from pipeline.reasons import Code, Reason
 from pipeline.settings.values import Settings
 from pipeline.states import State
+from pipeline.storage.base import Store
 from pipeline.storage.folder import digests_of
-from pipeline.storage.folder_store import FolderStore
 from pipeline.transforms.features import PDQ, is_feature, is_listed
 from pipeline.transforms.recipes import Transform, load_recipes, recipe_of
 from pipeline.workers.tasks import Outcome, RenditionWanted, md5s_of
@@ -326,7 +326,7 @@ def _verdict(
     recipe: Transform | None,
     content: _Content,
     is_unmarked: bool,
-    store: FolderStore,
+    store: Store,
 ) -> str:
     """What the next run would do about one rendition, of which ``item`` is the row, and why."""
     if not content.is_there:

@@ -7,7 +7,10 @@
 ``folder``        files in folders: names of temporary ones, hashes, what is where
 ``modes``         which files and folders are open to every user of the machine
 ``mounts``        mount points below a folder
+``moving``        moving files from one place to another
+``opening``       opening the store that is at a place
 ``owners``        owners of temporary files: which process created one, unambiguously
+``places``        where things are kept: a folder, or a bucket and a prefix in it
 ``real_folders``  folders opened one after the other, so that no link is followed
 ``walking``       walking a folder in the order of the keys, so that it can be compared with a
                   sorted table

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager
 from typing import BinaryIO, NamedTuple, Protocol
 
 from pipeline.storage.owners import owner
+from pipeline.storage.walking import FoundFile
 
 
 class Entry(NamedTuple):
@@ -86,12 +87,45 @@ class Store(Protocol):
             LinkInTheWay: a link stands on its way.
         """
 
-    def sweep(self, is_alive: Callable[[str], bool]) -> int:
+    def sweep(
+        self,
+        is_alive: Callable[[str], bool] = lambda owner: False,
+        keep: Collection[str] = (),
+    ) -> int:
         """Delete what dead owners have staged; how many objects.
+
+        Folders to ``keep`` stay, also if they are empty.
 
         Raises:
             OutputError: one cannot be deleted.
         """
+
+    def look_at(self, key: str) -> FoundFile | None:
+        """Size and version of one object, as the table of originals has them; ``None``: none.
+
+        Raises:
+            OutputError: a bucket does not answer, which says nothing about its objects.
+        """
+
+    def has(self, key: str, size_bytes: int | None) -> bool:
+        """Whether an object of this size is there, and ours.
+
+        Raises:
+            OutputError: see :meth:`look_at`.
+        """
+
+    def pieces(
+        self, key: str, first: int = 0, end: int | None = None, found: FoundFile | None = None
+    ) -> Iterator[bytes]:
+        """The bytes of an object from ``first`` to before ``end``, a piece at a time.
+
+        Raises:
+            Unstable: it is not (any more) the one that was ``found``.
+            OSError: it cannot be read; ``FileNotFoundError`` where there is none.
+        """
+
+    def path_of(self, key: str) -> str:
+        """What messages call an object."""
 
 
 @contextlib.contextmanager

@@ -24,6 +24,8 @@ from pipeline.errors import OutputError
 from pipeline.names import name_of
 from pipeline.states import Kind, Source, State, TakedownState
 from pipeline.storage.folder import make_private, sha256_of
+from pipeline.storage.folder_store import FolderStore
+from pipeline.storage.moving import take
 from pipeline.storage.owners import owner
 from pipeline.storage.walking import FoundFile, look_at, why_passed
 from pipeline.takedowns.context import Takedowns
@@ -252,7 +254,7 @@ def _take_out(
             settings.quarantine_dir, row.path, f"{act.id}", repository.is_kept
         )
         repository.change_file(act.id, row.path, kept=kept)
-        settings.quarantine_store.take(source, kept, owner())
+        take(FolderStore(settings.quarantine_dir), source, kept, owner())
         repository.change_file(act.id, row.path, removed=True)
     except OSError as error:
         raise OutputError(

@@ -15,6 +15,7 @@ from pipeline.errors import OutputError
 from pipeline.names import key_of, name_of
 from pipeline.states import Kind, State, TakedownState
 from pipeline.storage.folder_store import FolderStore
+from pipeline.storage.moving import take
 from pipeline.storage.owners import owner
 from pipeline.takedowns.blocking import source_of, unblock_near
 from pipeline.takedowns.context import Takedowns
@@ -59,7 +60,7 @@ def _restore(
     try:
         # Recorded first: if the move is interrupted, the file is at one of the two places.
         repository.change_file(number, row.path, restored=path)
-        FolderStore(target.parent).take(source, key_of(target.name), owner())
+        take(FolderStore(target.parent), source, key_of(target.name), owner())
     except OSError as error:
         raise OutputError(
             f"{target}: the original cannot be put back ({error.strerror}); it is kept as "

@@ -18,6 +18,7 @@ from pipeline.names import key_of
 from pipeline.storage import folder_store, real_folders
 from pipeline.storage.base import Store
 from pipeline.storage.folder_store import FolderStore
+from pipeline.storage.moving import take
 
 
 def _across(*args: object, **options: object) -> None:
@@ -147,8 +148,8 @@ class TestFolder(StoreTests):
         put(store, "deep/b.jpg", b"what was there")
         if not same_file_system:
             store.stage("deep/a.jpg", b"of a killed move", "dead")
-        store.take(file, "deep/a.jpg", "me")
-        store.take(link, "deep/b.jpg", "me")
+        take(store, file, "deep/a.jpg", "me")
+        take(store, link, "deep/b.jpg", "me")
         moved = tmp_path / "store/deep/a.jpg"
         status = moved.stat()
         assert (status.st_mode & 0o777, status.st_mtime_ns) == (0o640, 2_000_000_011)
@@ -167,11 +168,11 @@ class TestFolder(StoreTests):
         file.write_bytes(b"one")
         (tmp_path / "store/a.jpg").mkdir()
         with pytest.raises(IsADirectoryError):
-            store.take(file, "a.jpg", "me")
+            take(store, file, "a.jpg", "me")
         (tmp_path / "victim").mkdir()
         (tmp_path / "store/sub").symlink_to(tmp_path / "victim")
         with pytest.raises(LinkInTheWay):
-            store.take(file, "sub/a.jpg", "me")
+            take(store, file, "sub/a.jpg", "me")
         assert (file.read_bytes(), self.temporary(store)) == (b"one", 0)
         assert os.listdir(tmp_path / "victim") == []
 

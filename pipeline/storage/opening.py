@@ -1,0 +1,24 @@
+"""Opening the store that is at a place."""
+
+from __future__ import annotations
+
+from pipeline.storage.base import Store
+from pipeline.storage.folder_store import FolderStore
+from pipeline.storage.places import Place
+
+
+def open_store(place: Place) -> Store:
+    """The store at a place, for one piece of work; nothing is looked at or requested yet.
+
+    The connections to a bucket belong to the process, and are made anew after a fork.
+
+    Raises:
+        SettingsError: the place is a bucket, and what is needed for one is not installed, or the
+            settings for it are wrong.
+    """
+    if place.folder is not None:
+        return FolderStore(place.folder)
+    # Imported here: it costs a start 60 ms, and is an extra that need not be installed.
+    from pipeline.storage.bucket import BucketStore
+
+    return BucketStore(place)
