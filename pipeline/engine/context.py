@@ -27,16 +27,18 @@ from pipeline.engine.known_folders import KnownFolders
 from pipeline.engine.pending import NARROW_ROWS, Look, Pending
 from pipeline.engine.progress import Progress, Silent
 from pipeline.engine.report import Report
-from pipeline.engine.unmounted import InputMounts
+from pipeline.engine.unmounted import Identity, InputMounts
 from pipeline.errors import SettingsError, StoppedError, YieldedError
 from pipeline.names import FETCHED_FOLDER
 from pipeline.settings.places import check_folders
 from pipeline.settings.values import PREFIX, Settings
 from pipeline.states import Source
+from pipeline.storage.places import Place, folder_place
 from pipeline.storage.walking import CSV_SUFFIXES, Passed
 from pipeline.tables import make_tables
 from pipeline.transforms.features import PDQ, pdq_feature
 from pipeline.transforms.recipes import Transform, load_recipes
+from pipeline.workers.carrying import Carrier, carried_below
 from pipeline.workers.local import Workers
 from pipeline.workers.sandbox import why_not
 from pipeline.workers.tasks import Folders, Urgency, WorkerSetup
@@ -62,7 +64,7 @@ class RunOptions:
     # Keys of files that the scan skips because they are still being written.
     leave: frozenset[str] = frozenset()
     # Device and inode of the input folder: if it has been replaced, nothing is done.
-    identity: tuple[int, int] | None = None
+    identity: Identity | None = None
     # Once it is set, by another thread or a signal, the run ends soon; what is done is kept.
     stop: threading.Event | None = None
     # Who it is, for those who find the lock held: one of `database.locks`' holders.
@@ -315,31 +317,37 @@ def open_beside(database: Database, settings: Settings, options: RunOptions) -> 
 
 
 def make_workers(
-    settings: Settings, into: Path | None = None, also_read: tuple[Path, ...] = ()
+    settings: Settings, into: Path | None = None, also_read: Sequence[Place] = ()
 ) -> Workers:
     """Workers as the settings want them; none is started yet.
 
     Those that write ``into`` a folder other than that of the renditions are one process, and may
-    read the folders of ``also_read``.
+    read the places of ``also_read``.
 
     Raises:
         SettingsError: a sandbox is required, and there can be none.
     """
+    output = settings.output_place if into is None else folder_place(into)
+    reads = (settings.input_place, *also_read)
+    carrier = None
+    if any(place.is_bucket for place in (output, *reads)):
+        folder = carried_below(settings.state_dir)
+        carrier = Carrier(folder, settings.worker_memory_mb * 500_000)
     folders = None
     if settings.sandbox != "off" and no_sandbox(settings) is None:
-        folders = Folders(
-            (
-                str(settings.input_dir),
-                str(settings.state_dir / FETCHED_FOLDER),
-                *map(str, (*settings.function_reads, *also_read)),
-            ),
-            (str(into or settings.output_dir),),
-        )
+        readable = [str(place.folder) for place in reads if place.folder is not None]
+        readable += map(str, (settings.state_dir / FETCHED_FOLDER, *settings.function_reads))
+        writable = [str(output.folder)] if output.folder is not None else []
+        if carrier is not None:
+            # No connection, and no bucket: others carry for them.
+            readable.append(str(carrier.inward))
+            writable.append(str(carrier.outward))
+        folders = Folders(tuple(readable), tuple(writable))
     setup = WorkerSetup(
         settings.max_pixels, settings.max_frames, settings.worker_memory_mb, folders
     )
     count = settings.workers if into is None else 1
-    return Workers(setup, count, settings.render_timeout_s)
+    return Workers(setup, count, settings.render_timeout_s, carrier)
 
 
 def no_sandbox(settings: Settings) -> str | None:

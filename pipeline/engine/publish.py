@@ -152,10 +152,19 @@ class Publisher:
             if keys:
                 self.places.announce(keys)
             try:
+                self.places.take_ahead(self._to_publish(batch), owners)
                 for outcome in batch:
                     self._settle(outcome, owners, rows, marks)
             finally:
                 self._record(rows, marks, md5s)
+
+    def _to_publish(self, batch: Sequence[Outcome]) -> Iterator[tuple[Made, RenditionKey]]:
+        """What of a batch takes its place, as :meth:`_settle` decides."""
+        for outcome in batch:
+            leave = outcome.unsettled or self.is_superseded(outcome.path)
+            if not leave and outcome.sha256 not in self._unknown | self._withheld.keys():
+                for made in outcome.made:
+                    yield made, (self.source, outcome.path, made.recipe)
 
     def delete(self, gone: Sequence[PendingRendition]) -> None:
         """Delete the files and rows of renditions, or features, of what is gone.
@@ -168,12 +177,14 @@ class Publisher:
         self._deleted_any = True
         done: list[PendingRendition] = []
         try:
-            for rendition in gone:
-                if not self.places.clear(rendition.file):
-                    self.unsettled += 1
-                    continue
-                self.counts.of(rendition.recipe).deleted += rendition.state is not None
-                done.append(rendition)
+            for some in chunks(gone, self.places.cleared_at_once):
+                cleared = self.places.clear_all([rendition.file for rendition in some])
+                for rendition, is_cleared in zip(some, cleared, strict=True):
+                    if not is_cleared:
+                        self.unsettled += 1
+                        continue
+                    self.counts.of(rendition.recipe).deleted += rendition.state is not None
+                    done.append(rendition)
         finally:
             for chunk in chunks(done):
                 with self.run.database.writing() as write:

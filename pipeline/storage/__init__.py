@@ -1,10 +1,13 @@
 """Storage: where bytes are stored, and how files are read, written, moved and removed.
 
+``at_hand``       one object of a store as a file of this machine, or as a hash
 ``base``          what every store can do
+``at_once``       requests to a bucket side by side
 ``blobs``         files named by their SHA-256, each content once
 ``folder_store``  the store that is a folder: files staged beside their target, renamed, moved in,
                   and deleted with their empty folders
 ``folder``        files in folders: names of temporary ones, hashes, what is where
+``listing``       the originals of a place, in the order of the keys
 ``modes``         which files and folders are open to every user of the machine
 ``mounts``        mount points below a folder
 ``moving``        moving files from one place to another

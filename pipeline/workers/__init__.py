@@ -1,5 +1,6 @@
 """Workers: processes that read an original once, hash it, and make its renditions.
 
+``carrying``    carries files between buckets and workers, which have no connection
 ``local``       workers: processes that read an original once, hash it, and make its renditions
 ``reasons``     why a task failed, where its worker says nothing or the system is to blame
 ``results``     what the main process accepts from a worker

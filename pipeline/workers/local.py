@@ -32,6 +32,7 @@ from pipeline.names import folder_of
 from pipeline.reasons import Reason
 from pipeline.storage.folder_store import FolderStore
 from pipeline.storage.owners import owner
+from pipeline.workers.carrying import Carrier, is_carried
 from pipeline.workers.reasons import (
     KILLED_FROM_OUTSIDE,
     lost_reason,
@@ -68,8 +69,12 @@ class Workers:
     The most urgent tasks come first, also before those that were submitted earlier.
     """
 
-    def __init__(self, setup: WorkerSetup, count: int, timeout_s: float) -> None:
+    def __init__(
+        self, setup: WorkerSetup, count: int, timeout_s: float, carrier: Carrier | None = None
+    ) -> None:
+        """``carrier`` is for tasks whose originals or renditions are in a bucket."""
         self.count = count
+        self._carrier = carrier
         self.lost = 0
         self._setup = setup
         self._timeout_s = timeout_s
@@ -122,8 +127,11 @@ class Workers:
 
     def _fill(self) -> None:
         """Give the processes what they can do soon; the rest waits here, where it is in order."""
-        soon = int(WITH_PROCESSES_S * self.count / self._task_s) if self._task_s else WITH_PROCESSES
-        room = max(self.count + 1, min(WITH_PROCESSES, soon))
+        # A task that is carried is on its way most of the time.
+        times = 1 if self._carrier is None else 4
+        soon_s = WITH_PROCESSES_S * times
+        soon = int(soon_s * self.count / self._task_s) if self._task_s else WITH_PROCESSES
+        room = max(self.count * times + 1, min(WITH_PROCESSES, soon))
         while self._held and len(self._at_work) < room:
             urgency, _, task = heapq.heappop(self._held)
             self._at_work[id(task)] = urgency, task
@@ -136,10 +144,19 @@ class Workers:
     def _schedule(self, task: Task) -> None:
         self.warm_up()
         assert self._pool is not None
-        future = self._pool.result().schedule(work, args=(task,), timeout=self._timeout_s)
-        # Bound now: what comes after a close belongs to the old queue.
-        ended = self._done
-        future.add_done_callback(lambda done: ended.put((task, done)))
+        # Bound now: what comes after a close belongs to the old queue, and the old pool.
+        ended, pool, timeout_s = self._done, self._pool, self._timeout_s
+
+        def schedule(task: Task) -> Future[Outcome]:
+            return pool.result().schedule(work, args=(task,), timeout=timeout_s)
+
+        def end(done: Future[Outcome]) -> None:
+            ended.put((task, done))
+
+        if self._carrier is not None and is_carried(task):
+            self._carrier.carry(task, schedule, end)
+        else:
+            schedule(task).add_done_callback(end)
 
     def _start_again(self, error: Exception) -> None:
         """Resubmit the tasks of a broken pool, which none of them broke, to new workers.
@@ -187,7 +204,10 @@ class Workers:
             if not self._take(task, future):
                 return None
         self._unfinished[urgency] -= 1
-        return self._ended[urgency].popleft()
+        outcome = self._ended[urgency].popleft()
+        if self._carrier is not None:
+            self._carrier.hand_over(outcome)
+        return outcome
 
     def _take(self, task: Task, future: Future[Outcome]) -> bool:
         """Keep an outcome for whom it is; false if there is none, as the processes are new."""
@@ -206,6 +226,8 @@ class Workers:
                 return False
         if outcome.moved and self._is_confined_anew(task, urgency):
             return False
+        if self._carrier is not None:
+            self._carrier.claim(outcome)
         outcome.failed += self._failed_before.pop(id(task), [])
         self._moved.discard(id(task))
         self._broken = 0
@@ -276,6 +298,8 @@ class Workers:
         self._unfinished.clear()
         self._moved.clear()
         self._failed_before.clear()
+        if self._carrier is not None:
+            self._carrier.close()
         return unfinished
 
     def _stop(self) -> None:
@@ -285,6 +309,8 @@ class Workers:
             pool = starting.result()
             pool.stop()  # type: ignore[no-untyped-call]
             pool.join()
+        if self._carrier is not None:
+            self._carrier.stop()
         self._locks.clear()
         self._exits.close()
         self._done = queue.SimpleQueue()
@@ -294,6 +320,8 @@ class Workers:
         from pebble import ProcessPool
 
         self._tracebacks.forget()
+        if self._carrier is not None:
+            self._carrier.open()  # before the workers are confined to its folders
         method = (
             "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
         )
@@ -316,6 +344,8 @@ class Workers:
 
 def clear_temporary_of(task: Task) -> None:
     """Delete what workers that were stopped at ``task`` left beside the targets."""
+    if "://" in task.output_dir:
+        return  # in a bucket, what is staged is deleted by those who carry it
     store, ours = FolderStore(task.output_dir), owner()
     folder = task.path.rpartition("/")[0]
     for wanted in task.wanted:
