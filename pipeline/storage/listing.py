@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from pipeline.names import key_of, name_of
+from pipeline.names import key_below, key_of, name_of
 from pipeline.storage.folder import files_below
 from pipeline.storage.opening import open_store
 from pipeline.storage.places import Place
@@ -78,6 +78,14 @@ def keys_below(place: Place, prefix: str = "", apart: Collection[str] = ()) -> I
         for row in page:
             if not row[0].startswith(tuple(apart)):
                 yield row[0]
+
+
+def key_at(place: Place, typed: str) -> str:
+    """The key of what was typed: an address in the place, or a key; in a folder also a path from
+    where we are."""
+    if place.folder is not None:
+        return key_below(place.folder, typed)
+    return typed.removeprefix(f"{place.text}/")
 
 
 def _reason_of_folder(folder: str) -> str | None:

@@ -22,3 +22,15 @@ def open_store(place: Place) -> Store:
     from pipeline.storage.bucket import BucketStore
 
     return BucketStore(place)
+
+
+def presigned(place: Place, key: str, valid_s: int) -> str:
+    """An address by which anybody may read one object of a bucket for ``valid_s`` seconds.
+
+    Raises:
+        SettingsError, StoreError: there are no credentials to sign it with.
+    """
+    # Imported here: see above.
+    from pipeline.storage.bucket import BucketStore
+
+    return BucketStore(place).presigned(key, valid_s)

@@ -25,7 +25,7 @@ from pipeline.web.answers import answer, back, wants_json
 from pipeline.web.documented import page_or
 from pipeline.web.previews import Place
 from pipeline.web.problems import public
-from pipeline.web.routes.files import not_modified
+from pipeline.web.requests import not_modified
 from pipeline.web.security.roles import needs, person_of
 from pipeline.web.service import service_of
 
