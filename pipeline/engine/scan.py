@@ -33,7 +33,6 @@ from pipeline.errors import TooManyRemovedError
 from pipeline.names import name_of
 from pipeline.settings.values import Settings
 from pipeline.states import Source
-from pipeline.storage.listing import walk_place, why_passed_at
 from pipeline.storage.opening import open_store
 from pipeline.storage.places import Place
 from pipeline.storage.walking import FoundFile, Passed, Row, look_at, walk, why_passed
@@ -86,7 +85,7 @@ def _walk_or_refuse(
     place: Place, suffixes: frozenset[str], passed: Passed, allow_missing: bool
 ) -> Iterator[list[Row]]:
     try:
-        yield from walk_place(place, suffixes, passed)
+        yield from open_store(place).walk(suffixes, passed)
     except OSError as error:
         if allow_missing and isinstance(error, FileNotFoundError):
             return
@@ -161,9 +160,9 @@ def _objects_at(
     """The same in a bucket, where a key may be both an object and what others begin with."""
     found = open_store(place).look_at(key)
     if found is None:
-        yield from walk_place(place, suffixes, passed, below=key)
+        yield from open_store(place).walk(suffixes, passed, below=key)
         return
-    reason = why_passed_at(place, key, suffixes)
+    reason = open_store(place).why_passed(key, suffixes)
     if reason is None:
         yield [found]
     else:
@@ -182,7 +181,7 @@ def _is_renamed(table: DataTable, difference: Difference) -> bool:
 def _holds_any(place: Place, suffixes: frozenset[str], passed: Passed) -> bool:
     """Whether there is any original or CSV, known or not."""
     looked = Passed(deferred_suffixes=passed.deferred_suffixes)
-    return any(walk_place(place, suffixes, looked)) or bool(looked.deferred)
+    return any(open_store(place).walk(suffixes, looked)) or bool(looked.deferred)
 
 
 def _gone(path: str, difference: Difference) -> None:
@@ -246,7 +245,7 @@ class ScanStep(Step):
         place = self.settings.input_place
         row = stored_below(self.table, path).get(path)
         there = open_store(place).look_at(path)
-        passed = why_passed_at(place, path, self.suffixes) if there else None
+        passed = open_store(place).why_passed(path, self.suffixes) if there else None
         return Sighting(None if row is None else FoundFile(*row), there, passed)
 
     def _differing(self, run: Run, difference: Difference) -> Iterator[FoundFile]:

@@ -13,7 +13,6 @@ from pipeline.jobs.store import ACTIVE, ENDED, NOT_DELETED, UNREAD, Job, JobRepo
 from pipeline.settings.values import Settings
 from pipeline.states import JobState
 from pipeline.storage.at_hand import sha256_in
-from pipeline.storage.listing import walk_place, why_passed_at
 from pipeline.storage.opening import open_store
 from pipeline.storage.walking import CSV_SUFFIXES, FoundFile, Passed
 
@@ -97,7 +96,7 @@ def explain_csv(jobs: Jobs, path: str) -> tuple[bool, bool, str]:
     there = open_store(place).look_at(path)
     made = [job for job in jobs.repository.dropped() if job.source == path]
     job = made[-1] if made else None
-    passed = why_passed_at(place, path, CSV_SUFFIXES) if there else None
+    passed = open_store(place).why_passed(path, CSV_SUFFIXES) if there else None
     if passed is not None:
         return job is not None, True, f"skipped: {passed}"
     return job is not None, there is not None, _verdict(jobs, job, there)
@@ -137,7 +136,7 @@ def _find(jobs: Jobs, run: Run) -> CsvDifference:
         input_folder = InputMounts(settings.input_place, run.repository)
         passed = Passed(deferred_suffixes=CSV_SUFFIXES)
         try:
-            for _ in walk_place(settings.input_place, frozenset(), passed):
+            for _ in open_store(settings.input_place).walk(frozenset(), passed):
                 pass
         except OSError as error:
             raise not_there(settings.input_place, error.strerror) from None

@@ -7,7 +7,7 @@
 ``folder_store``  the store that is a folder: files staged beside their target, renamed, moved in,
                   and deleted with their empty folders
 ``folder``        files in folders: names of temporary ones, hashes, what is where
-``listing``       the originals of a place, in the order of the keys
+``listing``       keys of a place, whether it is a folder or a bucket
 ``modes``         which files and folders are open to every user of the machine
 ``mounts``        mount points below a folder
 ``moving``        moving files from one place to another

@@ -1,4 +1,4 @@
-"""The originals of a place, whether it is a folder or a bucket, in the order of the keys."""
+"""Keys of a place, whether it is a folder or a bucket."""
 
 from __future__ import annotations
 
@@ -8,56 +8,6 @@ from pipeline.names import key_below, key_of, name_of
 from pipeline.storage.folder import files_below
 from pipeline.storage.opening import open_store
 from pipeline.storage.places import Place
-from pipeline.storage.walking import FoundFile, Passed, Row, reason_of_name, walk, why_passed
-
-EMPTY_NAME = "key with an empty name in it"
-
-
-def walk_place(
-    place: Place, suffixes: frozenset[str], passed: Passed, below: str = ""
-) -> Iterator[list[Row]]:
-    """Every original of a place whose suffix is in ``suffixes``; see :func:`walking.walk`.
-
-    Raises:
-        OSError: the folder itself cannot be read.
-        StoreError: the bucket cannot be listed to the end.
-    """
-    if place.folder is not None:
-        yield from walk(place.folder, suffixes, passed, below)
-        return
-    wanted = suffixes | passed.deferred_suffixes
-    folder, folder_reason = "", None
-    for page in open_store(place).entries(below):
-        rows: list[Row] = []
-        for row in page:
-            key = row[0]
-            end = key.rfind("/") + 1
-            if key[:end] != folder:
-                folder = key[:end]
-                folder_reason = _reason_of_folder(folder)
-            reason = folder_reason
-            suffix = key[key.rfind(".") :]
-            if reason is None and (suffix not in suffixes or key[end] in ".~"):
-                name = key[end:]
-                # A console that shows folders makes an empty object for each.
-                reason = reason_of_name(name, False, wanted) if name else EMPTY_NAME
-                if reason is None and suffix.lower() in passed.deferred_suffixes:
-                    passed.deferred.append(FoundFile(*row))
-                    continue
-            if reason is None:
-                rows.append(row)
-            else:
-                passed.reasons[reason] += 1
-        yield rows
-
-
-def why_passed_at(place: Place, key: str, suffixes: frozenset[str]) -> str | None:
-    """Why the walk would skip the object of this key; ``None`` if it is an original."""
-    if place.folder is not None:
-        return why_passed(place.folder, key, suffixes)
-    folder, _, name = key.rpartition("/")
-    reason = _reason_of_folder(f"{folder}/") if folder or key.startswith("/") else None
-    return reason or (reason_of_name(name, False, suffixes) if name else EMPTY_NAME)
 
 
 def keys_below(place: Place, prefix: str = "", apart: Collection[str] = ()) -> Iterator[str]:
@@ -86,11 +36,3 @@ def key_at(place: Place, typed: str) -> str:
     if place.folder is not None:
         return key_below(place.folder, typed)
     return typed.removeprefix(f"{place.text}/")
-
-
-def _reason_of_folder(folder: str) -> str | None:
-    for name in folder.split("/")[:-1]:
-        reason = reason_of_name(name, True, frozenset()) if name else EMPTY_NAME
-        if reason is not None:
-            return reason
-    return None

@@ -246,15 +246,11 @@ def why_passed(root: Path, path: str, suffixes: frozenset[str]) -> str | None:
 def _reason_to_pass(
     item: Path | os.DirEntry[str], is_folder: bool, real_root: str, suffixes: frozenset[str]
 ) -> str | None:
-    if item.name[0] != "." and item.is_symlink() and not _inside(os.path.realpath(item), real_root):
-        return LEADS_OUT
-    return reason_of_name(item.name, is_folder, suffixes)
-
-
-def reason_of_name(name: str, is_folder: bool, suffixes: frozenset[str]) -> str | None:
-    """Why a file or folder of this name is skipped; ``None`` if it is not."""
+    name = item.name
     if name[0] == ".":
         return "temporary" if name.startswith(TEMPORARY_PREFIX) else "hidden"
+    if item.is_symlink() and not _inside(os.path.realpath(item), real_root):
+        return LEADS_OUT
     if name.lower() in SYSTEM_NAMES:
         return "hidden"
     if is_folder:

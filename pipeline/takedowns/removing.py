@@ -24,7 +24,6 @@ from pipeline.states import Kind, Source, State, TakedownState
 from pipeline.storage.at_hand import sha256_in
 from pipeline.storage.base import Store
 from pipeline.storage.folder import make_private
-from pipeline.storage.listing import why_passed_at
 from pipeline.storage.moving import is_at, move
 from pipeline.storage.opening import open_store
 from pipeline.storage.owners import owner
@@ -203,7 +202,7 @@ def _duplicates(
     store = open_store(place)
     for path in sorted(paths):
         found = store.look_at(path)
-        if found is None or why_passed_at(place, path, context.suffixes) is not None:
+        if found is None or open_store(place).why_passed(path, context.suffixes) is not None:
             continue
         if found == verified.get(path) or (
             size_bytes in (None, found.size_bytes) and _is_now(store, path, digest)

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from pipeline.errors import LockstepError, NotFoundError
 from pipeline.names import name_of
 from pipeline.storage.at_hand import sha256_in
-from pipeline.storage.listing import key_at, why_passed_at
+from pipeline.storage.listing import key_at
 from pipeline.storage.opening import open_store
 from pipeline.storage.walking import FoundFile
 from pipeline.takedowns.context import Takedowns
@@ -82,7 +82,7 @@ def _path_of(context: Takedowns, target: str) -> str | None:
     key = names[0] if names else typed
     if not _is_below(key):
         raise NotFoundError(f"{target}: this is outside the input folder {place}")
-    passed = why_passed_at(place, key, context.suffixes)
+    passed = open_store(place).why_passed(key, context.suffixes)
     if passed is not None and names:
         raise NotFoundError(f"{target}: this is not an original of Lockstep ({passed})")
     return key
