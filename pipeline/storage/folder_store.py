@@ -13,12 +13,13 @@ import shutil
 import stat
 import time
 from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO
 
 from pipeline.errors import LinkInTheWay, OutputError, TooManyBytes, Unstable
 from pipeline.names import name_of
-from pipeline.storage.base import Entry, Staged
+from pipeline.storage.base import Entry, Staged, staged_and_published
 from pipeline.storage.folder import (
     explained,
     is_left_behind,
@@ -26,15 +27,16 @@ from pipeline.storage.folder import (
     temporary_name,
     tick_ns,
 )
+from pipeline.storage.folder_listing import FolderListing
 from pipeline.storage.real_folders import RealFolder, chain, opened
-from pipeline.storage.walking import FoundFile, look_at
+from pipeline.storage.walking import FoundFile
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 _FOLDERS_KNOWN = 10_000
 _PIECE_BYTES = 1 << 20
 
 
-class FolderStore:
+class FolderStore(FolderListing):
     """Files below ``root``; what is on the way to one is opened folder by folder.
 
     ``root`` may be a link, and what is read may be reached through links. For writing and deleting
@@ -109,6 +111,10 @@ class FolderStore:
         except OSError as error:
             raise explained(error, self.path_of(key)) from error
 
+    def replacing(self, key: str) -> AbstractContextManager[BinaryIO]:
+        """See :func:`pipeline.storage.base.staged_and_published`."""
+        return staged_and_published(self, key)
+
     def publish(self, staged: Staged) -> Entry:
         """Put a finished temporary file in the place of its key, whole.
 
@@ -180,6 +186,10 @@ class FolderStore:
             _remove_empty(reached, folders)
         return there
 
+    def erase(self, key: str) -> bool:
+        """The same: a folder keeps no versions."""
+        return self.remove(key)
+
     def sweep(
         self,
         is_alive: Callable[[str], bool] = lambda owner: False,
@@ -216,10 +226,6 @@ class FolderStore:
             OutputError: a file cannot be deleted.
         """
         return _sweep_one(self.root, tuple(parts(below)) if below else (), is_alive, [])
-
-    def look_at(self, key: str) -> FoundFile | None:
-        """The ``stat`` of a file; ``None`` where there is none."""
-        return look_at(Path(self.root), key)
 
     def pieces(
         self, key: str, first: int = 0, end: int | None = None, found: FoundFile | None = None

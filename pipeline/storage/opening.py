@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipeline.errors import SettingsError
 from pipeline.storage.base import Store
 from pipeline.storage.folder_store import FolderStore
 from pipeline.storage.places import Place
@@ -18,9 +19,13 @@ def open_store(place: Place) -> Store:
     """
     if place.folder is not None:
         return FolderStore(place.folder)
-    # Imported here: it costs a start 60 ms, and is an extra that need not be installed.
-    from pipeline.storage.bucket import BucketStore
-
+    try:
+        # Imported here: it costs a start 120 ms, and is an extra that need not be installed.
+        from pipeline.storage.bucket import BucketStore
+    except ImportError:
+        raise SettingsError(
+            f"{place.text}: buckets need the package obstore; run pip install 'lockstep[cloud]'"
+        ) from None
     return BucketStore(place)
 
 

@@ -14,7 +14,6 @@ import pytest
 from conformance import MakeStore, StoreTests, put
 
 from pipeline.errors import LinkInTheWay, OutputError
-from pipeline.names import key_of
 from pipeline.storage import folder_store, real_folders
 from pipeline.storage.base import Store
 from pipeline.storage.folder_store import FolderStore
@@ -51,9 +50,7 @@ class TestFolder(StoreTests):
 
     def keys(self, store: Store) -> list[str]:
         assert isinstance(store, FolderStore)
-        files = [path for path in Path(store.root).rglob("*") if path.is_file()]
-        shown = [path for path in files if not path.name.startswith(".lockstep-")]
-        return sorted(key_of(path.relative_to(store.root).as_posix()) for path in shown)
+        return [found.path for page in store.entries() for found in page]
 
     def temporary(self, store: Store) -> int:
         assert isinstance(store, FolderStore)
