@@ -29,7 +29,7 @@ from pipeline.engine.progress import Progress, Silent
 from pipeline.engine.report import Report
 from pipeline.engine.unmounted import Identity, InputMounts
 from pipeline.errors import SettingsError, StoppedError, YieldedError
-from pipeline.names import FETCHED_FOLDER
+from pipeline.names import CARRIED_FOLDER, FETCHED_FOLDER
 from pipeline.settings.places import check_folders
 from pipeline.settings.values import PREFIX, Settings
 from pipeline.states import Source
@@ -38,7 +38,6 @@ from pipeline.storage.walking import CSV_SUFFIXES, Passed
 from pipeline.tables import make_tables
 from pipeline.transforms.features import PDQ, pdq_feature
 from pipeline.transforms.recipes import Transform, load_recipes
-from pipeline.workers.carrying import Carrier, carried_below
 from pipeline.workers.local import Workers
 from pipeline.workers.sandbox import why_not
 from pipeline.workers.tasks import Folders, Urgency, WorkerSetup
@@ -329,25 +328,24 @@ def make_workers(
     """
     output = settings.output_place if into is None else folder_place(into)
     reads = (settings.input_place, *also_read)
-    carrier = None
-    if any(place.is_bucket for place in (output, *reads)):
-        folder = carried_below(settings.state_dir)
-        carrier = Carrier(folder, settings.worker_memory_mb * 500_000)
+    # What is in a bucket is carried for them: they have no connection.
+    is_carried = any(place.is_bucket for place in (output, *reads))
     folders = None
     if settings.sandbox != "off" and no_sandbox(settings) is None:
-        readable = [str(place.folder) for place in reads if place.folder is not None]
-        readable += map(str, (settings.state_dir / FETCHED_FOLDER, *settings.function_reads))
-        writable = [str(output.folder)] if output.folder is not None else []
-        if carrier is not None:
-            # No connection, and no bucket: others carry for them.
-            readable.append(str(carrier.inward))
-            writable.append(str(carrier.outward))
-        folders = Folders(tuple(readable), tuple(writable))
+        read = [place.text for place in reads if not place.is_bucket]
+        folders = Folders(
+            (*read, str(settings.state_dir / FETCHED_FOLDER), *map(str, settings.function_reads)),
+            () if output.is_bucket else (output.text,),
+        )
     setup = WorkerSetup(
-        settings.max_pixels, settings.max_frames, settings.worker_memory_mb, folders
+        settings.max_pixels,
+        settings.max_frames,
+        settings.worker_memory_mb,
+        folders,
+        str(settings.state_dir / CARRIED_FOLDER) if is_carried else None,
     )
     count = settings.workers if into is None else 1
-    return Workers(setup, count, settings.render_timeout_s, carrier)
+    return Workers(setup, count, settings.render_timeout_s)
 
 
 def no_sandbox(settings: Settings) -> str | None:

@@ -152,19 +152,11 @@ class Publisher:
             if keys:
                 self.places.announce(keys)
             try:
-                self.places.take_ahead(self._to_publish(batch), owners)
+                self.places.take_ahead(_to_publish(self, batch), owners)
                 for outcome in batch:
                     self._settle(outcome, owners, rows, marks)
             finally:
                 self._record(rows, marks, md5s)
-
-    def _to_publish(self, batch: Sequence[Outcome]) -> Iterator[tuple[Made, RenditionKey]]:
-        """What of a batch takes its place, as :meth:`_settle` decides."""
-        for outcome in batch:
-            leave = outcome.unsettled or self.is_superseded(outcome.path)
-            if not leave and outcome.sha256 not in self._unknown | self._withheld.keys():
-                for made in outcome.made:
-                    yield made, (self.source, outcome.path, made.recipe)
 
     def delete(self, gone: Sequence[PendingRendition]) -> None:
         """Delete the files and rows of renditions, or features, of what is gone.
@@ -301,6 +293,15 @@ class Publisher:
             listed = {row["path"] for row in rows if is_listed(row["recipe"])}
             self._settled(listed | {old.path for old in dropped})
             self.run.repository.set(PUBLISHING, None)
+
+
+def _to_publish(to: Publisher, batch: Sequence[Outcome]) -> Iterator[tuple[Made, RenditionKey]]:
+    """What of a batch takes its place, as its ``_settle`` decides."""
+    for outcome in batch:
+        leave = outcome.unsettled or to.is_superseded(outcome.path)
+        if not leave and outcome.sha256 not in to._unknown | to._withheld.keys():
+            for made in outcome.made:
+                yield made, (to.source, outcome.path, made.recipe)
 
 
 def _withheld_rows(

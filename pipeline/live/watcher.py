@@ -108,8 +108,7 @@ class Watcher:
         self._own.ask()
 
     def report(self, keys: Iterable[str]) -> None:
-        """Look at these originals soon, as the store says that they changed; from any thread."""
-        # They are complete: an object is never seen half written.
+        """Look at these originals soon: the store says that they changed, and are complete."""
         self._changes.add(keys, time.monotonic() - self._changes.settle_s)
         self._stirred.set()
 
@@ -305,8 +304,8 @@ class Watcher:
         folder, said = place.folder, ""
         while not stop.is_set():
             now = _identity_of(place)
-            is_known = self._identity in (None, now) or folder is None
-            if now is not None and (is_known or (folder and holds_anything(folder))):
+            is_known = folder is None or self._identity in (None, now) or holds_anything(folder)
+            if now is not None and is_known:
                 if said:
                     self._options.say(f"{place}: the input folder is there again")
                 if now != self._identity:
@@ -316,9 +315,8 @@ class Watcher:
                 return True
             what = "is not there" if now is None else "was replaced by an empty one"
             if what != said:
-                self._options.say(
-                    f"{place}: the input folder {what}; waiting for it; nothing is deleted"
-                )
+                line = f"{place}: the input folder {what}; waiting for it; nothing is deleted"
+                self._options.say(line)
                 said = what
             stop.wait(FOLDER_POLL_S if folder is not None else BACK_OFF_S)
         return False

@@ -5,9 +5,10 @@ The tag of an object is of its version in the store, so that it is never that of
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from email.utils import formatdate
 from urllib.parse import quote
 
@@ -53,6 +54,13 @@ def redirected(address: str) -> Response:
 def disposition(name: str, inline: bool) -> str:
     """The header that says what a file is called when it is stored."""
     return f"{'inline' if inline else 'attachment'}; filename*=utf-8''{quote(name)}"
+
+
+def encoded(pieces: Iterator[str], held: contextlib.ExitStack) -> Iterator[bytes]:
+    """Text as bytes, where what is no UTF-8 passes as it is; ``held`` is closed at the end."""
+    with held:
+        for piece in pieces:
+            yield piece.encode("utf-8", "surrogateescape")
 
 
 def _sent(

@@ -5,6 +5,7 @@
 ``reasons``     why a task failed, where its worker says nothing or the system is to blame
 ``results``     what the main process accepts from a worker
 ``sandbox``     confine this process: few folders, no connection, no other program
+``starting``    starts worker processes, by a fork server that has loaded what they need
 ``tasks``       the tasks of a worker, and their outcomes
 ``tracebacks``  the log of what functions raised in workers
 ``worker``      inside a worker process: one original is read, hashed and rendered

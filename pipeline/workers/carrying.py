@@ -27,7 +27,7 @@ from pipeline.storage.opening import open_store
 from pipeline.storage.owners import is_alive, owner
 from pipeline.storage.places import place_of
 from pipeline.workers.reasons import not_written
-from pipeline.workers.tasks import Outcome, Task
+from pipeline.workers.tasks import Folders, Outcome, Task, WorkerSetup
 from pipeline.workers.worker import is_current
 
 THREADS = 24
@@ -47,13 +47,16 @@ class _Trip(NamedTuple):
     stopped: threading.Event
 
 
-def carried_below(state_dir: Path) -> Path:
-    """A folder for the files of one pool of workers; it is not created yet."""
-    return state_dir / "carried" / f"{owner()}-{next(_pools)}"
-
-
 class Carrier:
     """Carries files for one pool of workers; ``folder`` is its own."""
+
+    @classmethod
+    def of(cls, setup: WorkerSetup) -> Carrier | None:
+        """The carrier for workers of this setup, if they need one."""
+        if setup.carried is None:
+            return None
+        folder = Path(setup.carried) / f"{owner()}-{next(_pools)}"
+        return cls(folder, setup.memory_mb * 500_000)
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
         self.folder = folder
@@ -77,6 +80,14 @@ class Carrier:
         """Where they write."""
         return self.folder / "out"
 
+    def confined(self, setup: WorkerSetup) -> WorkerSetup:
+        """The setup of workers that may read and write what is carried for them."""
+        if setup.folders is None:
+            return setup
+        readable, writable = setup.folders
+        folders = Folders((*readable, str(self.inward)), (*writable, str(self.outward)))
+        return setup._replace(folders=folders)
+
     def open(self) -> None:
         """Create the folders; what killed processes left beside them is deleted."""
         make_private(self.folder.parent.parent)
@@ -87,10 +98,13 @@ class Carrier:
         for folder in (self.folder, self.inward, self.outward):
             make_private(folder)
 
-    def carry(
+    def schedule(
         self, task: Task, schedule: Schedule, ended: Callable[[Future[Outcome]], None]
     ) -> None:
-        """Fetch, ``schedule`` and deliver in threads; then call ``ended``."""
+        """Fetch, ``schedule`` and deliver in threads, where a bucket is; then call ``ended``."""
+        if not (_is_bucket(task.originals_dir) or _is_bucket(task.output_dir)):
+            schedule(task).add_done_callback(ended)
+            return
         if self._threads is None:
             self.open()
             self._stopped = threading.Event()
@@ -274,11 +288,6 @@ class Carrier:
     def _clear(self, number: str) -> None:
         for folder in (self.inward / number, self.outward / number):
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def is_carried(task: Task) -> bool:
-    """Whether a worker cannot read or write the files of a task itself."""
-    return _is_bucket(task.originals_dir) or _is_bucket(task.output_dir)
 
 
 def _is_bucket(place: str) -> bool:

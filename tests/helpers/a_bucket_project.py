@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,8 @@ class BucketProject(Project):
     def expected(self) -> dict[str, bytes]:
         """What there would be had the originals been in a folder from the start."""
         if "INPUT" not in self.folders:
+            shutil.rmtree(self.input)
+            self.input.mkdir()
             for name in self.bucket.names("in/"):
                 file = self.input / name.removeprefix("in/")
                 file.parent.mkdir(parents=True, exist_ok=True)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Query, Request
+from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
@@ -34,7 +34,7 @@ from pipeline.jobs.store import ENDED
 from pipeline.jobs.uploads import can_be_asked, keep
 from pipeline.states import JobState, Role
 from pipeline.storage.at_hand import at_hand
-from pipeline.storage.folder import file_below, inside, made
+from pipeline.storage.folder import inside, made
 from pipeline.text import counted
 from pipeline.web import models
 from pipeline.web.addresses import files_url, with_whole_urls
@@ -44,6 +44,7 @@ from pipeline.web.documented import page_or
 from pipeline.web.problems import unprocessable
 from pipeline.web.security.roles import needs
 from pipeline.web.service import Service, service_of
+from pipeline.web.stored import encoded
 
 router = APIRouter()
 
@@ -193,27 +194,17 @@ def output(request: Request, reference: str) -> Response:
     key, place = questions.answer_key(jobs, checked(reference)), jobs.settings.output_place
     suffix = Path(key).suffix
     media_type = MEDIA_TYPES.get(suffix, CSV)
-    # The cells of a workbook cannot be told apart in its bytes.
-    is_sent_as_it_is = bool(jobs.settings.jobs.public_url) or media_type == XLSX
-    if is_sent_as_it_is and place.folder is not None:
-        file = file_below(place.folder, key)
-        return FileResponse(file, media_type=media_type, filename=f"{reference}{suffix}")
-    headers = {"content-disposition": f'attachment; filename="{reference}{suffix}"'}
-    if is_sent_as_it_is:
-        found = jobs.settings.output_store.pieces(key)
-        return StreamingResponse(found, 200, headers, media_type)
     held = contextlib.ExitStack()
-    # What is no UTF-8 passes as it is.
     file = held.enter_context(at_hand(place, key))
-    stored = held.enter_context(file.open(encoding="utf-8", errors="surrogateescape", newline=""))
-    files = files_url(request)
-
-    def pieces() -> Iterator[bytes]:
-        with held:
-            for piece in with_whole_urls(stored, reference, files):
-                yield piece.encode("utf-8", "surrogateescape")
-
-    return StreamingResponse(pieces(), 200, headers, media_type)
+    # The cells of a workbook cannot be told apart in its bytes.
+    if jobs.settings.jobs.public_url or media_type == XLSX:
+        sent, name = BackgroundTask(held.close), f"{reference}{suffix}"
+        return FileResponse(file, media_type=media_type, filename=name, background=sent)
+    # What is no UTF-8 passes as it is.
+    text = file.open(encoding="utf-8", errors="surrogateescape", newline="")
+    pieces = with_whole_urls(held.enter_context(text), reference, files_url(request))
+    headers = {"content-disposition": f'attachment; filename="{reference}{suffix}"'}
+    return StreamingResponse(encoded(pieces, held), 200, headers, media_type)
 
 
 @router.get(
