@@ -15,7 +15,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -103,6 +103,12 @@ class Watcher:
         self._requested.set()
         self._stirred.set()
         self._own.ask()
+
+    def report(self, keys: Iterable[str]) -> None:
+        """Look at these originals soon, as the store says that they changed; from any thread."""
+        # They are complete: an object is never seen half written.
+        self._changes.add(keys, time.monotonic() - self._changes.settle_s)
+        self._stirred.set()
 
     def run(self, stop: threading.Event, on_run: OnRun) -> None:
         """Work until ``stop`` is set; ``on_run`` is called with the report of each run.
