@@ -135,6 +135,7 @@ class Settings:
         whole(8, 10**6, "connections", 1_000),
     )
     x_accel: str = _setting("X_ACCEL", "", parsing.location)
+    presign_s: int | None = _setting("PRESIGN", "off", parsing.on_off_or_seconds)
     report_token: str = _setting("REPORT_TOKEN", "", parsing.token, is_secret=True)
     notifications_token: str = _setting("NOTIFICATIONS_TOKEN", "", parsing.token, is_secret=True)
     reasons: tuple[str, ...] = _setting(
@@ -163,6 +164,12 @@ class Settings:
     def quarantine_dir(self) -> Path:
         """The folder of originals that were taken down."""
         return _folder("QUARANTINE", self.quarantine_place)
+
+    @property
+    def journal_dir(self) -> Path:
+        """The folder of the journal of takedowns: beside what was taken down, but for a bucket, to
+        which nothing can be appended."""
+        return self.quarantine_place.folder or self.state_dir
 
     @property
     def input_store(self) -> Store:

@@ -1,5 +1,7 @@
 """Storage: where bytes are stored, and how files are read, written, moved and removed.
 
+``at_hand``       one object of a store as a file of this machine, or as a hash
+``at_once``       requests to a bucket side by side
 ``base``          what every store can do
 ``aws_access``    who we are to S3 and stores like it, and where they are
 ``blobs``         files named by their SHA-256, each content once
@@ -13,6 +15,7 @@
                   and deleted with their empty folders
 ``folder``        files in folders: names of temporary ones, hashes, what is where
 ``folder_listing`` what a folder holds, in the order of the keys, and which folder it is
+``listing``       keys of a place, whether it is a folder or a bucket
 ``modes``         which files and folders are open to every user of the machine
 ``mounts``        mount points below a folder
 ``moving``        moving files from one place to another

@@ -106,7 +106,11 @@ def files_below(
 
 
 def pieces_of(
-    path: str, key: str, first: int, end: int | None, found: FoundFile | None
+    path: str,
+    key: str = "",
+    first: int = 0,
+    end: int | None = None,
+    found: FoundFile | None = None,
 ) -> Iterator[bytes]:
     """The bytes of a file from ``first`` to before ``end``, a piece at a time.
 

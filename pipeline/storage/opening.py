@@ -27,3 +27,15 @@ def open_store(place: Place) -> Store:
             f"{place.text}: buckets need the package obstore; run pip install 'lockstep[cloud]'"
         ) from None
     return BucketStore(place)
+
+
+def presigned(place: Place, key: str, valid_s: int) -> str:
+    """An address by which anybody may read one object of a bucket for ``valid_s`` seconds.
+
+    Raises:
+        SettingsError, StoreError: there are no credentials to sign it with.
+    """
+    # Imported here: it costs a start 120 ms, and is an extra that need not be installed.
+    from pipeline.storage.bucket import BucketStore
+
+    return BucketStore(place).presigned(key, valid_s)
