@@ -137,6 +137,7 @@ class Settings:
     x_accel: str = _setting("X_ACCEL", "", parsing.location)
     presign_s: int | None = _setting("PRESIGN", "off", parsing.on_off_or_seconds)
     report_token: str = _setting("REPORT_TOKEN", "", parsing.token, is_secret=True)
+    notifications_token: str = _setting("NOTIFICATIONS_TOKEN", "", parsing.token, is_secret=True)
     reasons: tuple[str, ...] = _setting(
         "REASONS", "illegal,sexual,violence,harassment,copyright,privacy,other", parsing.phrases
     )
