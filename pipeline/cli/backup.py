@@ -32,21 +32,25 @@ def backup(context: click.Context, file: Path, as_json: bool) -> None:
     """
     # Imported here: `datapipe --help` does without the engine, which costs 80 ms.
     from pipeline.operations.backup import back_up
+    from pipeline.storage.places import folder_place
 
     app = _open_for_reading(context)
     size_bytes = back_up(app, file)
     settings = app.settings
-    beside = [settings.input_dir, settings.quarantine_dir, settings.state_dir]
+    places = settings.input_place, settings.quarantine_place, folder_place(settings.state_dir)
     if as_json:
         _print_json(
             {
                 "file": str(file),
                 "size_bytes": size_bytes,
-                "not_in_it": [str(folder) for folder in beside],
+                "not_in_it": [place.text for place in places],
             }
         )
         return
-    shown = ", ".join(f"{os.path.relpath(folder)}/" for folder in beside)
+    shown = ", ".join(
+        place.text if place.folder is None else f"{os.path.relpath(place.folder)}/"
+        for place in places
+    )
     say(
         f"{file}: the database, {size_bytes:,} bytes",
         f"not in it: {shown}; copy them now, with app.py, recipes.toml and .env",

@@ -70,7 +70,9 @@ def _warnings(app: Lockstep) -> list[str]:
 def _open_places(app: Lockstep) -> list[str]:
     """A warning if what Lockstep alone should read is open to every user of the machine."""
     files, settings = app.database.dialect.files, app.settings
-    folders = open_to_others((settings.state_dir, settings.quarantine_dir))
+    folders = open_to_others(
+        folder for folder in (settings.state_dir, settings.quarantine_place.folder) if folder
+    )
     names = [os.path.relpath(place) for place in folders]
     closing = [shlex.quote(name) for name in names]
     if open_to_others(files):

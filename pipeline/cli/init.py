@@ -74,11 +74,12 @@ def init(folder: Path, input_dir: str | None, output_dir: str | None, yes: bool)
         if not is_kept:
             (folder / name).write_text(text, "utf-8")
         say(f"{folder / name}: {'was there already, and is kept' if is_kept else 'written'}")
-    if not settings.input_dir.exists():
+    source = settings.input_place.folder
+    if source is not None and not source.exists():
         if Path(answers["INPUT"]).is_absolute():
-            say(f"{settings.input_dir}: is not there yet; create or mount it", err=True)
+            say(f"{source}: is not there yet; create or mount it", err=True)
         else:
-            settings.input_dir.mkdir(parents=True)
+            source.mkdir(parents=True)
     say("next:", *_next(folder))
 
 

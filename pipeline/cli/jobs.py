@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Iterable, Iterator
@@ -211,15 +210,19 @@ def output(context: click.Context, reference: str, target: Path | None, as_json:
       datapipe job output 202502230413203 > answer.csv
     """
     # Imported here: `datapipe --help` does without it, and it costs 30 ms.
-    from pipeline.jobs.questions import answer_path
+    from pipeline.jobs.questions import answer_key
+    from pipeline.storage.at_hand import write_to
 
-    path = answer_path(_open_for_reading(context).jobs, reference)
+    jobs = _open_for_reading(context).jobs
+    key, store = answer_key(jobs, reference), jobs.settings.output_store
     if as_json:
-        _print_json({"reference": reference, "file": str(path), "bytes": path.stat().st_size})
+        found = store.look_at(key)
+        size_bytes = found.size_bytes if found else 0
+        _print_json({"reference": reference, "file": store.path_of(key), "bytes": size_bytes})
         if target is None:
             return
-    with open(path, "rb") as answer, _writing(target) as file:
-        shutil.copyfileobj(answer, file)
+    with _writing(target) as file:
+        write_to(store, key, file)
 
 
 @job.command("failed-rows")

@@ -41,7 +41,7 @@ def similar(
       datapipe similar --blocked
     """
     # Imported here: `datapipe --help` does without it, and it costs 35 ms.
-    from pipeline.names import key_below
+    from pipeline.storage.listing import key_at
     from pipeline.takedowns.near import hash_of, near_blocked, similar_listed
 
     if blocked == (path is not None):
@@ -52,7 +52,7 @@ def similar(
             each.as_json() | {"blocked": near.source} for each, near in near_blocked(app.takedowns)
         ]
     else:
-        key = key_below(app.settings.input_dir, path)
+        key = key_at(app.settings.input_place, path)
         digest = hash_of(app.takedowns, Source.INPUT, key)
         found = similar_listed(app.takedowns, digest, distance, Source.INPUT, key)
     if as_json:

@@ -51,6 +51,10 @@ class MySQL:
 
         sa.event.listen(engine, "connect", set_up)
 
+    def begin_layout(self, con: sa.Connection) -> None:
+        # Each of them ends the transaction before it, whatever is done.
+        return
+
     def settle(self, engine: sa.Engine) -> None:
         return
 

@@ -14,6 +14,7 @@
                  decided
 ``known_folders``  the folders that a database belongs to: its rows must never meet the files of
                  another project
+``matching``     the objects of a bucket matched with the rows of renditions
 ``outputs``      the rows of what is made, each in its table: renditions, and the values of
                  features
 ``own_batch``    own steps that work record by record, in chunks
@@ -37,6 +38,7 @@
 ``scan``         the scan: the folder of originals against the table of originals, both walked in
                  one order
 ``sources``      where originals come from, and what is special about those of each source
+``stored``       the rows of originals of the input folder, in the order of their keys
 ``step``         a step of Lockstep: it works inside a run, repairs what an interrupted one left,
                  and says what it would do
 ``timings``      how long renditions took: a histogram, which a run fills and its report carries

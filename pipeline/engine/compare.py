@@ -10,13 +10,17 @@ from typing import Any
 import sqlalchemy as sa
 
 from pipeline.database.paging import pages
+from pipeline.engine.matching import ALTERED, MISSING, STRAY, matched
 from pipeline.engine.pending import Pending, RenditionKey
 from pipeline.engine.recovery import forget_content, strays
 from pipeline.engine.render_step import RenderStep
 from pipeline.engine.report import Report
 from pipeline.names import name_of
 from pipeline.states import State
+from pipeline.storage.at_once import at_once
 from pipeline.storage.folder import sha256_of
+from pipeline.storage.folder_store import FolderStore
+from pipeline.storage.places import Place
 from pipeline.text import counted
 
 PAGE_ROWS = 10_000
@@ -82,7 +86,7 @@ Check = Callable[[Mismatch, bool], int]
 
 
 def compare(
-    root: Path,
+    place: Place,
     renders: Sequence[RenderStep],
     checks: Sequence[Check],
     is_alive: Callable[[str], bool],
@@ -97,15 +101,16 @@ def compare(
 
     Raises:
         OutputError: with ``fix``, a stray cannot be deleted.
+        StoreError: the bucket cannot be listed to the end.
     """
     found, wrong = Mismatch(), 0
     for step in renders:
-        wrong += _compare(root, step, renders, found, is_alive, deep, fix, check_stop)
+        wrong += _compare(place, step, renders, found, is_alive, deep, fix, check_stop)
     return found, wrong + sum(check(found, fix) for check in checks)
 
 
 def _compare(
-    root: Path,
+    place: Place,
     step: RenderStep,
     renders: Sequence[RenderStep],
     found: Mismatch,
@@ -117,23 +122,49 @@ def _compare(
     """Compare the files of one step with its rows; how many renditions are to be made again."""
     store = step.settings.output_store
     wrong: list[RenditionKey] = []
-    for row in rows_in_step(step.pending):
+    keys: list[str] = []
+    if place.folder is None:
+        compared = matched(step, list(renders), is_alive, deep, check_stop)
+    else:
+        compared = _in_folder(place.folder, step, renders, is_alive, deep, check_stop)
+    for problem, key, row in compared:
+        if problem == STRAY:
+            keys.append(key)
+            continue
         found.checked += 1
-        if found.checked % PAGE_ROWS == 0:
-            check_stop()
-        problem = _problem(root / name_of(row.file), row, deep)
-        if problem != "missing" and not store.is_ours(row.file):
-            problem = "missing"  # what a link leads to is not ours
         if problem is not None:
-            (found.missing if problem == "missing" else found.altered).append(row.file)
+            (found.missing if problem == MISSING else found.altered).append(key)
             wrong.append((row.source, row.path, row.recipe))
-    keys = sorted(strays(step, renders, is_alive)) if step.output_dir.is_dir() else []
+    keys.sort()
     found.strays += keys
     if fix:
-        for key in keys:
-            store.remove(key)
+        for removed in at_once(store.remove, keys) if place.is_bucket else map(store.remove, keys):
+            if isinstance(removed, Exception):
+                raise removed
         forget_content(step.pending, wrong)
     return len(wrong)
+
+
+def _in_folder(
+    folder: Path,
+    step: RenderStep,
+    renders: Sequence[RenderStep],
+    is_alive: Callable[[str], bool],
+    deep: bool,
+    check_stop: Callable[[], None],
+) -> Iterator[tuple[str | None, str, Any]]:
+    """As :func:`matched`, for a folder."""
+    store = FolderStore(folder)
+    for number, row in enumerate(rows_in_step(step.pending), 1):
+        if number % PAGE_ROWS == 0:
+            check_stop()
+        problem = _problem(folder / name_of(row.file), row, deep)
+        if problem != MISSING and not store.is_ours(row.file):
+            problem = MISSING  # what a link leads to is not ours
+        yield problem, row.file, row
+    if (folder / name_of(step.prefix)).is_dir():
+        for key in strays(step, renders, is_alive):
+            yield STRAY, key, None
 
 
 def rows_in_step(pending: Pending, *which: sa.ColumnElement[bool]) -> Iterator[Any]:
@@ -150,9 +181,9 @@ def rows_in_step(pending: Pending, *which: sa.ColumnElement[bool]) -> Iterator[A
 def _problem(file: Path, row: Any, deep: bool) -> str | None:
     try:
         if file.stat().st_size != row.size_bytes:
-            return "altered"
+            return ALTERED
         if deep and sha256_of(file) != row.file_sha256:
-            return "altered"
+            return ALTERED
     except OSError:
-        return "missing"
+        return MISSING
     return None

@@ -28,12 +28,13 @@ from pipeline.engine.known_folders import KnownFolders
 from pipeline.engine.pending import NARROW_ROWS, Look, Pending
 from pipeline.engine.progress import Progress, Silent
 from pipeline.engine.report import Report
-from pipeline.engine.unmounted import InputMounts
+from pipeline.engine.unmounted import Identity, InputMounts
 from pipeline.errors import SettingsError, StoppedError, YieldedError
-from pipeline.names import FETCHED_FOLDER
+from pipeline.names import CARRIED_FOLDER, FETCHED_FOLDER
 from pipeline.settings.places import check_folders
 from pipeline.settings.values import PREFIX, Settings
 from pipeline.states import Source
+from pipeline.storage.places import Place, folder_place
 from pipeline.storage.walking import CSV_SUFFIXES, Passed
 from pipeline.tables import make_tables
 from pipeline.transforms.features import PDQ, pdq_feature
@@ -64,7 +65,7 @@ class RunOptions:
     # Keys of files that the scan skips because they are still being written.
     leave: frozenset[str] = frozenset()
     # Device and inode of the input folder: if it has been replaced, nothing is done.
-    identity: tuple[int, int] | None = None
+    identity: Identity | None = None
     # Once it is set, by another thread or a signal, the run ends soon; what is done is kept.
     stop: threading.Event | None = None
     # Who it is, for those who find the lock held: one of `database.locks`' holders.
@@ -317,27 +318,32 @@ def open_beside(database: Database, settings: Settings, options: RunOptions) -> 
 
 
 def make_workers(
-    settings: Settings, into: Path | None = None, also_read: tuple[Path, ...] = ()
+    settings: Settings, into: Path | None = None, also_read: Sequence[Place] = ()
 ) -> AnyWorkers:
     """Workers as the settings want them, here or on a cluster; none is started yet.
 
     Those that write ``into`` a folder other than that of the renditions are one process of this
-    machine, and may read the folders of ``also_read``.
+    machine, and may read the places of ``also_read``.
 
     Raises:
         SettingsError: a sandbox is required, and there can be none.
         WorkersError: they are to be on a cluster, and Ray is not installed.
     """
+    output = settings.output_place if into is None else folder_place(into)
+    reads = (settings.input_place, *also_read)
+    # What is in a bucket is carried for them: they have no connection.
+    is_carried = any(place.is_bucket for place in (output, *reads))
+    read = [place.text for place in reads if not place.is_bucket]
     folders = Folders(
-        (
-            str(settings.input_dir),
-            str(settings.state_dir / FETCHED_FOLDER),
-            *map(str, (*settings.function_reads, *also_read)),
-        ),
-        (str(into or settings.output_dir),),
+        (*read, str(settings.state_dir / FETCHED_FOLDER), *map(str, settings.function_reads)),
+        () if output.is_bucket else (output.text,),
     )
     setup = WorkerSetup(
-        settings.max_pixels, settings.max_frames, settings.worker_memory_mb, folders
+        settings.max_pixels,
+        settings.max_frames,
+        settings.worker_memory_mb,
+        folders,
+        str(settings.state_dir / CARRIED_FOLDER) if is_carried else None,
     )
     if settings.cluster and into is None:
         return cluster_workers(settings, setup)

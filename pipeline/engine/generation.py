@@ -13,17 +13,21 @@ import contextlib
 import json
 import os
 import uuid
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.database.state import GENERATION, INTERRUPTED, UNVERIFIED, StateRepository
-from pipeline.storage.folder import files_below
+from pipeline.errors import OutputError, TooManyBytes, Unstable
+from pipeline.storage.listing import keys_below
+from pipeline.storage.opening import open_store
+from pipeline.storage.owners import owner
+from pipeline.storage.places import Place
 
 if TYPE_CHECKING:
     from pipeline.engine.context import Run
 
 # Not a temporary file by its name, and not a rendition: those are in folders.
 FILE_NAME = ".lockstep.json"
+MAX_BYTES = 10_000
 
 
 class Generation(NamedTuple):
@@ -47,11 +51,17 @@ def update_folder(run: Run) -> None:
     renditions must go on where the disk is full. For the same reason it is written in place: a torn
     one counts as none, and no temporary file is left.
     """
+    text, place = run.repository.get(GENERATION) or "", run.settings.output_place
+    if place.folder is None:
+        with contextlib.suppress(OSError, OutputError):
+            store = open_store(place)
+            store.publish(store.stage(FILE_NAME, text.encode(), owner()))
+        return
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
     with contextlib.suppress(OSError):
-        handle = os.open(run.settings.output_dir / FILE_NAME, flags, 0o666)
+        handle = os.open(place.folder / FILE_NAME, flags, 0o666)
         with open(handle, "w", encoding="utf-8") as file:
-            file.write(run.repository.get(GENERATION) or "")
+            file.write(text)
 
 
 def notice_older(run: Run) -> None:
@@ -59,8 +69,8 @@ def notice_older(run: Run) -> None:
 
     Files may then differ from their rows, so nothing is trusted.
     """
-    folder, is_new = run.settings.output_dir, run.last_write_ts == 0.0
-    was_older = is_older(run.repository, folder, is_new)
+    place, is_new = run.settings.output_place, run.last_write_ts == 0.0
+    was_older = is_older(run.repository, place, is_new)
     # Another folder may hold anything, and is compared; what agrees there is not made again.
     is_other = run.folders is not None and run.folders.is_other_output
     if not (was_older or is_other):
@@ -70,26 +80,27 @@ def notice_older(run: Run) -> None:
     with run.database.writing():
         # Before the folder is updated: after that nothing else records it.
         run.repository.set(UNVERIFIED, json.dumps(None))
-        theirs = _of_folder(folder)
+        theirs = _at(place)
         advance(run, theirs.number if theirs is not None else 0)
     update_folder(run)
 
 
-def is_older(repository: StateRepository, folder: Path, is_new: bool) -> bool:
+def is_older(repository: StateRepository, place: Place, is_new: bool) -> bool:
     """Whether the database is older than the output folder, or new; ``is_new``: never written."""
-    ours, theirs = _parsed(repository.get(GENERATION)), _of_folder(folder)
+    ours, theirs = _parsed(repository.get(GENERATION)), _at(place)
     if ours is None and theirs is None:
         # A killed run of an earlier release left no note of what it left behind.
-        return repository.get(INTERRUPTED) is not None or (is_new and _has_renditions(folder))
+        return repository.get(INTERRUPTED) is not None or (is_new and _has_renditions(place))
     return theirs is not None and (
         ours is None or theirs.id != ours.id or theirs.number > ours.number
     )
 
 
-def _of_folder(folder: Path) -> Generation | None:
+def _at(place: Place) -> Generation | None:
     try:
-        return _parsed((folder / FILE_NAME).read_text("utf-8"))
-    except (OSError, ValueError):
+        data, _ = open_store(place).read(FILE_NAME, MAX_BYTES)
+        return _parsed(data.decode())
+    except (OSError, ValueError, Unstable, TooManyBytes):
         return None
 
 
@@ -102,5 +113,5 @@ def _parsed(text: str | None) -> Generation | None:
         return None
 
 
-def _has_renditions(folder: Path) -> bool:
-    return any("/" in path for path, _ in files_below(folder))
+def _has_renditions(place: Place) -> bool:
+    return any("/" in key for key in keys_below(place))

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import sqlalchemy as sa
 
@@ -20,18 +19,18 @@ from pipeline.engine.compare import rows_in_step
 from pipeline.engine.context import Run
 from pipeline.engine.recovery import folders_of, has_renditions
 from pipeline.engine.render_step import RenderStep
-from pipeline.names import name_of
+from pipeline.storage.places import Place
 
 
 def note_gone(run: Run, renders: Sequence[RenderStep]) -> None:
     """Remember the folders that are missing now; call it before the run creates one of them
     again."""
-    root = run.settings.output_dir
+    place = run.settings.output_place
     gone = {
         folder
         for step in renders
         for which, folder in folders_of(step).items()
-        if _is_gone(root / folder) and has_renditions(step, *which)
+        if _is_gone(place, folder) and has_renditions(step, *which)
     }
     if gone:
         _remember(run, gone | set(_noted(run)))
@@ -39,15 +38,15 @@ def note_gone(run: Run, renders: Sequence[RenderStep]) -> None:
 
 def warn_of_gone(run: Run, renders: Sequence[RenderStep]) -> list[str]:
     """A warning for each folder that was found missing while renditions of it still are."""
-    noted, root = _noted(run), run.settings.output_dir
+    noted, place = _noted(run), run.settings.output_place
     missing: dict[str, str] = {}
     for step in renders if noted else ():
         for which, below in folders_of(step).items():
-            folder = root / below
+            folder = place.at(below)
             if below in noted and _is_any_missing(step, *which):
                 what = (
                     "is gone with all its renditions"
-                    if _is_gone(folder)
+                    if _is_gone(place, below)
                     else ("was gone with all its renditions, and some are still missing")
                 )
                 missing[below] = (
@@ -59,19 +58,22 @@ def warn_of_gone(run: Run, renders: Sequence[RenderStep]) -> list[str]:
     return list(missing.values())
 
 
-def _is_gone(folder: Path) -> bool:
+def _is_gone(place: Place, folder: str) -> bool:
+    if place.folder is None:
+        # A prefix is no disk: what was deleted below it is found by `verify`.
+        return False
     try:
-        with os.scandir(folder) as entries:
+        with os.scandir(place.folder / folder) as entries:
             return not any(True for _ in entries)
     except (FileNotFoundError, NotADirectoryError):
         return True
 
 
 def _is_any_missing(step: RenderStep, source: str, recipe: str) -> bool:
-    table, root = step.pending.table, step.settings.output_dir
+    table, store = step.pending.table, step.settings.output_store
     by_recipe = sa.and_(table.c.source == source, table.c.recipe == recipe)
     return any(
-        not os.path.lexists(root / name_of(row.file))
+        not os.path.lexists(store.path_of(row.file))
         for row in rows_in_step(step.pending, by_recipe)
     )
 

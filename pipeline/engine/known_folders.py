@@ -18,6 +18,7 @@ from pipeline.database.state import FOLDERS, StateRepository
 from pipeline.errors import OtherFoldersError
 from pipeline.settings.values import PREFIX, Settings
 from pipeline.storage.folder import holds_anything
+from pipeline.storage.places import Place, folder_place
 from pipeline.tables import jobs_table
 
 ORIGINALS = "originals"
@@ -25,14 +26,14 @@ STATE = "STATE"
 OUTPUT = "OUTPUT"
 
 
-class Place(NamedTuple):
-    """One folder; device and inode are zero where it is not there."""
+class KnownPlace(NamedTuple):
+    """One folder; device and inode are zero where it is not there, and for a bucket."""
 
     path: str
     device: int = 0
     inode: int = 0
 
-    def is_same_as(self, other: Place) -> bool:
+    def is_same_as(self, other: KnownPlace) -> bool:
         """Whether they are one folder: of one path, or one that was renamed or bound elsewhere.
 
         The same path may well be another folder (a disk mounted again, a restored backup): what
@@ -51,16 +52,16 @@ class KnownFolders:
     def __init__(self, settings: Settings, database: Database, repository: StateRepository) -> None:
         self._database = database
         self._repository = repository
-        self._dirs = {
-            "INPUT": settings.input_dir,
-            OUTPUT: settings.output_dir,
-            STATE: settings.state_dir,
+        self._places = {
+            "INPUT": settings.input_place,
+            OUTPUT: settings.output_place,
+            STATE: folder_place(settings.state_dir),
         }
         files = database.dialect.files
         self._base = str(files[0].absolute().parent) if files else ""
         known = json.loads(repository.get(FOLDERS) or "{}")
         self._base_before = known.pop("base", "")
-        self._before = {name: Place(*place) for name, place in known.items()}
+        self._before = {name: KnownPlace(*place) for name, place in known.items()}
 
     def check(self, relocate: bool = False) -> None:
         """Refuse other folders than those known, unless they were moved there (``relocate``).
@@ -85,25 +86,27 @@ class KnownFolders:
 
         Another device alone does not say so: networks and plugs number disks as they come.
         """
-        before, now = self._before.get(OUTPUT), _place(self._dirs[OUTPUT])
+        before, now = self._before.get(OUTPUT), _known(self._places[OUTPUT])
+        if before is not None and self._places[OUTPUT].is_bucket:
+            return before.path != now.path
         if before is None or not before.inode:
             return False
         if before.path != now.path and not before.is_same_as(now):
             return True
-        return before.inode != now.inode and holds_anything(self._dirs[OUTPUT])
+        return before.inode != now.inode and holds_anything(Path(now.path))
 
     def remember(self) -> None:
         """Make the folders of the settings the known ones; nothing is written if they are."""
         places = {}
-        for name, folder in self._dirs.items():
-            place, before = _place(folder), self._before.get(name)
+        for name, each in self._places.items():
+            place, before = _known(each), self._before.get(name)
             is_away = not place.inode and before is not None and before.path == place.path
             places[name] = before if is_away else place
         known = {"base": self._base, **places}
         self._repository.set(FOLDERS, json.dumps(known, sort_keys=True))
 
     def _is_known(self, name: str) -> bool:
-        before, now = self._before[name], _place(self._dirs[name])
+        before, now = self._before[name], _known(self._places[name])
         return before.is_same_as(now) or (
             bool(self._base and self._base_before)
             and _below(before.path, self._base_before) == _below(now.path, self._base) != ""
@@ -116,7 +119,8 @@ class KnownFolders:
             "other folders; nothing was changed",
             [
                 *(
-                    f"{PREFIX}{name} was {self._before[name].path}, and would be {self._dirs[name]}"
+                    f"{PREFIX}{name} was {self._before[name].path}, "
+                    f"and would be {self._places[name]}"
                     for name in names
                 ),
                 "if they were moved there, run `datapipe run --relocate` once",
@@ -135,12 +139,14 @@ def check_known(settings: Settings, database: Database) -> None:
     KnownFolders(settings, database, StateRepository(database)).check()
 
 
-def _place(folder: Path) -> Place:
+def _known(place: Place) -> KnownPlace:
+    if place.folder is None:
+        return KnownPlace(place.text)
     try:
-        status = os.stat(folder)
+        status = os.stat(place.folder)
     except OSError:
-        return Place(str(folder))
-    return Place(str(folder), status.st_dev, status.st_ino)
+        return KnownPlace(place.text)
+    return KnownPlace(place.text, status.st_dev, status.st_ino)
 
 
 def _below(path: str, base: str) -> str:

@@ -152,6 +152,7 @@ class Publisher:
             if keys:
                 self.places.announce(keys)
             try:
+                self.places.take_ahead(_to_publish(self, batch), owners)
                 for outcome in batch:
                     self._settle(outcome, owners, rows, marks)
             finally:
@@ -168,12 +169,14 @@ class Publisher:
         self._deleted_any = True
         done: list[PendingRendition] = []
         try:
-            for rendition in gone:
-                if not self.places.clear(rendition.file):
-                    self.unsettled += 1
-                    continue
-                self.counts.of(rendition.recipe).deleted += rendition.state is not None
-                done.append(rendition)
+            for some in chunks(gone, self.places.cleared_at_once):
+                cleared = self.places.clear_all([rendition.file for rendition in some])
+                for rendition, is_cleared in zip(some, cleared, strict=True):
+                    if not is_cleared:
+                        self.unsettled += 1
+                        continue
+                    self.counts.of(rendition.recipe).deleted += rendition.state is not None
+                    done.append(rendition)
         finally:
             for chunk in chunks(done):
                 with self.run.database.writing() as write:
@@ -290,6 +293,15 @@ class Publisher:
             listed = {row["path"] for row in rows if is_listed(row["recipe"])}
             self._settled(listed | {old.path for old in dropped})
             self.run.repository.set(PUBLISHING, None)
+
+
+def _to_publish(to: Publisher, batch: Sequence[Outcome]) -> Iterator[tuple[Made, RenditionKey]]:
+    """What of a batch takes its place, as its ``_settle`` decides."""
+    for outcome in batch:
+        leave = outcome.unsettled or to.is_superseded(outcome.path)
+        if not leave and outcome.sha256 not in to._unknown | to._withheld.keys():
+            for made in outcome.made:
+                yield made, (to.source, outcome.path, made.recipe)
 
 
 def _withheld_rows(

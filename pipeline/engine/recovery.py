@@ -41,8 +41,9 @@ from pipeline.engine.pending import recipe_in
 from pipeline.errors import LinkInTheWay
 from pipeline.names import TEMPORARY_PREFIX, folder_of, key_of, name_of
 from pipeline.states import Source, State
-from pipeline.storage.folder import files_below, is_left_behind, prefix_of, sha256_of
-from pipeline.storage.folder_store import FolderStore
+from pipeline.storage.base import Store
+from pipeline.storage.folder import is_left_behind, sha256_of
+from pipeline.storage.listing import keys_below
 from pipeline.storage.owners import boot_id, is_alive, owner
 from pipeline.transforms.features import PREFIX
 
@@ -58,12 +59,12 @@ WRITTEN_BACK_S = 120.0
 
 
 class HasRenditions(Protocol):
-    """A step that makes renditions, and the folder that they are in.
+    """A step that makes renditions, and what their keys begin with: empty, or ending with ``/``.
 
     The tables of ``pending`` are those of all its ``sources``.
     """
 
-    output_dir: Path
+    prefix: str
     settings: Settings
     sources: Sequence[Source]
 
@@ -130,13 +131,16 @@ def recover(run: Run, renders: Sequence[HasRenditions]) -> bool:
     boot = json.loads(run.repository.get(BOOT) or "{}")
     if boot and boot["id"] != boot_id():
         for step in renders:
-            _compare_since(float(boot["since"]), step.pending, run.settings.output_dir)
+            # A bucket has what it has taken.
+            if run.settings.output_place.folder is not None:
+                since, root = float(boot["since"]), run.settings.output_place.folder
+                _compare_since(since, step.pending, root)
         run.repository.set(BOOT, json.dumps({"id": boot_id(), "since": run.began_ts}))
     return is_cut_off
 
 
 def sweep_after_kill(
-    repository: StateRepository, output: FolderStore, renders: Sequence[HasRenditions]
+    repository: StateRepository, output: Store, renders: Sequence[HasRenditions]
 ) -> None:
     """Delete temporary files that a killed run left, without the lock of runs: for a takedown.
 
@@ -149,7 +153,7 @@ def sweep_after_kill(
 
 
 def remove_unrecorded(
-    repository: StateRepository, output: FolderStore, renders: Sequence[HasRenditions]
+    repository: StateRepository, output: Store, renders: Sequence[HasRenditions]
 ) -> None:
     """Remove files that were about to be published when a run was killed, and have no row.
 
@@ -188,7 +192,7 @@ def has_renditions(step: HasRenditions, source: str, recipe: str) -> bool:
 
 
 def sweep_output(
-    output: FolderStore,
+    output: Store,
     renders: Sequence[HasRenditions],
     is_alive: Callable[[str], bool] = lambda owner: False,
 ) -> None:
@@ -210,25 +214,37 @@ def strays(
     Temporary files are among them unless their owner ``is_alive``. Folders of the other ``renders``
     are left out.
     """
-    pending, root = step.pending, step.settings.output_dir
-    apart = [other.output_dir for other in renders if other is not step]
-    prefix = prefix_of(step.output_dir, root)
-    # They hold files of the run itself, the results of jobs, and people's notes.
-    not_looked_at = {step.below(source) for source in step.sources}
-    waiting: list[str] = []
-    for path, entry in files_below(step.output_dir, apart, root):
-        key = prefix + key_of(path)
-        if entry.name.startswith(TEMPORARY_PREFIX):
-            if is_left_behind(entry.name, is_alive):
-                yield key
+    pending, waiting = step.pending, []
+    apart = prefixes_apart(step, renders)
+    for key in keys_below(step.settings.output_place, step.prefix, apart):
+        if not looks_like_stray(step, key, is_alive):
             continue
-        if key[: key.rfind("/") + 1] in not_looked_at:
+        if key.rpartition("/")[2].startswith(TEMPORARY_PREFIX):
+            yield key
             continue
         waiting.append(key)
         if len(waiting) == VALUES_AT_ONCE:
             yield from _unknown(waiting, pending)
             waiting = []
     yield from _unknown(waiting, pending)
+
+
+def prefixes_apart(step: HasRenditions, renders: Sequence[HasRenditions]) -> list[str]:
+    """The prefixes of other steps, below that of this one."""
+    return [
+        other.prefix
+        for other in renders
+        if other.prefix != step.prefix and other.prefix.startswith(step.prefix)
+    ]
+
+
+def looks_like_stray(step: HasRenditions, key: str, is_alive: Callable[[str], bool]) -> bool:
+    """Whether a file that has no row should not be there."""
+    folder, _, name = key.rpartition("/")
+    if name.startswith(TEMPORARY_PREFIX):
+        return is_left_behind(name, is_alive)
+    # They hold files of the run itself, the results of jobs, and people's notes.
+    return (f"{folder}/" if folder else "") not in {step.below(source) for source in step.sources}
 
 
 def forget_content(pending: Pending, renditions: list[RenditionKey]) -> None:

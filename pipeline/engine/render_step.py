@@ -37,7 +37,7 @@ class RenderStep(Step, BaseBatchTransformStep):
         recipes: ComputeInput,
         output: ComputeOutput,
         sources: Sequence[Originals],
-        output_dir: Path,
+        output_dir: Path | None,
         settings: Settings,
         executor_config: ExecutorConfig | None = None,
         features: ComputeOutput | None = None,
@@ -55,6 +55,8 @@ class RenderStep(Step, BaseBatchTransformStep):
         self.linear_meta = self.meta
         self.settings = settings
         self.output_dir = output_dir
+        # What the keys of its renditions begin with.
+        self.prefix = "" if output_dir is None else prefix_of(output_dir, settings.output_dir)
         self.originals = {each.source: each for each in sources}
         self.sources = tuple(self.originals)
         tables = (self.meta, originals.dt, recipes.dt, output.dt)
@@ -68,7 +70,7 @@ class RenderStep(Step, BaseBatchTransformStep):
 
     def below(self, source: Source) -> str:
         """What the keys of the renditions of a source begin with, below the output folder."""
-        return prefix_of(self.output_dir, self.settings.output_dir) + self.originals[source].below
+        return self.prefix + self.originals[source].below
 
     def settled(self, source: Source, paths: Collection[str]) -> None:
         """Called with the paths of each batch, inside the transaction that records it."""
@@ -147,7 +149,7 @@ class Render(PipelineStep):
                 output=ComputeOutput(catalog.get_datatable(ds, self.output)),
                 features=values or None,
                 sources=self.sources,
-                output_dir=self.output_dir or self.settings.output_dir,
+                output_dir=self.output_dir,
                 settings=self.settings,
             )
         ]

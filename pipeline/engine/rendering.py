@@ -205,9 +205,9 @@ class Rendering:
         return Task(
             original.path,
             tuple(wanted),
-            str(self.originals.folder),
+            self.originals.place.text,
             self.originals.key(original.path, original.stored_under),
-            str(self.run.settings.output_dir),
+            self.run.settings.output_place.text,
             self.below,
             max_pixels=self.originals.max_pixels,
             digested=tuple(digested & {each.sha256 or "" for each in original.renditions}),

@@ -190,12 +190,12 @@ def _compare_if_older(plan: Plan, run: Run) -> list[str]:
     if run.repository.get(UNVERIFIED) != json.dumps(None):
         return []
     # The lock is held and no worker writes: no owner of a temporary file is alive.
-    root = plan.settings.output_dir
+    place = plan.settings.output_place
     found, _ = compare(
-        root, plan.renders, plan.checks, lambda owner: False, check_stop=run.check_stop
+        place, plan.renders, plan.checks, lambda owner: False, check_stop=run.check_stop
     )
     if not found.count:
         run.repository.set(UNVERIFIED, None)
         return []
     run.repository.set(UNVERIFIED, json.dumps(found.counts))
-    return [f"{root}: {OLDER}: {found.as_text()}"]
+    return [f"{place}: {OLDER}: {found.as_text()}"]

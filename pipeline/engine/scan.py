@@ -10,24 +10,22 @@ import os
 import stat
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
 from datapipe.compute import Catalog, ComputeOutput, ComputeStep, PipelineStep
 from datapipe.datatable import DataStore, DataTable
 
 from pipeline.blocklist import Blocklist
-from pipeline.database.keys import in_order
 from pipeline.database.paging import chunks
-from pipeline.database.tracked import TrackedTable, delete, upsert
+from pipeline.database.tracked import delete, upsert
 from pipeline.engine.context import Run
 from pipeline.engine.difference import Difference, Sighting
 from pipeline.engine.step import Step
+from pipeline.engine.stored import Stored, count_of, is_ours, stored_below, stored_in
 from pipeline.engine.unmounted import (
     REMOVED_AT_LEAST,
     InputMounts,
-    folder_identity,
+    identity_of,
     not_there,
     refuse_too_many,
 )
@@ -35,16 +33,16 @@ from pipeline.errors import TooManyRemovedError
 from pipeline.names import name_of
 from pipeline.settings.values import Settings
 from pipeline.states import Source
+from pipeline.storage.opening import open_store
+from pipeline.storage.places import Place
 from pipeline.storage.walking import FoundFile, Passed, Row, look_at, walk, why_passed
 
 # Rows written at once: 2,000 x 5 values stay below SQLite's 32,766 variables in upstream's reads.
 CHUNK_ROWS = 2_000
-# Rows read at once: a page is closed before anything is written, and bounds the memory.
-PAGE_ROWS = 20_000
 
 
-def compare_folder(
-    folder: Path,
+def compare_place(
+    place: Place,
     suffixes: frozenset[str],
     table: DataTable,
     difference: Difference,
@@ -55,9 +53,10 @@ def compare_folder(
 
     Raises:
         TooManyRemovedError: the folder is missing or cannot be read.
+        StoreError: the bucket cannot be listed to the end.
     """
-    stored = _Stored(table)
-    for files in _walk_or_refuse(folder, suffixes, difference.passed, allow_missing):
+    stored = Stored(table)
+    for files in _walk_or_refuse(place, suffixes, difference.passed, allow_missing):
         check_stop()
         # Almost always a whole folder is unchanged: one comparison of two lists shows it.
         if stored.skip_equal(files):
@@ -83,30 +82,30 @@ def compare_folder(
 
 
 def _walk_or_refuse(
-    folder: Path, suffixes: frozenset[str], passed: Passed, allow_missing: bool
+    place: Place, suffixes: frozenset[str], passed: Passed, allow_missing: bool
 ) -> Iterator[list[Row]]:
     try:
-        yield from walk(folder, suffixes, passed)
+        yield from open_store(place).walk(suffixes, passed)
     except OSError as error:
         if allow_missing and isinstance(error, FileNotFoundError):
             return
-        raise not_there(folder, error.strerror) from None
+        raise not_there(place, error.strerror) from None
 
 
 def compare_some(
-    folder: Path,
+    place: Place,
     keys: Collection[str],
     suffixes: frozenset[str],
     table: DataTable,
     difference: Difference,
 ) -> Iterator[FoundFile]:
-    """Like :func:`compare`, but only for some files and folders, each with all that is below it."""
+    """Like :func:`compare_place`, but only for some files and folders, each with all below it."""
     for key in sorted(keys):
         parents = [key[:end] for end, c in enumerate(key) if c == "/"]
         if any(parent in keys for parent in parents):
             continue  # done with its folder
-        stored = _stored_below(table, key)
-        for files in _files_at(folder, key, suffixes, difference.passed):
+        stored = stored_below(table, key)
+        for files in _files_at(place, key, suffixes, difference.passed):
             for file in files:
                 row = stored.pop(file[0], None)
                 if row == file:
@@ -121,16 +120,22 @@ def compare_some(
             _gone(path, difference)
     if len(difference.removed) >= REMOVED_AT_LEAST:
         # Whether these are too many depends on the number of all.
-        difference.unchanged = _count(table) - difference.changed - len(difference.removed)
-    if difference.removed and _count(table, len(difference.removed) + 1) == len(difference.removed):
+        difference.unchanged = count_of(table) - difference.changed - len(difference.removed)
+    if difference.removed and count_of(table, len(difference.removed) + 1) == len(
+        difference.removed
+    ):
         difference.all_gone = not _is_renamed(table, difference)
-        difference.is_empty = not _holds_any(folder, suffixes, difference.passed)
+        difference.is_empty = not _holds_any(place, suffixes, difference.passed)
 
 
 def _files_at(
-    folder: Path, key: str, suffixes: frozenset[str], passed: Passed
+    place: Place, key: str, suffixes: frozenset[str], passed: Passed
 ) -> Iterator[list[Row]]:
     """The originals that a key refers to: one file, or all below a folder, or none."""
+    folder = place.folder
+    if folder is None:
+        yield from _objects_at(place, key, suffixes, passed)
+        return
     here = folder / name_of(key)
     try:
         status = os.stat(here)
@@ -149,113 +154,34 @@ def _files_at(
         passed.unreadable.append(key)
 
 
-def _stored_below(table: DataTable, key: str) -> dict[str, tuple[Any, ...]]:
-    """The rows of a file, and of all below a folder of that name."""
-    store, columns = _stored_in(table)
-    query = _stored_rows(columns).where(
-        # "0" comes right after "/": a range of the keys, which the index finds.
-        sa.or_(columns.path == key, sa.and_(columns.path > key + "/", columns.path < key + "0")),
-    )
-    with store.dbconn.reading() as con:
-        return {row[0]: tuple(row) for row in con.execute(query)}
-
-
-def _stored_in(table: DataTable) -> tuple[TrackedTable, sa.ColumnCollection[str, Any]]:
-    store = table.table_store
-    assert isinstance(store, TrackedTable)
-    return store, store.data_table.c
-
-
-def _stored_rows(columns: sa.ColumnCollection[str, Any]) -> sa.Select[Any]:
-    names = ("path", "size_bytes", "mtime_ns", "ctime_ns", "inode")
-    return sa.select(*[columns[name] for name in names]).where(_is_ours(columns))
-
-
-def _is_ours(columns: sa.ColumnCollection[str, Any]) -> sa.ColumnElement[bool]:
-    ours: sa.ColumnElement[bool] = columns.source == Source.INPUT.value
-    return ours
-
-
-def _count(table: DataTable, at_most: int | None = None) -> int:
-    store, columns = _stored_in(table)
-    rows = sa.select(columns.path).where(_is_ours(columns)).limit(at_most).subquery()
-    with store.dbconn.reading() as con:
-        return con.execute(sa.select(sa.func.count()).select_from(rows)).scalar_one()
+def _objects_at(
+    place: Place, key: str, suffixes: frozenset[str], passed: Passed
+) -> Iterator[list[Row]]:
+    """The same in a bucket, where a key may be both an object and what others begin with."""
+    found = open_store(place).look_at(key)
+    if found is None:
+        yield from open_store(place).walk(suffixes, passed, below=key)
+        return
+    reason = open_store(place).why_passed(key, suffixes)
+    if reason is None:
+        yield [found]
+    else:
+        passed.reasons[reason] += 1
 
 
 def _is_renamed(table: DataTable, difference: Difference) -> bool:
     """Whether a file that is new has size and mtime of one of the first that are gone."""
-    store, columns = _stored_in(table)
+    store, columns = stored_in(table)
     query = sa.select(columns.size_bytes, columns.mtime_ns).where(
-        _is_ours(columns), columns.path.in_(difference.removed[:REMOVED_AT_LEAST])
+        is_ours(columns), columns.path.in_(difference.removed[:REMOVED_AT_LEAST])
     )
     return any((row[0], row[1]) in difference.arrived for row in store.dbconn.rows(query))
 
 
-def _holds_any(folder: Path, suffixes: frozenset[str], passed: Passed) -> bool:
+def _holds_any(place: Place, suffixes: frozenset[str], passed: Passed) -> bool:
     """Whether there is any original or CSV, known or not."""
     looked = Passed(deferred_suffixes=passed.deferred_suffixes)
-    return any(walk(folder, suffixes, looked)) or bool(looked.deferred)
-
-
-class _Stored:
-    """The rows of the table of originals in the order of keys, a page at a time."""
-
-    def __init__(self, table: DataTable) -> None:
-        store, self._columns = _stored_in(table)
-        self._database = store.dbconn
-        self._page: list[tuple[Any, ...]] = []
-        self._held: list[tuple[Any, ...]] = []  # what was read, but others may come before it
-        self._next = 0
-        self._is_last, self._last = False, None
-        self._turn_page()
-
-    def skip_equal(self, files: list[Row]) -> bool:
-        """Pass over the next rows if they are just ``files``; else nothing happens."""
-        end = self._next + len(files)
-        if end > len(self._page) and not self._is_last:
-            self._turn_page()
-            end = self._next + len(files)
-        if self._page[self._next : end] != files:
-            return False
-        self._next = end
-        return True
-
-    def before(self, path: str | None) -> Iterator[str]:
-        """Pass over the rows before ``path`` (``None``: all that are left); give their paths."""
-        while True:
-            if self._next == len(self._page):
-                if self._is_last:
-                    return
-                self._turn_page()
-                continue
-            key = self._page[self._next][0]
-            if path is not None and key >= path:
-                return
-            self._next += 1
-            yield key
-
-    def at(self, path: str) -> tuple[Any, ...] | None:
-        """Pass over the row of ``path`` and give it; ``None`` if there is none."""
-        if self._next == len(self._page) or self._page[self._next][0] != path:
-            return None
-        self._next += 1
-        return self._page[self._next - 1]
-
-    def _turn_page(self) -> None:
-        """Append the next page to what is left of this one."""
-        path = self._columns.path
-        query = _stored_rows(self._columns).order_by(path).limit(PAGE_ROWS)
-        if self._last is not None:
-            query = query.where(path > self._last)
-        with self._database.reading() as con:
-            # The driver's own tuples compare with ours in C; SQLAlchemy's rows do not.
-            cursor: Any = con.execute(query).cursor
-            rows = list(cursor.fetchall())
-        self._is_last, self._last = len(rows) < PAGE_ROWS, rows[-1][0] if rows else None
-        rows, self._held = in_order(self._held + rows, self._is_last)
-        self._page = self._page[self._next :] + rows
-        self._next = 0
+    return any(open_store(place).walk(suffixes, looked)) or bool(looked.deferred)
 
 
 def _gone(path: str, difference: Difference) -> None:
@@ -295,7 +221,7 @@ class ScanStep(Step):
             self._accept(run, difference)
         except TooManyRemovedError:
             assert run.input is not None
-            run.input.note_refused(_count(self.table) - difference.new)
+            run.input.note_refused(count_of(self.table) - difference.new)
             raise
         for paths in chunks(difference.removed, CHUNK_ROWS):
             run.touch(Source.INPUT, paths)
@@ -316,23 +242,23 @@ class ScanStep(Step):
 
     def explain(self, path: str) -> Sighting:
         """What the table and the folder have of one original."""
-        folder = self.settings.input_dir
-        row = _stored_below(self.table, path).get(path)
-        there = look_at(folder, path)
-        passed = why_passed(folder, path, self.suffixes) if there else None
+        place = self.settings.input_place
+        row = stored_below(self.table, path).get(path)
+        there = open_store(place).look_at(path)
+        passed = open_store(place).why_passed(path, self.suffixes) if there else None
         return Sighting(None if row is None else FoundFile(*row), there, passed)
 
     def _differing(self, run: Run, difference: Difference) -> Iterator[FoundFile]:
         """What is new and changed; the rest of it is in ``difference``, once this is exhausted."""
-        folder, options = self.settings.input_dir, run.options
+        place, options = self.settings.input_place, run.options
         allowed = options.allow_removed
-        run.input = InputMounts(folder, run.repository, allowed)
+        run.input = InputMounts(place, run.repository, allowed)
         if options.only is None:
-            found = compare_folder(
-                folder, self.suffixes, self.table, difference, allowed, run.check_stop
+            found = compare_place(
+                place, self.suffixes, self.table, difference, allowed, run.check_stop
             )
         else:
-            found = compare_some(folder, options.only, self.suffixes, self.table, difference)
+            found = compare_some(place, options.only, self.suffixes, self.table, difference)
             run.narrowed_to = []
         for file in found:
             run.check_stop()
@@ -350,13 +276,13 @@ class ScanStep(Step):
         Raises:
             TooManyRemovedError
         """
-        folder, input_folder = self.settings.input_dir, run.input
+        place, input_folder = self.settings.input_place, run.input
         assert input_folder is not None
         allowed = run.options.allow_removed
         identity = run.options.identity or input_folder.identity
         run.check_stop()
-        if folder_identity(folder, allowed) != identity:
-            raise not_there(folder, "it was unmounted or replaced")
+        if identity_of(place, allowed) != identity:
+            raise not_there(place, "it was unmounted or replaced")
         input_folder.look_again(run.passed.mounts)
         if not allowed:
             takedowns = Blocklist(run.database)
@@ -370,7 +296,7 @@ class ScanStep(Step):
         run.scanned = True
         for unreadable in difference.passed.unreadable:
             report.warnings.append(
-                f"{folder / unreadable}: the folder cannot be read; "
+                f"{place.at(unreadable)}: the folder cannot be read; "
                 "its originals are kept as they are"
             )
 

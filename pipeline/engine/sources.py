@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.database.connection import Database
@@ -18,6 +17,7 @@ from pipeline.names import name_of
 from pipeline.settings.values import Settings
 from pipeline.states import Source
 from pipeline.storage.folder import inside
+from pipeline.storage.places import Place
 from pipeline.transforms.recipes import Transform
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class Originals:
     """The originals of one source.
 
-    ``folder`` holds their bytes. The keys of their renditions begin with ``below``, which is empty
+    Their bytes are at ``place``. The keys of their renditions begin with ``below``, which is empty
     or ends with ``/``. ``max_pixels`` is a lower limit than that of the settings.
     """
 
@@ -37,16 +37,18 @@ class Originals:
     # Whether a file of the folder may be a link: into it, people put what they want.
     may_be_link = False
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, place: Place) -> None:
+        self.place = place
 
     def key(self, path: str, sha256: str | None) -> str:
-        """The key of the file, below the folder, of the original whose row has these values."""
+        """The key, at the place, of the original whose row has these values."""
         return path
 
     def file(self, path: str, sha256: str | None) -> str | None:
-        """That file, if it is one and lies in the real folder; else ``None``."""
-        return inside(self.folder, self.key(path, sha256), self.may_be_link)
+        """That file, if it is one and lies in the real folder; ``None`` also for a bucket."""
+        if self.place.folder is None:
+            return None
+        return inside(self.place.folder, self.key(path, sha256), self.may_be_link)
 
     def is_in_the_way(self, path: str) -> bool:
         """Whether a folder has replaced a removed original, or a file its folder.
@@ -82,11 +84,13 @@ class InputFolder(Originals):
     may_be_link = True
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__(settings.input_dir)
+        super().__init__(settings.input_place)
 
     def is_in_the_way(self, path: str) -> bool:
+        if self.place.folder is None:
+            return False  # a bucket has no folders
         try:
-            os.stat(self.folder / name_of(path))
+            os.stat(self.place.folder / name_of(path))
         except FileNotFoundError:
             return False
         except (OSError, ValueError):

@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection, Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.database.state import INPUT, KNOWN_BEFORE, StateRepository
 from pipeline.errors import TooManyRemovedError
 from pipeline.names import name_of
 from pipeline.storage.mounts import mount_points
+from pipeline.storage.opening import open_store
+from pipeline.storage.places import Place
 from pipeline.text import counted
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 # so may replacing the only one. All of several are another matter.
 REMOVED_AT_LEAST = 100
 
-Identity = tuple[int, int]
+# Device and inode of a folder; what its store says of a bucket.
+Identity = tuple[int | str, ...]
 
 
 class InputMounts:
@@ -39,9 +41,9 @@ class InputMounts:
     """
 
     def __init__(
-        self, folder: Path, repository: StateRepository, allow_missing: bool = False
+        self, place: Place, repository: StateRepository, allow_missing: bool = False
     ) -> None:
-        self.folder = folder
+        self.place = place
         self._repository = repository
         self._allow_missing = allow_missing
         remembered = json.loads(repository.get(INPUT) or "{}")
@@ -50,7 +52,7 @@ class InputMounts:
 
     @property
     def identity(self) -> Identity:
-        """Device and inode of the folder itself; zeros where it is allowed to be missing."""
+        """That of the folder itself; zeros where it is allowed to be missing."""
         return self._before[""]
 
     def look_again(self, noticed: Iterable[str] = ()) -> None:
@@ -95,35 +97,41 @@ class InputMounts:
         return difference.known if noted is None else min(int(noted), difference.known)
 
     def _look(self, noticed: Iterable[str] = ()) -> dict[str, Identity]:
-        seen = {"": folder_identity(self.folder, self._allow_missing)}
-        for key in mount_points(self.folder, {*self._remembered, *noticed} - {""}):
+        seen = {"": identity_of(self.place, self._allow_missing)}
+        folder = self.place.folder
+        if folder is None:
+            return seen
+        for key in mount_points(folder, {*self._remembered, *noticed} - {""}):
             try:
-                status = os.stat(self.folder / name_of(key))
+                status = os.stat(folder / name_of(key))
             except OSError:
                 continue  # a disk that does not respond counts as gone
             seen[key] = (status.st_dev, status.st_ino)
         return seen
 
 
-def folder_identity(folder: Path, allow_missing: bool = False) -> Identity:
-    """Device and inode, which distinguish a folder from the mount point that a disk leaves behind.
+def identity_of(place: Place, allow_missing: bool = False) -> Identity:
+    """What distinguishes a folder from the mount point that a disk leaves behind: device and inode.
 
     Raises:
         TooManyRemovedError: it is not there, and that is not allowed.
+        StoreError: it is a bucket that cannot be used; that is never allowed.
     """
+    if place.folder is None:
+        return (open_store(place).identity(),)
     try:
-        status = os.stat(folder)
+        status = os.stat(place.folder)
     except OSError as error:
         if allow_missing:
             return 0, 0
-        raise not_there(folder, error.strerror) from None
+        raise not_there(place, error.strerror) from None
     return status.st_dev, status.st_ino
 
 
-def not_there(folder: Path, reason: str | None) -> TooManyRemovedError:
+def not_there(place: Place, reason: str | None) -> TooManyRemovedError:
     """The error for an input folder that cannot be examined."""
     return TooManyRemovedError(
-        f"{folder}: the input folder cannot be read ({reason}); nothing was deleted. "
+        f"{place}: the input folder cannot be read ({reason}); nothing was deleted. "
         "Mount it, create it, or name another in PIPELINE_INPUT; if it is gone on purpose, "
         "run again with --allow-removed"
     )
@@ -144,11 +152,11 @@ def refuse_too_many(
     """
     if not difference.removed:
         return
-    folder, known = input_folder.folder, input_folder.known(difference)
+    place, known = input_folder.place, input_folder.known(difference)
     gone = len(difference.removed) - takedowns.removed_among(difference.removed)
     if gone >= REMOVED_AT_LEAST and gone * 100 > known * max_percent:
         raise _refusal(
-            folder,
+            place,
             f"{gone:,} of {known:,} originals are gone, more than the {max_percent:g} % of "
             "PIPELINE_MAX_REMOVED",
         )
@@ -156,19 +164,21 @@ def refuse_too_many(
         below = [path for path in difference.removed if not key or path.startswith(f"{key}/")]
         gone_below = len(below) - takedowns.removed_among(below)
         if gone_below:
-            raise _refusal(folder / name_of(key), f"{_is_another(key)}, and {_counted(gone_below)}")
+            what = f"{_is_another(place, key)}, and {_counted(gone_below)}"
+            raise _refusal(place, what, key)
     if gone and difference.is_empty:
-        raise _refusal(folder, f"the input folder is empty now: {_counted(gone)}")
+        kind = "bucket or prefix" if place.is_bucket else "input folder"
+        raise _refusal(place, f"the {kind} is empty now: {_counted(gone)}")
     if gone and input_folder.are_all_gone(difference) and known > 1 and max_percent < 100:
         raise _refusal(
-            folder,
+            place,
             f"not one of the {counted(known, 'original')} known before is there, which "
             "PIPELINE_MAX_REMOVED counts whatever their number",
         )
 
 
 def refuse_csvs(
-    sources: Sequence[str], images: int, is_empty: bool, folder: Path, moved: Collection[str]
+    sources: Sequence[str], images: int, is_empty: bool, place: Place, moved: Collection[str]
 ) -> None:
     """The same for CSVs below the input folder: ``sources`` are gone, with ``images`` of theirs.
 
@@ -178,13 +188,16 @@ def refuse_csvs(
     for key in sorted(moved):
         below = [path for path in sources if not key or path.startswith(f"{key}/")]
         if below:
-            raise _refusal(folder / name_of(key), f"{_is_another(key)}, and {_csvs(below, images)}")
+            raise _refusal(place, f"{_is_another(place, key)}, and {_csvs(below, images)}", key)
     if sources and is_empty:
-        raise _refusal(folder, f"the folder is empty, and {_csvs(sources, images)}")
+        kind = "bucket or prefix" if place.is_bucket else "folder"
+        raise _refusal(place, f"the {kind} is empty, and {_csvs(sources, images)}")
 
 
-def _is_another(key: str) -> str:
+def _is_another(place: Place, key: str) -> str:
     """What is wrong with a folder of :attr:`InputMounts.moved`."""
+    if place.is_bucket:
+        return "this is not the bucket that was here in the last run (of another store)"
     if not key:
         return "this is not the folder that was here in the last run (another device or inode)"
     return "the disk that was mounted here in the last run is gone, or another one is"
@@ -200,8 +213,13 @@ def _csvs(sources: Sequence[str], images: int) -> str:
     return f"{fetched} of {csvs} would be deleted"
 
 
-def _refusal(place: Path, what: str) -> TooManyRemovedError:
+def _refusal(place: Place, what: str, key: str = "") -> TooManyRemovedError:
+    if place.is_bucket:
+        remedy = f"Check that {place} is what you mean, and what was deleted there"
+    else:
+        remedy = "If a disk is not mounted, mount it and run again"
+    where = place.at(name_of(key)) if key else place.text
     return TooManyRemovedError(
-        f"{place}: {what}; nothing was deleted. If a disk is not mounted, mount it and run again; "
+        f"{where}: {what}; nothing was deleted. {remedy}; "
         "if they are gone on purpose, run again with --allow-removed"
     )

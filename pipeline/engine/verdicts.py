@@ -28,12 +28,12 @@ from pipeline.engine.pending import (
 from pipeline.engine.publish import correct_counts, is_withheld_already
 from pipeline.engine.sources import Originals
 from pipeline.imaging import RENDERER_VERSION
-from pipeline.names import name_of
 from pipeline.reasons import Code, Reason
 from pipeline.settings.values import Settings
 from pipeline.states import State
-from pipeline.storage.folder import digests_of
-from pipeline.storage.folder_store import FolderStore
+from pipeline.storage.at_hand import digests_in
+from pipeline.storage.base import Store
+from pipeline.storage.opening import open_store
 from pipeline.transforms.features import PDQ, is_feature, is_listed
 from pipeline.transforms.recipes import Transform, load_recipes, recipe_of
 from pipeline.workers.tasks import Outcome, RenditionWanted, md5s_of
@@ -105,7 +105,7 @@ class _Preview:
     def __init__(self, run: Run, pending: Pending, originals: Originals) -> None:
         self.run, self.pending, self.counts = run, pending, originals.counts(run)
         self.file_of = originals.key
-        self.folder = originals.folder
+        self.input = open_store(originals.place)
         self.store = run.settings.output_store
         self.blocklist = Blocklist(run.database)
         self.blocked_sizes = self.blocklist.blocked_sizes(pending.tables)
@@ -247,9 +247,9 @@ class _Preview:
             return hashed
         if original.size_bytes is None:
             return hashed
-        file = self.folder / name_of(self.file_of(original.path, original.stored_under))
+        key = self.file_of(original.path, original.stored_under)
         with contextlib.suppress(OSError):
-            hashed.sha256, hashed.md5 = digests_of(file)
+            hashed.sha256, hashed.md5 = digests_in(self.input, key)
         return hashed
 
 
@@ -292,7 +292,7 @@ def explain_renditions(
     digest, md5, cannot_read = None, "", None
     if is_there:
         try:
-            digest, md5 = digests_of(originals.folder / name_of(path))
+            digest, md5 = digests_in(open_store(originals.place), path)
         except OSError as error:
             cannot_read = f"it cannot be read ({error.strerror})"
     database, marks = pending.meta.dbconn, pending.meta.sql_table
@@ -326,7 +326,7 @@ def _verdict(
     recipe: Transform | None,
     content: _Content,
     is_unmarked: bool,
-    store: FolderStore,
+    store: Store,
 ) -> str:
     """What the next run would do about one rendition, of which ``item`` is the row, and why."""
     if not content.is_there:

@@ -32,8 +32,7 @@ from pipeline.jobs.store import ACTIVE, ENDED, NOT_DELETED, SUBMITTED
 from pipeline.names import key_of
 from pipeline.settings.values import Settings
 from pipeline.states import JobState
-from pipeline.storage.folder import made
-from pipeline.storage.walking import look_at
+from pipeline.storage.folder import made, pieces_of
 
 _WITH_IMAGES = ENDED | {JobState.FETCHING, JobState.RENDERING, JobState.WRITING}
 
@@ -70,7 +69,7 @@ def delete_job(jobs: Jobs, reference: str) -> bool:
     values: dict[str, Any] = {} if job.ended_ts else {"ended_ts": time.time()}
     if not job.was_submitted and job.inode is None:
         # Not read yet. The next scan must not take it for a new one.
-        seen = look_at(jobs.settings.input_dir, job.source)
+        seen = jobs.settings.input_store.look_at(job.source)
         values |= {k: v for k, v in seen._asdict().items() if k != "path"} if seen else {}
     repository.move(reference, NOT_DELETED, JobState.DELETED, reason=None, **values)
     try:
@@ -154,7 +153,7 @@ def submit(
     # The copy is checked and kept, whatever happens to the source meanwhile.
     with held_copy(made(folders.csvs)) as copy:
         try:
-            digest = copy_hashed(source, copy)
+            digest = copy_hashed(pieces_of(str(source)), copy)
         except OSError as error:
             raise CsvError(
                 f"{source}: cannot be read ({error.strerror}); name a CSV of products"

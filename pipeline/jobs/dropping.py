@@ -11,7 +11,7 @@ import json
 from pipeline.database.state import CSVS_LEFT
 from pipeline.engine.context import Run
 from pipeline.settings.values import Settings
-from pipeline.storage.folder import file_below
+from pipeline.storage.at_hand import at_hand
 from pipeline.storage.walking import FoundFile
 from pipeline.text import shortened
 
@@ -37,7 +37,7 @@ def leave(settings: Settings, run: Run, found: list[FoundFile]) -> list[FoundFil
             continue
         left[path] = stat
         if said:
-            run.report.warnings.append(f"{settings.input_dir / path}: {said}")
+            run.report.warnings.append(f"{settings.input_place.at(path)}: {said}")
     if left:
         run.passed.reasons["CSV that starts no job"] += len(left)
     if not run.report.dry_run:
@@ -56,8 +56,8 @@ def why_left(settings: Settings, found: FoundFile) -> str | None:
 
     header: tuple[str, ...] = ()
     try:
-        file = file_below(settings.input_dir, found.path)
-        dialect, _ = detect_dialect(file, form_of(settings).mappings)
+        with at_hand(settings.input_place, found.path) as file:
+            dialect, _ = detect_dialect(file, form_of(settings).mappings)
         # One of our three is chance, two are a list with a mistake, which its owner wants to know.
         ours = set(map(same_header, (NUMBER, NAME, URLS)))
         if dialect.mapping is not None or len(ours & set(map(same_header, dialect.header))) > 1:

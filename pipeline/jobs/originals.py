@@ -17,6 +17,7 @@ from pipeline.names import folder_of
 from pipeline.settings.values import Settings
 from pipeline.states import JobState, Source
 from pipeline.storage.blobs import blob_key
+from pipeline.storage.places import folder_place
 from pipeline.transforms.features import (
     PREFIX,
     is_feature,
@@ -37,7 +38,7 @@ class JobImages(Originals):
     below = f"{JOBS_FOLDER}/"
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__(JobFolders(settings.state_dir).fetched)
+        super().__init__(folder_place(JobFolders(settings.state_dir).fetched))
         self.settings = settings
         self.max_pixels = settings.jobs.max_pixels
 

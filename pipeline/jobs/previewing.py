@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,7 +22,7 @@ from pipeline.jobs.images import paths_of
 from pipeline.jobs.reading import CHUNK_ROWS, csv_limits, differing_rows, numbers_gone, stem_of
 from pipeline.jobs.store import SUBMITTED, Job, url_key
 from pipeline.states import Source, UrlState
-from pipeline.storage.folder import file_below
+from pipeline.storage.at_hand import at_hand
 
 
 def preview_reading(jobs: Jobs, run: Run, unread: Sequence[Job]) -> None:
@@ -37,16 +40,19 @@ def preview_reading(jobs: Jobs, run: Run, unread: Sequence[Job]) -> None:
     done = expected.jobs_gone | {reference for reference, _ in expected.csvs}
     expected.csvs += [(job.reference, job.source) for job in unread if job.reference not in done]
     for reference, source in expected.csvs:
+        held: AbstractContextManager[Path]
         if source == SUBMITTED:
-            file, form = jobs.folders.csv(reference), accepted_form(jobs.repository, reference)
+            held = contextlib.nullcontext(jobs.folders.csv(reference))
+            form = accepted_form(jobs.repository, reference)
         else:
-            file, form = file_below(jobs.settings.input_dir, source), form_of(jobs.settings)
+            held, form = at_hand(jobs.settings.input_place, source), form_of(jobs.settings)
         try:
-            check = check_csv(file, csv_limits(jobs.settings), form)
-            if check.problems or check.dialect is None:
-                counts.rejected += 1
-            else:
-                _preview_rows(jobs, run, reference, iter_products(file, check.dialect))
+            with held as file:
+                check = check_csv(file, csv_limits(jobs.settings), form)
+                if check.problems or check.dialect is None:
+                    counts.rejected += 1
+                else:
+                    _preview_rows(jobs, run, reference, iter_products(file, check.dialect))
         except (CsvError, OSError):
             counts.failed += 1
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import sqlalchemy as sa
@@ -21,7 +20,6 @@ from pipeline.jobs.outcomes import Outcomes
 from pipeline.jobs.store import ENDED, Job, in_job
 from pipeline.settings.values import Settings
 from pipeline.states import JobState, State
-from pipeline.storage.folder import file_below
 from pipeline.text import iso
 
 CHUNK_ROWS = 1_000
@@ -69,21 +67,20 @@ def failures(
     return (vars(failure) for failure in Outcomes(jobs, reference).failures(limit))
 
 
-def answer_path(jobs: Jobs, reference: str) -> Path:
-    """The file of the result CSV, or of the problems of one that was rejected.
+def answer_key(jobs: Jobs, reference: str) -> str:
+    """The key, in the output store, of the result CSV, or of the problems of one that was rejected.
 
     Raises:
         JobNotFoundError
         JobNotReadyError: there is none (yet); the message says in which state the job is.
     """
     job = found(jobs, reference)
-    names = [job.answer] if job.answer else []
+    names, store = [job.answer] if job.answer else [], jobs.settings.output_store
     if job.state is JobState.REJECTED:
         names.append(job.problems_name)
     for name in names:
-        file = file_below(jobs.settings.output_dir, name)
-        if job.state is not JobState.DELETED and file.is_file():
-            return file
+        if job.state is not JobState.DELETED and store.look_at(name) is not None:
+            return name
     raise JobNotReadyError(
         f"job {reference} has no result: it is {job.state.value}; "
         + (
@@ -132,8 +129,8 @@ def failed_rows(jobs: Jobs, reference: str, target: BinaryIO) -> int:
         ) from error
 
 
-def renditions(jobs: Jobs, reference: str) -> Iterator[tuple[str, Path]]:
-    """Every rendition of a job: its name in an archive (``half/<image name>``), and its file.
+def renditions(jobs: Jobs, reference: str) -> Iterator[tuple[str, str]]:
+    """Every rendition of a job: its name in an archive (``half/<image name>``), and its key.
 
     Raises:
         JobNotFoundError: before the first is given.
@@ -142,8 +139,8 @@ def renditions(jobs: Jobs, reference: str) -> Iterator[tuple[str, Path]]:
     return _renditions(jobs, reference)
 
 
-def _renditions(jobs: Jobs, reference: str) -> Iterator[tuple[str, Path]]:
-    table, root = jobs.pending.table, jobs.settings.output_dir
+def _renditions(jobs: Jobs, reference: str) -> Iterator[tuple[str, str]]:
+    table = jobs.pending.table
     query = sa.select(table.c.path, table.c.recipe, table.c.file).where(
         jobs.pending.ours,
         in_job(table.c.path, reference),
@@ -151,7 +148,7 @@ def _renditions(jobs: Jobs, reference: str) -> Iterator[tuple[str, Path]]:
     )
     for rows in pages(jobs.database, query, (table.c.path, table.c.recipe), PAGE_ROWS):
         for row in rows:
-            yield f"{row.recipe}/{row.file.rpartition('/')[2]}", file_below(root, row.file)
+            yield f"{row.recipe}/{row.file.rpartition('/')[2]}", row.file
 
 
 def found(jobs: Jobs, reference: str) -> Job:

@@ -39,8 +39,8 @@ from pipeline.jobs.names import image_name
 from pipeline.jobs.store import Job, JobRepository, url_key
 from pipeline.settings.values import Settings
 from pipeline.states import JobState, UrlState, WebhookState
-from pipeline.storage.folder import explained, file_below, made, tick_ns
-from pipeline.storage.walking import FoundFile, look_at
+from pipeline.storage.folder import explained, made, tick_ns
+from pipeline.storage.walking import FoundFile
 from pipeline.workers.tasks import Urgency
 
 CHUNK_ROWS = 1_000
@@ -96,22 +96,22 @@ class _Reading:
 
     def _take_in(self, csv: Path) -> CsvDialect | None:
         """Copy a dropped CSV and check the copy; None if there is nothing to store."""
-        job, folder = self.job, self.settings.input_dir
-        source = file_below(folder, job.source)
+        job, store = self.job, self.settings.input_store
+        source = store.path_of(job.source)
         with held_copy(made(csv.parent)) as copy:
-            before = look_at(folder, job.source)
+            before = store.look_at(job.source)
             if before is None:
                 self.repository.move(job.reference, {JobState.CHECKING}, JobState.RECEIVED)
                 return None
             _let_a_tick_pass(before)
             seen = {k: v for k, v in before._asdict().items() if k != "path"}
             try:
-                seen["csv_sha256"] = copy_hashed(source, copy)
+                seen["csv_sha256"] = copy_hashed(store.pieces(job.source), copy)
             except OSError as error:
                 reason = f"{source} cannot be read ({error.strerror}); change its permissions"
                 self._end(JobState.FAILED, reason=reason, **seen)
                 return None
-            if before != look_at(folder, job.source):
+            if before != store.look_at(job.source):
                 self.run.report.warnings.append(
                     f"{source}: changed while it was read; the next run reads it again"
                 )
@@ -341,20 +341,19 @@ def _numbers(repository: JobRepository, reference: str) -> Iterator[list[str]]:
         yield [row.number for row in rows]
 
 
-def copy_hashed(source: Path, target: Path) -> str:
-    """Copy a file; the SHA-256 of what was copied.
+def copy_hashed(pieces: Iterable[bytes], target: Path) -> str:
+    """Write what was read to a file; its SHA-256.
 
     Raises:
         OutputError: ``target`` cannot be written.
-        OSError: ``source`` cannot be read.
+        OSError: the ``pieces`` cannot be read.
     """
     digest = hashlib.sha256()
-    with open(source, "rb") as reader:
-        try:
-            with open(target, "wb") as writer:
-                while piece := reader.read(COPY_BYTES):
-                    digest.update(piece)
-                    writer.write(piece)
-        except OSError as error:
-            raise explained(error, target) from error
+    with open(target, "wb", buffering=0) as writer:
+        for piece in pieces:
+            digest.update(piece)
+            try:
+                writer.write(piece)
+            except OSError as error:
+                raise explained(error, target) from error
     return digest.hexdigest()

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pipeline.database.connection import Database
 from pipeline.engine.compare import Mismatch
 from pipeline.jobs.store import ENDED, JobRepository
-from pipeline.storage.folder import file_below
+from pipeline.storage.opening import open_store
+from pipeline.storage.places import Place
 
 
-def compare_results(database: Database, output_dir: Path, found: Mismatch, fix: bool) -> int:
+def compare_results(database: Database, place: Place, found: Mismatch, fix: bool) -> int:
     """Add the result CSVs that are missing to ``found``; how many are to be written again.
 
     With ``fix`` the next run writes them.
     """
-    repository, missing = JobRepository(database), 0
+    repository, store, missing = JobRepository(database), open_store(place), 0
     for job in repository.in_states(ENDED):
         found.checked += 1
-        if job.answer and not file_below(output_dir, job.answer).is_file():
+        if job.answer and store.look_at(job.answer) is None:
             missing += 1
             found.missing.append(job.answer)
             if fix:

@@ -12,8 +12,9 @@ from pipeline.jobs.dropping import leave, why_left
 from pipeline.jobs.store import ACTIVE, ENDED, NOT_DELETED, UNREAD, Job, JobRepository
 from pipeline.settings.values import Settings
 from pipeline.states import JobState
-from pipeline.storage.folder import file_below, sha256_of
-from pipeline.storage.walking import CSV_SUFFIXES, FoundFile, Passed, look_at, walk, why_passed
+from pipeline.storage.at_hand import sha256_in
+from pipeline.storage.opening import open_store
+from pipeline.storage.walking import CSV_SUFFIXES, FoundFile, Passed
 
 
 @dataclass
@@ -91,10 +92,11 @@ def preview_csvs(jobs: Jobs, run: Run) -> None:
 
 def explain_csv(jobs: Jobs, path: str) -> tuple[bool, bool, str]:
     """Whether a CSV below ``input/`` is known, whether it is there, and what would happen to it."""
-    there = look_at(jobs.settings.input_dir, path)
+    place = jobs.settings.input_place
+    there = open_store(place).look_at(path)
     made = [job for job in jobs.repository.dropped() if job.source == path]
     job = made[-1] if made else None
-    passed = why_passed(jobs.settings.input_dir, path, CSV_SUFFIXES) if there else None
+    passed = open_store(place).why_passed(path, CSV_SUFFIXES) if there else None
     if passed is not None:
         return job is not None, True, f"skipped: {passed}"
     return job is not None, there is not None, _verdict(jobs, job, there)
@@ -131,13 +133,13 @@ def _find(jobs: Jobs, run: Run) -> CsvDifference:
     input_folder = run.input
     if input_folder is None:
         # Started on its own, without the scan of the originals before it.
-        input_folder = InputMounts(settings.input_dir, run.repository)
+        input_folder = InputMounts(settings.input_place, run.repository)
         passed = Passed(deferred_suffixes=CSV_SUFFIXES)
         try:
-            for _ in walk(settings.input_dir, frozenset(), passed):
+            for _ in open_store(settings.input_place).walk(frozenset(), passed):
                 pass
         except OSError as error:
-            raise not_there(settings.input_dir, error.strerror) from None
+            raise not_there(settings.input_place, error.strerror) from None
     difference = compare_csvs(repository, passed, settings)
     if not run.options.allow_removed:
         refuse_unmounted(difference.gone, run.report.there, passed, settings, input_folder.moved)
@@ -161,12 +163,12 @@ def refuse_unmounted(
     lost = [job for job in gone if job.fetched or job.state in ACTIVE | ENDED]
     images = sum(job.fetched for job in lost)
     is_empty = not (there or passed.deferred)
-    refuse_csvs([job.source for job in lost], images, is_empty, settings.input_dir, moved)
+    refuse_csvs([job.source for job in lost], images, is_empty, settings.input_place, moved)
 
 
 def _content(settings: Settings, found: FoundFile) -> str | None:
     try:
-        return sha256_of(file_below(settings.input_dir, found.path))
+        return sha256_in(settings.input_store, found.path)
     except OSError:
         return ""
 

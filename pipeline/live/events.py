@@ -5,6 +5,7 @@ watchfiles uses inotify, FSEvents, ReadDirectoryChangesW or, where there are non
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -17,6 +18,7 @@ from watchfiles.main import FileChange
 from pipeline.errors import LockstepError
 from pipeline.live.changes import Changes
 from pipeline.names import key_of
+from pipeline.storage.places import Place
 
 # The loop checks this often whether it should stop; a change is known after at most two steps.
 STEP_MS = 50
@@ -98,6 +100,21 @@ class Listening:
         finally:
             self._begun.set()
             self._stirred.set()
+
+
+class _NotListening:
+    """For a bucket, which says nothing by itself: it is listed from time to time."""
+
+    error: EventsFailed | None = None
+
+
+def listening_at(
+    place: Place, poll: bool, changes: Changes, stirred: threading.Event
+) -> contextlib.AbstractContextManager[Listening | _NotListening]:
+    """What gathers the changes at a place, for the length of a ``with`` block."""
+    if place.folder is None:
+        return contextlib.nullcontext(_NotListening())
+    return Listening(place.folder, poll, changes, stirred)
 
 
 def _changes(root: str, stop: threading.Event, poll: bool) -> Iterator[set[FileChange]]:

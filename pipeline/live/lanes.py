@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -117,6 +117,11 @@ class Worker:
         self._requested.set()
         if self._watcher is not None:
             self._watcher.ask()
+
+    def report(self, keys: Collection[str]) -> None:
+        """Look at these originals as soon as possible, where a watcher runs; from any thread."""
+        if self._watcher is not None and keys:
+            self._watcher.report(keys)
 
     def end(self) -> None:
         """Stop the current run; finished work is kept."""

@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import PurePath
 
 import sqlalchemy as sa
 
@@ -27,21 +26,25 @@ from pipeline.engine.context import Run, RunOptions, make_workers
 from pipeline.engine.progress import Progress, Silent
 from pipeline.engine.report import Report
 from pipeline.engine.run import run_once
+from pipeline.engine.unmounted import Identity, identity_of
 from pipeline.engine.urgent import work_within
 from pipeline.errors import (
     LockedError,
     LockstepError,
     RecipeError,
     StoppedError,
+    StoreError,
+    TooManyRemovedError,
     YieldedError,
     in_one_line,
 )
 from pipeline.live.changes import LATEST_S, Changes, Work
-from pipeline.live.events import POLL_MS, TICK_MS, EventsFailed, Listening
+from pipeline.live.events import POLL_MS, TICK_MS, EventsFailed, listening_at
 from pipeline.live.own_steps import OwnLane
 from pipeline.live.recipe_files import RecipeFiles
 from pipeline.states import Lane
 from pipeline.storage.folder import holds_anything
+from pipeline.storage.places import Place
 from pipeline.storage.walking import CSV_SUFFIXES
 from pipeline.workers.tasks import Urgency
 
@@ -84,7 +87,7 @@ class Watcher:
         self._options = options or WatchOptions()
         self._settings = app.settings
         self._poll = self._options.poll
-        self._identity: tuple[int, int] | None = None
+        self._identity: Identity | None = None
         self._recipes = RecipeFiles(self._settings.recipes_file)
         self._last_said = ""
         self._changes, self._stirred = Changes(self._settle_s()), threading.Event()
@@ -103,6 +106,11 @@ class Watcher:
         self._requested.set()
         self._stirred.set()
         self._own.ask()
+
+    def report(self, keys: Iterable[str]) -> None:
+        """Look at these originals soon: the store says that they changed, and are complete."""
+        self._changes.add(keys, time.monotonic() - self._changes.settle_s)
+        self._stirred.set()
 
     def run(self, stop: threading.Event, on_run: OnRun) -> None:
         """Work until ``stop`` is set; ``on_run`` is called with the report of each run.
@@ -128,8 +136,8 @@ class Watcher:
 
     def _watch(self, stop: threading.Event, on_run: OnRun) -> None:
         """One period during which the input folder is there."""
-        folder = self._settings.input_dir
-        with Listening(folder, self._poll, self._changes, self._stirred) as listening:
+        place = self._settings.input_place
+        with listening_at(place, self._poll, self._changes, self._stirred) as listening:
             self._changes.add([""], time.monotonic() - self._changes.settle_s)
             while not stop.is_set():
                 self._stirred.wait(TICK_MS / 1000)
@@ -137,7 +145,7 @@ class Watcher:
                 if listening.error is not None:
                     raise listening.error
                 now = time.monotonic()
-                if _identity_of(self._settings.input_dir) != self._identity:
+                if not place.is_bucket and _identity_of(place) != self._identity:
                     return
                 self._look_for_reasons(now)
                 if self._changes.is_due(now) and now >= self._try_at:
@@ -285,20 +293,19 @@ class Watcher:
         self._changes.put_back(work, now)
         self._try_at = now + wait_s
 
-    # --- the input folder itself ---
-
     def _wait_for_folder(self, stop: threading.Event) -> bool:
         """Wait until the original input folder is there; false if we are to stop.
 
         A disk that is unmounted leaves an empty folder behind, which is another one.
         """
-        folder = self._settings.input_dir
-        said = ""
+        place = self._settings.input_place
+        folder, said = place.folder, ""
         while not stop.is_set():
-            now = _identity_of(folder)
-            if now is not None and (self._identity in (None, now) or holds_anything(folder)):
+            now = _identity_of(place)
+            is_known = folder is None or self._identity in (None, now) or holds_anything(folder)
+            if now is not None and is_known:
                 if said:
-                    self._options.say(f"{folder}: the input folder is there again")
+                    self._options.say(f"{place}: the input folder is there again")
                 if now != self._identity:
                     # What could not be done without the disk can be now.
                     self._try_at, self._back_off_s = 0.0, BACK_OFF_S
@@ -306,11 +313,10 @@ class Watcher:
                 return True
             what = "is not there" if now is None else "was replaced by an empty one"
             if what != said:
-                self._options.say(
-                    f"{folder}: the input folder {what}; waiting for it; nothing is deleted"
-                )
+                line = f"{place}: the input folder {what}; waiting for it; nothing is deleted"
+                self._options.say(line)
                 said = what
-            stop.wait(FOLDER_POLL_S)
+            stop.wait(FOLDER_POLL_S if folder is not None else BACK_OFF_S)
         return False
 
     def _settle_s(self) -> float:
@@ -347,9 +353,8 @@ def _noted(watcher: Watcher) -> Iterator[None]:
         watcher.since_ts = 0.0
 
 
-def _identity_of(folder: Path) -> tuple[int, int] | None:
+def _identity_of(place: Place) -> Identity | None:
     try:
-        status = os.stat(folder)
-    except OSError:
+        return identity_of(place)
+    except (TooManyRemovedError, StoreError):
         return None
-    return status.st_dev, status.st_ino

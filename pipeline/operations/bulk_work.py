@@ -18,7 +18,6 @@ from pipeline.app import Lockstep
 from pipeline.database.locks import BULK_LOCK
 from pipeline.errors import DecidedError, LockstepError, NotFoundError
 from pipeline.moderation_tables import reviews_table
-from pipeline.names import name_of
 from pipeline.operations.bulks import BulkRepository
 from pipeline.operations.retry import retry_originals
 from pipeline.states import (
@@ -29,7 +28,6 @@ from pipeline.states import (
     Source,
     TakedownState,
 )
-from pipeline.storage.walking import look_at
 from pipeline.takedowns import finish, reinstate, take_down
 from pipeline.takedowns.repository import TakedownRepository
 from pipeline.takedowns.reviews import publish
@@ -109,7 +107,7 @@ def _take_down(app: Lockstep, bulk: sa.Row[Any], rows: Sequence[sa.Row[Any]]) ->
             yield row, None, taken
             continue
         # The content that the person saw: another file may have the name by now.
-        target = row.sha256 or str(app.settings.input_dir / name_of(row.path))
+        target = row.sha256 or app.settings.input_store.path_of(row.path)
         try:
             done = take_down(app.takedowns, target, bulk.reason, bulk.who, bulk.purge)
         except LockstepError as error:
@@ -127,7 +125,7 @@ def _taken_already(app: Lockstep, repository: TakedownRepository, row: sa.Row[An
     ]
     if any(act.state == TakedownState.REMOVING.value for act in acts):
         finish(app.takedowns)
-    is_there = row.source == Source.INPUT.value and look_at(app.settings.input_dir, row.path)
+    is_there = row.source == Source.INPUT.value and app.settings.input_store.look_at(row.path)
     return acts[-1].id if acts and not is_there else None
 
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from pipeline.app import Lockstep
 from pipeline.engine.own_step import record_name
 from pipeline.jobs.scanning import explain_csv
-from pipeline.names import key_below
+from pipeline.storage.listing import key_at
 from pipeline.storage.walking import CSV_SUFFIXES
 from pipeline.text import iso, shortened
 from pipeline.transforms.features import is_feature, own_name
@@ -118,7 +118,7 @@ def explain(app: Lockstep, typed: str) -> Story:
     Raises:
         RecipeError: ``recipes.toml`` has problems.
     """
-    path = key_below(app.settings.input_dir, typed)
+    path = key_at(app.settings.input_place, typed)
     if os.path.splitext(path)[1].lower() in CSV_SUFFIXES:
         return Story(path, *explain_csv(app.jobs, path))
     seen = app.scan.explain(path)

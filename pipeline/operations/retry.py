@@ -13,9 +13,9 @@ from pipeline.engine.recovery import forget_content
 from pipeline.errors import LockstepError
 from pipeline.imaging import RENDERER_VERSION
 from pipeline.jobs.failed import retry_urls
-from pipeline.names import key_below
 from pipeline.reasons import Code
 from pipeline.states import Source, State
+from pipeline.storage.listing import key_at
 from pipeline.tables import code_in
 from pipeline.transforms.features import is_listed
 
@@ -46,7 +46,7 @@ def retry(
         made = sum(_retry(pending, older, None, code) for pending in every)
         return records + made + retry_urls(app.jobs.repository, code)
     pending = app.render.pending
-    keys = [key_below(app.settings.input_dir, path) for path in paths]
+    keys = [key_at(app.settings.input_place, path) for path in paths]
     for path, key in zip(paths, keys, strict=True):
         with pending.meta.dbconn.reading() as con:
             known = [_is_known(con, table, pending.source, key) for table in pending.tables]

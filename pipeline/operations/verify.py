@@ -31,7 +31,7 @@ def verify(app: Lockstep, deep: bool = False, fix: bool = False) -> Mismatch:
         OutputError: a stray cannot be deleted, or a rendition cannot be written.
     """
     report = _catch_up(app) if fix else None
-    where = (app.settings.output_dir, app.plan.renders, app.plan.checks)
+    where = (app.settings.output_place, app.plan.renders, app.plan.checks)
     try:
         if fix:
             with app.database.lock(RUN_LOCK):
@@ -58,7 +58,7 @@ def _catch_up(app: Lockstep) -> Report | None:
     repository = StateRepository(app.database)
     is_new = app.database.clock.committed_ts() == 0.0
     compared = repository.get(UNVERIFIED) != json.dumps(None)
-    if compared and not is_older(repository, app.settings.output_dir, is_new):
+    if compared and not is_older(repository, app.settings.output_place, is_new):
         return None
     report = run_once(app.plan)
     # The same is said below, with what was done about it.

@@ -265,6 +265,16 @@ def on_off(text: str) -> bool:
     return one_of("on", "off")(text) == "on"
 
 
+def on_off_or_seconds(text: str) -> int | None:
+    """For how long something lasts, in seconds: a minute for ``on``; ``None`` for ``off``."""
+    if text in ("on", "off"):
+        return 60 if text == "on" else None
+    try:
+        return whole(1, 604_800, "seconds", 60)(text)
+    except ValueError as error:
+        raise ValueError(f"{error}, or on or off") from None
+
+
 def ports(text: str) -> frozenset[int]:
     """Ports that are allowed beside 80 and 443."""
     try:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipeline.errors import SettingsError
 from pipeline.settings.values import PREFIX, Settings
+from pipeline.storage.places import Place, contains, folder_place
 
 
 def check_folders(settings: Settings) -> None:
@@ -15,7 +16,9 @@ def check_folders(settings: Settings) -> None:
     Raises:
         SettingsError: the output folder cannot be created or written.
     """
-    output = settings.output_dir
+    output = settings.output_place.folder
+    if output is None:
+        return  # a bucket is not created, and the first request says what is wrong
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -38,13 +41,12 @@ def check_quarantine(settings: Settings) -> None:
     Raises:
         SettingsError: what is kept there would become an original again, or be served.
     """
-    kept = Path(os.path.realpath(settings.quarantine_dir))
-    for name, folder in (("INPUT", settings.input_dir), ("OUTPUT", settings.output_dir)):
-        other = Path(os.path.realpath(folder))
-        if kept == other or other in kept.parents or kept in other.parents:
+    kept = settings.quarantine_place
+    for name, other in (("INPUT", settings.input_place), ("OUTPUT", settings.output_place)):
+        if contains(other, kept) or contains(kept, other):
             raise SettingsError(
-                f"{PREFIX}QUARANTINE={str(settings.quarantine_dir)!r}: the quarantine folder must "
-                f"not overlap with {PREFIX}{name}={str(folder)!r}; name another folder"
+                f"{PREFIX}QUARANTINE={kept.text!r}: the quarantine folder must "
+                f"not overlap with {PREFIX}{name}={other.text!r}; name another folder"
             )
 
 
@@ -57,33 +59,37 @@ def refuse_nested(settings: Settings) -> None:
     Raises:
         SettingsError
     """
-    source = Path(os.path.realpath(settings.input_dir))
-    target = Path(os.path.realpath(settings.output_dir))
-    if source == target:
+    source, target = settings.input_place, settings.output_place
+    if contains(source, target) and contains(target, source):
         how = "is the same folder as"
-    elif source in target.parents:
+    elif contains(source, target):
         how = "lies inside"
-    elif target in source.parents:
+    elif contains(target, source):
         how = "contains"
     else:
         _refuse_state(settings, source, target)
         return
     raise SettingsError(
-        f"{PREFIX}OUTPUT={str(settings.output_dir)!r}: the output folder {how} "
-        f"{PREFIX}INPUT={str(settings.input_dir)!r}; name two folders side by side"
+        f"{PREFIX}OUTPUT={target.text!r}: the output folder {how} "
+        f"{PREFIX}INPUT={source.text!r}; name two folders side by side"
     )
 
 
-def _refuse_state(settings: Settings, source: Path, target: Path) -> None:
+def _refuse_state(settings: Settings, source: Place, target: Place) -> None:
     # In output/ its files would be strays, to be removed; in input/ they would be originals, unless
     # they are hidden there. Around either, cleaning it up would delete them as well.
-    state = Path(os.path.realpath(settings.state_dir))
-    below = state.relative_to(source).parts if state.is_relative_to(source) else None
+    state = folder_place(settings.state_dir)
+    is_hidden = False
+    if source.folder is not None and contains(source, state):
+        below = Path(os.path.realpath(settings.state_dir)).relative_to(
+            os.path.realpath(source.folder)
+        )
+        is_hidden = any(part.startswith(".") for part in below.parts)
     if (
-        (below is not None and not any(part.startswith(".") for part in below))
-        or state.is_relative_to(target)
-        or source.is_relative_to(state)
-        or target.is_relative_to(state)
+        (contains(source, state) and not is_hidden)
+        or contains(target, state)
+        or contains(state, source)
+        or contains(state, target)
     ):
         raise SettingsError(
             f"{PREFIX}STATE={str(settings.state_dir)!r}: the state folder must not overlap with "

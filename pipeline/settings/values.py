@@ -7,11 +7,14 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pipeline.errors import SettingsError
 from pipeline.fetch.addresses import AllowList
 from pipeline.fetch.types import FetchLimits
 from pipeline.settings import parsing
 from pipeline.settings.parsing import seconds, seconds_or_none, whole
-from pipeline.storage.folder_store import FolderStore
+from pipeline.storage.base import Store
+from pipeline.storage.opening import open_store
+from pipeline.storage.places import Place, place_of
 
 PREFIX = "PIPELINE_"
 # What happens to a new original that looks like a blocked one.
@@ -40,7 +43,7 @@ def _setting(
     is_secret: bool = False,
 ) -> Any:
     addresses = (parsing.database_url, parsing.database_url_or_none)
-    is_place = parse in (parsing.path, parsing.paths, *addresses)
+    is_place = parse in (parsing.path, place_of, parsing.paths, *addresses)
     variable = Variable(name, default, parse, is_place, is_secret)
     # `repr` of the settings may end in a log.
     return field(repr=not is_secret, metadata={"variable": variable})
@@ -94,8 +97,8 @@ class Settings:
     :data:`FETCH_VARIABLES`.
     """
 
-    input_dir: Path = _setting("INPUT", "input", parsing.path)
-    output_dir: Path = _setting("OUTPUT", "output", parsing.path)
+    input_place: Place = _setting("INPUT", "input", place_of)
+    output_place: Place = _setting("OUTPUT", "output", place_of)
     database_url: str = _setting("DB", "sqlite:///db.sqlite", parsing.database_url)
     blocklist_url: str | None = _setting("BLOCKLIST_DB", "", parsing.database_url_or_none)
     instance: str = _setting(
@@ -120,7 +123,7 @@ class Settings:
     sandbox: str = _setting("SANDBOX", "auto", parsing.one_of("auto", "off", "required"))
     function_reads: tuple[Path, ...] = _setting("FUNCTION_READS", "", parsing.paths)
     near: str = _setting("NEAR", "hold", parsing.one_of(*NEAR))
-    quarantine_dir: Path = _setting("QUARANTINE", "quarantine", parsing.path)
+    quarantine_place: Place = _setting("QUARANTINE", "quarantine", place_of)
     quarantine_days: int | None = _setting("QUARANTINE_DAYS", "", parsing.days_or_none)
     moderation_webhook: str = _setting("MODERATION_WEBHOOK", "", parsing.web_address)
     moderation_webhook_secret: str = _setting(
@@ -140,7 +143,9 @@ class Settings:
         whole(8, 10**6, "connections", 1_000),
     )
     x_accel: str = _setting("X_ACCEL", "", parsing.location)
+    presign_s: int | None = _setting("PRESIGN", "off", parsing.on_off_or_seconds)
     report_token: str = _setting("REPORT_TOKEN", "", parsing.token, is_secret=True)
+    notifications_token: str = _setting("NOTIFICATIONS_TOKEN", "", parsing.token, is_secret=True)
     reasons: tuple[str, ...] = _setting(
         "REASONS", "illegal,sexual,violence,harassment,copyright,privacy,other", parsing.phrases
     )
@@ -150,15 +155,53 @@ class Settings:
     warnings: tuple[str, ...] = ()
 
     @property
-    def output_store(self) -> FolderStore:
-        """Where renditions and result CSVs are published. For one piece of work: it remembers
-        which folders are real."""
-        return FolderStore(self.output_dir)
+    def input_dir(self) -> Path:
+        """The folder of originals.
+
+        Raises:
+            SettingsError: they are in a bucket, as for the two below.
+        """
+        return _folder("INPUT", self.input_place)
 
     @property
-    def quarantine_store(self) -> FolderStore:
+    def output_dir(self) -> Path:
+        """The folder of renditions and result CSVs."""
+        return _folder("OUTPUT", self.output_place)
+
+    @property
+    def quarantine_dir(self) -> Path:
+        """The folder of originals that were taken down."""
+        return _folder("QUARANTINE", self.quarantine_place)
+
+    @property
+    def journal_dir(self) -> Path:
+        """The folder of the journal of takedowns: beside what was taken down, but for a bucket, to
+        which nothing can be appended."""
+        return self.quarantine_place.folder or self.state_dir
+
+    @property
+    def input_store(self) -> Store:
+        """Where originals are. For one piece of work, as the two below: it remembers which folders
+        are real."""
+        return open_store(self.input_place)
+
+    @property
+    def output_store(self) -> Store:
+        """Where renditions and result CSVs are published."""
+        return open_store(self.output_place)
+
+    @property
+    def quarantine_store(self) -> Store:
         """Where originals are that were taken down."""
-        return FolderStore(self.quarantine_dir)
+        return open_store(self.quarantine_place)
+
+
+def _folder(name: str, place: Place) -> Path:
+    if place.folder is None:
+        raise SettingsError(
+            f"{PREFIX}{name}={place.text!r}: this works with a folder only, and it is a bucket"
+        )
+    return place.folder
 
 
 # Field of FetchLimits: its variable. Its default is that of the field.

@@ -11,12 +11,14 @@ import hashlib
 import itertools
 import os
 import stat
+import sys
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
-from pipeline.errors import LinkInTheWay, OutputError, SettingsError
+from pipeline.errors import LinkInTheWay, OutputError, SettingsError, Unstable
 from pipeline.names import TEMPORARY_PREFIX, name_of
 from pipeline.storage.real_folders import opened
+from pipeline.storage.walking import FoundFile, found_as
 
 _numbers = itertools.count()
 
@@ -101,6 +103,29 @@ def files_below(
                         folders.append((f"{prefix}{entry.name}/", entry.path))
         except FileNotFoundError:
             continue
+
+
+def pieces_of(
+    path: str,
+    key: str = "",
+    first: int = 0,
+    end: int | None = None,
+    found: FoundFile | None = None,
+) -> Iterator[bytes]:
+    """The bytes of a file from ``first`` to before ``end``, a piece at a time.
+
+    Raises:
+        Unstable: it is not (any more) the one that was ``found``.
+        OSError: it cannot be read.
+    """
+    with open(path, "rb", buffering=0) as file:
+        if found is not None and found_as(key, os.fstat(file.fileno())) != found:
+            raise Unstable(f"{path}: was replaced")
+        file.seek(first)
+        left = sys.maxsize if end is None else end - first
+        while left > 0 and (piece := file.read(min(left, 1 << 20))):
+            left -= len(piece)
+            yield piece
 
 
 def sha256_of(file: Path) -> str:

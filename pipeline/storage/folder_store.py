@@ -13,28 +13,30 @@ import shutil
 import stat
 import time
 from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO
 
 from pipeline.errors import LinkInTheWay, OutputError, TooManyBytes, Unstable
 from pipeline.names import name_of
-from pipeline.storage.base import Entry, Staged
+from pipeline.storage.base import Entry, Staged, staged_and_published
 from pipeline.storage.folder import (
     explained,
     is_left_behind,
-    sync_folder,
+    pieces_of,
     temporary_name,
     tick_ns,
 )
-from pipeline.storage.owners import is_alive
+from pipeline.storage.folder_listing import FolderListing
 from pipeline.storage.real_folders import RealFolder, chain, opened
+from pipeline.storage.walking import FoundFile
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 _FOLDERS_KNOWN = 10_000
 _PIECE_BYTES = 1 << 20
 
 
-class FolderStore:
+class FolderStore(FolderListing):
     """Files below ``root``; what is on the way to one is opened folder by folder.
 
     ``root`` may be a link, and what is read may be reached through links. For writing and deleting
@@ -92,10 +94,10 @@ class FolderStore:
 
         After an error there the temporary file is gone. With ``durable`` its bytes are on the disk.
         """
-        *folders, _ = _parts(key)
-        staged = Staged(key, _beside(key, temporary_name(owner)))
+        *folders, _ = parts(key)
+        staged = Staged(key, beside(key, temporary_name(owner)))
         try:
-            handle = _create(self.root, folders, _parts(staged.temporary)[-1])
+            handle = _create(self.root, folders, parts(staged.temporary)[-1])
             try:
                 with open(handle, "wb") as file:
                     yield file, staged
@@ -109,6 +111,10 @@ class FolderStore:
         except OSError as error:
             raise explained(error, self.path_of(key)) from error
 
+    def replacing(self, key: str) -> AbstractContextManager[BinaryIO]:
+        """See :func:`pipeline.storage.base.staged_and_published`."""
+        return staged_and_published(self, key)
+
     def publish(self, staged: Staged) -> Entry:
         """Put a finished temporary file in the place of its key, whole.
 
@@ -119,8 +125,8 @@ class FolderStore:
             OSError: a folder is in the way.
             LinkInTheWay: a link stands on its way.
         """
-        *folders, name = _parts(staged.key)
-        *others, temporary = _parts(staged.temporary)
+        *folders, name = parts(staged.key)
+        *others, temporary = parts(staged.temporary)
         try:
             with opened(self.root, folders, create=others != folders) as folder:
                 if others == folders:
@@ -137,51 +143,16 @@ class FolderStore:
             OutputError, OSError: see :meth:`stage`; ``FileNotFoundError`` where ``source`` is no
                 file any more.
         """
-        *folders, name = _parts(source)
+        *folders, name = parts(source)
         with opened(self.root, folders) as folder:
             return self._copy(folder, name, key, owner)
-
-    def take(self, file: Path, key: str, owner: str) -> None:
-        """Move a file that is not in this store to ``key``; a link as a link.
-
-        Within a file system that is one rename. Across two the copy is whole and on the disk
-        before ``file`` is deleted.
-
-        Raises:
-            OutputError, OSError: see :meth:`stage`; ``file`` is still there then.
-        """
-        *folders, name = _parts(key)
-        with (
-            opened(os.fspath(file.parent)) as source,
-            opened(self.root, folders, create=True) as folder,
-        ):
-            old, new = source.at(file.name), folder.at(name)
-            try:
-                os.rename(old, new, src_dir_fd=source.fd, dst_dir_fd=folder.fd)
-                return
-            except OSError as error:
-                if error.errno != errno.EXDEV:
-                    raise
-            # What a move that was killed has left here.
-            self.sweep_folder(key.rpartition("/")[0], is_alive)
-            if stat.S_ISLNK(source.stat(file.name).st_mode):
-                staged = _copy_link(source, file.name, self, key, owner)
-            else:
-                staged = _copy_bytes(source, file.name, self, key, owner, durable=True)
-            try:
-                self.publish(staged)
-            except BaseException:
-                self.remove(staged.temporary)
-                raise
-            sync_folder(Path(self.path_of(key)).parent)
-            _unlink(source, file.name)
 
     def _copy(self, source: RealFolder, name: str, key: str, owner: str) -> Staged:
         if not stat.S_ISREG(source.stat(name).st_mode):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
         temporary = temporary_name(owner)
         try:
-            with opened(self.root, _parts(key)[:-1], create=True) as folder:
+            with opened(self.root, parts(key)[:-1], create=True) as folder:
                 os.link(
                     source.at(name),
                     folder.at(temporary),
@@ -189,13 +160,13 @@ class FolderStore:
                     dst_dir_fd=folder.fd,
                     follow_symlinks=False,
                 )
-            return Staged(key, _beside(key, temporary))
+            return Staged(key, beside(key, temporary))
         except LinkInTheWay:
             raise
         except OSError:
             # No hard links here (FAT, some network mounts), too many of this one, or the folder
             # has just been taken away, empty: staging makes it again.
-            return _copy_bytes(source, name, self, key, owner)
+            return copy_bytes(source, name, self, key, owner)
 
     def remove(self, key: str) -> bool:
         """Delete a file and the folders that it leaves empty; whether it was there.
@@ -207,13 +178,17 @@ class FolderStore:
             OutputError: it is there and cannot be deleted.
             LinkInTheWay: a link stands on its way.
         """
-        *folders, name = _parts(key)
+        *folders, name = parts(key)
         with chain(self.root, folders) as reached:
-            there = len(reached) > len(folders) and _unlink(reached[-1], name)
+            there = len(reached) > len(folders) and unlink(reached[-1], name)
             if there is None:
                 return False
             _remove_empty(reached, folders)
         return there
+
+    def erase(self, key: str) -> bool:
+        """The same: a folder keeps no versions."""
+        return self.remove(key)
 
     def sweep(
         self,
@@ -228,7 +203,7 @@ class FolderStore:
         Raises:
             OutputError: a file cannot be deleted.
         """
-        kept = {tuple(_parts(key)) for key in keep}
+        kept = {tuple(parts(key)) for key in keep}
         count = 0
         folders: list[tuple[str, ...]] = [()]
         for inside in folders:  # grows as we go; what is in a folder comes after it
@@ -250,7 +225,13 @@ class FolderStore:
         Raises:
             OutputError: a file cannot be deleted.
         """
-        return _sweep_one(self.root, tuple(_parts(below)) if below else (), is_alive, [])
+        return _sweep_one(self.root, tuple(parts(below)) if below else (), is_alive, [])
+
+    def pieces(
+        self, key: str, first: int = 0, end: int | None = None, found: FoundFile | None = None
+    ) -> Iterator[bytes]:
+        """See :func:`pieces_of`."""
+        return pieces_of(self.path_of(key), key, first, end, found)
 
     def has(self, key: str, size_bytes: int | None) -> bool:
         """Whether a file of this size is there, with no link on its way."""
@@ -266,7 +247,7 @@ class FolderStore:
             if len(self._real) >= _FOLDERS_KNOWN:
                 self._real.clear()
             try:
-                opened(self.root, _parts(key)[:-1]).close()
+                opened(self.root, parts(key)[:-1]).close()
             except OSError:
                 return False
             self._real.add(folder)
@@ -277,19 +258,20 @@ class FolderStore:
         return os.path.join(self.root, name_of(key))
 
 
-def _parts(key: str) -> list[str]:
+def parts(key: str) -> list[str]:
     """The names of the folders and of the file, one after the other.
 
     Raises:
         ValueError: the key would lead out of the store.
     """
-    parts = name_of(key).split("/")
-    if not {"", ".", ".."}.isdisjoint(parts):
+    names = name_of(key).split("/")
+    if not {"", ".", ".."}.isdisjoint(names):
         raise ValueError(f"{key!r}: not the key of a file")
-    return parts
+    return names
 
 
-def _beside(key: str, name: str) -> str:
+def beside(key: str, name: str) -> str:
+    """The key of another file in the folder of ``key``."""
     folder, slash, _ = key.rpartition("/")
     return folder + slash + name
 
@@ -309,7 +291,7 @@ def _take_place(
     return _entry(key, folder.stat(name))
 
 
-def _copy_bytes(
+def copy_bytes(
     source: RealFolder, name: str, store: FolderStore, key: str, owner: str, durable: bool = False
 ) -> Staged:
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)
@@ -323,14 +305,6 @@ def _copy_bytes(
             os.utime(copy.fileno(), ns=(status.st_atime_ns, status.st_mtime_ns))
             os.fchmod(copy.fileno(), stat.S_IMODE(status.st_mode))
     return staged
-
-
-def _copy_link(source: RealFolder, name: str, store: FolderStore, key: str, owner: str) -> Staged:
-    temporary = temporary_name(owner)
-    with opened(store.root, _parts(key)[:-1]) as folder:
-        target = os.readlink(source.at(name), dir_fd=source.fd)
-        os.symlink(target, folder.at(temporary), dir_fd=folder.fd)
-    return Staged(key, _beside(key, temporary))
 
 
 def _create(root: str, folders: list[str], name: str) -> int:
@@ -352,7 +326,7 @@ def _remove_empty(reached: list[RealFolder], folders: list[str]) -> None:
             return
 
 
-def _unlink(folder: RealFolder, name: str) -> bool | None:
+def unlink(folder: RealFolder, name: str) -> bool | None:
     """Whether there was a file of this name; ``None`` where it is a folder."""
     try:
         os.unlink(folder.at(name), dir_fd=folder.fd)
@@ -383,6 +357,6 @@ def _sweep_one(
             if item.is_dir(follow_symlinks=False):
                 folders.append((*inside, item.name))
             elif is_left_behind(item.name, is_alive):
-                _unlink(folder, item.name)
+                unlink(folder, item.name)
                 count += 1
     return count

@@ -136,10 +136,11 @@ def look_at(root: Path, path: str) -> FoundFile | None:
         return None
     if not stat.S_ISREG(status.st_mode):
         return None
-    return _found(path, status)
+    return found_as(path, status)
 
 
-def _found(path: str, status: os.stat_result) -> FoundFile:
+def found_as(path: str, status: os.stat_result) -> FoundFile:
+    """The row of a file with this ``stat``."""
     inode = status.st_ino
     if inode >= _SIGN_BIT:
         inode -= 2 * _SIGN_BIT
@@ -208,9 +209,9 @@ def _add_unusual(
             if not stat.S_ISREG(status.st_mode):
                 reason = "not a file"
             elif os.path.splitext(name)[1].lower() in passed.deferred_suffixes:
-                passed.deferred.append(_found(key, status))
+                passed.deferred.append(found_as(key, status))
             else:
-                files.append(_found(key, status))
+                files.append(found_as(key, status))
     except OSError as error:
         _note_unseen(error, key, passed)
     if reason is not None:

@@ -189,11 +189,11 @@ def reinstate(context: Takedowns, id_or_sha256: str, who: str) -> Reinstated:
         take_over(context.database, context.settings)
         exchange(context)
         finish(context)
-        folder = context.settings.input_dir
+        folder = context.settings.input_place.folder
         # Of two people at once, the audit names one, and the other is told who that was.
         with context.database.lock(PUBLISH_LOCK, wait=True):
             acts = _acts_to_reinstate(repository, id_or_sha256)
-            if not folder.is_dir():
+            if folder is not None and not folder.is_dir():
                 raise LockstepError(
                     f"{folder}: the input folder is missing; mount it and try again"
                 )
@@ -259,7 +259,8 @@ def finish(context: Takedowns) -> list[str]:
     repository = _writing_repository(context)
     warnings: list[str] = []
     for number in repository.unfinished():
-        if not context.settings.input_dir.is_dir():
+        folder = context.settings.input_place.folder
+        if folder is not None and not folder.is_dir():
             break
         act = repository.act(number)
         try:
@@ -275,7 +276,7 @@ def finish(context: Takedowns) -> list[str]:
 
 
 def _writing_repository(context: Takedowns) -> TakedownRepository:
-    return TakedownRepository(context.database, Journal(context.settings.quarantine_dir))
+    return TakedownRepository(context.database, Journal(context.settings.journal_dir))
 
 
 def _acts_to_reinstate(repository: TakedownRepository, id_or_sha256: str) -> list[sa.Row[Any]]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -23,7 +22,8 @@ from pipeline.engine.recovery import forget_content, remove_unrecorded, sweep_af
 from pipeline.engine.render_step import RenderStep
 from pipeline.moderation_tables import reviews_table
 from pipeline.states import HashKind, ReviewKind, ReviewState, Source, State
-from pipeline.storage.folder import digests_of
+from pipeline.storage.at_hand import digests_in
+from pipeline.storage.opening import open_store
 from pipeline.takedowns.context import Takedowns
 from pipeline.takedowns.holds import look_again
 from pipeline.takedowns.removing import take_rendition, take_values
@@ -63,7 +63,8 @@ def follow_lists(
     version = blocklist.version()
     if version is None or version == state.get(BLOCKED_HASHES_FOLLOWED):
         return None
-    if not context.settings.input_dir.is_dir():
+    folder = context.settings.input_place.folder
+    if folder is not None and not folder.is_dir():
         return None
     output, followed = context.settings.output_store, Followed()
     with context.database.lock(PUBLISH_LOCK, wait=True):
@@ -212,13 +213,14 @@ def _hash_unknown(
 
 
 def _hash(step: RenderStep, row: sa.Row[Any], md5s: dict[str, str], followed: Followed) -> None:
-    file = step.originals[Source(row.source)].file(row.path, row.sha256)
+    originals = step.originals[Source(row.source)]
     try:
-        if file is None:
+        if not originals.place.is_bucket and originals.file(row.path, row.sha256) is None:
             raise FileNotFoundError(row.path)
         # The row may be of other bytes by now: what is true of these is kept, and the run that
         # finds them changed looks at them again.
-        sha256, md5 = digests_of(Path(file))
+        key = originals.key(row.path, row.sha256)
+        sha256, md5 = digests_in(open_store(originals.place), key)
     except OSError:
         followed.unread.append(row.path)
         return

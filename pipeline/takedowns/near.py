@@ -7,7 +7,6 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,6 @@ from pipeline.database.tracking import GONE, KIND
 from pipeline.engine.context import make_workers
 from pipeline.engine.holding import comparable
 from pipeline.errors import FlatPictureError, LockstepError, NotFoundError
-from pipeline.names import name_of
 from pipeline.near import (
     DISTANCE,
     GOOD_QUALITY,
@@ -30,7 +28,9 @@ from pipeline.near import (
     words_of,
 )
 from pipeline.states import Source, State
-from pipeline.storage.folder import sha256_of
+from pipeline.storage.at_hand import sha256_in
+from pipeline.storage.opening import open_store
+from pipeline.storage.places import Place
 from pipeline.takedowns.context import Takedowns
 from pipeline.takedowns.targets import SHA256, Target, resolve
 from pipeline.transforms.features import PDQ, PREFIX, Feature, own_name
@@ -229,10 +229,10 @@ def _orientations(context: Takedowns, wanted: Target, target: str) -> list[str]:
     return list(dict.fromkeys(said["pdq"]))
 
 
-def _place_of(context: Takedowns, wanted: Target) -> tuple[Path, str] | None:
-    """The folder, and the key in there, of a file that has the bytes of the target."""
+def _place_of(context: Takedowns, wanted: Target) -> tuple[Place, str] | None:
+    """The place, and the key there, of a file that has the bytes of the target."""
     if wanted.found is not None:
-        return context.settings.input_dir, wanted.found.path
+        return context.settings.input_place, wanted.found.path
     for step in context.renders:
         for table in step.pending.tables:
             query = sa.select(table.c.source, table.c.path).where(table.c.sha256 == wanted.sha256)
@@ -240,14 +240,14 @@ def _place_of(context: Takedowns, wanted: Target) -> tuple[Path, str] | None:
                 originals = step.originals[Source(row.source)]
                 key = originals.key(row.path, wanted.sha256)
                 with contextlib.suppress(OSError):
-                    if sha256_of(originals.folder / name_of(key)) == wanted.sha256:
-                        return originals.folder, key
+                    if sha256_in(open_store(originals.place), key) == wanted.sha256:
+                        return originals.place, key
     return None
 
 
-def _ask_worker(context: Takedowns, folder: Path, key: str) -> dict[str, Any]:
+def _ask_worker(context: Takedowns, place: Place, key: str) -> dict[str, Any]:
     wanted = RenditionWanted(_TURNED, None, None, None)
-    task = Task(key, (wanted,), str(folder), key, str(context.settings.output_dir))
+    task = Task(key, (wanted,), place.text, key, context.settings.output_place.text)
     one = replace(context.settings, workers=1, cluster="")
     with contextlib.closing(make_workers(one)) as workers:
         workers.submit(task)

@@ -6,7 +6,6 @@ interrupted after that is finished by the next run.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -16,9 +15,9 @@ import sqlalchemy as sa
 from pipeline.database.locks import PUBLISH_LOCK
 from pipeline.errors import LockstepError, NotFoundError
 from pipeline.moderation_tables import takedown_events_table
-from pipeline.names import name_of
 from pipeline.settings.values import Settings
 from pipeline.states import Kind, TakedownEvent, TakedownState
+from pipeline.storage.moving import is_at
 from pipeline.takedowns.context import Takedowns
 from pipeline.takedowns.events import events_of, is_on_hold
 from pipeline.takedowns.journal import Journal
@@ -38,7 +37,7 @@ def purge_due(context: Takedowns) -> None:
         OutputError: the journal cannot be written; nothing was deleted then.
     """
     settings = context.settings
-    repository = TakedownRepository(context.database, Journal(settings.quarantine_dir))
+    repository = TakedownRepository(context.database, Journal(settings.journal_dir))
     for number in _numbers(context, repository, purged=True):
         with context.database.lock(PUBLISH_LOCK, wait=True):
             _delete(context, repository, _kept(repository, number))
@@ -65,7 +64,7 @@ def set_hold(context: Takedowns, number: int, who: str, release: bool = False) -
         LockstepError: what it kept was purged before.
         OutputError: the journal cannot be written.
     """
-    repository = TakedownRepository(context.database, Journal(context.settings.quarantine_dir))
+    repository = TakedownRepository(context.database, Journal(context.settings.journal_dir))
     with context.database.lock(PUBLISH_LOCK, wait=True):
         if repository.act(number) is None:
             raise NotFoundError(
@@ -140,7 +139,7 @@ def _kept(repository: TakedownRepository, number: int) -> list[sa.Row[Any]]:
 
 
 def _is_there(settings: Settings, row: sa.Row[Any]) -> bool:
-    return os.path.lexists(settings.quarantine_dir / name_of(row.kept))
+    return is_at(settings.quarantine_place, row.kept)
 
 
 def _delete(
@@ -148,5 +147,5 @@ def _delete(
 ) -> None:
     """Delete files whose purge is recorded; after that the database says nothing of a place."""
     for row in kept:
-        context.settings.quarantine_store.remove(row.kept)
+        context.settings.quarantine_store.erase(row.kept)
         repository.forget_place(row.takedown, row.path)

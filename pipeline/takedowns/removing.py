@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Collection, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -23,9 +21,14 @@ from pipeline.engine.render_step import RenderStep
 from pipeline.errors import OutputError
 from pipeline.names import name_of
 from pipeline.states import Kind, Source, State, TakedownState
-from pipeline.storage.folder import make_private, sha256_of
+from pipeline.storage.at_hand import sha256_in
+from pipeline.storage.base import Store
+from pipeline.storage.folder import make_private
+from pipeline.storage.moving import is_at, move
+from pipeline.storage.opening import open_store
 from pipeline.storage.owners import owner
-from pipeline.storage.walking import FoundFile, look_at, why_passed
+from pipeline.storage.places import Place
+from pipeline.storage.walking import FoundFile
 from pipeline.takedowns.context import Takedowns
 from pipeline.takedowns.holds import close_reviews
 from pipeline.takedowns.quarantine import free_place
@@ -83,7 +86,7 @@ def _remove_renditions(
     # Those of a lost database have no row any more.
     gone = [row.path for row in noted if row.kind == Kind.RENDITION.value]
     for key in set(gone).difference(*(_known(context, step, gone) for step in context.renders)):
-        store.remove(key)
+        store.erase(key)
 
 
 def take_rendition(
@@ -91,7 +94,7 @@ def take_rendition(
 ) -> None:
     """Delete one rendition, file first; its row says why, and of which bytes it was."""
     if row.file is not None:
-        context.settings.output_store.remove(row.file)
+        context.settings.output_store.erase(row.file)
     table, renditions = step.pending.table, step.pending.renditions
     # One row a transaction: a run in progress writes the same rows in an order of its own, and two
     # transactions of many rows could deadlock.
@@ -195,13 +198,14 @@ def _duplicates(
                 )
             )
             paths.update(con.execute(unknown.distinct()).scalars())
-    folder = context.settings.input_dir
+    place = context.settings.input_place
+    store = open_store(place)
     for path in sorted(paths):
-        found = look_at(folder, path)
-        if found is None or why_passed(folder, path, context.suffixes) is not None:
+        found = store.look_at(path)
+        if found is None or open_store(place).why_passed(path, context.suffixes) is not None:
             continue
         if found == verified.get(path) or (
-            size_bytes in (None, found.size_bytes) and _is_now(folder / name_of(path), digest)
+            size_bytes in (None, found.size_bytes) and _is_now(store, path, digest)
         ):
             yield path, found
 
@@ -214,9 +218,9 @@ def _restored(database: Database, digest: str) -> list[str]:
     return database.column(query.where(acts.c.sha256 == digest, files.c.restored.is_not(None)))
 
 
-def _is_now(file: Path, digest: str) -> bool:
+def _is_now(store: Store, path: str, digest: str) -> bool:
     try:
-        return sha256_of(file) == digest
+        return sha256_in(store, path) == digest
     except OSError:
         return False
 
@@ -229,34 +233,39 @@ def _take_out(
     verified: FoundFile | None,
 ) -> None:
     """Move one original into the quarantine, or delete it, if it still has the blocked bytes."""
-    settings = context.settings
-    source = settings.input_dir / name_of(row.path)
-    if not os.path.lexists(source):
+    place, quarantine = context.settings.input_place, context.settings.quarantine_place
+    store = open_store(place)
+    if not is_at(place, row.path):
         # If it is recorded but not there, an interrupted takedown has moved it.
-        moved = row.kept is not None and os.path.lexists(
-            settings.quarantine_dir / name_of(row.kept)
-        )
+        moved = row.kept is not None and is_at(quarantine, row.kept)
         repository.change_file(act.id, row.path, removed=moved or act.purge)
         return
-    if (verified is None or look_at(settings.input_dir, row.path) != verified) and not _is_now(
-        source, act.sha256
+    if (verified is None or store.look_at(row.path) != verified) and not _is_now(
+        store, row.path, act.sha256
     ):
         return  # the file was replaced meanwhile
     try:
         if act.purge:
-            source.unlink()
+            _delete(place, row.path)
             repository.change_file(act.id, row.path, removed=True)
             return
-        make_private(settings.quarantine_dir)
-        kept = row.kept or free_place(
-            settings.quarantine_dir, row.path, f"{act.id}", repository.is_kept
-        )
+        if quarantine.folder is not None:
+            make_private(quarantine.folder)
+        kept = row.kept or free_place(quarantine, row.path, f"{act.id}", repository.is_kept)
         repository.change_file(act.id, row.path, kept=kept)
-        settings.quarantine_store.take(source, kept, owner())
+        move(place, row.path, quarantine, kept, owner())
         repository.change_file(act.id, row.path, removed=True)
     except OSError as error:
         raise OutputError(
-            f"{source}: its bytes are blocked and its renditions are gone, but it cannot be moved "
-            f"out of the input folder ({error.strerror}); change the permissions, and the next run "
-            "tries again"
+            f"{store.path_of(row.path)}: its bytes are blocked and its renditions are gone, but it "
+            f"cannot be moved out of the input folder ({error.strerror}); change the permissions, "
+            "and the next run tries again"
         ) from None
+
+
+def _delete(place: Place, path: str) -> None:
+    """Delete an original for good; of a bucket, all its versions."""
+    if place.folder is None:
+        open_store(place).erase(path)
+    else:
+        (place.folder / name_of(path)).unlink()

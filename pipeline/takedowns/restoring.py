@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from typing import Any
 
@@ -15,6 +14,7 @@ from pipeline.errors import OutputError
 from pipeline.names import key_of, name_of
 from pipeline.states import Kind, State, TakedownState
 from pipeline.storage.folder_store import FolderStore
+from pipeline.storage.moving import is_at, move, take
 from pipeline.storage.owners import owner
 from pipeline.takedowns.blocking import source_of, unblock_near
 from pipeline.takedowns.context import Takedowns
@@ -51,19 +51,25 @@ def _restore(
     context: Takedowns, repository: TakedownRepository, number: int, row: sa.Row[Any]
 ) -> None:
     settings = context.settings
-    source = settings.quarantine_dir / name_of(row.kept)
-    if not os.path.lexists(source):
+    kept, place = settings.quarantine_place, settings.input_place
+    if not is_at(kept, row.kept):
         return  # put back before an interruption, or removed by hand
-    path = free_place(settings.input_dir, row.path, f"{number}", lambda key: False)
-    target = settings.input_dir / name_of(path)
+    path = free_place(place, row.path, f"{number}", lambda key: False)
     try:
         # Recorded first: if the move is interrupted, the file is at one of the two places.
         repository.change_file(number, row.path, restored=path)
-        FolderStore(target.parent).take(source, key_of(target.name), owner())
+        if kept.folder is not None and place.folder is not None:
+            # In the input folder, people may have links on the way.
+            target = place.folder / name_of(path)
+            source = kept.folder / name_of(row.kept)
+            take(FolderStore(target.parent), source, key_of(target.name), owner())
+        else:
+            move(kept, row.kept, place, path, owner())
     except OSError as error:
         raise OutputError(
-            f"{target}: the original cannot be put back ({error.strerror}); it is kept as "
-            f"{source}. Free some space or change the permissions, and try again"
+            f"{place.at(name_of(path))}: the original cannot be put back ({error.strerror}); it is "
+            f"kept as {kept.at(name_of(row.kept))}. Free some space or change the permissions, and "
+            "try again"
         ) from None
     # Its folders, as far as they are empty now.
-    settings.quarantine_store.remove(row.kept)
+    settings.quarantine_store.erase(row.kept)

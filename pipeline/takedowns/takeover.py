@@ -21,7 +21,8 @@ from pipeline.errors import LockstepError
 from pipeline.settings.places import check_quarantine
 from pipeline.settings.values import Settings
 from pipeline.states import TakedownState
-from pipeline.storage.folder import files_below
+from pipeline.storage.listing import keys_below
+from pipeline.storage.places import Place
 from pipeline.takedowns.blocking import block_near, near_of
 from pipeline.takedowns.events import events_of, insert_events
 from pipeline.takedowns.journal import (
@@ -51,14 +52,14 @@ def take_over(
     Raises:
         OutputError: the journal is there and cannot be read; what was taken down is not known.
     """
-    journal = Journal(settings.quarantine_dir)
+    journal = Journal(settings.journal_dir)
     remembered = (state or StateRepository(database)).get(JOURNAL)
     found = journal.stamp()
     if found is not None and found == remembered:
         return []
     repository = TakedownRepository(database)
     if found is None and not repository.has_any():
-        return _lost(journal)
+        return _lost(settings.quarantine_place, journal)
     try:
         check_quarantine(settings)
         with journal.held() as held:
@@ -70,13 +71,13 @@ def take_over(
 
 def has_unknown(database: Database, settings: Settings) -> bool:
     """Whether the journal has lines that the database may lack; writes nothing."""
-    found = Journal(settings.quarantine_dir).stamp()
+    found = Journal(settings.journal_dir).stamp()
     return found is not None and found != StateRepository(database).get(JOURNAL)
 
 
-def _lost(journal: Journal) -> list[str]:
+def _lost(quarantine: Place, journal: Journal) -> list[str]:
     """Warn about originals in a quarantine that no takedown accounts for."""
-    if not any(name != NAME for name, _ in files_below(journal.folder)):
+    if quarantine.is_bucket or not any(key != NAME for key in keys_below(quarantine)):
         return []
     return [
         f"{journal.folder}: originals are kept here, but there is no {NAME} and the database has "

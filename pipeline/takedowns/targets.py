@@ -9,9 +9,11 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from pipeline.errors import LockstepError, NotFoundError
-from pipeline.names import key_below, name_of
-from pipeline.storage.folder import sha256_of
-from pipeline.storage.walking import FoundFile, look_at, why_passed
+from pipeline.names import name_of
+from pipeline.storage.at_hand import sha256_in
+from pipeline.storage.listing import key_at
+from pipeline.storage.opening import open_store
+from pipeline.storage.walking import FoundFile
 from pipeline.takedowns.context import Takedowns
 
 SHA256 = re.compile("[0-9a-fA-F]{64}")
@@ -53,7 +55,7 @@ def resolve(context: Takedowns, target: str) -> Target:
     row = context.database.first(query.limit(1))
     if row is None:
         raise NotFoundError(
-            f"{target}: there is no such original below {context.settings.input_dir}; give its "
+            f"{target}: there is no such original below {context.settings.input_place}; give its "
             "path there, or its SHA-256"
         )
     return Target(row.sha256, row.original_bytes, path)
@@ -61,17 +63,17 @@ def resolve(context: Takedowns, target: str) -> Target:
 
 def _path_of(context: Takedowns, target: str) -> str | None:
     """The key of the original that ``target`` names; ``None`` where it is a SHA-256."""
-    folder = context.settings.input_dir
-    typed = key_below(folder, target)
+    place = context.settings.input_place
+    store, typed = open_store(place), key_at(place, target)
     # A page gives keys, a person may give a path from where they are: `input/a.jpg` can be both.
     as_key = target if target == os.path.normpath(target) else typed
     # A name that is no text is the same file as its key is: the key goes into the tables.
     files = {name_of(key): key for key in (as_key, typed)}
     names = [key for key in files.values() if _is_below(key)]
-    names = [key for key in names if look_at(folder, key) is not None]
+    names = [key for key in names if store.look_at(key) is not None]
     if len(names) > 1:
         raise LockstepError(
-            f"{target}: this is {names[0]} and also {names[1]} below {folder}; give the "
+            f"{target}: this is {names[0]} and also {names[1]} below {place}; give the "
             f"absolute path, "
             "or the SHA-256"
         )
@@ -79,8 +81,8 @@ def _path_of(context: Takedowns, target: str) -> str | None:
         return None
     key = names[0] if names else typed
     if not _is_below(key):
-        raise NotFoundError(f"{target}: this is outside the input folder {folder}")
-    passed = why_passed(folder, key, context.suffixes)
+        raise NotFoundError(f"{target}: this is outside the input folder {place}")
+    passed = open_store(place).why_passed(key, context.suffixes)
     if passed is not None and names:
         raise NotFoundError(f"{target}: this is not an original of Lockstep ({passed})")
     return key
@@ -91,22 +93,22 @@ def _is_below(key: str) -> bool:
 
 
 def _hashed(context: Takedowns, path: str) -> tuple[FoundFile | None, str | None]:
-    folder = context.settings.input_dir
+    store = context.settings.input_store
     for _ in range(TRIES):
-        found = look_at(folder, path)
+        found = store.look_at(path)
         if found is None:
             return None, None
         try:
-            digest = sha256_of(folder / name_of(path))
+            digest = sha256_in(store, path)
         except FileNotFoundError:
             return None, None
         except OSError as error:
             raise LockstepError(
-                f"{folder / name_of(path)}: cannot be read ({error.strerror}); change its "
+                f"{store.path_of(path)}: cannot be read ({error.strerror}); change its "
                 f"permissions, "
                 "or give its SHA-256"
             ) from None
-        if look_at(folder, path) == found:
+        if store.look_at(path) == found:
             return found, digest
     raise LockstepError(f"{path}: it is being written; try again when it is complete")
 

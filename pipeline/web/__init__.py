@@ -23,4 +23,5 @@ Nothing here decides anything about images.
 ``security``     what checks every request: name, origin, token, size
 ``server``       puts everything together, and serves
 ``service``      what every page uses: lane, counts, listeners
+``stored``       objects of a bucket, passed on or by a signed address
 """

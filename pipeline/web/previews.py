@@ -121,6 +121,6 @@ class Previews:
             make_private(folder)
             # Of a service that was killed while it made one.
             self._store.sweep_folder(PREVIEW.name, is_alive)
-            quarantine = (self._settings.quarantine_dir,)
+            quarantine = (self._settings.quarantine_place,)
             self._workers = make_workers(self._settings, into=folder, also_read=quarantine)
         return self._workers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -62,3 +63,18 @@ def body_of(model: type[BaseModel], required: bool = True) -> dict[str, Any]:
 
 def _invalid(faults: list[dict[str, Any]]) -> RequestValidationError:
     return RequestValidationError(faults)
+
+
+def not_modified(request: Request, etag: str, mtime_s: float) -> bool:
+    """Whether the client already has it; the ETag, if there is one, decides (RFC 9110)."""
+    tags = request.headers.get("if-none-match")
+    if tags is not None:
+        given = [tag.strip().removeprefix("W/") for tag in tags.split(",")]
+        return etag in given or "*" in given
+    since = request.headers.get("if-modified-since")
+    if since is None:
+        return False
+    try:
+        return int(mtime_s) <= parsedate_to_datetime(since).timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return False

@@ -32,6 +32,7 @@ from pipeline.web.routes import (
     home,
     images,
     jobs,
+    notifications,
     reports,
     review,
     similar,
@@ -50,7 +51,7 @@ ABOUT = (
 PAGES = (
     *(files, home, failed, jobs, uploads, images, similar, bulks, reports, review, audit),
     takedowns,
-    *(events, health, entry),
+    *(events, health, notifications, entry),
 )
 
 

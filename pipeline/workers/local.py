@@ -14,15 +14,9 @@ from __future__ import annotations
 import contextlib
 import heapq
 import itertools
-import multiprocessing
-import multiprocessing.connection
-import os
 import queue
-import signal
-import sys
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor, CancelledError, Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import TYPE_CHECKING, Any
@@ -33,6 +27,7 @@ from pipeline.reasons import Reason
 from pipeline.storage.folder_store import FolderStore
 from pipeline.storage.owners import is_of, owner
 from pipeline.workers.base import OnThisMachine
+from pipeline.workers.carrying import Carrier
 from pipeline.workers.reasons import (
     KILLED_FROM_OUTSIDE,
     lost_reason,
@@ -40,23 +35,15 @@ from pipeline.workers.reasons import (
     timed_out_after,
     too_much_memory,
 )
+from pipeline.workers.starting import started_pool
 from pipeline.workers.tasks import Outcome, Task, Urgency, WorkerSetup
 from pipeline.workers.tracebacks import Tracebacks
-from pipeline.workers.worker import initialize, ready, work
+from pipeline.workers.worker import ready, work
 
 if TYPE_CHECKING:
     from pebble import ProcessPool
 
 BROKEN_AT_MOST = 3
-# What a worker needs to begin: loaded once, by the fork server. To load pebble alone would cost
-# each worker of each run 25 ms.
-PRELOADED = (
-    "pipeline.imaging.render",
-    "pipeline.imaging.pdq",
-    "pipeline.workers.worker",
-    "pipeline.workers.results",
-    "pebble.pool.process",
-)
 # What is with the processes already cannot be overtaken: this many seconds of work at most, and so
 # many tasks, which is enough that none waits while a batch of small pictures is recorded.
 WITH_PROCESSES_S = 0.25
@@ -71,8 +58,9 @@ class Workers(OnThisMachine):
 
     def __init__(self, setup: WorkerSetup, count: int, timeout_s: float) -> None:
         self.count = count
+        self._carrier = Carrier.of(setup)
         self.lost = 0
-        self._setup = setup
+        self._setup = setup if self._carrier is None else self._carrier.confined(setup)
         self._timeout_s = timeout_s
         self._pool: Future[ProcessPool] | None = None
         self._done: queue.SimpleQueue[tuple[Task, Future[Outcome]]] = queue.SimpleQueue()
@@ -123,8 +111,11 @@ class Workers(OnThisMachine):
 
     def _fill(self) -> None:
         """Give the processes what they can do soon; the rest waits here, where it is in order."""
-        soon = int(WITH_PROCESSES_S * self.count / self._task_s) if self._task_s else WITH_PROCESSES
-        room = max(self.count + 1, min(WITH_PROCESSES, soon))
+        # A task that is carried is on its way most of the time.
+        times = 1 if self._carrier is None else 4
+        soon_s = WITH_PROCESSES_S * times
+        soon = int(soon_s * self.count / self._task_s) if self._task_s else WITH_PROCESSES
+        room = max(self.count * times + 1, min(WITH_PROCESSES, soon))
         while self._held and len(self._at_work) < room:
             urgency, _, task = heapq.heappop(self._held)
             self._at_work[id(task)] = urgency, task
@@ -137,10 +128,19 @@ class Workers(OnThisMachine):
     def _schedule(self, task: Task) -> None:
         self.warm_up()
         assert self._pool is not None
-        future = self._pool.result().schedule(work, args=(task,), timeout=self._timeout_s)
-        # Bound now: what comes after a close belongs to the old queue.
-        ended = self._done
-        future.add_done_callback(lambda done: ended.put((task, done)))
+        # Bound now: what comes after a close belongs to the old queue, and the old pool.
+        ended, pool, timeout_s = self._done, self._pool, self._timeout_s
+
+        def schedule(task: Task) -> Future[Outcome]:
+            return pool.result().schedule(work, args=(task,), timeout=timeout_s)
+
+        def end(done: Future[Outcome]) -> None:
+            ended.put((task, done))
+
+        if self._carrier is not None:
+            self._carrier.schedule(task, schedule, end)
+        else:
+            schedule(task).add_done_callback(end)
 
     def _start_again(self, error: Exception) -> None:
         """Resubmit the tasks of a broken pool, which none of them broke, to new workers.
@@ -188,7 +188,10 @@ class Workers(OnThisMachine):
             if not self._take(task, future):
                 return None
         self._unfinished[urgency] -= 1
-        return self._ended[urgency].popleft()
+        outcome = self._ended[urgency].popleft()
+        if self._carrier is not None:
+            self._carrier.hand_over(outcome)
+        return outcome
 
     def _take(self, task: Task, future: Future[Outcome]) -> bool:
         """Keep an outcome for whom it is; false if there is none, as the processes are new."""
@@ -202,11 +205,14 @@ class Workers(OnThisMachine):
         except OutputError:
             raise
         except Exception as error:
-            outcome = self._lost(task, error)
+            outcome, is_lost = _lost(task, error, self._timeout_s, self._setup.memory_mb)
+            self.lost += is_lost
             if not outcome.killed and self._goes_on_without_functions(task, urgency, outcome):
                 return False
         if outcome.moved and self._is_confined_anew(task, urgency):
             return False
+        if self._carrier is not None:
+            self._carrier.claim(outcome)
         outcome.failed += self._failed_before.pop(id(task), [])
         self._moved.discard(id(task))
         self._broken = 0
@@ -246,23 +252,6 @@ class Workers(OnThisMachine):
             self._start_again(error)
         return True
 
-    def _lost(self, task: Task, error: Exception) -> Outcome:
-        # pebble's `ProcessExpired` has it: the worker is gone. Anything else but a time-out is a
-        # problem of a decoder or of ours, and no reason to stop the other tasks.
-        code = getattr(error, "exitcode", None)
-        timed_out = isinstance(error, FutureTimeoutError | CancelledError)
-        self.lost += timed_out or code is not None
-        if timed_out:
-            reason = timed_out_after(self._timeout_s)
-        elif isinstance(error, MemoryError):
-            reason = too_much_memory(self._setup.memory_mb)
-        elif code is not None:
-            reason = lost_reason(code, self._setup.memory_mb)
-        else:
-            reason = renderer_failed(error)
-        failed = [(wanted.recipe.name, reason) for wanted in task.wanted]
-        return Outcome(task.path, failed=failed, killed=code in KILLED_FROM_OUTSIDE)
-
     def close(self) -> list[Task]:
         """Stop all workers, even busy ones; no process is left. Returns the unfinished tasks.
 
@@ -277,6 +266,8 @@ class Workers(OnThisMachine):
         self._unfinished.clear()
         self._moved.clear()
         self._failed_before.clear()
+        if self._carrier is not None:
+            self._carrier.close()
         return unfinished
 
     def _stop(self) -> None:
@@ -286,37 +277,45 @@ class Workers(OnThisMachine):
             pool = starting.result()
             pool.stop()  # type: ignore[no-untyped-call]
             pool.join()
+        if self._carrier is not None:
+            self._carrier.stop()
         self._locks.clear()
         self._exits.close()
         self._done = queue.SimpleQueue()
 
     def _start(self) -> ProcessPool:
-        # Imported here: a run with no change starts no workers, and pebble costs 6 ms.
-        from pebble import ProcessPool
-
         self._tracebacks.forget()
-        method = (
-            "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-        )
-        context: Any = multiprocessing.get_context(method)
-        if method == "forkserver":
-            context.set_forkserver_preload(list(PRELOADED))
-        self._exits.enter_context(_main_module_not_loaded_again())
-        if method == "forkserver":
-            _start_fork_server()
-        pool = ProcessPool(
-            max_workers=self.count,
-            context=_Lasting(context, self._locks),
-            initializer=initialize,
-            initargs=(self._setup, owner()),
-        )
+        if self._carrier is not None:
+            self._carrier.open()  # before the workers are confined to its folders
+        pool = started_pool(self.count, self._setup, self._locks, self._exits)
         for _ in range(self.count):
             pool.schedule(ready)
         return pool
 
 
+def _lost(task: Task, error: Exception, timeout_s: float, memory_mb: int) -> tuple[Outcome, bool]:
+    """The outcome of a task that ended with an error, and whether its worker did."""
+    # pebble's `ProcessExpired` has it: the worker is gone. Anything else but a time-out is a
+    # problem of a decoder or of ours, and no reason to stop the other tasks.
+    code = getattr(error, "exitcode", None)
+    timed_out = isinstance(error, FutureTimeoutError | CancelledError)
+    if timed_out:
+        reason = timed_out_after(timeout_s)
+    elif isinstance(error, MemoryError):
+        reason = too_much_memory(memory_mb)
+    elif code is not None:
+        reason = lost_reason(code, memory_mb)
+    else:
+        reason = renderer_failed(error)
+    failed = [(wanted.recipe.name, reason) for wanted in task.wanted]
+    outcome = Outcome(task.path, failed=failed, killed=code in KILLED_FROM_OUTSIDE)
+    return outcome, timed_out or code is not None
+
+
 def clear_temporary_of(task: Task) -> None:
     """Delete what workers that were stopped at ``task`` left beside the targets."""
+    if "://" in task.output_dir:
+        return  # in a bucket, what is staged is deleted by those who carry it
     store, ours = FolderStore(task.output_dir), owner()
     folder = task.path.rpartition("/")[0]
     for wanted in task.wanted:
@@ -324,69 +323,3 @@ def clear_temporary_of(task: Task) -> None:
         top = task.below + folder_of(wanted.recipe.name)
         for key in {f"{top}/{folder}".rstrip("/"), top}:
             store.sweep_folder(key, lambda who: not is_of(who, ours))
-
-
-class _Lasting:
-    """A context of multiprocessing for pebble.
-
-    Its locks are kept in ``locks`` as well: pebble drops those of a pool before it stops the
-    workers. One that is just loading would not find them any more, and print a traceback. From its
-    pipes only results are accepted.
-    """
-
-    def __init__(self, context: Any, locks: list[Any]) -> None:
-        self._context = context
-        self._locks = locks
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._context, name)
-
-    def RLock(self) -> Any:
-        self._locks.append(lock := self._context.RLock())
-        return lock
-
-    def Pipe(self, duplex: bool = True) -> Any:
-        if os.name != "posix":
-            return self._context.Pipe(duplex)
-        # Imported here: a run with no change starts no workers, and pebble costs 6 ms.
-        from pipeline.workers.results import pipe
-
-        return pipe()
-
-
-def _start_fork_server() -> None:
-    """Start the fork server with Ctrl-C blocked; the main process handles it.
-
-    It ignores Ctrl-C by itself only once it has loaded all that it preloads; before, it would die
-    with a traceback on the terminal. A signal that is blocked stays so in a child.
-    """
-    # Imported here: only where workers start are these needed, and they cost 1 ms; Windows has
-    # neither.
-    from multiprocessing import forkserver, resource_tracker
-
-    resource_tracker.ensure_running()  # it unblocks signals as it starts, so it has to be up first
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-    try:
-        forkserver.ensure_running()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextlib.contextmanager
-def _main_module_not_loaded_again() -> Iterator[None]:
-    """Keep new workers from running the ``datapipe`` script, and so importing all of pandas.
-
-    ``multiprocessing.spawn`` loads the main module into every child, in case the function to run
-    was defined there. Ours never is; a module without ``__file__`` is not loaded.
-    """
-    main = sys.modules["__main__"]
-    file, spec = getattr(main, "__file__", None), getattr(main, "__spec__", None)
-    if file is None:
-        yield
-        return
-    del main.__file__
-    main.__spec__ = None
-    try:
-        yield
-    finally:
-        main.__file__, main.__spec__ = file, spec

@@ -25,7 +25,8 @@ class RenditionWanted(NamedTuple):
 class Task(NamedTuple):
     """One task: hash one original, and make the wanted renditions of it.
 
-    The bytes are in the file ``original`` of ``originals_dir``; ``path`` is what renditions are
+    The bytes are in the file ``original`` of ``originals_dir``, a folder or the address of a bucket
+    like ``output_dir``; ``path`` is what renditions are
     named after. Their keys begin with ``below``, which is empty or ends with ``/``.
     """
 
@@ -114,9 +115,13 @@ class Folders(NamedTuple):
 
 
 class WorkerSetup(NamedTuple):
-    """What every worker needs to know. Memory in megabytes; without ``folders`` no sandbox."""
+    """What every worker needs to know. Memory in megabytes; without ``folders`` no sandbox.
+
+    ``carried`` is a folder for files that are on their way from or to a bucket, if there is one.
+    """
 
     max_pixels: int
     max_frames: int
     memory_mb: int
     folders: Folders | None = None
+    carried: str | None = None

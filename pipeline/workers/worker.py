@@ -24,6 +24,7 @@ from pipeline.imaging import (
 )
 from pipeline.names import folder_of, rendition_key, without_folders
 from pipeline.reasons import Code, Reason
+from pipeline.storage.base import Store
 from pipeline.storage.folder_store import FolderStore
 from pipeline.storage.owners import act_for, owner
 from pipeline.transforms.recipes import Transform
@@ -173,7 +174,7 @@ def _set_beside(outcome: Outcome, name: str) -> None:
     outcome.failed = [failed for failed in outcome.failed if failed[0] != name]
 
 
-def is_current(wanted: RenditionWanted, sha256: str | None, store: FolderStore) -> bool:
+def is_current(wanted: RenditionWanted, sha256: str | None, store: Store) -> bool:
     """Whether a rendition stays as it is, where its original has these bytes."""
     if wanted.made_of is None or wanted.made_of != sha256:
         return False

@@ -13,6 +13,7 @@ import pytest
 from pipeline.errors import TooManyBytes, Unstable
 from pipeline.names import key_of
 from pipeline.storage.base import Store, replaced
+from pipeline.storage.walking import Passed
 
 MakeStore = Callable[[str], Store]
 LARGE = 1_000_000
@@ -214,6 +215,62 @@ class StoreTests:
         assert self.keys(store) == ["half/b.jpg"]
         assert store.remove("half/b.jpg")
         assert self.keys(store) == []
+
+    def test_all_versions_of_an_object_go_at_once(self, store: Store) -> None:
+        put(store, "half/a.jpg", b"one")
+        put(store, "half/a.jpg", b"two")
+        assert [store.erase("half/a.jpg") for _ in range(2)] == [True, False]
+        assert self.keys(store) == []
+
+    def test_a_listing_agrees_with_a_look_at_each_object(self, store: Store) -> None:
+        for key in ("half/a.jpg", "half/deep/b.jpg", "thumb/a.jpg"):
+            put(store, key, key.encode())
+        listed = [found for page in store.entries() for found in page]
+        assert [store.look_at(found.path) for found in listed] == listed
+        assert [found.size_bytes for found in listed] == [10, 15, 11]
+        below = [found.path for page in store.entries("half") for found in page]
+        assert below == ["half/a.jpg", "half/deep/b.jpg"]
+        assert store.look_at("half") is None
+        assert (store.has("half/a.jpg", 10), store.has("half/a.jpg", 11)) == (True, False)
+
+    def test_it_is_read_in_pieces_only_while_it_is_what_was_found(self, store: Store) -> None:
+        put(store, "a.jpg", b"0123456789")
+        found = store.look_at("a.jpg")
+        assert b"".join(store.pieces("a.jpg", found=found)) == b"0123456789"
+        assert b"".join(store.pieces("a.jpg", 2, 5)) == b"234"
+        assert b"".join(store.pieces("a.jpg", 8)) == b"89"
+        put(store, "a.jpg", b"another one")
+        with pytest.raises(Unstable):
+            list(store.pieces("a.jpg", found=found))
+        with pytest.raises(FileNotFoundError):
+            list(store.pieces("b.jpg"))
+
+    def test_originals_are_told_from_what_else_there_is(self, store: Store) -> None:
+        keys = ["a.JPG", "b.txt", "c/.hidden/d.jpg", "c/d.jpg", "c/e.jpg~", "f.csv", "thumbs.db"]
+        for key in keys:
+            put(store, key, b"x")
+        passed = Passed(deferred_suffixes=frozenset((".csv",)))
+        rows = [row for page in store.walk(frozenset((".jpg",)), passed) for row in page]
+        assert [row[0] for row in rows] == ["a.JPG", "c/d.jpg"]
+        assert [tuple(store.look_at(row[0]) or ()) for row in rows] == [tuple(row) for row in rows]
+        assert [found.path for found in passed.deferred] == ["f.csv"]
+        wanted = frozenset((".jpg",))
+        said = {key: store.why_passed(key, wanted) for key in keys if key != "f.csv"}
+        assert said == {
+            "a.JPG": None,
+            "b.txt": "other suffix (.txt)",
+            "c/.hidden/d.jpg": "hidden",
+            "c/d.jpg": None,
+            "c/e.jpg~": "temporary",
+            "thumbs.db": "hidden",
+        }
+        assert set(passed.reasons) == {"other suffix (.txt)", "hidden", "temporary"}
+
+    def test_one_store_is_told_from_another(self, make_store: MakeStore) -> None:
+        for name in ("store", "other"):
+            put(make_store(name), "a.jpg", b"one")
+        first, again, other = (make_store(name).identity() for name in ("store", "store", "other"))
+        assert first == again != other
 
     def test_what_was_staged_can_be_dropped(self, store: Store) -> None:
         assert store.remove(store.stage("half/a.jpg", b"one", ME).temporary)

@@ -31,6 +31,7 @@ ACTS = {
     "POST /takedowns/{number}/again": "moderator",
     "POST /logout": "viewer",
     "POST /login": None,
+    "POST /notifications": None,
 }
 
 

@@ -4,7 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pipeline.workers.local import PRELOADED, Workers
+from pipeline.workers.local import Workers
+from pipeline.workers.starting import PRELOADED
 from pipeline.workers.tasks import Folders, WorkerSetup
 
 # What takes long to load.

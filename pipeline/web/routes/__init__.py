@@ -13,6 +13,7 @@
 ``home``       home: is everything in step? And the recipes
 ``images``     images: the gallery, and the page of one original
 ``jobs``       jobs: uploading a CSV of products, finding it again, and downloading the results
+``notifications`` notifications: the store of a bucket tells which originals have changed
 ``reports``    reports: the "report this picture" button of a shop
 ``review``     review: what was held or reported, one at a time or as a grid, and deciding about it
 ``similar``    similar originals: those that look like one, with thumbnails

@@ -19,6 +19,7 @@ from pipeline.csvs.writing import harmless
 from pipeline.imaging import WEB_FORMATS, format_of_suffix
 from pipeline.states import Role, TakedownEvent
 from pipeline.storage.folder import inside
+from pipeline.storage.opening import open_store
 from pipeline.takedowns import takedown, takedowns
 from pipeline.takedowns.audit import SOURCES, STATES, Wanted, names_in_audit, story_of
 from pipeline.web import models
@@ -27,6 +28,7 @@ from pipeline.web.documented import page_or
 from pipeline.web.routes.files import media_type
 from pipeline.web.security.roles import needs
 from pipeline.web.service import service_of
+from pipeline.web.stored import disposition, send
 
 router = APIRouter()
 
@@ -142,18 +144,26 @@ def one_takedown(request: Request, number: int) -> Response:
 def picture(request: Request, number: int) -> Response:
     """The first original of a takedown that is kept in the quarantine."""
     kept = _kept(found(request, number))
-    folder = service_of(request).settings.quarantine_dir
-    file = None if kept is None else inside(folder, kept)
+    place = service_of(request).settings.quarantine_place
+    file = None if kept is None or place.folder is None else inside(place.folder, kept)
+    # No copy of it anywhere else.
+    headers = {
+        "content-security-policy": "default-src 'none'; sandbox",
+        "cache-control": "no-store",
+    }
+    if kept is not None and place.is_bucket:
+        suffix = os.path.splitext(kept)[1]
+        form = format_of_suffix(suffix)
+        headers["content-disposition"] = disposition(
+            f"takedown-{number}{suffix}", form in WEB_FORMATS
+        )
+        return send(request, open_store(place), kept, media_type(form), headers)
     if file is None:
         raise HTTPException(404, "no original of this takedown is kept")
     form = format_of_suffix(os.path.splitext(file)[1])
     return FileResponse(
         file,
-        # No copy of it anywhere else.
-        headers={
-            "content-security-policy": "default-src 'none'; sandbox",
-            "cache-control": "no-store",
-        },
+        headers=headers,
         media_type=media_type(form),
         filename=f"takedown-{number}{os.path.splitext(file)[1]}",
         content_disposition_type="inline" if form in WEB_FORMATS else "attachment",

@@ -14,7 +14,6 @@ from starlette.responses import Response
 
 from pipeline.errors import LockstepError
 from pipeline.imaging import WEB_FORMATS, format_of_suffix
-from pipeline.names import name_of
 from pipeline.operations.failures import by_reason
 from pipeline.operations.listing import Sort, count
 from pipeline.operations.retry import retry
@@ -62,9 +61,9 @@ async def retries(request: Request) -> Response:
     """Retry what failed, all of it or some originals; a run begins at once."""
     wanted = await requests.read(request, models.RetryRequest)
     service = service_of(request)
-    folder = service.settings.input_dir
+    store = service.settings.input_store
     # As whole paths: a key could be mistaken for a path below the working folder.
-    paths = [str(folder / name_of(clean_key(path))) for path in wanted.paths]
+    paths = [store.path_of(clean_key(path)) for path in wanted.paths]
     try:
         work = partial(retry, service.app, paths, code=wanted.code, step=wanted.step)
         retried = await run_in_threadpool(work)

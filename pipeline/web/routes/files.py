@@ -11,7 +11,7 @@ import hashlib
 import os
 import secrets
 from collections.abc import Sequence
-from email.utils import formatdate, parsedate_to_datetime
+from email.utils import formatdate
 from typing import Annotated, BinaryIO, NamedTuple
 from urllib.parse import quote, unquote
 
@@ -29,8 +29,10 @@ from pipeline.engine.render_step import RenderStep
 from pipeline.imaging import WEB_FORMATS, format_of_suffix
 from pipeline.states import Role, Source, State
 from pipeline.storage.folder import inside
+from pipeline.storage.opening import open_store, presigned
 from pipeline.takedowns import was_taken_down
 from pipeline.web.documented import page_or
+from pipeline.web.requests import not_modified
 from pipeline.web.security.access import Access
 from pipeline.web.security.guard import HEADERS
 from pipeline.web.security.hosts import Hosts
@@ -38,6 +40,7 @@ from pipeline.web.security.keys import PATH
 from pipeline.web.security.roles import needs
 from pipeline.web.security.sessions import COOKIE
 from pipeline.web.service import service_of
+from pipeline.web.stored import disposition, redirected, send
 
 router = APIRouter()
 
@@ -127,27 +130,49 @@ class Shelf:
                 status, digest = _hashed(file)
                 form = format_of_suffix(os.path.splitext(key)[1])
                 return self._checked(key, file, media_type(form), f'"{digest}"', status), status
-        if was_taken_down(self.app.takedowns, key):
-            raise HTTPException(410, "this was taken down")
-        raise HTTPException(404, "there is no such file")
+        raise self._refusal(key)
+
+    def of_bucket(self, request: Request, key: str) -> Response:
+        """A rendition that lies in a bucket; each request asks the store for its version.
+
+        Raises:
+            HTTPException: as :meth:`find`.
+            StoreError: the bucket does not answer.
+        """
+        settings, store = self.app.settings, self.app.settings.output_store
+        if "\0" in key or not any(_has_row(step.pending, key) for step in self.app.renders):
+            raise self._refusal(key)
+        if settings.presign_s is not None:
+            return redirected(presigned(settings.output_place, key, settings.presign_s))
+        form = format_of_suffix(os.path.splitext(key)[1])
+        return send(request, store, key, media_type(form), self._policy())
+
+    def _refusal(self, key: str) -> HTTPException:
+        if "\0" not in key and was_taken_down(self.app.takedowns, key):
+            return HTTPException(410, "this was taken down")
+        return HTTPException(404, "there is no such file")
+
+    def _policy(self) -> dict[str, str]:
+        return {
+            # Revalidated each time, so that a takedown takes effect in every cache on the way.
+            "cache-control": "public, no-cache" if self._access.is_open else "private, no-cache",
+            "content-security-policy": "default-src 'none'; sandbox",
+            "cross-origin-resource-policy": "same-site",
+        }
 
     def _checked(
         self, key: str, file: str, media_type: str, etag: str, status: os.stat_result
     ) -> Known:
-        cache_control = "public, no-cache" if self._access.is_open else "private, no-cache"
         headers = {
             "etag": etag,
             "last-modified": formatdate(status.st_mtime, usegmt=True),
-            # Revalidated each time, so that a takedown takes effect in every cache on the way.
-            "cache-control": cache_control,
-            "content-security-policy": "default-src 'none'; sandbox",
-            "cross-origin-resource-policy": "same-site",
+            **self._policy(),
             "accept-ranges": "bytes",
         }
         size_bytes = status.st_size
         if self.app.settings.x_accel:
             # The tag and the time are the proxy's own: it compares them with what it is asked for.
-            headers = {"cache-control": cache_control}
+            headers = {"cache-control": headers["cache-control"]}
             headers[BY_PROXY] = self.app.settings.x_accel + quote(key)
             size_bytes = 0
         fields = {name.decode(): value.decode() for name, value in HEADERS} | headers
@@ -240,6 +265,8 @@ async def rendition(request: Request, path: str) -> Response:
 
 
 def _rendition(request: Request, shelf: Shelf, key: str) -> Response:
+    if shelf.app.settings.output_place.is_bucket:
+        return shelf.of_bucket(request, key)
     known, status = shelf.find(key)
     if BY_PROXY in known.headers:
         return Response(b"", 200, known.headers, known.media_type)
@@ -263,40 +290,31 @@ def _rendition(request: Request, shelf: Shelf, key: str) -> Response:
 def original(request: Request, path: str, source: AskedSource = None) -> Response:
     """An original, to be shown beside its renditions; what no browser shows is downloaded."""
     render = service_of(request).app.render
-    file = None
+    file, form = None, format_of_suffix(os.path.splitext(path)[1])
+    name, is_inline = path.rpartition("/")[2], form in WEB_FORMATS
+    headers = {"content-security-policy": "default-src 'none'; sandbox"}
     for each in () if "\0" in path else sources_asked(render, source):
         pending = render.pending_of[each]
         table = pending.original_table
         query = sa.select(table.c.path, table.c.sha256)
         row = pending.meta.dbconn.first(query.where(pending.our_originals, table.c.path == path))
         if row is not None:
-            file = render.originals[each].file(row.path, row.sha256)
+            originals = render.originals[each]
+            if originals.place.is_bucket:
+                headers["content-disposition"] = disposition(name, is_inline)
+                key, store = originals.key(row.path, row.sha256), open_store(originals.place)
+                return send(request, store, key, media_type(form), headers)
+            file = originals.file(row.path, row.sha256)
             break
     if file is None:
         raise HTTPException(404, "there is no such original")
-    form = format_of_suffix(os.path.splitext(path)[1])
     return FileResponse(
         file,
-        headers={"content-security-policy": "default-src 'none'; sandbox"},
+        headers=headers,
         media_type=media_type(form),
-        filename=path.rpartition("/")[2],
-        content_disposition_type="inline" if form in WEB_FORMATS else "attachment",
+        filename=name,
+        content_disposition_type="inline" if is_inline else "attachment",
     )
-
-
-def not_modified(request: Request, etag: str, mtime_s: float) -> bool:
-    """Whether the client already has it; the ETag, if there is one, decides (RFC 9110)."""
-    tags = request.headers.get("if-none-match")
-    if tags is not None:
-        given = [tag.strip().removeprefix("W/") for tag in tags.split(",")]
-        return etag in given or "*" in given
-    since = request.headers.get("if-modified-since")
-    if since is None:
-        return False
-    try:
-        return int(mtime_s) <= parsedate_to_datetime(since).timestamp()
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return False
 
 
 def sources_asked(render: RenderStep, source: Source | None) -> Sequence[Source]:

@@ -19,7 +19,7 @@ from pipeline.engine.pending import Pending
 from pipeline.engine.render_step import RenderStep
 from pipeline.imaging import WEB_FORMATS, format_of_suffix
 from pipeline.imaging.formats import ORIGINAL_FORMATS
-from pipeline.names import WIDTH_SIGN, folder_of, name_of
+from pipeline.names import WIDTH_SIGN, folder_of
 from pipeline.operations import gallery
 from pipeline.operations.explain import explain
 from pipeline.operations.history import times
@@ -181,7 +181,7 @@ def image(request: Request, path: str, asked: Asked, source: AskedSource = None)
         is_there = story["exists"]
     else:
         # As a whole path: a key could be mistaken for a path below the working folder.
-        story = explain(service.app, str(service.settings.input_dir / name_of(path))).as_json()
+        story = explain(service.app, service.settings.input_store.path_of(path)).as_json()
         is_there = story["exists"]
     data = {
         **with_urls(found, files_url(request) if wants_json(request.scope) else "/files"),

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import IO, Any
 
 from fastapi import APIRouter, Query, Request
+from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
@@ -31,6 +34,7 @@ from pipeline.jobs.forms import REPLACE
 from pipeline.jobs.store import ENDED
 from pipeline.jobs.uploads import can_be_asked, keep
 from pipeline.states import JobState, Role
+from pipeline.storage.at_hand import at_hand
 from pipeline.storage.folder import inside, made
 from pipeline.text import counted
 from pipeline.web import models
@@ -41,6 +45,7 @@ from pipeline.web.documented import page_or
 from pipeline.web.problems import unprocessable
 from pipeline.web.security.roles import needs
 from pipeline.web.service import Service, service_of
+from pipeline.web.stored import encoded
 
 router = APIRouter()
 
@@ -156,7 +161,7 @@ def one(request: Request, reference: str) -> Response:
     failures = list(islice(questions.failures(jobs, reference), FAILURES_SHOWN))
     has_answer = True
     try:
-        questions.answer_path(jobs, reference)
+        questions.answer_key(jobs, reference)
     except LockstepError:
         has_answer = False
     if has_answer and shown["answer"]:
@@ -187,20 +192,23 @@ def output(request: Request, reference: str) -> Response:
     Without ``PIPELINE_PUBLIC_URL``, the addresses in it are those of the host that was asked.
     """
     jobs = service_of(request).app.jobs
-    file = questions.answer_path(jobs, checked(reference))
-    media_type = MEDIA_TYPES.get(file.suffix, CSV)
+    key, place = questions.answer_key(jobs, checked(reference)), jobs.settings.output_place
+    suffix = Path(key).suffix
+    media_type = MEDIA_TYPES.get(suffix, CSV)
+    held = contextlib.ExitStack()
+    file = held.enter_context(at_hand(place, key))
     if jobs.settings.jobs.public_url:
-        return FileResponse(file, media_type=media_type, filename=f"{reference}{file.suffix}")
-    files = files_url(request)
-    headers = {"content-disposition": f'attachment; filename="{reference}{file.suffix}"'}
+        sent, name = BackgroundTask(held.close), f"{reference}{suffix}"
+        return FileResponse(file, media_type=media_type, filename=name, background=sent)
+    headers = {"content-disposition": f'attachment; filename="{reference}{suffix}"'}
     if media_type == XLSX:
-        made = _written(partial(write_with_whole_urls, file, reference, files))
+        with held:
+            made = _written(partial(write_with_whole_urls, file, reference, files_url(request)))
         return StreamingResponse(_pieces(made), 200, headers, media_type)
     # What is no UTF-8 passes as it is.
-    stored = file.open(encoding="utf-8", errors="surrogateescape", newline="")
-    texts = with_whole_urls(stored, reference, files)
-    encoded = (text.encode("utf-8", "surrogateescape") for text in texts)
-    return StreamingResponse(encoded, 200, headers, media_type)
+    text = file.open(encoding="utf-8", errors="surrogateescape", newline="")
+    pieces = with_whole_urls(text, reference, files_url(request))
+    return StreamingResponse(encoded(pieces, held), 200, headers, media_type)
 
 
 def _written(write: Callable[[IO[bytes]], object]) -> IO[bytes]:
@@ -253,14 +261,14 @@ def renditions(request: Request, reference: str) -> Response:
     """Every rendition of a job in one archive, which is created while it is sent."""
     jobs = service_of(request).app.jobs
     files = questions.renditions(jobs, checked(reference))
-    folder = jobs.settings.output_dir
-    safe = (
-        (name, file)
-        for name, path in files
-        if (file := inside(folder, path.relative_to(folder).as_posix())) is not None
-    )
+    folder = jobs.settings.output_place.folder
     headers = {"content-disposition": f'attachment; filename="{reference}.zip"'}
-    return StreamingResponse(zip_stream(safe), 200, headers, "application/zip")
+    if folder is None:
+        sent = zip_stream(files, jobs.settings.output_store)
+    else:
+        paths = ((name, inside(folder, key)) for name, key in files)
+        sent = zip_stream((name, path) for name, path in paths if path is not None)
+    return StreamingResponse(sent, 200, headers, "application/zip")
 
 
 @router.delete(

@@ -25,7 +25,7 @@ from pipeline.web.answers import answer, back, wants_json
 from pipeline.web.documented import page_or
 from pipeline.web.previews import Place
 from pipeline.web.problems import public
-from pipeline.web.routes.files import not_modified
+from pipeline.web.requests import not_modified
 from pipeline.web.security.roles import needs, person_of
 from pipeline.web.service import service_of
 
@@ -258,9 +258,10 @@ def _places(app: Lockstep, number: int) -> tuple[str, list[Place]]:
     places = []
     for source, path in dict.fromkeys([(row.source, row.path), *known]):
         originals = app.render.originals.get(Source(source))
-        if originals is not None and originals.file(path, row.sha256) is not None:
+        is_bucket = originals is not None and originals.place.is_bucket
+        if originals and (is_bucket or originals.file(path, row.sha256) is not None):
             key = originals.key(path, row.sha256)
-            places.append(Place(str(originals.folder), key, originals.max_pixels))
+            places.append(Place(originals.place.text, key, originals.max_pixels))
     return row.sha256, places
 
 
@@ -271,7 +272,7 @@ def _near_places(app: Lockstep, number: int) -> tuple[str, list[Place]]:
     act = repository.act(takedown) if takedown else None
     if act is None:
         raise HTTPException(404, "there is no picture of what it is near to")
-    folder = str(app.settings.quarantine_dir)
+    folder = app.settings.quarantine_place.text
     places = [
         Place(folder, file.kept)
         for file in repository.files_of([act.id])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from typing import Any
 
@@ -14,9 +13,9 @@ from starlette.responses import Response
 
 from pipeline.app import Lockstep
 from pipeline.errors import AlreadyReinstatedError
-from pipeline.names import name_of
 from pipeline.near import MAX_DISTANCE
 from pipeline.states import Role, TakedownState
+from pipeline.storage.moving import is_at
 from pipeline.takedowns import TakenDown, reinstate, take_down
 from pipeline.takedowns.audit import removed_by
 from pipeline.takedowns.context import Takedowns
@@ -69,7 +68,7 @@ async def take(request: Request) -> Response:
     target = wanted.sha256.lower()
     if wanted.path:
         # As a whole path: a key could be mistaken for a path below the working folder.
-        target = str(service.settings.input_dir / name_of(clean_key(wanted.path)))
+        target = service.settings.input_store.path_of(clean_key(wanted.path))
         number = await run_in_threadpool(_is_down, service.app, clean_key(wanted.path))
         if number is not None:
             return await run_in_threadpool(_already_down, request, number)
@@ -151,7 +150,7 @@ def _taken(request: Request, done: TakenDown, undo: str) -> Response:
 def _is_down(app: Lockstep, path: str) -> int | None:
     """The takedown that removed this original, unless another one has come under its name."""
     number = removed_by(app.database, path)
-    return None if os.path.lexists(app.settings.input_dir / name_of(path)) else number
+    return None if is_at(app.settings.input_place, path) else number
 
 
 def _already_down(request: Request, number: int) -> Response:

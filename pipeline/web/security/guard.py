@@ -26,8 +26,8 @@ from pipeline.web.security.sessions import COOKIE
 
 log = logging.getLogger("lockstep.web")
 
-# What must work before logging in.
-OPEN = ("/login", "/healthz")
+# What must work before logging in. Notifications have a token of their own.
+OPEN = ("/login", "/healthz", "/notifications")
 OPEN_BELOW = "/static/"
 # So that the log shows what was requested, and how it was answered.
 CHANGED = "request %s: %s %r answered with %d"
