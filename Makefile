@@ -11,7 +11,7 @@ MOMENTS_ARGS ?=
 # Modules are compiled once, and not by each of the many processes that tests start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-databases test-moments test-kills lint types docs dist lock fuzz bench-noop bench-pixels bench-jobs bench-live bench-near bench-lists bench-web clean help
+.PHONY: run test test-databases test-moments test-kills lint types docs dist lock fuzz bench-noop bench-pixels bench-jobs bench-live bench-near bench-lists bench-web bench-databases clean help
 
 help: ## List what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -69,6 +69,9 @@ bench-lists: .venv/installed-dev ## A blocklist of 1,000,000 hashes: import, aga
 
 bench-web: .venv/installed-dev ## The page at 1,000,000 originals: gallery, files beside nginx, uploads, takedowns
 	@$(BIN)/python -m benchmarks.web $(BENCH_ARGS)
+
+bench-databases: .venv/installed-dev ## Runs over 20,000 originals on SQLite, PostgreSQL, and one 1 ms away
+	@$(BIN)/python -m benchmarks.databases $(BENCH_ARGS)
 
 lock: ## Resolve the dependencies again (needs Poetry with its export plug-in)
 	poetry lock

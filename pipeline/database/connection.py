@@ -51,6 +51,7 @@ class Database(DBConn):
         self.dialect.prepare()
         super()._init(connstr, *args, **options)
         self.dialect.tune(self.engine)
+        self._reader = self.dialect.reader(self.engine)
         self.clock = Clock(self)
 
     @property
@@ -71,7 +72,8 @@ class Database(DBConn):
     @contextlib.contextmanager
     def reading(self) -> Iterator[sa.Connection]:
         """A connection for queries; inside :meth:`writing` it sees what was written so far."""
-        with self.con.begin() as con:
+        write = self._write
+        with (self._reader if write is None else Inside(write.con)).begin() as con:
             yield con
 
     def rows(self, query: sa.Executable) -> Sequence[sa.Row[Any]]:
