@@ -93,13 +93,14 @@ def _walk_or_refuse(
 
 
 def compare_some(
-    folder: Path,
+    settings: Settings,
     keys: Collection[str],
     suffixes: frozenset[str],
     table: DataTable,
     difference: Difference,
 ) -> Iterator[FoundFile]:
     """Like :func:`compare`, but only for some files and folders, each with all that is below it."""
+    folder, most = settings.input_dir, settings.max_removed_percent
     for key in sorted(keys):
         parents = [key[:end] for end, c in enumerate(key) if c == "/"]
         if any(parent in keys for parent in parents):
@@ -118,9 +119,10 @@ def compare_some(
                 yield FoundFile(*file)
         for path in sorted(stored):
             _gone(path, difference)
-    if len(difference.removed) >= REMOVED_AT_LEAST:
-        # Whether these are too many depends on the number of all.
-        difference.unchanged = _count(table) - difference.changed - len(difference.removed)
+    if (gone := len(difference.removed)) >= REMOVED_AT_LEAST:
+        # Whether these are too many depends on the number of all: no more are counted than tell.
+        enough = int(gone * 100 / most) + 1 if most else None
+        difference.unchanged = max(0, _count(table, enough) - difference.changed - gone)
     if difference.removed and _count(table, len(difference.removed) + 1) == len(difference.removed):
         difference.all_gone = not _is_renamed(table, difference)
         difference.is_empty = not _holds_any(folder, suffixes, difference.passed)
@@ -158,8 +160,7 @@ def _stored_below(table: DataTable, key: str) -> dict[str, tuple[Any, ...]]:
         # "0" comes right after "/": a range of the keys, which the index finds.
         sa.or_(columns.path == key, sa.and_(columns.path > key + "/", columns.path < key + "0")),
     )
-    with store.dbconn.reading() as con:
-        return {row[0]: tuple(row) for row in con.execute(query)}
+    return {row[0]: tuple(row) for row in store.dbconn.rows(query)}
 
 
 def _stored_in(table: DataTable) -> tuple[TrackedTable, sa.ColumnCollection[str, Any]]:
@@ -176,8 +177,7 @@ def _is_ours(columns: sa.ColumnCollection[str, Any]) -> sa.ColumnElement[bool]:
 def _count(table: DataTable, at_most: int | None = None) -> int:
     store, columns = _stored_in(table)
     rows = sa.select(columns.path).where(_is_ours(columns)).limit(at_most).subquery()
-    with store.dbconn.reading() as con:
-        return con.execute(sa.select(sa.func.count()).select_from(rows)).scalar_one()
+    return int(store.dbconn.column(sa.select(sa.func.count()).select_from(rows))[0])
 
 
 def _is_renamed(table: DataTable, difference: Difference) -> bool:
@@ -335,7 +335,7 @@ class ScanStep(Step):
                 folder, self.suffixes, self.table, difference, allowed, run.check_stop
             )
         else:
-            found = compare_some(folder, options.only, self.suffixes, self.table, difference)
+            found = compare_some(self.settings, options.only, self.suffixes, self.table, difference)
             run.narrowed_to = []
         for file in found:
             run.check_stop()
