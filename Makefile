@@ -12,7 +12,7 @@ MOMENTS_ARGS ?=
 # Modules are compiled once, and not by each of the many processes that tests start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-databases test-buckets test-ray test-moments test-kills lint types docs dist lock fuzz bench-noop bench-pixels bench-jobs bench-live bench-near bench-lists bench-web bench-ray clean help
+.PHONY: run test test-databases test-buckets test-ray test-moments test-kills lint types docs dist lock fuzz bench-noop bench-pixels bench-jobs bench-live bench-near bench-lists bench-web bench-databases bench-ray clean help
 
 help: ## List what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -79,6 +79,9 @@ bench-web: .venv/installed-dev ## The page at 1,000,000 originals: gallery, file
 
 bench-ray: .venv/installed-ray ## Photos a second on two Ray nodes of one processor, beside two local processes
 	@$(BIN)/python -m benchmarks.ray_cluster $(BENCH_ARGS)
+
+bench-databases: .venv/installed-dev ## Runs over 20,000 originals on SQLite, PostgreSQL, and one 1 ms away
+	@$(BIN)/python -m benchmarks.databases $(BENCH_ARGS)
 
 lock: ## Resolve the dependencies again (needs Poetry with its export plug-in)
 	poetry lock

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -76,6 +76,8 @@ class Project:
     workers: int = 2
     # The module with the pipeline, of the repository or of `folder`.
     pipeline: str = "app"
+    # The address of a server; without one, a file in `folder`.
+    database: str | None = None
 
     @property
     def output(self) -> Path:
@@ -93,7 +95,7 @@ class Project:
         return {
             "PIPELINE_INPUT": str(self.input),
             "PIPELINE_OUTPUT": str(self.output),
-            "PIPELINE_DB": f"sqlite:///{self.folder / 'db.sqlite'}",
+            "PIPELINE_DB": self.database or f"sqlite:///{self.folder / 'db.sqlite'}",
             "PIPELINE_RECIPES": str(self.folder / "recipes.toml"),
             "PIPELINE_WORKERS": str(self.workers),
             "PYTHONPATH": str(self.folder),
@@ -107,8 +109,8 @@ class Project:
         (self.folder / "app_with_step.py").write_text(text, encoding="utf-8")
         return replace(self, pipeline="app_with_step")
 
-    def run(self, timeout_s: float = 3600.0) -> Measured:
-        """One `datapipe run --json` over this project."""
+    def run(self, timeout_s: float = 3600.0, beside: Collection[int] = ()) -> Measured:
+        """One `datapipe run --json` over this project; `beside` are servers, as of `measure`."""
         datapipe = command()
         assert datapipe is not None
         return measure(
@@ -116,6 +118,7 @@ class Project:
             cwd=REPOSITORY,
             env=self.env(),
             timeout_s=timeout_s,
+            beside=beside,
         )
 
 

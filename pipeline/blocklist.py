@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from pipeline.database.connection import Database
 from pipeline.database.paging import chunks, known_among
 from pipeline.database.state import BLOCKED_HASHES, state_table
+from pipeline.database.tracked import insert_or_update
 from pipeline.database.transaction import Write
 from pipeline.moderation_tables import (
     blocked_hashes_table,
@@ -110,11 +111,10 @@ class Blocklist:
         """Those of ``digests`` (SHA-256) whose MD5 is known."""
         return known_among(self._database, self.digests.c.sha256, set(digests) - {None})
 
-    def remember_md5s(self, write: Write, md5s: Mapping[str, str]) -> None:
+    def remember_md5s(self, md5s: Mapping[str, str]) -> None:
         """Keep the MD5 of contents, by their SHA-256."""
-        if md5s:
-            rows = [{"sha256": digest, "md5": md5s[digest]} for digest in sorted(md5s)]
-            write.execute(self._database.insert(self.digests).on_conflict_do_nothing(), rows)
+        rows = [{"sha256": digest, "md5": md5s[digest]} for digest in sorted(md5s)]
+        insert_or_update(self._database, self.digests, ["sha256"], (), rows)
 
     def note_change(self, write: Write) -> None:
         """Whatever writes ``blocked_hashes`` calls this in the same transaction.
@@ -123,13 +123,7 @@ class Blocklist:
         """
         state = state_table(self._database.sqla_metadata)
         row = {"name": BLOCKED_HASHES, "value": repr(write.now)}
-        insert = self._database.insert(state)
-        write.execute(
-            insert.on_conflict_do_update(
-                index_elements=["name"], set_={"value": insert.excluded.value}
-            ),
-            row,
-        )
+        insert_or_update(self._database, state, ["name"], ["value"], [row])
 
     def version(self) -> str | None:
         """What differs after each change of ``blocked_hashes``; ``None``: it was always empty."""

@@ -13,9 +13,10 @@
 ``mysql``        MySQL and MariaDB: connections, and what a person is told of them
 ``mysql_sql``    SQL as MySQL and MariaDB have it
 ``paging``       long results and long lists, in pieces of bounded size
-``pool``         SQLite connections by thread, for processes of many threads that live long
+``pool``         pools of connections, for processes of many threads that live long
 ``records``      what a user's step works on, and the query for what is pending of it
 ``state``        what Lockstep remembers: layout, clock, the input folder, and unfinished work
-``tracked``      tracked tables: tables of datapipe-core, written by one prepared statement
+``tracked``      tracked tables: tables of datapipe-core, written by few statements
 ``transaction``  one transaction, and the time that its rows have
+``upserts``      the statements that insert rows, or move some columns of those that are there
 """

@@ -53,6 +53,7 @@ class Database(DBConn):
         self.connstr = connstr
         self.insert = self.dialect.insert or self.insert
         self.dialect.tune(self.engine, self.sqla_metadata)
+        self._reader = self.dialect.reader(self.engine)
         self.clock = Clock(self)
 
     @property
@@ -73,7 +74,8 @@ class Database(DBConn):
     @contextlib.contextmanager
     def reading(self) -> Iterator[sa.Connection]:
         """A connection for queries; inside :meth:`writing` it sees what was written so far."""
-        with self.con.begin() as con:
+        write = self._write
+        with (self._reader if write is None else Inside(write.con)).begin() as con:
             yield con
 
     def rows(self, query: sa.Executable) -> Sequence[sa.Row[Any]]:

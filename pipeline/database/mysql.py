@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import shlex
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from pipeline.database.keys import Text
 from pipeline.database.locks import Locks, NamedLocks
 from pipeline.database.long_keys import LongKeys
 from pipeline.database.mysql_sql import Insert, Statements, Types, collation
+from pipeline.database.upserts import or_update
 from pipeline.errors import DatabaseError, SettingsError
 
 # Field types of the protocol, as both drivers number them.
@@ -54,6 +56,20 @@ class MySQL:
     def begin_layout(self, con: sa.Connection) -> None:
         # Each of them ends the transaction before it, whatever is done.
         return
+
+    def reader(self, engine: sa.Engine) -> sa.Engine:
+        return engine
+
+    def upsert(
+        self,
+        con: sa.Connection,
+        table: sa.Table,
+        keys: Sequence[str],
+        changing: Sequence[str],
+        rows: Sequence[Mapping[str, Any]],
+    ) -> None:
+        # Both drivers make one statement of many rows of it.
+        con.execute(or_update(Insert(table), keys, changing), list(rows))
 
     def settle(self, engine: sa.Engine) -> None:
         return

@@ -1,4 +1,4 @@
-"""SQLite connections by thread, for processes of many threads that live long.
+"""Pools of connections, for processes of many threads that live long.
 
 datapipe-core takes SQLAlchemy's ``SingletonThreadPool``: a connection for each thread, and from the
 sixth thread on it closes any other one, also one that a thread is just writing through. Here a
@@ -8,7 +8,9 @@ connection is closed when its thread has ended, and never before.
 from __future__ import annotations
 
 import threading
+import time
 import weakref
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.pool import ConnectionPoolEntry, SingletonThreadPool
@@ -40,3 +42,25 @@ def keep_by_thread(engine: sa.Engine) -> None:
         _dispatch=pool.dispatch,
         dialect=pool._dialect,
     )
+
+
+# A run finds at its start, and not in the midst of its work, that its server was started again, or
+# that something on the way has closed what was idle.
+IDLE_S = 1.0
+
+
+def check_idle(engine: sa.Engine) -> None:
+    """Make ``engine`` check those connections alone that were idle: each check is a round trip,
+    and datapipe-core has every connection checked before every transaction."""
+    engine.pool._pre_ping = False
+
+    def note(driver: object, entry: ConnectionPoolEntry) -> None:
+        entry.info["idle_since"] = time.monotonic()
+
+    def check(driver: Any, entry: ConnectionPoolEntry, proxy: object) -> None:
+        idle_s = time.monotonic() - entry.info.get("idle_since", time.monotonic())
+        if idle_s > IDLE_S and not engine.dialect._do_ping_w_event(driver):
+            raise sa.exc.InvalidatePoolError  # the pool opens another one
+
+    sa.event.listen(engine, "checkin", note)
+    sa.event.listen(engine, "checkout", check)

@@ -1,4 +1,4 @@
-"""Tracked tables: tables of datapipe-core, written by one prepared statement."""
+"""Tracked tables: tables of datapipe-core, written by few statements, however many the rows."""
 
 from __future__ import annotations
 
@@ -165,14 +165,9 @@ def insert_or_update(
 
     Nothing happens for no rows, of which SQLAlchemy would make one of NULLs.
     """
-    if not rows:
-        return
-    insert = database.insert(table)
-    statement = insert.on_conflict_do_update(
-        index_elements=list(keys), set_={name: insert.excluded[name] for name in changing}
-    )
-    with database.writing() as con:
-        con.execute(statement, rows)
+    if rows:
+        with database.writing() as write:
+            database.dialect.upsert(write.con, table, keys, changing, rows)
 
 
 def keys_of(rows: pd.DataFrame, names: Sequence[str]) -> list[KeyValues]:

@@ -28,7 +28,6 @@ SLICE = 32
 # Renditions by why they are pending: `FRESH`, `GONE` or `BACKLOG`.
 Kinds: TypeAlias = dict[int, int]
 
-
 # What identifies a rendition: source, path and recipe.
 RenditionKey: TypeAlias = tuple[str, str, str]
 
@@ -316,10 +315,11 @@ class Look:
             if rows:
                 yield _originals(rows)
             return
-        after: str | None = None
+        after, only = None, self._only
         while True:
-            query = self.pending.query(self._only, everything, kind, after).limit(PAGE_ROWS)
-            rows = self.pending.fetch(query)
+            # With a condition on what comes after, SQLite reads all of that, not those few.
+            query = self.pending.query(only, everything, kind, after if only is None else None)
+            rows = self.pending.fetch(query.limit(PAGE_ROWS))
             if not rows:
                 return
             last = rows[-1].path
@@ -328,6 +328,7 @@ class Look:
                 rows = [row for row in rows if row.path != last]
             after = rows[-1].path
             yield _originals(rows)
+            only = only and [path for path in only if path > after]
 
     def sizes_fresh(self) -> set[int]:
         """Sizes, in bytes, of new and changed originals: one that is gone may only have moved."""

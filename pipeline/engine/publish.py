@@ -279,7 +279,7 @@ class Publisher:
             now = write.now
             rows = [row | {"since": row["since"] or now} for row in rows]
             store_rows(write, self.pending, rows)
-            self.takedowns.remember_md5s(write, md5s)
+            self.takedowns.remember_md5s(md5s)
             if dropped:
                 self._deleted_any = True
                 delete_rows(write, self.pending, dropped)

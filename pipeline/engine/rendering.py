@@ -264,14 +264,19 @@ class Rendering:
     def _reuse_or_render(self, tasks: list[Task]) -> None:
         """Originals of a size that is known already: hash first, decode only unknown bytes."""
         by_path = {task.path: task for task in tasks}
-        waiting: list[Outcome] = []
+        hashed: list[Outcome] = []
         for outcome in self._through_workers([task._replace(hash_only=True) for task in tasks]):
             complete = len(outcome.unchanged) == len(by_path[outcome.path].wanted)
-            blocked = self.publisher.takedowns.blocked_among([outcome.sha256], md5s_of([outcome]))
-            if outcome.sha256 is None or outcome.unsettled or complete or blocked:
+            if outcome.sha256 is None or outcome.unsettled or complete:
                 self.publisher.add(outcome)
             else:
-                waiting.append(outcome)
+                hashed.append(outcome)
+        # Once a page: what is blocked after this is found when it is published.
+        digests = [outcome.sha256 for outcome in hashed]
+        blocked = self.publisher.takedowns.blocked_among(digests, md5s_of(hashed))
+        for outcome in (each for each in hashed if each.sha256 in blocked):
+            self.publisher.add(outcome)
+        waiting = [outcome for outcome in hashed if outcome.sha256 not in blocked]
         # A second round for duplicates of what the first has made. Where that failed, they fail the
         # same way, and there is nothing to wait for.
         for is_last in (False, True):

@@ -6,6 +6,7 @@ A rename, a move and a copy cost a hard link, and no decode.
 from __future__ import annotations
 
 import os
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,9 @@ from pipeline.names import rendition_key
 from pipeline.transforms.features import is_feature
 from pipeline.workers.tasks import Made, Outcome, Task
 
+# Contents that are asked for in one query.
+AT_ONCE = 250
+
 
 class Reuse:
     """Finds renditions of the same bytes, and stages them for another original."""
@@ -30,7 +34,8 @@ class Reuse:
         self.pending = pending
         self.fingerprints = fingerprints
         self.places = places
-        self._sources: dict[tuple[str | None, str], Sequence[sa.Row[Any]]] = {}
+        self._sources: dict[tuple[str | None, str], list[sa.Row[Any]]] = {}
+        self._coming: list[str] = []
 
     def forget(self) -> None:
         """Rows are about to change: ask the table again."""
@@ -42,6 +47,7 @@ class Reuse:
         known: set[str] = set()
         for table in self.pending.tables:
             known |= known_among(self.pending.meta.dbconn, table.c.sha256, digests, is_ok(table))
+        self._coming = sorted(known)
         return known
 
     def stage(self, outcome: Outcome, task: Task) -> Outcome | None:
@@ -96,22 +102,28 @@ class Reuse:
     def _made_of(self, sha256: str | None, recipe: str) -> Sequence[sa.Row[Any]]:
         """Up to two rows that are in step, of these bytes by this recipe.
 
-        Kept until the next flush: of thousands of copies, each would ask the same.
+        Kept until the next flush: of thousands of copies, each would ask the same. Asked together
+        for the contents that come next in the order of their hashes.
         """
-        found = self._sources.get((sha256, recipe))
-        if found is None:
+        if (sha256, recipe) not in self._sources:
+            start = bisect_left(self._coming, sha256 or "")
+            digests = {sha256, *self._coming[start : start + AT_ONCE]}
+            self._sources |= {(digest, recipe): [] for digest in digests}
             table = data_of(self.pending.output(recipe))
-            query = sa.select(table).where(
-                table.c.sha256 == sha256,
+            place = sa.func.row_number().over(
+                partition_by=table.c.sha256, order_by=(table.c.source, table.c.path)
+            )
+            numbered = sa.select(table, place.label("place")).where(
+                table.c.sha256.in_(digests),
                 recipe_in(table) == recipe,
                 is_ok(table),
                 table.c.fingerprint == self.fingerprints[recipe],
                 table.c.renderer == RENDERER_VERSION,
             )
-            with self.pending.meta.dbconn.reading() as con:
-                found = con.execute(query.limit(2)).all()
-            self._sources[sha256, recipe] = found
-        return found
+            rows = numbered.subquery()
+            for row in self.pending.meta.dbconn.rows(sa.select(rows).where(rows.c.place <= 2)):
+                self._sources[row.sha256, recipe].append(row)
+        return self._sources[sha256, recipe]
 
 
 def _appended(path: str, file: str) -> str | None:

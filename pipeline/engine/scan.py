@@ -93,13 +93,14 @@ def _walk_or_refuse(
 
 
 def compare_some(
-    place: Place,
+    settings: Settings,
     keys: Collection[str],
     suffixes: frozenset[str],
     table: DataTable,
     difference: Difference,
 ) -> Iterator[FoundFile]:
     """Like :func:`compare_place`, but only for some files and folders, each with all below it."""
+    place, most = settings.input_place, settings.max_removed_percent
     for key in sorted(keys):
         parents = [key[:end] for end, c in enumerate(key) if c == "/"]
         if any(parent in keys for parent in parents):
@@ -118,12 +119,11 @@ def compare_some(
                 yield FoundFile(*file)
         for path in sorted(stored):
             _gone(path, difference)
-    if len(difference.removed) >= REMOVED_AT_LEAST:
-        # Whether these are too many depends on the number of all.
-        difference.unchanged = count_of(table) - difference.changed - len(difference.removed)
-    if difference.removed and count_of(table, len(difference.removed) + 1) == len(
-        difference.removed
-    ):
+    if (gone := len(difference.removed)) >= REMOVED_AT_LEAST:
+        # Whether these are too many depends on the number of all: no more are counted than tell.
+        enough = int(gone * 100 / most) + 1 if most else None
+        difference.unchanged = max(0, count_of(table, enough) - difference.changed - gone)
+    if gone and count_of(table, gone + 1) == gone:
         difference.all_gone = not _is_renamed(table, difference)
         difference.is_empty = not _holds_any(place, suffixes, difference.passed)
 
@@ -258,7 +258,7 @@ class ScanStep(Step):
                 place, self.suffixes, self.table, difference, allowed, run.check_stop
             )
         else:
-            found = compare_some(place, options.only, self.suffixes, self.table, difference)
+            found = compare_some(self.settings, options.only, self.suffixes, self.table, difference)
             run.narrowed_to = []
         for file in found:
             run.check_stop()

@@ -42,16 +42,14 @@ def stored_below(table: DataTable, key: str) -> dict[str, tuple[Any, ...]]:
         # "0" comes right after "/": a range of the keys, which the index finds.
         sa.or_(columns.path == key, sa.and_(columns.path > key + "/", columns.path < key + "0")),
     )
-    with store.dbconn.reading() as con:
-        return {row[0]: tuple(row) for row in con.execute(query)}
+    return {row[0]: tuple(row) for row in store.dbconn.rows(query)}
 
 
 def count_of(table: DataTable, at_most: int | None = None) -> int:
     """How many there are; counting ends at ``at_most``."""
     store, columns = stored_in(table)
     rows = sa.select(columns.path).where(is_ours(columns)).limit(at_most).subquery()
-    with store.dbconn.reading() as con:
-        return con.execute(sa.select(sa.func.count()).select_from(rows)).scalar_one()
+    return int(store.dbconn.column(sa.select(sa.func.count()).select_from(rows))[0])
 
 
 class Stored:

@@ -27,7 +27,7 @@ from pipeline.csvs.reading import CsvCheck, CsvLimits, check_csv
 from pipeline.csvs.writing import write_problems
 from pipeline.database.dialects import VALUES_AT_ONCE
 from pipeline.database.paging import chunks, pages
-from pipeline.database.tracked import data_of, delete, meta_of, upsert
+from pipeline.database.tracked import data_of, delete, insert_or_update, meta_of, upsert
 from pipeline.engine.context import Run
 from pipeline.engine.recovery import remember_writing
 from pipeline.errors import CsvError
@@ -283,9 +283,11 @@ def _store_urls(repository: JobRepository, reference: str, rows: Sequence[CsvPro
                 )
                 .values(state=UrlState.WAITING.value)
             )
-        insert = repository.database.insert(fetches)
-        con.execute(
-            insert.on_conflict_do_nothing(index_elements=["url_key"]),
+        insert_or_update(
+            repository.database,
+            fetches,
+            ["url_key"],
+            (),
             [
                 {
                     "url_key": key,

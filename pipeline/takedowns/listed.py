@@ -204,8 +204,7 @@ def _hash_unknown(
             if row.sha256 not in md5s:
                 _hash(step, row, md5s, followed)
             followed.hashed += 1
-        with context.database.writing() as write:
-            blocklist.remember_md5s(write, md5s)
+        blocklist.remember_md5s(md5s)
         advance(followed.hashed, max(total, followed.hashed))
     # Those of which another original has the content are known now.
     known = {row.path for _, rows in _unknown(context, blocklist) for row in rows}
