@@ -66,6 +66,7 @@ class Lockstep(DatapipeApp):
             index_originals(
                 step.pending.original_table, meta_of(step.pending.originals), database.dialect
             )
+        self._check_tables()
         self.load_recipes.may_make_features = self.render.pending.features is not None
         for each in self.steps:
             if isinstance(each, Step):
@@ -125,6 +126,18 @@ class Lockstep(DatapipeApp):
             f"app.py declares no {declared} step, which this release of Lockstep works with; "
             "start from its app.py, and add your own steps to it"
         )
+
+    def _check_tables(self) -> None:
+        """Each render step deletes from its tables what it has not made."""
+        writers: dict[str, str] = {}
+        for step in self.renders:
+            for table in step.output_dts:
+                other = writers.setdefault(table.dt.name, step.name)
+                if other != step.name:
+                    raise SettingsError(
+                        f"app.py: the steps {other!r} and {step.name!r} both write the table "
+                        f"{table.dt.name!r}; give each Render step a table of its own"
+                    )
 
     def _check_folder(self, step: RenderStep) -> None:
         if step.output_dir and not step.output_dir.is_relative_to(self.settings.output_dir):

@@ -61,9 +61,7 @@ def mapping_from(pairs: tuple[str, ...], grouped: bool) -> Mapping | None:
     Raises:
         SettingsError: they are wrong.
     """
-    if grouped and not pairs:
-        raise SettingsError("--grouped: belongs to --map; name the columns, or leave it out")
-    if not pairs:
+    if not pairs and not grouped:
         return None
     # Imported here: `datapipe --help` does without it, and it costs 10 ms.
     from pipeline.csvs.mapping import given_mapping

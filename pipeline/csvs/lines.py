@@ -30,11 +30,13 @@ _LINE_ENDS = re.compile(r"[\r\n]+")
 
 @dataclass(frozen=True)
 class CsvProblem:
-    """One problem. ``line`` is the line in the file, from 1; ``column`` may be empty."""
+    """One problem. ``line`` is the line in the file, from 1; ``column`` may be empty. ``code`` is
+    that of a failed image, and empty where the file is at fault."""
 
     line: int
     column: str
     message: str
+    code: str = ""
 
 
 class UnreadableCsv(CsvError):

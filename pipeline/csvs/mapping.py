@@ -206,29 +206,38 @@ def listed(names: Sequence[str]) -> str:
     return shown + (f" and {len(names) - 12} more" if len(names) > 12 else "")
 
 
-def given_mapping(pairs: Iterable[str], grouped: bool = False) -> Mapping:
-    """The mapping that was given as ``number=SKU``, ``name=Title``, ``images=Image Src``.
+def given_mapping(
+    pairs: Sequence[str], grouped: bool = False, option: str = "--"
+) -> Mapping | None:
+    """The mapping that was given as ``number=SKU``, ``name=Title``, ``images=Image Src``; None
+    where there is none.
 
     A role may be given again: of numbers and names the first that a row has is taken, images are
-    taken of all.
+    taken of all. ``option`` is what stands before the names ``map`` and ``grouped``.
 
     Raises:
         SettingsError: one is not of that form, or a role is missing.
     """
+    if not pairs:
+        if grouped:
+            raise SettingsError(
+                f"{option}grouped: belongs to {option}map; name the columns, or leave it out"
+            )
+        return None
     found: dict[str, list[str]] = {role: [] for role in ROLES}
     for pair in pairs:
         role, _, header = pair.partition("=")
         role = role.strip().lower()
         if role not in found or not header.strip():
             raise SettingsError(
-                f"--map {pair}: is not a role and the header of its column; "
+                f"{option}map {pair}: is not a role and the header of its column; "
                 'write number="…", name="…" or images="…"'
             )
         found[role].append(header.strip())
     if missing := [role for role in ROLES if not found[role]]:
         raise SettingsError(
-            f"--map: says nothing about {' and '.join(missing)}; "
-            f'add --map {missing[0]}="the header of its column"'
+            f"{option}map: says nothing about {' and '.join(missing)}; "
+            f'add {option}map {missing[0]}="the header of its column"'
         )
     number, name, images = (tuple(dict.fromkeys(found[role])) for role in ROLES)
     return Mapping(GIVEN, number, name, images, grouped)

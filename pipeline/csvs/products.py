@@ -82,10 +82,10 @@ class Problems:
     first: list[CsvProblem] = field(default_factory=list)
     count: int = 0
 
-    def add(self, line: int, column: str, message: str) -> None:
+    def add(self, line: int, column: str, message: str, code: str = "") -> None:
         self.count += 1
         if len(self.first) < MAX_PROBLEMS:
-            self.first.append(CsvProblem(line, column, message))
+            self.first.append(CsvProblem(line, column, message, code))
 
 
 def iter_products(path: Path, dialect: CsvDialect) -> Iterator[CsvProduct]:

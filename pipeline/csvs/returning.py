@@ -149,9 +149,10 @@ def new_cell(cell: str, images: Sequence[ImageCell], addresses: Sequence[str | N
 def _note(
     failed: Problems, product: CsvProduct, answer: ProductAnswer, dialect: CsvDialect
 ) -> None:
-    for image, error in zip(product.images, answer.errors, strict=True):
+    for image, error, code in zip(product.images, answer.errors, answer.codes, strict=True):
         if error is not None:
-            failed.add(product.rows[image.row].line, dialect.header[image.column], error)
+            line, column = product.rows[image.row].line, dialect.header[image.column]
+            failed.add(line, column, error, code or "")
 
 
 def _new(first: int, texts: Sequence[str]) -> dict[int, tuple[str, str]]:

@@ -137,7 +137,7 @@ def _of(values: Sequence[_T], places: Sequence[int]) -> list[_T]:
 def write_problems(
     store: Store, key: str, problems: Iterable[CsvProblem], fault_count: int
 ) -> None:
-    """Write the problems of a CSV as ``Line``, ``Column``, ``Message``.
+    """Write the problems of a CSV as ``Line``, ``Column``, ``Message``, ``Code``.
 
     Where there are more problems than ``problems``, a last line says how many.
 
@@ -146,13 +146,13 @@ def write_problems(
     """
     with _replaced_text(store, key, "utf-8-sig") as file:
         writer = csv.writer(file, lineterminator="\r\n")
-        _write(writer, ["Line", "Column", "Message"])
+        _write(writer, ["Line", "Column", "Message", "Code"])
         shown = 0
         for problem in problems:
             shown += 1
-            _write(writer, [str(problem.line), problem.column, problem.message])
+            _write(writer, [str(problem.line), problem.column, problem.message, problem.code])
         if fault_count > shown:
-            _write(writer, ["", "", f"and {fault_count - shown:,} more; fix these first"])
+            _write(writer, ["", "", f"and {fault_count - shown:,} more; fix these first", ""])
 
 
 def write_failed_rows(file: TextIO, dialect: CsvDialect, rows: Iterable[CsvRow]) -> int:

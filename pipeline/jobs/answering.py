@@ -146,7 +146,13 @@ class _Answer:
             self.repository.update(self.job.reference, made_for=settings_key)
             self.run.report.warnings.append(f"job {self.job.reference}: {reason}")
         elif self.repository.move(self.job.reference, {self.job.state}, JobState.WRITING):
-            self._end(JobState.FAILED, reason=reason)
+            self.run.report.warnings.append(f"job {self.job.reference}: {reason}")
+            # Customers read this one: they know no setting.
+            self._end(
+                JobState.FAILED,
+                reason="its result needs the public address of the images, which the service does "
+                "not have now; tell the people who run it, and submit the file again",
+            )
         return True
 
     def _waits(self) -> bool:

@@ -22,6 +22,7 @@ Nothing here decides anything about images.
 ``routes``       the routes: a file for each page
 ``security``     what checks every request: name, origin, token, size
 ``server``       puts everything together, and serves
+``submissions``  what the form of a new job sends
 ``service``      what every page uses: lane, counts, listeners
 ``stored``       objects of a bucket, passed on or by a signed address
 """

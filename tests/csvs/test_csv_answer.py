@@ -179,14 +179,14 @@ def test_the_faults_of_a_csv_are_a_csv(tmp_path: Path) -> None:
     write_problems(
         FolderStore(tmp_path),
         target.name,
-        [CsvProblem(3, "S. No.", "no number"), CsvProblem(4, "", "=x, wrong")],
+        [CsvProblem(3, "S. No.", "no number"), CsvProblem(4, "", "=x, wrong", "not_found")],
         12,
     )
     assert target.read_text("utf-8-sig").splitlines() == [
-        "Line,Column,Message",
-        "3,S. No.,no number",
-        '4,,"\'=x, wrong"',
-        ",,and 10 more; fix these first",
+        "Line,Column,Message,Code",
+        "3,S. No.,no number,",
+        '4,,"\'=x, wrong",not_found',
+        ",,and 10 more; fix these first,",
     ]
 
 

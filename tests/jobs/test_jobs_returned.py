@@ -212,8 +212,8 @@ def test_what_fails_keeps_its_address_and_is_listed_beside_the_result(shop: Shop
     assert missing in answer.read_text()
     failed = shop.output / f"feed-{reference}.errors.csv"
     with failed.open(encoding="utf-8-sig", newline="") as lines:
-        (_, (line, column, message)) = csv.reader(lines)
-    assert (line, column) == ("2", HEADER[2])
+        (_, (line, column, message, code)) = csv.reader(lines)
+    assert (line, column, code) == ("2", HEADER[2], "not_found")
     assert message.startswith(f"{missing}: ")
 
     # Once nothing fails, there is no list.
@@ -273,6 +273,23 @@ def test_a_workbook_with_columns_of_its_own_is_read_by_their_names(shop: Shop) -
     assert failed.code == 0, failed
     fixed = (shop.root / "fix.csv").read_bytes().decode("utf-8-sig")
     assert fixed == f"Key,What,Photo\r\nb,Two,{urls[1]}\r\n"
+
+
+def test_what_a_job_lacks_of_the_service_is_said_to_operators_and_not_to_customers(
+    shop: Shop,
+) -> None:
+    file = shop.csv({"1": shop.urls("/pic/1")})
+    reference = shop.submit(file, "--result", "replace")
+    shop.env["PIPELINE_PUBLIC_URL"] = ""
+    said = shop.cli("run").stderr
+    assert f"job {reference}" in said
+    assert "need PIPELINE_PUBLIC_URL; set it" in said
+    job = shop.job()
+    assert job["state"] == "failed"
+    assert job["reason"] == (
+        "its result needs the public address of the images, which the service does not have now; "
+        "tell the people who run it, and submit the file again"
+    )
 
 
 def test_without_a_public_address_nothing_is_replaced(shop: Shop) -> None:

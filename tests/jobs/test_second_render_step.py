@@ -118,3 +118,20 @@ def test_a_dry_run_asks_both_steps(extended: Shop) -> None:
     assert (said["rendered"], said["deleted"]) == (4, 4)
     done = extended.run()["renditions"]
     assert (done["rendered"], done["deleted"]) == (4, 4)
+
+
+def test_two_render_steps_with_one_table_are_refused_at_the_start(extended: Shop) -> None:
+    file = extended.root / "app.py"
+    text = file.read_text("utf-8")
+    for table in ("features", "output"):
+        given = {"features": 'name="extra",\n            features="features",'}
+        new = text.replace('name="extra",', given.get(table, 'name="extra",'))
+        if table == "output":
+            new = text.replace('output="extra_renditions"', 'output="renditions"')
+        file.write_text(new, "utf-8")
+        answer = extended.cli("run")
+        name = {"features": "features", "output": "renditions"}[table]
+        assert answer.code == 2
+        assert f"the steps 'render' and 'extra' both write the table '{name}'" in (
+            answer.stderr.replace("'extra' and 'render'", "'render' and 'extra'")
+        )

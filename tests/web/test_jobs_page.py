@@ -143,6 +143,29 @@ def test_a_workbook_goes_in_and_comes_back_as_one(shop: Server, pictures: str) -
     )
 
 
+def test_a_program_names_the_columns_of_headers_that_nobody_knows(
+    shop: Server, pictures: str
+) -> None:
+    csv = f"SKU,Was,Foto\nA,Shoe,{pictures}/0.png\nA,,{pictures}/1.png\n"
+    files = {"file": ("foreign.csv", csv)}
+    assert shop.post("/jobs", files=files).status_code == 422
+    columns = ["number=SKU", "name=Was", "images=Foto"]
+    answer = shop.post("/jobs", files=files, data={"map": columns, "grouped": "true"})
+    assert answer.status_code == 202, answer.text
+    job = ended(shop, answer.json()["reference"])
+    # Ungrouped, the second row would be a product without a name.
+    assert (job["state"], job["images"]["done"]) == ("completed", 2)
+    for data, said in (
+        ({"map": columns[:2]}, "map: says nothing about images"),
+        ({"map": ["SKU"]}, "map SKU: is not a role and the header"),
+        ({"grouped": "true"}, "grouped: belongs to map"),
+    ):
+        refused = shop.post("/jobs", files=files, data=data)
+        assert refused.status_code == 422
+        assert said in refused.text
+        assert "--" not in refused.json()["errors"][0]["message"]
+
+
 def test_every_fault_of_a_csv_is_told_with_its_line(shop: Server) -> None:
     before = shop.get("/jobs").json()
     csv = HEADER + "1,SKU1,no address\n1,,https://www.example.com/a.jpg\n"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -25,19 +24,15 @@ from pipeline.errors import (
     LockstepError,
     MappingsError,
     SettingsError,
-    UnknownColumnsError,
 )
 from pipeline.jobs import acts, questions
-from pipeline.jobs.acts import submit
-from pipeline.jobs.copies import held_copy
 from pipeline.jobs.forms import REPLACE
 from pipeline.jobs.store import ENDED
-from pipeline.jobs.uploads import can_be_asked, keep
 from pipeline.states import JobState, Role
 from pipeline.storage.at_hand import at_hand
-from pipeline.storage.folder import inside, made
+from pipeline.storage.folder import inside
 from pipeline.text import counted
-from pipeline.web import models
+from pipeline.web import models, submissions
 from pipeline.web.addresses import files_url, with_whole_urls, write_with_whole_urls
 from pipeline.web.answers import answer, back, wants_json
 from pipeline.web.archive import zip_stream
@@ -46,6 +41,7 @@ from pipeline.web.problems import unprocessable
 from pipeline.web.security.roles import needs
 from pipeline.web.service import Service, service_of
 from pipeline.web.stored import encoded
+from pipeline.web.submissions import BODY, FIELDS_MAX, RESULTS, Wanted, mapping_in
 
 router = APIRouter()
 
@@ -54,8 +50,6 @@ FAILURES_SHOWN = 100
 CSV = "text/csv; charset=utf-8"
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 MEDIA_TYPES = {".xlsx": XLSX, ".tsv": "text/tab-separated-values; charset=utf-8"}
-# What the form sends as `result`; nothing is the setting.
-RESULTS = ("", "add", REPLACE)
 
 
 @router.get(
@@ -85,24 +79,7 @@ def job_list(
         **page_or(models.JobSubmitted, 413, 415, status=202),
         422: {"description": "The CSV has problems", "model": models.CsvProblemsJson},
     },
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {
-                "multipart/form-data": {
-                    "schema": {
-                        "type": "object",
-                        "required": ["file"],
-                        "properties": {
-                            "file": {"type": "string", "format": "binary"},
-                            "webhook": {"type": "string", "maxLength": 2000},
-                            "result": {"type": "string", "enum": [*RESULTS]},
-                        },
-                    }
-                }
-            },
-        }
-    },
+    openapi_extra=BODY,
     dependencies=[needs(Role.UPLOADER)],
 )
 async def hand_in(request: Request) -> Response:
@@ -112,7 +89,8 @@ async def hand_in(request: Request) -> Response:
     which column is which if its headers are not known. 503 while many others are being checked.
     What is sent to ``webhook`` when the job ends is signed with ``webhook_secret``, which is in
     this answer alone. ``result`` says whether the new addresses are added as columns, or replace
-    the old ones; by default PIPELINE_JOB_RESULT does.
+    the old ones; by default PIPELINE_JOB_RESULT does. ``map``, such as ``number=SKU``, and
+    ``grouped`` say which column is which, as `--map` and `--grouped` of `job submit` do.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "multipart/form-data":
@@ -120,16 +98,21 @@ async def hand_in(request: Request) -> Response:
     service = service_of(request)
     service.checks.refuse_if_full()
     # The parts are written to a temporary file as they come; memory holds a megabyte at most.
-    async with request.form(max_files=1, max_fields=4) as form:
+    async with request.form(max_files=1, max_fields=FIELDS_MAX) as form:
         file, webhook = form.get("file"), form.get("webhook")
         if not isinstance(file, UploadFile) or not file.filename:
             return await run_in_threadpool(_refused, request, "", [_problem("choose a CSV")])
         result = str(form.get("result") or "")
         if wrong := _result_problem(service, result):
             return await run_in_threadpool(_refused, request, file.filename, [wrong])
+        try:
+            mapping = mapping_in(form)
+        except SettingsError as error:
+            wrong = _problem(str(error), "map")
+            return await run_in_threadpool(_refused, request, file.filename, [wrong])
         may_ask = not wants_json(request.scope)
-        asked = str(webhook or "").strip(), result
-        submission = partial(_submit, service, file, *asked, may_ask)
+        wanted = Wanted(str(webhook or "").strip(), result, mapping, may_ask)
+        submission = partial(submissions.submitted, service.app.jobs, file, wanted)
         try:
             submitted = await service.checks.run(submission)
         except MappingsError:
@@ -325,23 +308,6 @@ def _result_problem(service: Service, result: str) -> dict[str, Any] | None:
         message = "a shop imports whole addresses; ask the operator of this service for one"
         return _problem(message, "result")
     return None
-
-
-def _submit(
-    service: Service, file: UploadFile, webhook: str, result: str, may_ask: bool
-) -> acts.Submitted | str:
-    """The job; or where ``may_ask`` and the headers are not known, the token of the upload."""
-    folders = service.app.jobs.folders
-    name = file.filename or ""
-    with held_copy(made(folders.csvs)) as copy:
-        with open(copy, "wb") as upload:
-            shutil.copyfileobj(file.file, upload, 1 << 20)
-        try:
-            return submit(service.app.jobs, copy, name, webhook or None, result=result or None)
-        except UnknownColumnsError:
-            if not (may_ask and can_be_asked(copy)):
-                raise
-            return keep(folders, copy, name, webhook, result)
 
 
 def _delete(request: Request, reference: str) -> Response:
