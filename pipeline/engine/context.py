@@ -281,7 +281,7 @@ def open_run(
             folders=folders,
             urgent=dict(options.urgent),
         )
-        run.workers.lost = 0
+        run.workers.lost, run.workers.may_still_write = 0, False
         with contextlib.closing(own_workers), contextlib.closing(run):
             for call in before:
                 call(run)

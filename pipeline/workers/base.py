@@ -32,9 +32,11 @@ class AnyWorkers(Protocol):
     """Processes that take tasks and give back outcomes. Used by one thread.
 
     ``lost`` counts processes that ended within a task since somebody set it to 0.
+    ``may_still_write``: some were given up since then that cannot be seen to have ended.
     """
 
     lost: int
+    may_still_write: bool
 
     @property
     def count(self) -> int:
@@ -47,10 +49,6 @@ class AnyWorkers(Protocol):
     @property
     def used(self) -> Used:
         """What has worked, or will: of a cluster, every node that did, and all its processes."""
-
-    @property
-    def may_still_write(self) -> bool:
-        """Whether some were given up that cannot be seen to have ended."""
 
     def waiting(self, urgency: Urgency = Urgency.BACKLOG) -> int:
         """How many submitted tasks of this urgency have no outcome yet, or one to be taken."""

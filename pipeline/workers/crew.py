@@ -137,6 +137,7 @@ class Crew(threading.Thread):
         self._members: dict[str, _Member] = {}
         # Nodes that are never used again, and why.
         self._refused: dict[str, str] = {}
+        self._there: set[str] = set()
         self._starts: Counter[str] = Counter()
         self._task_s: float | None = None
         self._shortage = _Shortage()
@@ -171,8 +172,9 @@ class Crew(threading.Thread):
             if time.monotonic() >= look_at:
                 self._look_at_nodes()
                 self._give_up_silent()
-                is_idle = bool(self._members) or self._board.is_empty
-                self._shortage.see(is_idle, self._refused.values())
+                is_over = bool(self._members) or self._board.is_empty
+                there = [why for each, why in self._refused.items() if each in self._there]
+                self._shortage.see(is_over, there)
                 look_at = time.monotonic() + NODES_EVERY_S
             self._hand_out()
             with contextlib.suppress(queue.Empty):
@@ -184,6 +186,7 @@ class Crew(threading.Thread):
     def _look_at_nodes(self) -> None:
         """Take on nodes that have come, and drop those that have gone."""
         found = {info.id: info for info in self._cluster.nodes()}
+        self._there = set(found)
         for member in [m for m in self._members.values() if m.info.id not in found]:
             self._lose(member, "left the cluster")
         for info in found.values():

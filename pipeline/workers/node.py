@@ -13,7 +13,7 @@ import time
 from collections import defaultdict, deque
 from typing import NamedTuple
 
-from pipeline.errors import LockstepError
+from pipeline.errors import LockstepError, WorkersError, in_one_line
 from pipeline.storage.owners import act_for
 from pipeline.workers.local import Workers, clear_temporary_of
 from pipeline.workers.sandbox import why_not
@@ -149,11 +149,16 @@ class Node:
                 self._submit_given(numbers)
                 self._take_ended(numbers)
         except LockstepError as error:
-            with self._changed:
-                self._error = error
-                self._changed.notify_all()
+            self._fail(error)
+        except Exception as error:
+            self._fail(WorkersError(in_one_line(error)))
         finally:
             self._workers.close()
+
+    def _fail(self, error: LockstepError) -> None:
+        with self._changed:
+            self._error = error
+            self._changed.notify_all()
 
     def _submit_given(self, numbers: defaultdict[tuple[Urgency, str], deque[int]]) -> None:
         is_idle = not any(map(self._workers.waiting, Urgency))

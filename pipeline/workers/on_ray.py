@@ -59,7 +59,12 @@ class RayWorkers:
 
     @property
     def may_still_write(self) -> bool:
+        """Whether a node was given up since it was set to false."""
         return self._board.may_still_write
+
+    @may_still_write.setter
+    def may_still_write(self, is_so: bool) -> None:
+        self._board.may_still_write = is_so
 
     def waiting(self, urgency: Urgency = Urgency.BACKLOG) -> int:
         return self._board.waiting(urgency)
@@ -90,6 +95,7 @@ class RayWorkers:
         if crew is not None:
             crew.stop()
             crew.join(ENDED_S)
+            self._board.may_still_write |= crew.is_alive()
         board, self._board = self._board, Board()
         self._board.lost, self._board.may_still_write = board.lost, board.may_still_write
         self._board.nodes = board.nodes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib.util
 import os
 import shutil
@@ -24,6 +25,7 @@ MARK = "LOCKSTEP_TEST_NODE"
 # The nodes hold nothing but tasks and outcomes.
 OBJECT_STORE_BYTES = 100_000_000
 UP_S = 60.0
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class RayNode:
@@ -41,24 +43,13 @@ class RayNode:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=_end_with_parent,
             )
 
     def processes(self, of: str = "") -> list[int]:
         """The processes of this node whose command line contains ``of``."""
-        parents, marked = {}, []
-        for folder in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                stat = (folder / "stat").read_text("ascii", "replace").rpartition(")")[2].split()
-                if stat[0] in "ZX":
-                    continue
-                parents[int(folder.name)] = int(stat[1])
-                # Processes of Ray that give themselves a title write it over their environment.
-                if self._mark in (folder / "environ").read_bytes().split(b"\0"):
-                    marked.append(int(folder.name))
-        ours = {self._process.pid, *marked}
-        while more := {pid for pid, parent in parents.items() if parent in ours} - ours:
-            ours |= more
-        return [pid for pid in ours & set(parents) if of in _command(pid)]
+        # Processes of Ray that give themselves a title write it over their environment.
+        return [pid for pid in tree(self._process.pid, self._mark) if of in _command(pid)]
 
     def send(self, number: int) -> None:
         """Send a signal to every process of this node."""
@@ -163,6 +154,28 @@ class RayCluster:
                 self.close()
                 raise AssertionError(f"Ray is not up after {UP_S:g} s: {said}")
             time.sleep(0.1)
+
+
+def _end_with_parent() -> None:
+    """However the tests end, `ray start --block` gets SIGTERM, and ends what it has started."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def tree(root: int, mark: bytes = b"none") -> set[int]:
+    """A process with all below it, and with those that have ``mark`` in their environment."""
+    parents: dict[int, int] = {}
+    found = {root}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            stat = (folder / "stat").read_text("ascii", "replace").rpartition(")")[2].split()
+            if stat[0] in "ZX":
+                continue
+            parents[int(folder.name)] = int(stat[1])
+            if mark in (folder / "environ").read_bytes().split(b"\0"):
+                found.add(int(folder.name))
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found & set(parents)
 
 
 def _command(pid: int) -> str:

@@ -148,7 +148,9 @@ def test_a_node_that_joins_during_a_run_works_for_it(
     photos.env["PIPELINE_FUNCTION_READS"] = str(gate)
     wait = f"while image.size == (20, 20) and not os.path.exists({str(gate / 'open')!r}):"
     text = FUNCTIONS.replace("import time", "import os\nimport time")
-    text = text.replace("time.sleep(0.1)", f"{wait}\n        time.sleep(0.1)")
+    text = text.replace(
+        "    time.sleep(0.1)", f"    {wait}\n        time.sleep(0.1)\n    time.sleep(0.1)"
+    )
     (photos.root / "functions.py").write_text(text)
     # Its only node waits at this photo, and then there is another one for those that are left.
     photos.add("0/005.png", size=(40, 40))
