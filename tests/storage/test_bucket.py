@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 
 import httpx
@@ -11,11 +12,13 @@ from a_faulty_proxy import Fault, FaultyProxy
 from conformance import MakeStore, StoreTests
 
 from pipeline.errors import OutputError, StoreError
+from pipeline.storage import s3
 from pipeline.storage.base import Store, replaced
 from pipeline.storage.bucket import BucketStore
 from pipeline.storage.bucket_client import forget_clients
 from pipeline.storage.bucket_conditions import Conditions
 from pipeline.storage.bucket_listing import NO_NAME, STAGED
+from pipeline.storage.s3 import Answered
 from pipeline.storage.walking import Passed
 
 pytest.importorskip("obstore", reason="obstore is not installed (pip install 'lockstep[cloud]')")
@@ -86,6 +89,31 @@ class BucketTests(StoreTests):
         assert len(self.keys(store)) == 5
         proxy.faults.append(Fault(times=99, method="GET", part="list-type", cut_bytes=600))
         with pytest.raises(StoreError, match="does not answer"):
+            self.keys(store)
+
+    def test_folders_are_listed_side_by_side_and_come_in_order(
+        self,
+        store: Store,
+        bucket: Bucket,
+        proxy: FaultyProxy,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        names = [
+            f"{top}/{sub}{number}.jpg" for top in "abcd" for sub in ("", "x/") for number in "012"
+        ]
+        for name in [*names, "a.jpg", "b-c.jpg", "c", "zz.jpg"][::-1]:
+            with contextlib.suppress(Answered):  # a file system takes no `c` beside `c/`
+                bucket.put(f"store/{name}")
+        expected = sorted(name.removeprefix("store/") for name in bucket.names())
+        monkeypatch.setattr(s3, "PAGE_KEYS", 2)
+        proxy.faults.append(Fault(times=999, part="list-type", pause_s=0.02))
+        assert self.keys(store) == expected
+        assert proxy.most_at_once > 1
+        below = [found.path for page in store.entries("c") for found in page]
+        assert below == [key for key in expected if key.startswith("c/")]
+        next(iter(store.entries()))  # and one that nobody reads to the end leaves no thread waiting
+        proxy.faults[0] = Fault(times=99, part="start-after", status=500)
+        with pytest.raises(StoreError):
             self.keys(store)
 
     def test_a_store_that_is_busy_for_a_while_is_asked_again(
