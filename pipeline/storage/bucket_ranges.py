@@ -1,8 +1,9 @@
 """Listing a large prefix in several ranges at once, in the order of the names.
 
 A listing gives a thousand names a request, one request after the other, and a store takes 50 to 200
-ms for each: a million originals would take minutes. So the folders of the first two levels are
-looked up, and what lies between them is listed side by side, with a few pages held ready.
+ms for each: a million originals would take minutes. So behind the first pages the folders of the
+first level, or of the first two, are looked up, and what lies between them is listed side by side,
+with some pages held ready.
 """
 
 from __future__ import annotations
@@ -15,11 +16,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 from pipeline.storage.s3 import S3, Listed
 
+# Before that it costs more requests than it saves.
+PAGES_FIRST = 8
 RANGES_AT_ONCE = 8
 # Held ready for each range, so that memory stays bounded: a thousand names are about 300 KB.
-PAGES_READY = 8
-# With fewer folders than these the next level is looked at as well; more than those are joined.
-FOLDERS_WANTED, FOLDERS_AT_MOST = 64, 512
+PAGES_READY = 16
+# With fewer folders than these the next level is looked at as well; more than those are joined,
+# since each range ends with a page that goes beyond it.
+FOLDERS_WANTED, FOLDERS_AT_MOST = 8, 128
 _CHECK_S = 0.1
 
 _Page = list[Listed] | Exception | None
@@ -31,11 +35,14 @@ def objects_at_once(s3: S3, prefix: str) -> Iterator[list[Listed]]:
     Raises:
         Answered, StoreError: see :meth:`S3.page`.
     """
-    first, _, more = s3.page(prefix)
-    if first:
-        yield first
-    if more is None:
-        return
+    more: str | None = ""
+    for _ in range(PAGES_FIRST):
+        first, _, more = s3.page(prefix, more or "")
+        if first:
+            yield first
+        if more is None:
+            return
+    assert more is not None
     with ThreadPoolExecutor(RANGES_AT_ONCE, thread_name_prefix="listing") as threads:
         bounds = _bounds(s3, prefix, more, threads)
         stop = threading.Event()

@@ -12,7 +12,7 @@ from a_faulty_proxy import Fault, FaultyProxy
 from conformance import MakeStore, StoreTests
 
 from pipeline.errors import OutputError, StoreError
-from pipeline.storage import s3
+from pipeline.storage import bucket_ranges, s3
 from pipeline.storage.base import Store, replaced
 from pipeline.storage.bucket import BucketStore
 from pipeline.storage.bucket_client import forget_clients
@@ -106,6 +106,7 @@ class BucketTests(StoreTests):
                 bucket.put(f"store/{name}")
         expected = sorted(name.removeprefix("store/") for name in bucket.names())
         monkeypatch.setattr(s3, "PAGE_KEYS", 2)
+        monkeypatch.setattr(bucket_ranges, "PAGES_FIRST", 2)
         proxy.faults.append(Fault(times=999, part="list-type", pause_s=0.02))
         assert self.keys(store) == expected
         assert proxy.most_at_once > 1
@@ -167,6 +168,14 @@ class BucketTests(StoreTests):
     ) -> None:
         with pytest.raises(OSError, match="File name too long"):
             store.stage("é" * 512, b"one", "me")
+
+    def test_a_process_that_lost_its_lock_replaces_nothing_newer(self, store: Store) -> None:
+        late = store.stage("half/a.jpg", b"of before", "late")
+        assert store.sweep(lambda owner: False) == 1  # by the one that has the lock now
+        store.publish(store.stage("half/a.jpg", b"newer", "now"))
+        with pytest.raises(FileNotFoundError):
+            store.publish(late)
+        assert store.read("half/a.jpg", 100)[0] == b"newer"
 
     def test_a_presigned_address_gives_one_object_to_anybody(self, store: Store) -> None:
         assert isinstance(store, BucketStore)
