@@ -293,8 +293,6 @@ class Watcher:
         self._changes.put_back(work, now)
         self._try_at = now + wait_s
 
-    # --- the input folder itself ---
-
     def _wait_for_folder(self, stop: threading.Event) -> bool:
         """Wait until the original input folder is there; false if we are to stop.
 
