@@ -12,7 +12,7 @@ from a_faulty_proxy import Fault, FaultyProxy
 from conformance import MakeStore, StoreTests
 
 from pipeline.errors import OutputError, StoreError
-from pipeline.storage import bucket_ranges, s3
+from pipeline.storage import bucket_client, bucket_ranges, s3
 from pipeline.storage.base import Store, replaced
 from pipeline.storage.bucket import BucketStore
 from pipeline.storage.bucket_client import forget_clients
@@ -126,6 +126,29 @@ class BucketTests(StoreTests):
         assert (store.read("half/a.jpg", 3)[0], self.keys(store)) == (b"one", ["half/a.jpg"])
         assert store.remove("half/a.jpg")
         assert not any(fault.times for fault in proxy.faults)
+
+    def test_a_store_that_does_not_answer_in_time_is_asked_again(
+        self, store: Store, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store.publish(store.stage("a.jpg", b"one", "me"))
+        monkeypatch.setitem(bucket_client._TIMEOUTS, "read_timeout", "200ms")
+        monkeypatch.setattr(s3, "_TIMEOUT", httpx.Timeout(0.2))
+        forget_clients()
+        for part in ("list-type", "a.jpg"):
+            proxy.faults.append(Fault(method="GET", part=part, pause_s=0.5))
+        assert (store.read("a.jpg", 3)[0], self.keys(store)) == (b"one", ["a.jpg"])
+        assert not any(fault.times for fault in proxy.faults)
+
+    def test_one_object_that_is_refused_is_told_from_a_bucket_that_refuses_us(
+        self, store: Store, proxy: FaultyProxy
+    ) -> None:
+        store.publish(store.stage("a.jpg", b"one", "me"))
+        proxy.faults.append(Fault(method="GET", part="a.jpg", status=403))
+        with pytest.raises(PermissionError):
+            store.read("a.jpg", 3)
+        proxy.faults.append(Fault(times=2, method="GET", status=403))
+        with pytest.raises(StoreError, match="refuses us"):
+            store.read("a.jpg", 3)
 
     def test_a_bucket_that_is_not_there_or_refuses_us_is_never_an_empty_one(
         self, server: str, store: Store, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
