@@ -37,6 +37,10 @@ def test_the_defaults_lie_in_the_working_folder(tmp_path: Path) -> None:
         ("RENDER_TIMEOUT_S", "inf", "seconds"),
         ("WORKER_MEMORY_MB", "1", "megabytes"),
         ("SANDBOX", "yes", "one of auto, off, required"),
+        ("INPUT", "ftp://x/y", "s3://BUCKET/PREFIX"),
+        ("INPUT", "s3://", "must name a bucket, for example s3://photos/originals"),
+        ("OUTPUT", "gs://photos/a//b", "without // and .."),
+        ("STATE", "s3://photos/state", "a path of this machine"),
         ("DB", "mysql://x/y", "sqlite:///"),
         ("DB", "db.sqlite", "sqlite:///"),
         ("DB", "sqlite://", "outlive the run"),
@@ -62,6 +66,9 @@ def test_a_bad_value_names_the_variable_and_the_remedy(
         ("input", "input/out", "lies inside"),
         ("output/in", "output", "contains"),
         (".", "output", "lies inside"),
+        ("s3://photos/in", "s3://photos/in/", "is the same folder as"),
+        ("s3://photos", "s3://photos/out", "lies inside"),
+        ("s3://photos/all/in", "s3://photos/all", "contains"),
     ],
 )
 def test_nested_folders_are_refused(tmp_path: Path, source: str, target: str, said: str) -> None:
