@@ -62,6 +62,12 @@ def load_settings(environ: Mapping[str, str] | None = None, cwd: Path | None = N
             f"{PREFIX}BLOCKLIST_DB and {PREFIX}DB name the same database; give the blocklist that "
             "instances share one of its own"
         )
+    if settings.x_accel and settings.output_place.is_bucket:
+        raise SettingsError(
+            f"{PREFIX}X_ACCEL={settings.x_accel!r}: nginx sends files of a folder, and "
+            f"{PREFIX}OUTPUT={settings.output_place.text!r} is a bucket; remove one of them, or "
+            f"set {PREFIX}PRESIGN"
+        )
     if _text(given, "QUARANTINE"):
         check_quarantine(settings)
     return settings

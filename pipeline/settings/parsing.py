@@ -107,6 +107,8 @@ def path(text: str, cwd: Path) -> Path:
     """An absolute path; a relative one starts in ``cwd``."""
     if "\0" in text:
         raise ValueError("must be a path without NUL characters")
+    if "://" in text:
+        raise ValueError("must be a path of this machine, and this is an address")
     return Path(os.path.normpath(cwd / Path(text).expanduser()))
 
 

@@ -10,6 +10,7 @@
 ``bucket_conditions`` which conditions a bucket obeys
 ``bucket_errors`` what the errors of a bucket mean
 ``bucket_listing`` listing a bucket in the order of its keys, as a folder is walked
+``bucket_ranges`` listing a large prefix in several ranges at once, in order
 ``bucket_requests`` requests for single objects of a bucket
 ``folder_store``  the store that is a folder: files staged beside their target, renamed, moved in,
                   and deleted with their empty folders

@@ -36,7 +36,7 @@ def explained(place: Place, key: str = "") -> Iterator[None]:
     """
     try:
         yield
-    except (LockstepError, TypeError, LookupError, AttributeError, AssertionError):
+    except (LockstepError, PermissionError, TypeError, LookupError, AttributeError, AssertionError):
         raise
     except Exception as error:
         raise meaning(error, place, key) from error

@@ -22,6 +22,7 @@ import obstore
 from pipeline.errors import StoreError
 from pipeline.names import TEMPORARY_PREFIX, key_of, name_of
 from pipeline.storage.bucket_client import Client
+from pipeline.storage.bucket_ranges import objects_at_once
 from pipeline.storage.places import Place
 from pipeline.storage.s3 import Listed
 from pipeline.storage.walking import (
@@ -65,7 +66,7 @@ def pages(client: Client, place: Place, below: str = "") -> Iterator[list[FoundF
     """
     prefix = place.prefix + below
     skip, last = len(place.prefix), ""
-    listed = client.s3.objects(prefix) if client.s3 else _listed(client.objects, prefix)
+    listed = objects_at_once(client.s3, prefix) if client.s3 else _listed(client.objects, prefix)
     for objects in listed:
         page = []
         for name, size_bytes, modified, e_tag in objects:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from a_bucket import Bucket, environment
 from a_project import NOTE_OF_THE_FOLDER, Project, picture
 
 from pipeline.storage.bucket_client import forget_clients
 
+Make = Callable[..., "BucketProject"]
+
 
 class BucketProject(Project):
     """Originals below ``in/``, renditions below ``out/``, what was taken down below ``kept/``."""
 
-    def __init__(self, root: Path, endpoint: str, *folders: str) -> None:
+    def __init__(self, root: Path, endpoint: str, *folders: str, versions: bool = False) -> None:
         """``folders``: settings that stay folders, for example ``INPUT``."""
         super().__init__(root)
-        self.bucket = Bucket(endpoint)
+        self.bucket, self._has_versions = Bucket(endpoint, versions), versions
         self.folders = folders
         forget_clients()
         self.env |= environment(endpoint)
@@ -59,7 +61,13 @@ class BucketProject(Project):
                 file.write_bytes(self.bucket.get(name))
         return super().expected()
 
-    def close(self) -> Any:
-        self.bucket.drop()
+    def written(self) -> dict[str, str]:
+        """When each object below the output place was written."""
+        pages = self.bucket._s3.objects("out/")
+        return {each.name.removeprefix("out/"): each.modified for page in pages for each in page}
+
+    def close(self) -> None:
+        if not self._has_versions:  # otherwise it ends with its server
+            self.bucket.drop()
         self.bucket.close()
         forget_clients()

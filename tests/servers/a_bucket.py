@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import a_ceph
 import a_juicefs
 import pytest
+from a_ceph import Ceph
+from a_juicefs import JuiceFS
 
 from pipeline.storage.aws_access import AwsAccess
 from pipeline.storage.places import Place, place_of
@@ -78,24 +82,28 @@ class Bucket:
         self._s3.ask("DELETE", {})
 
 
-@pytest.fixture(scope="session")
-def ceph() -> Iterator[str]:
+@functools.cache
+def _started(kind: Callable[[], Ceph | JuiceFS]) -> str:
+    """The endpoint of a server that all modules of tests share; it ends with the process."""
+    server = kind()
+    atexit.register(server.stop)
+    return server.endpoint
+
+
+@pytest.fixture
+def ceph() -> str:
     """The endpoint of a gateway of Ceph, which obeys conditions."""
-    if up := os.environ.get("LOCKSTEP_TESTS_CEPH"):  # one that stays up while tests are written
-        yield up
-        return
+    # One that stays up while tests are written.
+    if up := os.environ.get("LOCKSTEP_TESTS_CEPH"):
+        return up
     if said := a_ceph.missing():
         pytest.skip(said)
-    server = a_ceph.Ceph()
-    yield server.endpoint
-    server.stop()
+    return _started(Ceph)
 
 
-@pytest.fixture(scope="session")
-def juicefs() -> Iterator[str]:
+@pytest.fixture
+def juicefs() -> str:
     """The endpoint of a gateway of JuiceFS, which ignores conditions."""
     if said := a_juicefs.missing():
         pytest.skip(said)
-    server = a_juicefs.JuiceFS()
-    yield server.endpoint
-    server.stop()
+    return _started(JuiceFS)

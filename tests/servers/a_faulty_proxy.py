@@ -38,6 +38,10 @@ class FaultyProxy:
     faults: list[Fault] = field(default_factory=list)
     requests: list[tuple[str, str]] = field(default_factory=list)
 
+    # How many requests it was passing on at the same time, at most.
+    most_at_once: int = 0
+    _at_once: int = 0
+
     def __post_init__(self) -> None:
         proxy = self
 
@@ -65,6 +69,16 @@ class FaultyProxy:
         return None
 
     def _pass_on(self, handler: _Handler) -> None:
+        with self._lock:
+            self._at_once += 1
+            self.most_at_once = max(self.most_at_once, self._at_once)
+        try:
+            self._answer(handler)
+        finally:
+            with self._lock:
+                self._at_once -= 1
+
+    def _answer(self, handler: _Handler) -> None:
         body = handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
         fault = self._fault(handler.command, handler.path)
         if fault is not None:

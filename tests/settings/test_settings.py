@@ -37,6 +37,10 @@ def test_the_defaults_lie_in_the_working_folder(tmp_path: Path) -> None:
         ("RENDER_TIMEOUT_S", "inf", "seconds"),
         ("WORKER_MEMORY_MB", "1", "megabytes"),
         ("SANDBOX", "yes", "one of auto, off, required"),
+        ("INPUT", "ftp://x/y", "s3://BUCKET/PREFIX"),
+        ("INPUT", "s3://", "must name a bucket, for example s3://photos/originals"),
+        ("OUTPUT", "gs://photos/a//b", "without // and .."),
+        ("STATE", "s3://photos/state", "a path of this machine"),
         ("DB", "mysql://x/y", "sqlite:///"),
         ("DB", "db.sqlite", "sqlite:///"),
         ("DB", "sqlite://", "outlive the run"),
@@ -62,6 +66,9 @@ def test_a_bad_value_names_the_variable_and_the_remedy(
         ("input", "input/out", "lies inside"),
         ("output/in", "output", "contains"),
         (".", "output", "lies inside"),
+        ("s3://photos/in", "s3://photos/in/", "is the same folder as"),
+        ("s3://photos", "s3://photos/out", "lies inside"),
+        ("s3://photos/all/in", "s3://photos/all", "contains"),
     ],
 )
 def test_nested_folders_are_refused(tmp_path: Path, source: str, target: str, said: str) -> None:
@@ -220,3 +227,32 @@ def test_an_app_without_a_step_that_is_needed_says_which(project: Project) -> No
     answer = project.cli("--pipeline", "unanswering", "run")
     assert answer.code == 2
     assert "app.py declares no Answer step" in answer.stderr
+
+
+def test_places_may_be_buckets_that_do_not_overlap(tmp_path: Path) -> None:
+    places = {"PIPELINE_INPUT": "s3://photos/in", "PIPELINE_OUTPUT": "s3://photos/out/"}
+    settings = load_settings(places, tmp_path)
+    assert (settings.input_place.text, settings.output_place.text) == (
+        "s3://photos/in",
+        "s3://photos/out",
+    )
+    assert settings.quarantine_place.folder == tmp_path / "quarantine"
+    with pytest.raises(SettingsError, match="PIPELINE_INPUT='s3://photos/in': this works with a"):
+        settings.input_dir  # noqa: B018 - it raises
+    for name, value in (
+        ("OUTPUT", "s3://photos/in/half"),
+        ("OUTPUT", "s3://photos"),
+        ("QUARANTINE", "s3://photos/out/kept"),
+        ("OUTPUT", "ftp://photos/out"),
+        ("X_ACCEL", "/renditions/"),
+    ):
+        with pytest.raises(SettingsError, match=f"PIPELINE_{name}="):
+            load_settings({**places, f"PIPELINE_{name}": value}, tmp_path)
+
+
+def test_a_signed_address_lasts_as_long_as_is_said(tmp_path: Path) -> None:
+    lasts = {"": None, "off": None, "on": 60, "300": 300}
+    for value, seconds in lasts.items():
+        assert load_settings({"PIPELINE_PRESIGN": value}, tmp_path).presign_s == seconds
+    with pytest.raises(SettingsError, match=r"PIPELINE_PRESIGN='a minute'.*or on or off"):
+        load_settings({"PIPELINE_PRESIGN": "a minute"}, tmp_path)

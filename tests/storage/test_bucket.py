@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 
 import httpx
@@ -11,11 +12,13 @@ from a_faulty_proxy import Fault, FaultyProxy
 from conformance import MakeStore, StoreTests
 
 from pipeline.errors import OutputError, StoreError
+from pipeline.storage import bucket_client, bucket_ranges, s3
 from pipeline.storage.base import Store, replaced
 from pipeline.storage.bucket import BucketStore
 from pipeline.storage.bucket_client import forget_clients
 from pipeline.storage.bucket_conditions import Conditions
 from pipeline.storage.bucket_listing import NO_NAME, STAGED
+from pipeline.storage.s3 import Answered
 from pipeline.storage.walking import Passed
 
 pytest.importorskip("obstore", reason="obstore is not installed (pip install 'lockstep[cloud]')")
@@ -88,6 +91,32 @@ class BucketTests(StoreTests):
         with pytest.raises(StoreError, match="does not answer"):
             self.keys(store)
 
+    def test_folders_are_listed_side_by_side_and_come_in_order(
+        self,
+        store: Store,
+        bucket: Bucket,
+        proxy: FaultyProxy,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        names = [
+            f"{top}/{sub}{number}.jpg" for top in "abcd" for sub in ("", "x/") for number in "012"
+        ]
+        for name in [*names, "a.jpg", "b-c.jpg", "c", "zz.jpg"][::-1]:
+            with contextlib.suppress(Answered):  # a file system takes no `c` beside `c/`
+                bucket.put(f"store/{name}")
+        expected = sorted(name.removeprefix("store/") for name in bucket.names())
+        monkeypatch.setattr(s3, "PAGE_KEYS", 2)
+        monkeypatch.setattr(bucket_ranges, "PAGES_FIRST", 2)
+        proxy.faults.append(Fault(times=999, part="list-type", pause_s=0.02))
+        assert self.keys(store) == expected
+        assert proxy.most_at_once > 1
+        below = [found.path for page in store.entries("c") for found in page]
+        assert below == [key for key in expected if key.startswith("c/")]
+        next(iter(store.entries()))  # and one that nobody reads to the end leaves no thread waiting
+        proxy.faults[0] = Fault(times=99, part="start-after", status=500)
+        with pytest.raises(StoreError):
+            self.keys(store)
+
     def test_a_store_that_is_busy_for_a_while_is_asked_again(
         self, store: Store, proxy: FaultyProxy
     ) -> None:
@@ -97,6 +126,29 @@ class BucketTests(StoreTests):
         assert (store.read("half/a.jpg", 3)[0], self.keys(store)) == (b"one", ["half/a.jpg"])
         assert store.remove("half/a.jpg")
         assert not any(fault.times for fault in proxy.faults)
+
+    def test_a_store_that_does_not_answer_in_time_is_asked_again(
+        self, store: Store, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store.publish(store.stage("a.jpg", b"one", "me"))
+        monkeypatch.setitem(bucket_client._TIMEOUTS, "read_timeout", "200ms")
+        monkeypatch.setattr(s3, "_TIMEOUT", httpx.Timeout(0.2))
+        forget_clients()
+        for part in ("list-type", "a.jpg"):
+            proxy.faults.append(Fault(method="GET", part=part, pause_s=0.5))
+        assert (store.read("a.jpg", 3)[0], self.keys(store)) == (b"one", ["a.jpg"])
+        assert not any(fault.times for fault in proxy.faults)
+
+    def test_one_object_that_is_refused_is_told_from_a_bucket_that_refuses_us(
+        self, store: Store, proxy: FaultyProxy
+    ) -> None:
+        store.publish(store.stage("a.jpg", b"one", "me"))
+        proxy.faults.append(Fault(method="GET", part="a.jpg", status=403))
+        with pytest.raises(PermissionError):
+            store.read("a.jpg", 3)
+        proxy.faults.append(Fault(times=2, method="GET", status=403))
+        with pytest.raises(StoreError, match="refuses us"):
+            store.read("a.jpg", 3)
 
     def test_a_bucket_that_is_not_there_or_refuses_us_is_never_an_empty_one(
         self, server: str, store: Store, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
@@ -139,6 +191,14 @@ class BucketTests(StoreTests):
     ) -> None:
         with pytest.raises(OSError, match="File name too long"):
             store.stage("é" * 512, b"one", "me")
+
+    def test_a_process_that_lost_its_lock_replaces_nothing_newer(self, store: Store) -> None:
+        late = store.stage("half/a.jpg", b"of before", "late")
+        assert store.sweep(lambda owner: False) == 1  # by the one that has the lock now
+        store.publish(store.stage("half/a.jpg", b"newer", "now"))
+        with pytest.raises(FileNotFoundError):
+            store.publish(late)
+        assert store.read("half/a.jpg", 100)[0] == b"newer"
 
     def test_a_presigned_address_gives_one_object_to_anybody(self, store: Store) -> None:
         assert isinstance(store, BucketStore)
