@@ -6,6 +6,9 @@ A folder stands for the bucket here; tests/buckets has real ones.
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -127,6 +130,21 @@ def test_what_nobody_has_taken_over_is_deleted_when_the_workers_are_stopped(
     taken = carried.outcome()
     carried.workers.close()
     assert carried.temporary() == [Path(taken.made[0].temporary).name]
+
+
+def test_workers_that_are_killed_cost_no_more_than_what_they_had(carried: Carried) -> None:
+    names = {f"{number:02}.png" for number in range(12)}
+    for name in sorted(names):
+        carried.put(name, picture(".png", name))
+        carried.submit(name)
+    first = carried.outcome()
+    for process in multiprocessing.active_children():
+        os.kill(process.pid or 0, signal.SIGKILL)
+    others = [carried.outcome() for _ in range(11)]
+    assert {first.path, *(outcome.path for outcome in others)} == names
+    assert all(outcome.killed or len(outcome.made) == 1 for outcome in others)
+    assert sum(outcome.killed for outcome in others) <= 2
+    assert carried.left() == []
 
 
 def test_a_store_that_does_not_answer_ends_the_run(
