@@ -20,6 +20,7 @@ from packaging.utils import canonicalize_name
 
 from pipeline.fetch.types import FetchLimits
 from pipeline.settings.values import FETCH_VARIABLES, JobSettings, Settings, variables_of
+from pipeline.transforms.recipes import _CHECKS, _OF_A_FUNCTION
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -31,6 +32,13 @@ ROOT = Path(__file__).parents[1]
 
 def locked_packages() -> list[dict]:
     return tomllib.loads((ROOT / "poetry.lock").read_text("utf-8"))["package"]
+
+
+def is_of(package: dict, group: str) -> bool:
+    """Whether a group has a package, and not only with an extra."""
+    markers = package.get("markers", "")
+    marker = markers.get(group, "") if isinstance(markers, dict) else markers
+    return group in package["groups"] and "extra ==" not in marker
 
 
 def exported(file: str) -> dict[tuple[str, str], set[str]]:
@@ -56,19 +64,19 @@ def test_a_room_says_what_is_in_each_of_its_modules(room):
 
 
 @pytest.mark.parametrize(
-    ("file", "groups", "optional"),
+    ("file", "groups"),
     [
-        ("requirements.txt", {"main", "build"}, False),
-        ("requirements-dev.txt", {"main", "build", "dev"}, True),
+        ("requirements.txt", ("main", "build")),
+        ("requirements-dev.txt", ("main", "build", "dev")),
     ],
 )
-def test_the_exported_requirements_are_those_of_the_lock(file, groups, optional):
+def test_the_exported_requirements_are_those_of_the_lock(file, groups):
     wanted = {
         (canonicalize_name(package["name"]), package["version"]): {
             entry["hash"] for entry in package["files"]
         }
         for package in locked_packages()
-        if groups & set(package["groups"]) and (optional or not package["optional"])
+        if any(is_of(package, group) for group in groups)
     }
     assert exported(file) == wanted, f"run `make lock`: {file} and poetry.lock differ"
 
@@ -239,6 +247,10 @@ def test_every_setting_is_documented_with_its_default():
         if f"`PIPELINE_{name}`" not in (jobs if name.startswith("FETCH_") else readme)
     ]
     assert missing == []
+    for variable in [each for table in tables[:2] for each in table.values()]:
+        row = re.search(rf"\| .*`PIPELINE_{variable.name}`.* \| ([^|]*) \|\n", readme)
+        if isinstance(variable.default, str) and variable.default and row is not None:
+            assert f"`{variable.default}`" in row[1], variable.name
     defaults = {field.name: field.default for field in dataclasses.fields(FetchLimits)}
     for field, variable in FETCH_VARIABLES.items():
         row = re.search(rf"\| `PIPELINE_{variable.name}` \|.*\| ([^|]*) \|\n", jobs)
@@ -254,6 +266,21 @@ def test_the_map_of_rooms_has_every_room_that_there_is():
     for marker in (ROOT / "pipeline").glob("*/**/__init__.py"):
         room = marker.parent.relative_to(ROOT).as_posix()
         assert f"| `{room}/` |" in map_of_rooms, room
+
+
+def test_the_documented_floors_are_those_that_lint_enforces():
+    text = (ROOT / "docs/contributing.md").read_text("utf-8")
+    lines = re.findall(r"^ ?\d+  ([a-z_, ]+)$", text, re.M)
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    (contract,) = settings["tool"]["importlinter"]["contracts"]
+    floors = [layer.split(" | ") for layer in reversed(contract["layers"])]
+    assert [line.split(", ") for line in lines] == floors
+
+
+def test_every_key_of_a_recipe_is_in_the_readme():
+    readme = (ROOT / "README.md").read_text("utf-8")
+    keys = sorted({*_CHECKS, *_OF_A_FUNCTION})
+    assert [key for key in keys if not re.search(rf"^\|.*`{key}`.*\|.*\|", readme, re.M)] == []
 
 
 def test_the_samples_are_few_small_and_of_many_kinds():

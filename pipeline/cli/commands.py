@@ -1,16 +1,7 @@
-"""The commands of Lockstep, added to datapipe's own through its entry point ``datapipe.cli``.
+"""The commands that work on originals, added to datapipe's own through its entry point
+``datapipe.cli``.
 
-Answers go to stdout, everything else to stderr. Exit codes:
-
-====  ==============================================================================
-0     in step (also: what failed before has not changed); a watcher ended by SIGTERM
-1     originals, images of jobs or records of users' steps failed in this run, or a CSV was
-      rejected; or a check found something
-2     usage, settings, recipes, database, its folders or disk: the message says what to do
-3     another run holds the lock
-4     originals are gone as with an unmounted disk; nothing was deleted
-130   stopped by Ctrl-C; what was done is kept
-====  ==============================================================================
+Answers go to stdout, everything else to stderr. The exit codes are in ``docs/commands.md``.
 """
 
 from __future__ import annotations

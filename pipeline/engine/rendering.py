@@ -32,6 +32,7 @@ from pipeline.engine.verdicts import (
 )
 from pipeline.states import Lane, Source
 from pipeline.transforms.features import Feature, is_listed, listed_features
+from pipeline.workers.base import AnyWorkers
 from pipeline.workers.tasks import Outcome, Task, Urgency, md5s_of
 
 
@@ -53,6 +54,11 @@ class _Bar:
     def show(self, done: Iterable[str]) -> None:
         """These are done, by the names of their recipes."""
         self._progress.advance(sum(self._shows_hashes or is_listed(recipe) for recipe in done))
+
+
+def tasks_ahead(workers: AnyWorkers) -> int:
+    """Enough tasks that no worker waits while a batch of rows is written."""
+    return max(64, 32 * workers.count)
 
 
 class Rendering:
@@ -83,11 +89,6 @@ class Rendering:
         self.killed_before: set[str] = set()
         self.urgency = Urgency.JOBS if is_for_jobs else run.urgency
         self.patience_s = FLUSH_S if run.options.stop is None else STOP_POLL_S
-
-    @property
-    def ahead(self) -> int:
-        """Enough tasks that no worker waits while a batch of rows is written."""
-        return max(64, 32 * self.run.workers.count)
 
     def work(self) -> None:
         """Bring all renditions of the source in step.
@@ -220,7 +221,7 @@ class Rendering:
         coming = (task for task in tasks if task.path not in self.killed_before)
         task = next(coming, None)
         while task is not None or workers.waiting(urgency):
-            while task is not None and workers.waiting(urgency) < self.ahead:
+            while task is not None and workers.waiting(urgency) < tasks_ahead(self.run.workers):
                 if not self.publisher.is_superseded(task.path):
                     workers.submit(task, urgency)
                 task = next(coming, None)

@@ -103,7 +103,7 @@ class Settings:
     blocklist_url: str | None = _setting("BLOCKLIST_DB", "", parsing.database_url_or_none)
     instance: str = _setting(
         "INSTANCE",
-        lambda values: parsing.instance_at(str(values["output_dir"])),
+        lambda values: parsing.instance_at(values["output_place"].text),
         parsing.instance,
     )
     recipes_file: Path = _setting("RECIPES", "recipes.toml", parsing.path)

@@ -59,6 +59,9 @@ _WINDOWS_DEVICES = frozenset(
 )
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 
+# Recipes without one of them keep the fingerprints of releases that had none.
+LATER_KEYS = ("function", "parent", "above")
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
@@ -120,8 +123,7 @@ class Recipe:
 
     def _said(self) -> dict[str, Any]:
         said = {field.name: getattr(self, field.name) for field in fields(self)}
-        for name in ("function", "parent", "above"):
-            # Recipes without them have to keep the fingerprints of releases that had none.
+        for name in LATER_KEYS:
             if said[name] is None:
                 del said[name]
         if self.function is not None:
