@@ -163,7 +163,7 @@ def dialect_of(url: sa.URL) -> Dialect:
     """
     kind = url.get_backend_name()
     if kind in ("mysql", "mariadb"):
-        # Imported here: it loads SQLAlchemy's part for it, which others do without.
+        # Imported here: other databases do without it, and it costs 30 ms.
         from pipeline.database.mysql import MySQL
 
         return MySQL(url)

@@ -37,7 +37,7 @@ def test_the_defaults_lie_in_the_working_folder(tmp_path: Path) -> None:
         ("RENDER_TIMEOUT_S", "inf", "seconds"),
         ("WORKER_MEMORY_MB", "1", "megabytes"),
         ("SANDBOX", "yes", "one of auto, off, required"),
-        ("DB", "mysql://x/y", "sqlite:///"),
+        ("DB", "oracle://x/y", "sqlite:///"),
         ("DB", "db.sqlite", "sqlite:///"),
         ("DB", "sqlite://", "outlive the run"),
         ("DB", "sqlite:///:memory:", "outlive the run"),
