@@ -123,7 +123,7 @@ def test_a_python_that_is_too_old_gets_one_clear_line(tmp_path):
 # imported inside a function for that reason has its test here.
 HEAVY = ("PIL", "cykooz_resizer", "pillow_heif", "pebble", "rich.progress", "httpx", "httpcore")
 HEAVY += ("h2", "anyio", "watchfiles", "fastapi", "starlette", "uvicorn", "jinja2")
-HEAVY += ("prometheus_client", "sqlalchemy.dialects.postgresql")
+HEAVY += ("prometheus_client", "sqlalchemy.dialects.postgresql", "sqlalchemy.dialects.mysql")
 
 
 def imported_by(project: Project, *command: str) -> set[str]:
@@ -224,7 +224,7 @@ def test_an_import_inside_a_function_says_what_it_saves() -> None:
 def test_starting_up_loads_no_optional_part_and_no_decoder(tmp_path):
     heavy = ("PIL", "cykooz_resizer", "pillow_heif", "httpx", "pebble", "filelock", "rich.progress")
     heavy += ("fastapi", "uvicorn", "jinja2", "prometheus_client", "pipeline.web.server")
-    heavy += ("watchfiles", "sqlalchemy.dialects.postgresql")
+    heavy += ("watchfiles", "sqlalchemy.dialects.postgresql", "sqlalchemy.dialects.mysql")
     code = f"import sys, app; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", code],

@@ -41,7 +41,7 @@ def test_the_defaults_lie_in_the_working_folder(tmp_path: Path) -> None:
         ("INPUT", "s3://", "must name a bucket, for example s3://photos/originals"),
         ("OUTPUT", "gs://photos/a//b", "without // and .."),
         ("STATE", "s3://photos/state", "a path of this machine"),
-        ("DB", "mysql://x/y", "sqlite:///"),
+        ("DB", "oracle://x/y", "sqlite:///"),
         ("DB", "db.sqlite", "sqlite:///"),
         ("DB", "sqlite://", "outlive the run"),
         ("DB", "sqlite:///:memory:", "outlive the run"),
