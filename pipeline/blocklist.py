@@ -131,21 +131,25 @@ class Blocklist:
         row = self._database.first(sa.select(state.c.value).where(state.c.name == BLOCKED_HASHES))
         return None if row is None else str(row.value)
 
-    def blocked_sizes(self, made: Sequence[sa.Table] = ()) -> set[int]:
+    def blocked_sizes(
+        self, made: Sequence[sa.Table] = (), among: Collection[int | None] | None = None
+    ) -> set[int]:
         """The sizes, in bytes, of the originals whose bytes are blocked, as far as they are known.
 
         Of a list no size is known but for what is there: the tables of what was ``made`` say it.
+        With ``among`` no other sizes are looked for than these.
         """
-        size = self.acts.c.size_bytes
-        query = sa.select(size).where(
-            size.is_not(None), self.acts.c.state != TakedownState.LIFTED.value
-        )
-        sizes = set(self._database.column(query.distinct()))
+        in_force = self.acts.c.state != TakedownState.LIFTED.value
+        asked = [(self.acts.c.size_bytes, in_force)]
         if made and self.lists_content():
             for table in made:
-                size, is_down = table.c.original_bytes, table.c.state == State.TAKEN_DOWN.value
-                known = sa.select(size).where(is_down, sa.text(EXCEPTION), size.is_not(None))
-                sizes.update(self._database.column(known.distinct()))
+                is_down = sa.and_(table.c.state == State.TAKEN_DOWN.value, sa.text(EXCEPTION))
+                asked.append((table.c.original_bytes, is_down))
+        sizes: set[int] = set()
+        for size, condition in asked:
+            wanted = size.is_not(None) if among is None else size.in_({*among} - {None})
+            query = sa.select(size).where(condition, wanted)
+            sizes.update(self._database.column(query.distinct()))
         return sizes
 
     def _any(self, con: sa.Connection) -> bool:

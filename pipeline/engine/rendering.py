@@ -171,10 +171,10 @@ class Rendering:
         for page in pages:
             # After an interrupted run, a file may hold other bytes than its row says: take none of
             # them.
-            recovering = self.run.recovering
-            maybe_known: Set[int] = set() if recovering else self.pending.sizes_known(page)
+            maybe_known = set() if self.run.recovering else self.pending.sizes_known(page)
             # Originals that were taken down are recognized by their hash, and not even decoded.
-            maybe_known = maybe_known | self.publisher.takedowns.blocked_sizes(self.pending.tables)
+            sizes = {original.size_bytes for original in page}
+            maybe_known |= self.publisher.takedowns.blocked_sizes(self.pending.tables, sizes)
             made_of = {each.sha256 for original in page for each in original.renditions}
             digested = self.publisher.takedowns.digested_among(made_of)
             # To compare each original with what is blocked.

@@ -93,13 +93,39 @@ def whole_tables_of(engine: sa.Engine, sent: list[tuple[str, Any]]) -> list[str]
     return found
 
 
-def test_it_reads_the_rows_of_what_changed(database_url: str, project: Project) -> None:
+def take_down_what_is_besides(project: Project, engine: sa.Engine) -> None:
+    """Thousands of takedowns, and a list that blocks as many."""
+    assert project.cli("takedown", "9.jpg", "--reason", "flagged").code == 0
+    with engine.begin() as con:
+        tables = {
+            name: sa.Table(name, sa.MetaData(), autoload_with=con)
+            for name in ("takedowns", "renditions", "blocked_hashes")
+        }
+        act = dict(con.execute(sa.select(tables["takedowns"])).mappings().one())
+        acts = [
+            {**act, "id": number, "sha256": f"{number}", "size_bytes": 10_000 + number}
+            for number in range(2, BESIDES)
+        ]
+        con.execute(sa.insert(tables["takedowns"]), acts)
+        renditions = tables["renditions"]
+        besides = renditions.c.path.startswith("more/")
+        con.execute(sa.update(renditions).where(besides).values(state="taken_down"))
+        listed = {"kind": "sha256", "hash": "f" * 64, "source": "list", "added_ts": 0.0}
+        con.execute(sa.insert(tables["blocked_hashes"]), listed)
+
+
+@pytest.mark.parametrize("taken_down", [False, True])
+def test_it_reads_the_rows_of_what_changed(
+    database_url: str, project: Project, taken_down: bool
+) -> None:
     project.env["PIPELINE_DB"] = database_url
     for number in range(12):
         project.add(f"{number}.jpg", seed=number)
     project.run()
     engine = sa.create_engine(database_url)
     fill(engine)
+    if taken_down:
+        take_down_what_is_besides(project, engine)
     changed = [f"{number}.jpg" for number in range(6)]
     for number, name in enumerate([*changed, "new-1.jpg", "new-2.jpg"]):
         project.add(name, seed=100 + number)
@@ -114,6 +140,8 @@ def test_it_reads_the_rows_of_what_changed(database_url: str, project: Project) 
 
         app = declared.app
         steps = [app.load_recipes, app.scan, app.render]
+        # What was taken down is compared with the journal once.
+        run_once(app.plan, RunOptions(only=frozenset({"9.jpg"})), steps=steps)
         with noted() as (sent, fetched):
             report = run_once(app.plan, RunOptions(only=frozenset(keys)), steps=steps)
     assert (report.rendered, report.reused, report.deleted) == (16, 2, 4)
