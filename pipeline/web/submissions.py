@@ -19,7 +19,7 @@ from pipeline.storage.folder import made
 # What the form sends as `result`; nothing is the setting.
 RESULTS = ("", "add", REPLACE)
 # Fields that name a column, and all fields but the file.
-MAPS_MAX = 100
+MAPS_MAX = 40
 FIELDS_MAX = MAPS_MAX + 4
 _TRUE = ("true", "on", "1", "yes")
 BODY: dict[str, Any] = {
@@ -36,7 +36,7 @@ BODY: dict[str, Any] = {
                         "result": {"type": "string", "enum": [*RESULTS]},
                         "map": {
                             "type": "array",
-                            "items": {"type": "string", "maxLength": 2000},
+                            "items": {"type": "string", "maxLength": 300},
                             "maxItems": MAPS_MAX,
                         },
                         "grouped": {"type": "boolean"},
