@@ -85,7 +85,10 @@ class Bucket:
 @functools.cache
 def _started(kind: Callable[[], Ceph | JuiceFS]) -> str:
     """The endpoint of a server that all modules of tests share; it ends with the process."""
-    server = kind()
+    try:
+        server = kind()
+    except (OSError, AssertionError):
+        server = kind()  # somebody else took a port that was free a moment ago
     atexit.register(server.stop)
     return server.endpoint
 

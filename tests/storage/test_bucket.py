@@ -81,8 +81,13 @@ class BucketTests(StoreTests):
         assert b"".join(store.pieces("a.jpg", 500_000)) == data[500_000:]
 
     def test_a_listing_that_is_cut_off_is_never_a_short_one(
-        self, store: Store, bucket: Bucket, proxy: FaultyProxy
+        self,
+        store: Store,
+        bucket: Bucket,
+        proxy: FaultyProxy,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
+        monkeypatch.setattr(s3, "_TRIES", 3)
         for number in range(5):
             bucket.put(f"store/{number}.jpg")
         proxy.faults.append(Fault(times=2, method="GET", part="list-type", cut_bytes=600))
@@ -105,6 +110,7 @@ class BucketTests(StoreTests):
             with contextlib.suppress(Answered):  # a file system takes no `c` beside `c/`
                 bucket.put(f"store/{name}")
         expected = sorted(name.removeprefix("store/") for name in bucket.names())
+        monkeypatch.setattr(s3, "_TRIES", 2)
         monkeypatch.setattr(s3, "PAGE_KEYS", 2)
         monkeypatch.setattr(bucket_ranges, "PAGES_FIRST", 2)
         proxy.faults.append(Fault(times=999, part="list-type", pause_s=0.02))
