@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from pipeline.database.paging import pages
-from pipeline.engine.recovery import looks_like_stray, prefixes_apart
+from pipeline.engine.recovery import prefixes_apart, stray_test
 from pipeline.states import State
 from pipeline.storage.at_hand import sha256_in
 from pipeline.storage.at_once import at_once
@@ -39,7 +39,7 @@ def matched(
         StoreError: the bucket cannot be listed to the end.
     """
     store = step.settings.output_store
-    apart = tuple(prefixes_apart(step, renders))
+    apart, is_stray = tuple(prefixes_apart(step, renders)), stray_test(step, is_alive)
     rows = _rows_by_file(step.pending)
     row = next(rows, None)
     for page in store.entries(step.prefix.rstrip("/")):
@@ -52,7 +52,7 @@ def matched(
                 yield MISSING, row.file, row
                 row = next(rows, None)
             if row is None or row.file != key:
-                if looks_like_stray(step, key, is_alive):
+                if is_stray(key):
                     yield STRAY, key, None
                 continue
             if size_bytes != row.size_bytes:

@@ -215,9 +215,9 @@ def strays(
     are left out.
     """
     pending, waiting = step.pending, []
-    apart = prefixes_apart(step, renders)
+    apart, is_stray = prefixes_apart(step, renders), stray_test(step, is_alive)
     for key in keys_below(step.settings.output_place, step.prefix, apart):
-        if not looks_like_stray(step, key, is_alive):
+        if not is_stray(key):
             continue
         if key.rpartition("/")[2].startswith(TEMPORARY_PREFIX):
             yield key
@@ -238,13 +238,18 @@ def prefixes_apart(step: HasRenditions, renders: Sequence[HasRenditions]) -> lis
     ]
 
 
-def looks_like_stray(step: HasRenditions, key: str, is_alive: Callable[[str], bool]) -> bool:
-    """Whether a file that has no row should not be there."""
-    folder, _, name = key.rpartition("/")
-    if name.startswith(TEMPORARY_PREFIX):
-        return is_left_behind(name, is_alive)
+def stray_test(step: HasRenditions, is_alive: Callable[[str], bool]) -> Callable[[str], bool]:
+    """Tells of a key whether a file that has no row should not be there."""
     # They hold files of the run itself, the results of jobs, and people's notes.
-    return (f"{folder}/" if folder else "") not in {step.below(source) for source in step.sources}
+    not_looked_at = {step.below(source) for source in step.sources}
+
+    def is_stray(key: str) -> bool:
+        end = key.rfind("/") + 1
+        if key.startswith(TEMPORARY_PREFIX, end):
+            return is_left_behind(key[end:], is_alive)
+        return key[:end] not in not_looked_at
+
+    return is_stray
 
 
 def forget_content(pending: Pending, renditions: list[RenditionKey]) -> None:
