@@ -16,6 +16,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -42,6 +43,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Where all processes of these tests find what was started; short, as a socket is in it."""
     ours = getattr(config, "workerinput", {}).get("servers")
     config.stash[_shared] = Path(ours or tempfile.mkdtemp(prefix="servers-"))
+    if ours is None:
+        (config.stash[_shared] / "owner").write_text(str(os.getpid()))
     kind = os.environ.get("TESTS_DATABASE")
     if kind:
         Project.new_database = staticmethod(lambda: new_database(config, kind))
@@ -72,6 +75,15 @@ def stop(process: int) -> None:
         os.kill(process, signal.SIGKILL)
 
 
+def end_with(owner: int, process: int, folder: Path) -> None:
+    """End a server also where the tests themselves are killed and stop nothing."""
+    wait = f"while kill -0 {owner} 2>/dev/null; do sleep 2; done"
+    end = f"[ ! -d {folder} ] || {{ kill -QUIT {process}; sleep 2; rm -rf {folder}; }}"
+    subprocess.Popen(
+        ["sh", "-c", f"{{ {wait}; {end}; }} >/dev/null 2>&1 &"], start_new_session=True
+    ).wait()
+
+
 def server(config: pytest.Config, kind: str) -> str:
     """The address of the server of a kind, without a database; skips where there can be none."""
     missing = KINDS[kind].missing()
@@ -85,6 +97,7 @@ def server(config: pytest.Config, kind: str) -> str:
             (folder / kind).mkdir()
             address, process = KINDS[kind].start(folder / kind)
             note.write_text(json.dumps({"address": address, "process": process}))
+            end_with(int((folder / "owner").read_text()), process, folder)
         address = json.loads(note.read_text())["address"]
     return str(address)
 
