@@ -31,7 +31,7 @@ def takedowns_table(metadata: sa.MetaData) -> sa.Table:
         metadata,
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
         sa.Column("sha256", sa.String, nullable=False, index=True),
-        sa.Column("size_bytes", sa.BigInteger, nullable=True),
+        sa.Column("size_bytes", sa.BigInteger, nullable=True, index=True),
         sa.Column("target", sa.String, nullable=False),
         sa.Column("state", sa.String, nullable=False, index=True),
         sa.Column("purge", sa.Boolean, nullable=False),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,16 +15,31 @@ from a_project import Project
 from a_watcher import Watching
 from databases import (
     database_url,
-    pytest_configure,
     pytest_configure_node,
     pytest_unconfigure,
     server_url,
     server_url_of,
+    share_servers,
 )
 
 # Databases of each kind, on servers that all processes of the tests share.
 __all__ = ["database_url", "server_url", "server_url_of"]
-__all__ += ["pytest_configure", "pytest_configure_node", "pytest_unconfigure"]
+__all__ += ["pytest_configure_node", "pytest_unconfigure"]
+
+# What lasts no longer than a test needs no disk; what those have that fail, and large ones, fits.
+MEMORY = Path("/dev/shm")
+MEMORY_BYTES = 4 << 30
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    share_servers(config)
+    if hasattr(config, "workerinput") or config.option.basetemp is not None:
+        return
+    if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= MEMORY_BYTES:
+        folder = tempfile.mkdtemp(prefix="tests-", dir=MEMORY)
+        config.option.basetemp = os.path.join(folder, "tests")
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -22,8 +22,10 @@ def cluster_workers(settings: Settings, setup: WorkerSetup) -> AnyWorkers:
 
     if settings.sandbox == "off":
         setup = setup._replace(folders=None)
-    read = (str(settings.input_dir), str(settings.state_dir / FETCHED_FOLDER))
-    places = Places(str(settings.output_dir), read)
+    folders = [str(settings.state_dir / FETCHED_FOLDER)]
+    if not settings.input_place.is_bucket:
+        folders.insert(0, settings.input_place.text)
+    places = Places(settings.output_place.text, tuple(folders))
     is_required = settings.sandbox == "required"
     job = Job(setup, settings.render_timeout_s, places, is_required)
     return RayWorkers(settings.cluster, job)

@@ -296,7 +296,7 @@ class ScanStep(Step):
         run.scanned = True
         for unreadable in difference.passed.unreadable:
             report.warnings.append(
-                f"{place.at(unreadable)}: the folder cannot be read; "
+                f"{place.at(unreadable.rstrip('/'))}: the folder cannot be read; "
                 "its originals are kept as they are"
             )
 

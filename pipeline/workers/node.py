@@ -8,12 +8,15 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import shutil
+import tempfile
 import threading
 import time
 from collections import defaultdict, deque
 from typing import NamedTuple
 
 from pipeline.errors import LockstepError, WorkersError, in_one_line
+from pipeline.names import CARRIED_FOLDER
 from pipeline.storage.owners import act_for
 from pipeline.workers.local import Workers, clear_temporary_of
 from pipeline.workers.sandbox import why_not
@@ -76,6 +79,11 @@ class Node:
         self._not_confined = why_not() if setup.folders is not None else None
         if self._not_confined is not None:
             setup = setup._replace(folders=None)
+        self._carried: str | None = None
+        if setup.carried is not None:
+            # On a disk of this machine: the folder of the main process may not be there.
+            self._carried = tempfile.mkdtemp(prefix="lockstep-")
+            setup = setup._replace(carried=os.path.join(self._carried, CARRIED_FOLDER))
         self._workers = Workers(setup, terms.processes, terms.timeout_s)
         self._inbox: queue.SimpleQueue[Given] = queue.SimpleQueue()
         # All that follows is shared by the threads of calls and our own.
@@ -154,6 +162,8 @@ class Node:
             self._fail(WorkersError(in_one_line(error)))
         finally:
             self._workers.close()
+            if self._carried is not None:
+                shutil.rmtree(self._carried, ignore_errors=True)
 
     def _fail(self, error: LockstepError) -> None:
         with self._changed:

@@ -1,4 +1,5 @@
-"""Whether another machine has the same release, and sees the same folders, as this one."""
+"""Whether another machine has the same release, and sees the same folders or buckets, as this
+one."""
 
 from __future__ import annotations
 
@@ -8,16 +9,21 @@ import secrets
 import stat
 from collections.abc import Iterable
 from itertools import islice
+from pathlib import Path
 from typing import NamedTuple
 
 from pipeline import __version__
+from pipeline.errors import SettingsError, StoreError, TooManyBytes, Unstable
 from pipeline.imaging import RENDERER_VERSION
-from pipeline.storage.folder_store import FolderStore
+from pipeline.storage.base import Store
+from pipeline.storage.opening import open_store
 from pipeline.storage.owners import owner
+from pipeline.storage.places import place_of
 
 SAMPLES = 16
 # A file of this name is never published: it is only ever the temporary one of it.
 PROBE = "probe"
+MAX_BYTES = 1_000
 
 
 class Release(NamedTuple):
@@ -55,8 +61,9 @@ class Sample(NamedTuple):
 
 
 class Probe(NamedTuple):
-    """What shows whether folders are shared: a file that was just written to ``output_dir``, and
-    samples of folders that are only read. Keys are below ``output_dir``."""
+    """What shows whether places are shared: a file that was just written to ``output_dir``, which
+    may be the address of a bucket, and samples of folders that are only read. Keys are below
+    ``output_dir``."""
 
     output_dir: str
     key: str
@@ -66,33 +73,44 @@ class Probe(NamedTuple):
     @property
     def is_there(self) -> bool:
         """Whether the file is still there, for this machine; a sweep takes it away."""
-        return os.path.exists(FolderStore(self.output_dir).path_of(self.key))
+        try:
+            return self._text() is not None
+        except StoreError:
+            return True
 
     def remove(self) -> None:
         """Delete the file; harmless if it is gone."""
-        FolderStore(self.output_dir).remove(self.key)
+        _store(self.output_dir).remove(self.key)
 
     def why_not_shared(self) -> str | None:
         """On another machine: which folder is missing there, or another one, and what to do."""
-        output = FolderStore(self.output_dir)
         try:
-            with open(output.path_of(self.key), encoding="ascii") as file:
-                is_ours = file.read() == self.text
-        except OSError:
-            is_ours = False
-        if not is_ours:
-            return f"{_not_seen(self.output_dir)} (PIPELINE_OUTPUT)"
-        for sample in self.samples:
-            if not _is_seen(sample):
-                return _not_seen(sample.folder)
-        try:
+            if self._text() != self.text:
+                return f"{_not_seen(self.output_dir)} (PIPELINE_OUTPUT)"
+            for sample in self.samples:
+                if not _is_seen(sample):
+                    return _not_seen(sample.folder)
+            output = _store(self.output_dir)
             output.remove(output.stage(PROBE, b"", owner()).temporary)
+        except (SettingsError, StoreError) as error:
+            return f"{error}; start Ray there with the same packages and credentials as here"
         except OSError as error:
             return (
                 f"it cannot write to {self.output_dir} ({error.strerror}); start Ray there as a "
                 "user who may"
             )
         return None
+
+    def _text(self) -> str | None:
+        """What is in the file; ``None`` where it is not seen.
+
+        Raises:
+            SettingsError, StoreError: it is in a bucket that cannot be read.
+        """
+        try:
+            return _store(self.output_dir).read(self.key, MAX_BYTES)[0].decode("ascii", "replace")
+        except (OSError, Unstable, TooManyBytes):
+            return None
 
 
 def probe(output_dir: str, read: Iterable[str]) -> Probe:
@@ -104,9 +122,13 @@ def probe(output_dir: str, read: Iterable[str]) -> Probe:
         OutputError, OSError: the output folder cannot be written.
     """
     text = secrets.token_hex(16)
-    staged = FolderStore(output_dir).stage(PROBE, text.encode("ascii"), owner())
+    staged = _store(output_dir).stage(PROBE, text.encode("ascii"), owner())
     samples = (_sample(folder) for folder in read)
     return Probe(output_dir, staged.temporary, text, tuple(filter(None, samples)))
+
+
+def _store(place: str) -> Store:
+    return open_store(place_of(place, Path("/")))
 
 
 def _not_seen(folder: str) -> str:

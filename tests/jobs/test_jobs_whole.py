@@ -128,7 +128,7 @@ def test_faults_of_a_dropped_csv_are_answered_once_each_with_its_line(shop: Shop
     ]
     assert list(shop.outputs()) == [f"feed-{job['reference']}.errors.csv"]
     told = shop.cli("job", "output", job["reference"]).stdout
-    assert told.lstrip("\ufeff").splitlines()[0] == "Line,Column,Message"
+    assert told.lstrip("\ufeff").splitlines()[0] == "Line,Column,Message,Code"
     assert len(told.splitlines()) == 4
     (shop.input / "feed.csv").unlink()
     shop.run()

@@ -39,7 +39,7 @@ _numbers = itertools.count()
 _shared = pytest.StashKey[Path]()
 
 
-def pytest_configure(config: pytest.Config) -> None:
+def share_servers(config: pytest.Config) -> None:
     """Where all processes of these tests find what was started; short, as a socket is in it."""
     ours = getattr(config, "workerinput", {}).get("servers")
     config.stash[_shared] = Path(ours or tempfile.mkdtemp(prefix="servers-"))

@@ -22,7 +22,7 @@ HELD = """
 import time
 from pathlib import Path
 
-import pipeline.web.routes.jobs as page
+import pipeline.web.submissions as page
 
 submit_now = page.submit
 
@@ -131,5 +131,6 @@ def test_twelve_uploads_of_blank_lines_stop_nothing(project: Project) -> None:
                 "line": 3_900_001,
                 "column": "",
                 "message": "no rows; add a product below the header",
+                "code": "",
             }
         ]
