@@ -15,6 +15,7 @@ from pipeline.database.keys import Text
 from pipeline.database.locks import Locks, NamedLocks
 from pipeline.database.long_keys import LongKeys
 from pipeline.database.mysql_sql import Insert, Statements, Types, collation
+from pipeline.database.pool import check_idle
 from pipeline.database.upserts import or_update
 from pipeline.errors import DatabaseError, SettingsError
 
@@ -42,6 +43,7 @@ class MySQL:
         return
 
     def tune(self, engine: sa.Engine, metadata: sa.MetaData) -> None:
+        check_idle(engine)
         dialect: Any = engine.dialect
         dialect.statement_compiler = Statements
         dialect.type_compiler_instance = Types(dialect)

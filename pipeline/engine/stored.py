@@ -42,7 +42,9 @@ def stored_below(table: DataTable, key: str) -> dict[str, tuple[Any, ...]]:
         # "0" comes right after "/": a range of the keys, which the index finds.
         sa.or_(columns.path == key, sa.and_(columns.path > key + "/", columns.path < key + "0")),
     )
-    return {row[0]: tuple(row) for row in store.dbconn.rows(query)}
+    found = {row[0]: tuple(row) for row in store.dbconn.rows(query)}
+    # On MySQL the range of a key that is too long for its index has others in it.
+    return {path: row for path, row in found.items() if path == key or path.startswith(key + "/")}
 
 
 def count_of(table: DataTable, at_most: int | None = None) -> int:

@@ -118,6 +118,8 @@ def take_down_what_is_besides(project: Project, engine: sa.Engine) -> None:
 def test_it_reads_the_rows_of_what_changed(
     database_url: str, project: Project, taken_down: bool
 ) -> None:
+    if database_url.startswith("mysql"):
+        return  # it tells plans in a way of its own, for which test_mysql.py has a test
     project.env["PIPELINE_DB"] = database_url
     for number in range(12):
         project.add(f"{number}.jpg", seed=number)

@@ -9,6 +9,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -134,10 +135,14 @@ def test_what_nobody_has_taken_over_is_deleted_when_the_workers_are_stopped(
 
 def test_workers_that_are_killed_cost_no_more_than_what_they_had(carried: Carried) -> None:
     names = {f"{number:02}.png" for number in range(12)}
+    # So large that a worker is killed at its picture, and not between two of them: one that is just
+    # taking a task holds a lock that others wait a minute for.
+    large = picture(".png", "large", (4000, 3000))
     for name in sorted(names):
-        carried.put(name, picture(".png", name))
+        carried.put(name, large)
         carried.submit(name)
     first = carried.outcome()
+    time.sleep(0.05)
     for process in multiprocessing.active_children():
         os.kill(process.pid or 0, signal.SIGKILL)
     others = [carried.outcome() for _ in range(11)]
