@@ -5,8 +5,8 @@
 ``shared_hashes``     a row per hash of a list; a removed one stays, so that others learn of it
 
 Each transaction that writes takes the next number, and gives it to the rows that it writes. It
-locks the row of the clock until it ends, so numbers are committed in their order: whoever has read
-all rows up to a number has missed none of them.
+locks the row of the clock until it ends, so numbers are committed in their order: a reader that has
+read all rows up to a number has missed none of them.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ class OnThisMachine:
     """What is always so where workers are processes of this machine."""
 
     count: int
-    # Whoever is stopped here is waited for.
+    # A run that is stopped here is waited for.
     may_still_write = False
 
     @property

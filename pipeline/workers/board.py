@@ -83,7 +83,7 @@ class Board:
             return heapq.heappop(self._held)
 
     def end(self, number: int, outcome: Outcome) -> None:
-        """Keep the outcome of a task for whoever takes it; ignored if it has one."""
+        """Keep the outcome of a task until it is taken; ignored if it has one."""
         with self._changed:
             given = self._unfinished.pop(number, None)
             if given is not None:
@@ -104,7 +104,7 @@ class Board:
         self.end(given.number, Outcome(given.task.path, failed=failed, try_again=True))
 
     def fail(self, error: LockstepError) -> None:
-        """End the work: whoever waits, or submits, gets this error."""
+        """End the work: those that wait, or submit, get this error."""
         with self._changed:
             self._error = self._error or error
             self._changed.notify_all()

@@ -121,7 +121,7 @@ class Carrier:
                 self._claimed.add(id(outcome))
 
     def hand_over(self, outcome: Outcome) -> None:
-        """Whoever has an outcome now publishes or discards its renditions."""
+        """The caller has an outcome now, and publishes or discards its renditions."""
         with self._lock:
             self._staged.pop(id(outcome), None)
             self._claimed.discard(id(outcome))
