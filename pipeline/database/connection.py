@@ -49,7 +49,12 @@ class Database(DBConn):
         self._here = threading.local()
         self.dialect = dialect_of(sa.make_url(connstr))
         self.dialect.prepare()
-        super()._init(self.dialect.address, *args, **options)
+        try:
+            super()._init(self.dialect.address, *args, **options)
+        except BaseException:
+            if "engine" in vars(self):
+                self.engine.dispose()
+            raise
         self.connstr = connstr
         self.insert = self.dialect.insert or self.insert
         self.dialect.tune(self.engine, self.sqla_metadata)

@@ -296,6 +296,9 @@ class Project:
             app = sys.modules.pop("app", None)
             if app is not None:
                 app.database.engine.dispose()
+                takedowns = vars(getattr(app, "app", None) or app).get("takedowns")
+                if takedowns is not None and takedowns.shared is not None:
+                    takedowns.shared.close()
                 made = vars(getattr(app, "app", app)).get("takedowns")
                 if made is not None and made.shared is not None:
                     made.shared.close()
