@@ -15,7 +15,7 @@ SLOW = """
 import time
 import pipeline.imaging.render as module
 render = module.render
-module.render = lambda *given: time.sleep(0.15) or render(*given)
+module.render = lambda *given: time.sleep(0.3) or render(*given)
 """
 
 
