@@ -128,6 +128,9 @@ def _connect(address: str) -> None:
     ray = _ray()
     # It would print a line for each connection, and one for each thread but the main one.
     logging.getLogger("ray").setLevel(logging.ERROR)
+    # Nor does `log_to_driver` keep its thread from printing to stdout what happens to nodes, in the
+    # midst of the answer of `--json`. We say ourselves what a person should know of it.
+    ray._private.worker.print_to_stdstream = lambda *printed, **how: None
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     for tries_left in reversed(range(TRIES)):
         try:
